@@ -1,0 +1,134 @@
+"""Compiled objects on disk, so that the second process does not compile again.
+
+One file an object, named by the SHA-256 of everything that decides its bytes. A file is a header
+(magic, SHA-256 of the object) and the object: what does not match its header is removed and made
+anew. The folder holds code that this process will run, so it is only used while it belongs to the
+user and nobody else can write in it. The oldest files (by time of last use) go when the folder
+grows beyond `LIMIT`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import stat
+import tempfile
+from pathlib import Path
+
+from ..config import cache_dir
+
+LIMIT = 256 * 2**20
+MAGIC = b"needle-object-1\n"
+SUFFIX = ".o"
+
+
+def key(*parts: str) -> str:
+    """Name of the object that follows from `parts` (IR text, CPU, features, versions)."""
+    digest = hashlib.sha256()
+    for part in parts:
+        encoded = part.encode()
+        digest.update(len(encoded).to_bytes(8, "little") + encoded)
+    return digest.hexdigest()
+
+
+def load(name: str) -> bytes | None:
+    """The object stored under `name`, or None where there is none that can be trusted."""
+    folder = _folder()
+    if folder is None:
+        return None
+    path = folder / (name + SUFFIX)
+    try:
+        content = path.read_bytes()
+    except OSError:
+        return None
+    start = len(MAGIC) + 32
+    data = content[start:]
+    if content[:start] != MAGIC + hashlib.sha256(data).digest():
+        with contextlib.suppress(OSError):
+            path.unlink()
+        return None
+    with contextlib.suppress(OSError):
+        os.utime(path)
+    return data
+
+
+def store(name: str, data: bytes) -> None:
+    """Keep `data` under `name`; a cache that cannot be written is no error."""
+    folder = _folder(create=True)
+    if folder is None:
+        return
+    with contextlib.suppress(OSError):
+        _write(folder / (name + SUFFIX), MAGIC + hashlib.sha256(data).digest() + data)
+        _shrink(folder)
+
+
+def clear() -> tuple[int, int]:
+    """Remove every object; returns how many files and bytes that were."""
+    folder = _folder()
+    removed, total = 0, 0
+    for size, _, path in _files(folder) if folder else ():
+        with contextlib.suppress(OSError):
+            path.unlink()
+            removed, total = removed + 1, total + size
+    return removed, total
+
+
+def _folder(*, create: bool = False) -> Path | None:
+    """The cache folder if it is there, ours and private."""
+    folder = cache_dir()
+    if folder is None:
+        return None
+    try:
+        if create and not folder.exists():
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        status = folder.lstat()
+    except OSError:
+        return None
+    return folder if _private(status) else None
+
+
+def _private(status: os.stat_result) -> bool:
+    """A real directory (no link) that only its owner, this user, can enter."""
+    if not stat.S_ISDIR(status.st_mode):
+        return False
+    if not hasattr(os, "getuid"):  # Windows: the profile folder has its own access list
+        return True
+    return status.st_uid == os.getuid() and stat.S_IMODE(status.st_mode) & 0o077 == 0
+
+
+def _write(path: Path, content: bytes) -> None:
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.stem[:16], suffix=".tmp")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(temporary).replace(path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            Path(temporary).unlink()
+        raise
+
+
+def _files(folder: Path) -> list[tuple[int, float, Path]]:
+    """Size, time of last use and path of our files, left-over temporary ones included."""
+    found = []
+    for path in folder.iterdir():
+        if path.suffix in (SUFFIX, ".tmp"):
+            with contextlib.suppress(OSError):  # another process may have removed it
+                status = path.lstat()
+                found.append((status.st_size, status.st_mtime, path))
+    return found
+
+
+def _shrink(folder: Path) -> None:
+    """Remove the files used longest ago until the folder is within its limit."""
+    files = sorted(_files(folder), key=lambda file: file[1])
+    total = sum(size for size, _, _ in files)
+    for size, _, path in files:
+        if total <= LIMIT:
+            return
+        with contextlib.suppress(OSError):
+            path.unlink()
+        total -= size

@@ -1,0 +1,256 @@
+"""Straight-line code: arithmetic, lanes and memory, one method an instruction.
+
+`vectors.Builder` adds control flow.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from ..errors import CompileError
+from .values import I1, I32, I64, PTR, Number, Operand, Type, Value, literal
+
+if TYPE_CHECKING:
+    from .vectors import Source
+
+# Opcode for floats, for signed integers. Comparisons are ordered (false on NaN), as NumPy's, and
+# only `!=` is true on NaN.
+_BINARY = {
+    "add": ("fadd", "add"), "sub": ("fsub", "sub"), "mul": ("fmul", "mul"),
+    "div": ("fdiv", "sdiv"), "rem": ("", "srem"), "udiv": ("", "udiv"), "urem": ("", "urem"),
+    "and": ("", "and"), "or": ("", "or"), "xor": ("", "xor"),
+    "shl": ("", "shl"), "ashr": ("", "ashr"), "lshr": ("", "lshr"),
+}  # fmt: skip
+_COMPARE = {
+    "<": ("olt", "slt"), "<=": ("ole", "sle"), ">": ("ogt", "sgt"), ">=": ("oge", "sge"),
+    "==": ("oeq", "eq"), "!=": ("une", "ne"),
+}  # fmt: skip
+
+
+class Instructions:
+    """Appends instructions to the current block of one function; each returns its value."""
+
+    def __init__(self, source: Source) -> None:
+        self.source = source
+        self.host = source.host
+        self.lines: list[str] = []
+        self._block = "entry"
+        self._count = 0
+
+    # -- values ---------------------------------------------------------------------------------
+
+    def emit(self, kind: Type, instruction: str) -> Value:
+        """Append one instruction that has a result."""
+        self._count += 1
+        name = f"%.{self._count}"
+        self.lines.append(f"  {name} = {instruction}")
+        return Value(self, name, kind)
+
+    def constant(self, number: Number, kind: Type) -> Value:
+        """A constant, in every lane if `kind` is a vector. Floats round to nearest."""
+        return Value(self, literal(number, kind), kind)
+
+    def coerce(self, operand: Operand, kind: Type) -> Value:
+        """The operand as a value of `kind`; Python numbers become constants."""
+        if not isinstance(operand, Value):
+            return self.constant(operand, kind)
+        if operand.type != kind:
+            raise CompileError(f"Expected a value of type {kind}, got {operand!r}")
+        return operand
+
+    def symbol(self, name: str) -> Value:
+        """Address of a global or function of this module."""
+        return Value(self, f"@{name}", PTR)
+
+    def iota(self, lanes: int, scalar: Type = I32) -> Value:
+        """The constant vector 0, 1, 2, ..."""
+        items = ", ".join(f"{scalar} {lane}" for lane in range(lanes))
+        return Value(self, f"<{items}>", scalar.vector(lanes))
+
+    # -- arithmetic -----------------------------------------------------------------------------
+
+    def binary(self, name: str, x: Operand, y: Operand) -> Value:
+        """`add sub mul div` on any type; on integers `rem udiv urem and or xor shl ashr lshr`."""
+        kind = x.type if isinstance(x, Value) else y.type  # pyright: ignore[reportAttributeAccessIssue]
+        x, y = self.coerce(x, kind), self.coerce(y, kind)
+        opcode = _BINARY[name][0 if kind.is_float else 1]
+        if not opcode:
+            raise CompileError(f"{name} takes integers, got {x!r} and {y!r}")
+        return self.emit(kind, f"{opcode} {kind} {x.text}, {y.text}")
+
+    def compare(self, relation: str, x: Value, y: Operand) -> Value:
+        """`< <= > >= == !=`; false where an operand is NaN, except `!=`. Integers are signed."""
+        y = self.coerce(y, x.type)
+        opcode, index = ("fcmp", 0) if x.type.is_float else ("icmp", 1)
+        text = f"{opcode} {_COMPARE[relation][index]} {x.type} {x.text}, {y.text}"
+        return self.emit(x.type.like(I1), text)
+
+    def is_nan(self, x: Value) -> Value:
+        """True where x is NaN."""
+        return self.emit(x.type.like(I1), f"fcmp uno {x.type} {x.text}, {x.text}")
+
+    def select(self, condition: Value, x: Operand, y: Operand) -> Value:
+        """Choose x where the condition holds, y elsewhere."""
+        kind = x.type if isinstance(x, Value) else y.type  # pyright: ignore[reportAttributeAccessIssue]
+        x, y = self.coerce(x, kind), self.coerce(y, kind)
+        choice = f"{condition.type} {condition.text}"
+        return self.emit(kind, f"select {choice}, {kind} {x.text}, {kind} {y.text}")
+
+    def negate(self, x: Value) -> Value:
+        """-x; on floats the sign bit flips, NaN and zero included."""
+        text = (
+            f"fneg {x.type} {x.text}"
+            if x.type.is_float
+            else f"sub {x.type} zeroinitializer, {x.text}"
+        )
+        return self.emit(x.type, text)
+
+    def fma(self, x: Value, y: Operand, z: Operand) -> Value:
+        """Compute x * y + z, rounded once where the host has FMA and twice elsewhere."""
+        if not self.host.fma:
+            return x * y + z
+        return self.intrinsic("fma", x, self.coerce(y, x.type), self.coerce(z, x.type))
+
+    def maximum(self, x: Value, y: Operand) -> Value:
+        """The larger one; NaN if either is NaN, as `numpy.maximum`."""
+        return self._extreme(">", x, y)
+
+    def minimum(self, x: Value, y: Operand) -> Value:
+        """The smaller one; NaN if either is NaN, as `numpy.minimum`."""
+        return self._extreme("<", x, y)
+
+    def _extreme(self, relation: str, x: Value, y: Operand) -> Value:
+        if not isinstance(y, Value):  # a number is not NaN, and x wins where the test fails
+            limit = self.constant(y, x.type)
+            return self.select(self.compare(relation, limit, x), limit, x)
+        larger = self.select(self.compare(relation, x, y), x, y)
+        return self.select(self.is_nan(x), x, larger) if x.type.is_float else larger
+
+    def intrinsic(self, name: str, *arguments: Value) -> Value:
+        """Call `llvm.NAME` on arguments of one type: `sqrt fabs floor ceil trunc rint copysign`."""
+        kind = arguments[0].type
+        symbol = f"@llvm.{name}.{kind.mangled}"
+        self.source.add(f"declare {kind} {symbol}({', '.join([str(kind)] * len(arguments))})")
+        listed = ", ".join(f"{kind} {argument.text}" for argument in arguments)
+        return self.emit(kind, f"call {kind} {symbol}({listed})")
+
+    # -- types and lanes ------------------------------------------------------------------------
+
+    def cast(self, x: Value, scalar: Type, *, unsigned: bool = False) -> Value:
+        """Convert to another scalar type: floats to integers towards zero, I1 to 0 or 1.
+
+        A float that is NaN or out of the integer's range has no defined result.
+        """
+        source, kind = x.type, x.type.like(scalar)
+        if source == kind:
+            return x
+        sign = "u" if unsigned or source.scalar == "i1" else "s"
+        if source.is_float and kind.is_float:
+            opcode = "fpext" if kind.bits > source.bits else "fptrunc"
+        elif source.is_float or kind.is_float:
+            opcode = f"fpto{sign}i" if source.is_float else f"{sign}itofp"
+        else:
+            wider = "zext" if sign == "u" else "sext"
+            opcode = wider if kind.bits > source.bits else "trunc"
+        return self.emit(kind, f"{opcode} {source} {x.text} to {kind}")
+
+    def bitcast(self, x: Value, scalar: Type) -> Value:
+        """The same bits as another scalar type of the same width."""
+        kind = x.type.like(scalar)
+        return self.emit(kind, f"bitcast {x.type} {x.text} to {kind}")
+
+    def splat(self, x: Value, lanes: int) -> Value:
+        """The vector with scalar x in every lane; lanes=0 gives x itself."""
+        if not lanes:
+            return x
+        kind = x.type.vector(lanes)
+        one = self.insert(Value(self, "poison", kind), x, 0)
+        text = f"shufflevector {kind} {one.text}, {kind} poison, <{lanes} x i32> zeroinitializer"
+        return self.emit(kind, text)
+
+    def extract(self, x: Value, lane: Operand) -> Value:
+        """One lane of a vector."""
+        lane = self.coerce(lane, I32)
+        return self.emit(Type(x.type.scalar), f"extractelement {x.type} {x.text}, i32 {lane.text}")
+
+    def insert(self, x: Value, item: Value, lane: Operand) -> Value:
+        """The vector x with one lane replaced."""
+        lane = self.coerce(lane, I32)
+        text = f"insertelement {x.type} {x.text}, {item!r}, i32 {lane.text}"
+        return self.emit(x.type, text)
+
+    def shuffle(self, x: Value, y: Value | None, lanes: Sequence[int]) -> Value:
+        """The given lanes of x followed by y (y=None: of x alone)."""
+        second = y.text if y else "poison"
+        order = ", ".join(f"i32 {lane}" for lane in lanes)
+        text = f"shufflevector {x.type} {x.text}, {x.type} {second}, <{len(lanes)} x i32> <{order}>"
+        return self.emit(x.type.vector(len(lanes)), text)
+
+    def reduce(self, combine: Callable[[Value, Value], Value], x: Value) -> Value:
+        """All lanes combined into a scalar, upper half with lower half: a fixed order."""
+        lanes = x.type.lanes
+        while lanes > 1:
+            half = lanes // 2
+            x = combine(
+                self.shuffle(x, None, range(half)), self.shuffle(x, None, range(half, lanes))
+            )
+            lanes = half
+        return self.extract(x, 0)
+
+    # -- memory ---------------------------------------------------------------------------------
+
+    def offset(self, pointer: Value, kind: Type, index: Operand) -> Value:
+        """Address of item `index` (any type of integer) of an array of the scalar of `kind`."""
+        index = index if isinstance(index, Value) else self.constant(index, I64)
+        text = f"getelementptr inbounds {kind.scalar}, ptr {pointer.text}, {index!r}"
+        return self.emit(PTR.vector(index.type.lanes), text)
+
+    def load(
+        self,
+        pointer: Value,
+        kind: Type,
+        index: Operand | None = None,
+        *,
+        mask: Value | None = None,
+        other: Operand = 0,
+        align: int | None = None,
+    ) -> Value:
+        """Load a value of `kind` at item `index`; where `mask` is false, `other` and no access."""
+        address = pointer if index is None else self.offset(pointer, kind, index)
+        align = align or max(kind.bits // 8, 1)
+        if mask is None:
+            return self.emit(kind, f"load {kind}, ptr {address.text}, align {align}")
+        other = self.coerce(other, kind)
+        symbol = f"@llvm.masked.load.{kind.mangled}.p0"
+        self.source.add(f"declare {kind} {symbol}(ptr, i32, {mask.type}, {kind})")
+        text = f"call {kind} {symbol}(ptr {address.text}, i32 {align}, {mask!r}, {other!r})"
+        return self.emit(kind, text)
+
+    def store(
+        self,
+        x: Value,
+        pointer: Value,
+        index: Operand | None = None,
+        *,
+        mask: Value | None = None,
+        align: int | None = None,
+    ) -> None:
+        """Store x at item `index`, only the lanes where `mask` holds."""
+        address = pointer if index is None else self.offset(pointer, x.type, index)
+        align = align or max(x.type.bits // 8, 1)
+        if mask is None:
+            self.lines.append(f"  store {x!r}, ptr {address.text}, align {align}")
+            return
+        symbol = f"@llvm.masked.store.{x.type.mangled}.p0"
+        self.source.add(f"declare void {symbol}({x.type}, ptr, i32, {mask.type})")
+        self.lines.append(f"  call void {symbol}({x!r}, ptr {address.text}, i32 {align}, {mask!r})")
+
+    def gather(self, pointer: Value, kind: Type, index: Value, mask: Value | None = None) -> Value:
+        """Load the items at a vector of indices; zero where `mask` is false."""
+        addresses = self.offset(pointer, kind, index)
+        mask = mask or self.constant(1, kind.like(I1))
+        symbol = f"@llvm.masked.gather.{kind.mangled}.v{kind.lanes}p0"
+        self.source.add(f"declare {kind} {symbol}({addresses.type}, i32, {mask.type}, {kind})")
+        text = f"{addresses!r}, i32 {kind.bits // 8}, {mask!r}, {kind} zeroinitializer"
+        return self.emit(kind, f"call {kind} {symbol}({text})")

@@ -1,0 +1,154 @@
+"""Types, constants and SSA values of LLVM IR, as `vectors` writes them."""
+
+from __future__ import annotations
+
+import functools
+import struct
+from typing import TYPE_CHECKING, NamedTuple
+
+from ..errors import CompileError
+
+if TYPE_CHECKING:
+    from .instructions import Instructions
+
+
+class Type(NamedTuple):
+    """A scalar type of LLVM, or a vector of `lanes` of them (0: a scalar)."""
+
+    scalar: str
+    lanes: int = 0
+
+    def __str__(self) -> str:
+        return _type_text(self)
+
+    def vector(self, lanes: int) -> Type:
+        """The vector of `lanes` such scalars; 0 gives the scalar."""
+        return Type(self.scalar, lanes)
+
+    def like(self, scalar: Type) -> Type:
+        """The type with this one's lanes and another scalar."""
+        return Type(scalar.scalar, self.lanes)
+
+    @property
+    def is_float(self) -> bool:
+        """Whether this is float32 or float64."""
+        return self.scalar in ("float", "double")
+
+    @property
+    def bits(self) -> int:
+        """Width of one scalar in bits."""
+        return {"float": 32, "double": 64, "ptr": 64}.get(self.scalar) or int(self.scalar[1:])
+
+    @property
+    def mangled(self) -> str:
+        """The name of the type inside an intrinsic's name, such as `v16f32`."""
+        name = {"float": "f32", "double": "f64"}.get(self.scalar, self.scalar)
+        return f"v{self.lanes}{name}" if self.lanes else name
+
+
+VOID, PTR = Type("void"), Type("ptr")
+F32, F64 = Type("float"), Type("double")
+I1, I8, I32, I64 = Type("i1"), Type("i8"), Type("i32"), Type("i64")
+
+Number = int | float
+
+
+@functools.cache
+def _type_text(kind: Type) -> str:
+    return f"<{kind.lanes} x {kind.scalar}>" if kind.lanes else kind.scalar
+
+
+@functools.lru_cache(4096)
+def literal(number: Number, kind: Type) -> str:
+    """The text of a constant (in every lane of a vector); floats round to nearest."""
+    if kind.is_float:
+        value = float(number)
+        if kind.scalar == "float":
+            value = _nearest_float32(value)
+        scalar = f"0x{struct.unpack('<Q', struct.pack('<d', value))[0]:016X}"
+    elif isinstance(number, int):
+        scalar = str(int(number))
+    else:
+        raise CompileError(f"{number!r} is no constant of the integer type {kind}")
+    return f"splat ({kind.scalar} {scalar})" if kind.lanes else scalar
+
+
+def _nearest_float32(value: float) -> float:
+    try:
+        return struct.unpack("<f", struct.pack("<f", value))[0]
+    except OverflowError:  # beyond the largest float32
+        return float("inf") if value > 0 else float("-inf")
+
+
+class Value:
+    """The result of an instruction, an argument or a constant; operators append instructions."""
+
+    __slots__ = ("builder", "text", "type")
+
+    def __init__(self, builder: Instructions, text: str, kind: Type) -> None:
+        self.builder = builder
+        self.text = text
+        self.type = kind
+
+    def __repr__(self) -> str:
+        return f"{self.type} {self.text}"
+
+    def __add__(self, other: Operand) -> Value:
+        return self.builder.binary("add", self, other)
+
+    def __radd__(self, other: Operand) -> Value:
+        return self.builder.binary("add", other, self)
+
+    def __sub__(self, other: Operand) -> Value:
+        return self.builder.binary("sub", self, other)
+
+    def __rsub__(self, other: Operand) -> Value:
+        return self.builder.binary("sub", other, self)
+
+    def __mul__(self, other: Operand) -> Value:
+        return self.builder.binary("mul", self, other)
+
+    def __rmul__(self, other: Operand) -> Value:
+        return self.builder.binary("mul", other, self)
+
+    def __truediv__(self, other: Operand) -> Value:
+        return self.builder.binary("div", self, other)
+
+    def __rtruediv__(self, other: Operand) -> Value:
+        return self.builder.binary("div", other, self)
+
+    def __neg__(self) -> Value:
+        return self.builder.negate(self)
+
+    def __and__(self, other: Operand) -> Value:
+        return self.builder.binary("and", self, other)
+
+    def __or__(self, other: Operand) -> Value:
+        return self.builder.binary("or", self, other)
+
+    def __xor__(self, other: Operand) -> Value:
+        return self.builder.binary("xor", self, other)
+
+    def __invert__(self) -> Value:
+        return self.builder.binary("xor", self, -1)
+
+    def __lshift__(self, other: Operand) -> Value:
+        return self.builder.binary("shl", self, other)
+
+    def __rshift__(self, other: Operand) -> Value:
+        return self.builder.binary("ashr", self, other)
+
+    def __lt__(self, other: Operand) -> Value:
+        return self.builder.compare("<", self, other)
+
+    def __le__(self, other: Operand) -> Value:
+        return self.builder.compare("<=", self, other)
+
+    def __gt__(self, other: Operand) -> Value:
+        return self.builder.compare(">", self, other)
+
+    def __ge__(self, other: Operand) -> Value:
+        return self.builder.compare(">=", self, other)
+
+
+Operand = Value | Number

@@ -1,0 +1,284 @@
+"""A small builder of LLVM IR text: typed values, loops, loads and stores over explicit vectors.
+
+A `Source` collects functions; a `Function` has arguments and a body; the body is a `Builder`, whose
+methods append one instruction each and return its `Value`. Python numbers stand for constants of
+the other operand's type. A scalar is made a vector by `splat`, never silently.
+
+>>> from needle.native import llvm
+>>> source = Source(llvm.host(lanes=8))
+>>> f = source.function("double", {"x": PTR, "n": I64}, noalias=("x",))
+>>> b, (x, n) = f.body, f.arguments
+>>> def body(i, mask):
+...     v = b.load(x, F32.vector(8), i, mask=mask)
+...     b.store(v + v, x, i, mask=mask)
+...     return ()
+>>> _ = b.vector_loop(0, n, 8, body)
+>>> b.ret()
+>>> print(source.text().count("fadd <8 x float>"))
+2
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
+
+from .instructions import Instructions
+from .llvm import Host
+from .values import F32, F64, I1, I8, I32, I64, PTR, VOID, Number, Operand, Type, Value, literal
+
+__all__ = [
+    "F32", "F64", "I1", "I8", "I32", "I64", "PTR", "VOID", "Builder", "Function", "Loop", "Number",
+    "Operand", "Source", "Type", "Value",
+]  # fmt: skip
+
+
+class Source:
+    """One module of IR text: functions, constants, and the declarations they need."""
+
+    def __init__(self, host: Host) -> None:
+        self.host = host
+        self._functions: list[Function] = []
+        self._globals: dict[str, None] = {}  # an ordered set: each line once
+
+    def function(
+        self,
+        name: str,
+        arguments: dict[str, Type],
+        result: Type = VOID,
+        *,
+        noalias: Sequence[str] = (),
+        internal: bool = False,
+    ) -> Function:
+        """Begin a function. Pointers in `noalias` overlap no other memory it touches."""
+        function = Function(self, name, arguments, result, tuple(noalias), internal)
+        self._functions.append(function)
+        return function
+
+    def add(self, line: str) -> None:
+        """Add top-level text (a global, a declaration, a function in IR) unless it is there."""
+        self._globals[line] = None
+
+    def table(self, name: str, kind: Type, numbers: Sequence[Number]) -> str:
+        """Add a constant array aligned to 64 bytes; returns its name for `Builder.symbol`."""
+        items = ", ".join(f"{kind} {literal(number, kind)}" for number in numbers)
+        self.add(f"@{name} = private constant [{len(numbers)} x {kind}] [{items}], align 64")
+        return name
+
+    def text(self) -> str:
+        """The module as IR text."""
+        return "\n".join([*self._globals, *(f.text() for f in self._functions)]) + "\n"
+
+
+class Function:
+    """A function: `arguments` are values, `body` is the builder that fills it."""
+
+    def __init__(
+        self,
+        source: Source,
+        name: str,
+        arguments: dict[str, Type],
+        result: Type,
+        noalias: tuple[str, ...],
+        internal: bool,
+    ) -> None:
+        self.name = name
+        self.result = result
+        self.body = Builder(source)
+        self.arguments = [Value(self.body, f"%{arg}", kind) for arg, kind in arguments.items()]
+        attributes = dict.fromkeys(noalias, " noalias")
+        listed = ", ".join(f"{t}{attributes.get(a, '')} %{a}" for a, t in arguments.items())
+        linkage = "internal " if internal else ""
+        self._head = f"define {linkage}{result} @{name}({listed}) nounwind {{\nentry:"
+
+    def text(self) -> str:
+        """The function as IR text."""
+        return "\n".join([self._head, *self.body.lines, "}"])
+
+
+class Loop:
+    """A counted loop while it is written: `index`, and `values` carried from turn to turn.
+
+    Inside, `update(...)` gives the values of the next turn; afterwards `values` are the results.
+    """
+
+    def __init__(self, index: Value, values: tuple[Value, ...]) -> None:
+        self.index = index
+        self.values = values
+        self.next = values
+
+    def update(self, *values: Value) -> None:
+        """Set what `values` will be in the next turn."""
+        self.next = values
+
+
+class Builder(Instructions):
+    """Appends code to one function: instructions, calls, branches and loops."""
+
+    def call(self, name: str, result: Type, *arguments: Value) -> Value:
+        """Call a function of this module."""
+        return self._call(f"@{name}", result, arguments)
+
+    def call_c(self, name: str, result: Type, *arguments: Value) -> Value:
+        """Call a function of the C library on scalars; its address is filled in after loading."""
+        self.source.add(f"@c.{name} = global ptr null")
+        return self._call(self.load(self.symbol(f"c.{name}"), PTR).text, result, arguments)
+
+    def _call(self, target: str, result: Type, arguments: Sequence[Value]) -> Value:
+        text = f"call {result} {target}({', '.join(map(repr, arguments))})"
+        if result != VOID:
+            return self.emit(result, text)
+        self.lines.append(f"  {text}")
+        return Value(self, "", VOID)
+
+    def ret(self, x: Value | None = None) -> None:
+        """Return from the function."""
+        self.lines.append(f"  ret {x!r}" if x else "  ret void")
+
+    def label(self, hint: str) -> str:
+        """A new name for a block."""
+        self._count += 1
+        return f"{hint}.{self._count}"
+
+    def begin(self, block: str) -> None:
+        """Continue in a new block, to which other blocks jump."""
+        self.lines.append(f"{block}:")
+        self._block = block
+
+    def jump(self, block: str) -> None:
+        """Go to a block."""
+        self.lines.append(f"  br label %{block}")
+
+    def phi(self, x: Value, block: str, y: Value, other: str) -> Value:
+        """Give x when coming from `block`, y when coming from the other one."""
+        return self.emit(x.type, f"phi {x.type} [ {x.text}, %{block} ], [ {y.text}, %{other} ]")
+
+    def either(
+        self,
+        condition: Value,
+        then: Callable[[], Sequence[Value]],
+        otherwise: Callable[[], Sequence[Value]] = tuple,
+        *,
+        unlikely: bool = False,
+    ) -> tuple[Value, ...]:
+        """Run `then` or `otherwise` (Python functions that append code); the results of that one.
+
+        With `unlikely`, the code of `then` is laid out away from the straight path.
+        """
+        yes, no, end = self.label("then"), self.label("else"), self.label("end")
+        weights = ', !prof !{!"branch_weights", i32 1, i32 4000}' if unlikely else ""
+        self.lines.append(f"  br {condition!r}, label %{yes}, label %{no}{weights}")
+        self.begin(yes)
+        first = then()
+        yes_end = self._block
+        self.jump(end)
+        self.begin(no)
+        second = otherwise()
+        no_end = self._block
+        self.jump(end)
+        self.begin(end)
+        return tuple(self.phi(x, yes_end, y, no_end) for x, y in zip(first, second, strict=True))
+
+    @contextmanager
+    def loop(
+        self, start: Operand, stop: Operand, step: Operand = 1, carry: Sequence[Value] = ()
+    ) -> Generator[Loop]:
+        """Count an i64 from start to stop (exclusive); `carry` are the values before turn one.
+
+        >>> # with b.loop(0, n, carry=[zero]) as loop: loop.update(loop.values[0] + ...)
+        """
+        first = self.coerce(start, I64)
+        head, body, end = self.label("loop"), self.label("body"), self.label("end")
+        before = self._block
+        self.jump(head)
+        self.begin(head)
+        place = len(self.lines)  # the phis go here once the values of the next turn are known
+        self._count += 1 + len(carry)
+        names = [f"%.{self._count - i}" for i in range(1 + len(carry))]
+        index = Value(self, names[0], I64)
+        values = tuple(Value(self, n, v.type) for n, v in zip(names[1:], carry, strict=True))
+        more = index < stop
+        self.lines.append(f"  br {more!r}, label %{body}, label %{end}")
+        self.begin(body)
+        loop = Loop(index, values)
+        yield loop
+        following = index + step
+        latch = self._block
+        self.jump(head)
+        turns = zip((index, *values), (first, *carry), (following, *loop.next), strict=True)
+        self.lines[place:place] = [
+            f"  {v.text} = phi {v.type} [ {a.text}, %{before} ], [ {z.text}, %{latch} ]"
+            for v, a, z in turns
+        ]
+        self.begin(end)
+
+    def vector_loop(
+        self,
+        start: Operand,
+        stop: Operand,
+        lanes: int,
+        body: Callable[..., Sequence[Value]],
+        carry: Sequence[Value] = (),
+        unroll: int = 1,
+    ) -> tuple[Value, ...]:
+        """Run `body(index, mask, *carry)` over start...stop in vectors of `lanes`; last results.
+
+        Whole vectors have mask None; a ragged end is one more run under a mask of the lanes that
+        are there. With `unroll`, that many bodies a turn, the carried values passing through: a
+        reduction over several accumulators returns them rotated, so that its sums are independent.
+        """
+        if isinstance(start, int) and isinstance(stop, int):
+            return self._static_loop(start, stop, lanes, body, carry, unroll)
+        start, stop = self.coerce(start, I64), self.coerce(stop, I64)
+        values = tuple(carry)
+        begin = start
+        for width in [lanes * unroll, lanes] if unroll > 1 else [lanes]:
+            end = stop - ((stop - begin) & (width - 1))
+            values = self._turns(begin, end, width, lanes, body, values)
+            begin = end
+        rest = stop - begin
+
+        def ragged() -> Sequence[Value]:
+            count = self.splat(self.cast(rest, I32), lanes)
+            return body(begin, self.compare(">", count, self.iota(lanes)), *values)
+
+        return self.either(rest > 0, ragged, lambda: values)
+
+    def _static_loop(
+        self,
+        start: int,
+        stop: int,
+        lanes: int,
+        body: Callable[..., Sequence[Value]],
+        carry: Sequence[Value],
+        unroll: int,
+    ) -> tuple[Value, ...]:
+        """`vector_loop` with known bounds: loops and masks that are not needed are left out."""
+        values, begin = tuple(carry), start
+        for width in [lanes * unroll, lanes] if unroll > 1 else [lanes]:
+            end = stop - (stop - begin) % width
+            if end > begin:
+                values = self._turns(begin, end, width, lanes, body, values)
+            begin = end
+        if begin < stop:
+            bits = ", ".join(f"i1 {int(lane < stop - begin)}" for lane in range(lanes))
+            mask = Value(self, f"<{bits}>", I1.vector(lanes))
+            values = tuple(body(self.constant(begin, I64), mask, *values))
+        return values
+
+    def _turns(
+        self,
+        begin: Operand,
+        end: Operand,
+        width: int,
+        lanes: int,
+        body: Callable[..., Sequence[Value]],
+        carry: tuple[Value, ...],
+    ) -> tuple[Value, ...]:
+        """Whole vectors from begin to end, `width // lanes` bodies a turn."""
+        with self.loop(begin, end, width, carry) as loop:
+            values: Sequence[Value] = loop.values
+            for part in range(0, width, lanes):
+                values = body(loop.index + part if part else loop.index, None, *values)
+            loop.update(*values)
+        return loop.values
