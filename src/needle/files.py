@@ -1,0 +1,84 @@
+"""Files that survive a crash: a temporary name in the same folder, synced, then renamed.
+
+A reader sees the old content or the new, never a part. What a kill leaves behind carries the
+prefix `TEMPORARY` and is never read.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+TEMPORARY = ".tmp-"
+
+
+def temporary_name(path: Path) -> Path:
+    """A name beside `path` that nobody else uses."""
+    return path.with_name(f"{TEMPORARY}{os.urandom(6).hex()}-{path.name}")
+
+
+def write_synced(path: Path, data: bytes) -> None:
+    """Write a new file and wait until the disk has it."""
+    with path.open("xb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def sync_folder(path: Path) -> None:
+    """Wait until the disk has the folder's list of names."""
+    if os.name == "nt":  # folders cannot be opened there
+        return
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def publish(temporary: Path, path: Path) -> None:
+    """Give a finished file or folder its real name, for good."""
+    temporary.replace(path)
+    sync_folder(path.parent)
+
+
+def write_file(path: Path, data: bytes) -> None:
+    """Replace the content of `path` in one step."""
+    temporary = temporary_name(path)
+    try:
+        write_synced(temporary, data)
+        publish(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_folder(path: Path, files: dict[str, bytes]) -> None:
+    """Replace the folder `path` by one that holds exactly `files`."""
+    temporary = temporary_name(path)
+    try:
+        temporary.mkdir()
+        for name, data in files.items():
+            write_synced(temporary / name, data)
+        sync_folder(temporary)
+        if path.exists():  # a folder cannot be renamed over one that holds something
+            remove_folder(path)
+        publish(temporary, path)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def remove_folder(path: Path) -> None:
+    """Delete a folder; a kill on the way leaves no half of it under its name."""
+    doomed = temporary_name(path)
+    path.rename(doomed)
+    shutil.rmtree(doomed)
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Delete what killed processes left in `folder`."""
+    for path in folder.glob(f"{TEMPORARY}*"):
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
