@@ -1,0 +1,450 @@
+"""Random streams: NumPy's global state, or Philox4x32-10 after `needle.seed(n)`.
+
+One stream is *ambient*, for the whole process: initialisers, dropout and loaders without a seed
+of their own draw from it. A stream draws arrays and knows nothing of tensors.
+
+**NumPy's stream** is the global legacy state, drawn in float64: `np.random.seed(k)` gives the
+published numbers. **Philox** is counter-based, so a number depends on nothing but the seed, which
+draw of the stream it belongs to, and its place in that draw: the same eager and compiled, with
+any number of threads (Salmon, Moraes, Dror & Shaw, "Parallel random numbers: as easy as 1, 2, 3",
+SC 2011). The layout, which compiled programs reproduce:
+
+- key = seed (low, high word); counter = (block low, block high, draw low, draw high). Every call
+  that draws an array is one draw, whatever the array's size.
+- A block is four 32-bit words; word ``i`` of a draw is word ``i % 4`` of block ``i // 4``.
+- float32 uniform ``i`` = ``(word[i] >> 8) * 2**-24``;
+  float64 uniform ``i`` = ``(long[i] >> 11) * 2**-53``, ``long[i] = word[2i] + 2**32 word[2i+1]``.
+  Results in float64 are drawn with 53 bits, all others (float32, float16, bool) with 24.
+- Normals ``2k`` and ``2k + 1`` = ``r cos a`` and ``r sin a``, ``r = sqrt(-2 log(u[2k] + eps))``,
+  ``a = 2 pi u[2k+1]``, of uniforms u with that many bits, eps their spacing (Box & Muller 1958).
+  Evaluated in float64, so a float32 normal is within 1 ulp (or 1e-15) of the formula.
+- Integer ``i`` = ``low + long[i] % (high - low)``: a value is preferred over another by no more
+  than ``(high - low) / 2**64``, relatively.
+- A permutation sorts ``long[i]`` whose lowest bits are replaced by ``i``.
+"""
+
+from __future__ import annotations
+
+import math
+import operator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from .errors import ArgumentError, StateError
+
+Array = npt.NDArray[Any]
+Shape = tuple[int, ...]
+
+MULTIPLIERS = 0xD2511F53, 0xCD9E8D57
+KEY_STEPS = 0x9E3779B9, 0xBB67AE85
+ROUNDS = 10
+_WORD = 0xFFFFFFFF
+# Constants of the rounds are 0-d arrays: NumPy's ufuncs take them faster than scalars.
+_LOW_WORD, _SHIFT, _M0, _M1 = (np.array(n, np.uint64) for n in (_WORD, 32, *MULTIPLIERS))
+_CHUNK_BLOCKS = 4096  # the rounds' three work arrays then stay in the second-level cache
+
+Keys = tuple[tuple[Array, Array], ...]
+
+
+def key_schedule(seed: int) -> Keys:
+    """The pair of 32-bit keys of each Philox round, from a 64-bit seed."""
+    words = np.array((seed & _WORD, seed >> 32), np.uint64)
+    table = np.arange(ROUNDS, dtype=np.uint64)[:, None] * np.array(KEY_STEPS, np.uint64) + words
+    table &= _LOW_WORD
+    return tuple((row[0, ...], row[1, ...]) for row in table)
+
+
+def philox4x32(counter: Sequence[int | Array], keys: Keys, out: Array) -> None:
+    """Fill `out` with Philox4x32-10 blocks.
+
+    Args:
+        counter: four 32-bit words, each an int or an array (n,) with one value a block.
+        keys: what `key_schedule` returns.
+        out: (n, 4) uint32.
+
+    >>> import numpy as np
+    >>> from needle.random import key_schedule, philox4x32
+    >>> block = np.empty((1, 4), np.uint32)
+    >>> philox4x32((0, 0, 0, 0), key_schedule(0), block)
+    >>> [f"{word:08x}" for word in block[0]]
+    ['6627e8d5', 'e169c58d', 'bc57ac4c', '9b00dbd8']
+    """
+    # Rows: words 0 and 2, words 1 and 3, and the products of words 2 and 0. 32-bit values live
+    # in 64-bit lanes: NumPy has no widening multiply, and strided 32-bit views cost more.
+    even, odd, product = (np.empty((2, len(out)), np.uint64) for _ in range(3))
+    even0, even1 = even
+    product0, product1 = product
+    even[0], odd[0], even[1], odd[1] = counter
+    multiply, shift, xor = np.multiply, np.right_shift, np.bitwise_xor
+    for key0, key1 in keys:
+        multiply(even1, _M1, product0)
+        multiply(even0, _M0, product1)
+        shift(product, _SHIFT, even)
+        xor(even, odd, even)
+        xor(even0, key0, even0)
+        xor(even1, key1, even1)
+        np.bitwise_and(product, _LOW_WORD, odd)
+    out[:, 0], out[:, 1], out[:, 2], out[:, 3] = even0, odd[0], even1, odd[1]
+
+
+@dataclass(frozen=True)
+class UniformDraw:
+    """A draw of one float64 in [0, 1)."""
+
+    words = 2
+
+    def vector(self, stream: Stream, count: int) -> Array:
+        return stream.uniform((count,))
+
+    def from_longs(self, longs: Array) -> Array:
+        return _unit_interval(longs[:, 0])
+
+
+@dataclass(frozen=True)
+class IntegersDraw:
+    """A draw of `size` integers, low <= value < high."""
+
+    low: int
+    high: int
+    size: int
+
+    @property
+    def words(self) -> int:
+        return 2 * self.size
+
+    def vector(self, stream: Stream, count: int) -> Array:
+        return stream.integers(self.low, self.high, (count, self.size))
+
+    def from_longs(self, longs: Array) -> Array:
+        return _bounded(longs[:, : self.size], self.low, self.high)
+
+
+Draw = UniformDraw | IntegersDraw
+
+
+class Stream(Protocol):
+    """What every random stream offers."""
+
+    def uniform(self, shape: Shape = (), dtype: npt.DTypeLike = "float64") -> Array:
+        """Floats in [0, 1), at least as fine as `dtype` needs: the caller scales, then casts."""
+        ...
+
+    def normal(self, shape: Shape = (), dtype: npt.DTypeLike = "float64") -> Array:
+        """Standard normal floats, at least as fine as `dtype` needs."""
+        ...
+
+    def integers(self, low: int, high: int, size: Shape = ()) -> Array:
+        """int64 values, low <= value < high."""
+        ...
+
+    def permutation(self, n: int) -> Array:
+        """0 … n-1 in random order, int64."""
+        ...
+
+    def rounds(self, count: int, draws: Sequence[Draw]) -> list[Array]:
+        """What `count` times making `draws` in turn gives: for each draw an array (count, …)."""
+        ...
+
+    def get_state(self) -> dict[str, Any]:
+        """Where the stream stands, as plain JSON values."""
+        ...
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Put the stream where `get_state` found it."""
+        ...
+
+
+class NumPyStream:
+    """NumPy's legacy stream: the global one, or that of a `RandomState` of its own.
+
+    >>> import numpy as np
+    >>> from needle.random import NumPyStream
+    >>> np.random.seed(0)
+    >>> NumPyStream().uniform((2,)).round(4).tolist()
+    [0.5488, 0.7152]
+    """
+
+    def __init__(self, source: Any = np.random) -> None:
+        self._source = source
+
+    def uniform(self, shape: Shape = (), dtype: npt.DTypeLike = "float64") -> Array:
+        return np.asarray(self._source.rand(*shape))
+
+    def normal(self, shape: Shape = (), dtype: npt.DTypeLike = "float64") -> Array:
+        return np.asarray(self._source.randn(*shape))
+
+    def integers(self, low: int, high: int, size: Shape = ()) -> Array:
+        return np.asarray(self._source.randint(low, high, size=size, dtype=np.int64))
+
+    def permutation(self, n: int) -> Array:
+        order = np.arange(n)
+        self._source.shuffle(order)
+        return order
+
+    def rounds(self, count: int, draws: Sequence[Draw]) -> list[Array]:
+        if len(draws) == 1:
+            return [draws[0].vector(self, count)]
+        columns = [draw.vector(self, 0) for draw in draws]
+        turns = [columns, *([draw.vector(self, 1) for draw in draws] for _ in range(count))]
+        return [np.concatenate(column) for column in zip(*turns, strict=True)]
+
+    def get_state(self) -> dict[str, Any]:
+        state = self._source.get_state(legacy=False)
+        if state["bit_generator"] != "MT19937":
+            raise StateError(
+                f"get_state: NumPy's generator is {state['bit_generator']}, and only the default "
+                "MT19937 can be stored. Call np.random.set_bit_generator(np.random.MT19937())"
+            )
+        return {
+            "stream": "numpy",
+            "key": state["state"]["key"].tolist(),
+            "position": int(state["state"]["pos"]),
+            "has_gauss": int(state["has_gauss"]),
+            "gauss": float(state["gauss"]),
+        }
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        try:
+            key = np.array(state["key"], np.uint32)
+            position, gauss = int(state["position"]), float(state["gauss"])
+            self._source.set_state(("MT19937", key, position, int(state["has_gauss"]), gauss))
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
+            raise _bad_state("NumPy", state, error) from error
+
+
+class PhiloxStream:
+    """A Philox4x32-10 stream of its own, that touches no global state.
+
+    Args:
+        seed: 0 <= seed < 2**64.
+        draw: number of the next draw.
+
+    Raises:
+        ArgumentError: a seed that is no integer in that range.
+
+    >>> from needle.random import PhiloxStream
+    >>> stream = PhiloxStream(0)
+    >>> stream.uniform((2,), "float32").tolist()
+    [0.39904630184173584, 0.8805201053619385]
+    >>> stream.draw
+    1
+    """
+
+    def __init__(self, seed: int, draw: int = 0) -> None:
+        self.seed = _checked_seed(seed)
+        self.draw = draw
+        self.keys = key_schedule(self.seed)
+
+    def reserve(self, count: int = 1) -> int:
+        """Take the next `count` draw numbers without producing numbers; returns the first."""
+        # No call and no backward jump between the two lines: CPython switches threads at neither.
+        draw = self.draw
+        self.draw = draw + count
+        return draw
+
+    def uniform(self, shape: Shape = (), dtype: npt.DTypeLike = "float64") -> Array:
+        return self._uniforms(math.prod(shape), _is_double(dtype)).reshape(shape)
+
+    def normal(self, shape: Shape = (), dtype: npt.DTypeLike = "float64") -> Array:
+        size, double = math.prod(shape), _is_double(dtype)
+        uniforms = self._uniforms(size + size % 2, double).astype(np.float64, copy=False)
+        spacing = 2.0**-53 if double else 2.0**-24
+        radius = np.sqrt(-2.0 * np.log(uniforms[0::2] + spacing))
+        angle = 2.0 * np.pi * uniforms[1::2]
+        normals = np.empty(uniforms.size, np.float64 if double else np.float32)
+        normals[0::2] = radius * np.cos(angle)
+        normals[1::2] = radius * np.sin(angle)
+        return normals[:size].reshape(shape)
+
+    def integers(self, low: int, high: int, size: Shape = ()) -> Array:
+        if not low < high:
+            raise ArgumentError(f"integers: no value in [{low}, {high}). Give low < high")
+        return _bounded(self._longs(math.prod(size)), low, high).reshape(size)
+
+    def permutation(self, n: int) -> Array:
+        bits = np.uint64(max(n - 1, 0).bit_length())
+        keys = self._longs(n)
+        keys >>= bits
+        keys <<= bits
+        keys |= np.arange(n, dtype=np.uint64)
+        keys.sort()
+        keys &= (np.uint64(1) << bits) - np.uint64(1)
+        return keys.view(np.int64)
+
+    def rounds(self, count: int, draws: Sequence[Draw]) -> list[Array]:
+        turns = self.reserve(count * len(draws)) + len(draws) * np.arange(count, dtype=np.uint64)
+        return [
+            draw.from_longs(self._draws_of(turns + np.uint64(place), -(-draw.words // 4)))
+            for place, draw in enumerate(draws)
+        ]
+
+    def get_state(self) -> dict[str, Any]:
+        return {"stream": "philox", "seed": self.seed, "draw": self.draw}
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        try:
+            seed, draw = _checked_seed(state["seed"]), operator.index(state["draw"])
+        except (KeyError, TypeError, ArgumentError) as error:
+            raise _bad_state("Philox", state, error) from error
+        self.seed, self.draw, self.keys = seed, draw, key_schedule(seed)
+
+    def _uniforms(self, size: int, double: bool) -> Array:
+        if double:
+            return _unit_interval(self._longs(size))
+        uniforms = np.empty(size, np.float32)
+        for start, words in self._chunks(size):
+            part = uniforms[start : start + words.size]
+            words >>= np.uint32(8)
+            part[...] = words[: part.size].view(np.int32)  # signed converts faster, and is equal
+            part *= np.float32(2.0**-24)
+        return uniforms
+
+    def _longs(self, size: int) -> Array:
+        longs = np.empty(size, np.uint64)
+        for start, words in self._chunks(2 * size):
+            part = longs[start // 2 : (start + words.size) // 2]
+            part[...] = words.view("<u8")[: part.size]
+        return longs
+
+    def _chunks(self, size: int) -> Iterator[tuple[int, Array]]:
+        """The next draw's words, at least `size`: (number of the first, words) a chunk."""
+        draw = self.reserve()
+        blocks = -(-size // 4)
+        for start in range(0, blocks, _CHUNK_BLOCKS):
+            stop = min(start + _CHUNK_BLOCKS, blocks)
+            words = np.empty((stop - start, 4), "<u4")
+            block = np.arange(start & _WORD, (start & _WORD) + stop - start, dtype=np.uint64)
+            philox4x32((block, start >> 32, draw & _WORD, draw >> 32), self.keys, words)
+            yield 4 * start, words.reshape(-1)
+
+    def _draws_of(self, numbers: Array, blocks: int) -> Array:
+        """The first blocks of many draws at once, as longs (len(numbers), 2 * blocks)."""
+        words = np.empty((len(numbers) * blocks, 4), "<u4")
+        block = np.tile(np.arange(blocks, dtype=np.uint64), len(numbers))
+        numbers = np.repeat(numbers, blocks)
+        philox4x32((block, 0, numbers & _LOW_WORD, numbers >> _SHIFT), self.keys, words)
+        return words.view("<u8").reshape(-1, 2 * blocks)
+
+
+def _is_double(dtype: npt.DTypeLike) -> bool:
+    return np.dtype(dtype) == np.float64
+
+
+def _unit_interval(longs: Array) -> Array:
+    return (longs >> np.uint64(11)) * 2.0**-53
+
+
+def _bounded(longs: Array, low: int, high: int) -> Array:
+    return (longs % np.uint64(high - low)).astype(np.int64) + low
+
+
+def _checked_seed(seed: int) -> int:
+    try:
+        value = operator.index(seed)
+    except TypeError:
+        value = -1
+    if not 0 <= value < 1 << 64:
+        raise ArgumentError(f"seed: {seed!r} is no integer from 0 to 2**64 - 1. Give one that is")
+    return value
+
+
+def _bad_state(kind: str, state: object, error: Exception) -> StateError:
+    return StateError(
+        f"set_state: {state!r:.200} is no state of a {kind} stream ({type(error).__name__}: "
+        f"{error}). Give what get_state returned"
+    )
+
+
+_numpy_stream = NumPyStream()
+_ambient: NumPyStream | PhiloxStream = _numpy_stream
+
+
+def ambient_stream() -> NumPyStream | PhiloxStream:
+    """The stream in force for the whole process."""
+    return _ambient
+
+
+def seed(n: int | None) -> None:
+    """Draw from Philox4x32-10 with this seed from now on; None goes back to NumPy's global state.
+
+    Covers initialisers, dropout and loaders, eager and compiled. `np.random.seed` does not end
+    it, and NumPy's state is left as it is.
+
+    Args:
+        n: 0 <= n < 2**64, or None.
+
+    Raises:
+        ArgumentError: a seed that is no integer in that range.
+
+    >>> import needle as ndl
+    >>> ndl.seed(0)
+    >>> ndl.random.ambient_stream().uniform((2,), "float32").tolist()
+    [0.39904630184173584, 0.8805201053619385]
+    >>> ndl.seed(None)
+    """
+    global _ambient
+    _ambient = _numpy_stream if n is None else PhiloxStream(n)
+
+
+def get_state() -> dict[str, Any]:
+    """All there is to know of the process's random numbers, as plain JSON values.
+
+    Returns:
+        {"numpy": state of NumPy's global stream, "philox": state of the ambient Philox stream,
+        or None while NumPy's is in force}.
+
+    >>> import needle as ndl
+    >>> ndl.seed(7)
+    >>> ndl.random.get_state()["philox"]
+    {'stream': 'philox', 'seed': 7, 'draw': 0}
+    >>> ndl.seed(None)
+    """
+    philox = None if _ambient is _numpy_stream else _ambient.get_state()
+    return {"numpy": _numpy_stream.get_state(), "philox": philox}
+
+
+def set_state(state: dict[str, Any]) -> None:
+    """Go back to where `get_state` was called, in whatever process that was.
+
+    Raises:
+        StateError: a dictionary that `get_state` did not make.
+
+    >>> import needle as ndl
+    >>> before = ndl.random.get_state()
+    >>> first = ndl.random.ambient_stream().uniform((3,))
+    >>> ndl.random.set_state(before)
+    >>> bool((ndl.random.ambient_stream().uniform((3,)) == first).all())
+    True
+    """
+    global _ambient
+    if not isinstance(state, dict) or set(state) != {"numpy", "philox"}:
+        raise _bad_state("process's", state, KeyError("needs 'numpy' and 'philox'"))
+    philox = None if state["philox"] is None else stream_from_state(state["philox"])
+    _numpy_stream.set_state(state["numpy"])
+    _ambient = _numpy_stream if philox is None else philox
+
+
+def stream_from_state(state: dict[str, Any]) -> NumPyStream | PhiloxStream:
+    """A stream of its own that goes on where the stream stood that gave this state.
+
+    Raises:
+        StateError: a dictionary that no stream's `get_state` made.
+
+    >>> from needle.random import PhiloxStream, stream_from_state
+    >>> stream_from_state({"stream": "philox", "seed": 7, "draw": 2}).draw
+    2
+    """
+    kind = state.get("stream") if isinstance(state, dict) else None
+    stream: NumPyStream | PhiloxStream
+    if kind == "numpy":
+        stream = NumPyStream(np.random.RandomState())
+    elif kind == "philox":
+        stream = PhiloxStream(0)
+    else:
+        raise _bad_state("known", state, KeyError("'stream' is neither 'numpy' nor 'philox'"))
+    stream.set_state(state)
+    return stream
