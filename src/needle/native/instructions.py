@@ -160,6 +160,15 @@ class Instructions:
         kind = x.type.like(scalar)
         return self.emit(kind, f"bitcast {x.type} {x.text} to {kind}")
 
+    def any(self, condition: Value) -> Value:
+        """Whether the condition holds in some lane."""
+        kind = condition.type
+        if not kind.lanes:
+            return condition
+        bits = Type(f"i{kind.lanes}")
+        whole = self.emit(bits, f"bitcast {kind} {condition.text} to {bits}")
+        return self.compare("!=", whole, 0)
+
     def splat(self, x: Value, lanes: int) -> Value:
         """The vector with scalar x in every lane; lanes=0 gives x itself."""
         if not lanes:
@@ -221,7 +230,7 @@ class Instructions:
         align = align or max(kind.bits // 8, 1)
         if mask is None:
             return self.emit(kind, f"load {kind}, ptr {address.text}, align {align}")
-        other = self.coerce(other, kind)
+        mask, other = self._lane_mask(mask, kind), self.coerce(other, kind)
         symbol = f"@llvm.masked.load.{kind.mangled}.p0"
         self.source.add(f"declare {kind} {symbol}(ptr, i32, {mask.type}, {kind})")
         text = f"call {kind} {symbol}(ptr {address.text}, i32 {align}, {mask!r}, {other!r})"
@@ -242,6 +251,7 @@ class Instructions:
         if mask is None:
             self.lines.append(f"  store {x!r}, ptr {address.text}, align {align}")
             return
+        mask = self._lane_mask(mask, x.type)
         symbol = f"@llvm.masked.store.{x.type.mangled}.p0"
         self.source.add(f"declare void {symbol}({x.type}, ptr, i32, {mask.type})")
         self.lines.append(f"  call void {symbol}({x!r}, ptr {address.text}, i32 {align}, {mask!r})")
@@ -249,8 +259,14 @@ class Instructions:
     def gather(self, pointer: Value, kind: Type, index: Value, mask: Value | None = None) -> Value:
         """Load the items at a vector of indices; zero where `mask` is false."""
         addresses = self.offset(pointer, kind, index)
-        mask = mask or self.constant(1, kind.like(I1))
+        mask = self._lane_mask(mask or self.constant(1, kind.like(I1)), kind)
         symbol = f"@llvm.masked.gather.{kind.mangled}.v{kind.lanes}p0"
         self.source.add(f"declare {kind} {symbol}({addresses.type}, i32, {mask.type}, {kind})")
         text = f"{addresses!r}, i32 {kind.bits // 8}, {mask!r}, {kind} zeroinitializer"
         return self.emit(kind, f"call {kind} {symbol}({text})")
+
+    def _lane_mask(self, mask: Value, kind: Type) -> Value:
+        """The mask if it fits: LLVM ends the process over an intrinsic of the wrong type."""
+        if not kind.lanes:
+            raise CompileError(f"A mask needs a vector, but the type is {kind}")
+        return self.coerce(mask, kind.like(I1))

@@ -18,7 +18,6 @@ import platform
 import re
 from collections.abc import Generator
 from dataclasses import dataclass
-from importlib.metadata import version
 from typing import Any
 
 from ..errors import ArgumentError, CompileError
@@ -164,8 +163,10 @@ def _machine(target: Host) -> Any:
 
 
 def _key(text: str, target: Host) -> str:
+    import llvmlite
+
     llvm = _binding()
-    versions = f"{version('llvmlite')} {llvm.llvm_version_info} {CODE_MODEL} {OPTIMISATION}"
+    versions = f"{llvmlite.__version__} {llvm.llvm_version_info} {CODE_MODEL} {OPTIMISATION}"
     return object_cache.key(
         text, target.cpu, target.features, versions, llvm.get_process_triple(), platform.system()
     )

@@ -65,6 +65,10 @@ class Source:
         self.add(f"@{name} = private constant [{len(numbers)} x {kind}] [{items}], align 64")
         return name
 
+    def has(self, name: str) -> bool:
+        """Whether the function is there already."""
+        return any(function.name == name for function in self._functions)
+
     def text(self) -> str:
         """The module as IR text."""
         return "\n".join([*self._globals, *(f.text() for f in self._functions)]) + "\n"
@@ -236,6 +240,8 @@ class Builder(Instructions):
             end = stop - ((stop - begin) & (width - 1))
             values = self._turns(begin, end, width, lanes, body, values)
             begin = end
+        if lanes == 1:
+            return values
         rest = stop - begin
 
         def ragged() -> Sequence[Value]:
