@@ -1,0 +1,51 @@
+"""Settings from the environment: the only module that reads `os.environ`.
+
+| variable | meaning | default |
+|---|---|---|
+| `NEEDLE_BACKEND` | `np` or `nd`: what a tensor's `cached_data` is | `np` |
+| `NEEDLE_DATA` | folder that holds the data sets | `data` |
+| `NEEDLE_JIT` | `1` native code, `numpy` traced graphs through NumPy, `0` eager | `1` |
+| `NEEDLE_CACHE` | folder of the compiled-code cache, `0` switches it off | the user's cache folder |
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from .errors import ArgumentError
+
+
+def _choice(variable: str, default: str, allowed: tuple[str, ...]) -> str:
+    value = os.environ.get(variable, default)
+    if value not in allowed:
+        names = ", ".join(allowed)
+        raise ArgumentError(f"{variable}={value!r} is not known. Set it to one of: {names}")
+    return value
+
+
+def backend() -> str:
+    """Name of the array backend, `np` or `nd`."""
+    return _choice("NEEDLE_BACKEND", "np", ("np", "nd"))
+
+
+def jit_mode() -> str:
+    """How `ndl.jit` runs: `1` native, `numpy` through NumPy, `0` eagerly."""
+    return _choice("NEEDLE_JIT", "1", ("1", "numpy", "0"))
+
+
+def data_dir() -> Path | None:
+    """Folder named by `NEEDLE_DATA`, or None."""
+    value = os.environ.get("NEEDLE_DATA")
+    return Path(value) if value else None
+
+
+def cache_dir() -> Path | None:
+    """Folder for compiled code, or None where `NEEDLE_CACHE=0` switches the cache off."""
+    value = os.environ.get("NEEDLE_CACHE")
+    if value == "0":
+        return None
+    if value:
+        return Path(value)
+    root = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(root) / "needle"
