@@ -1,0 +1,1 @@
+"""The graph: nodes, the operator contract, evaluators, order and reverse mode."""

@@ -1,0 +1,153 @@
+"""Evaluators: what an operator call does. `Op.__call__` hands every call to `ambient.evaluator`.
+
+`Eager` computes at once. `Lazy` records and computes when storage is read. `Checked` is eager and names the
+first NaN or infinity. The tracer of `jit/` is a fourth, written there.
+"""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from typing import Any
+from weakref import ref
+
+import numpy as np
+
+from ..context import Ambient, ambient, ambient_set
+from ..errors import ArgumentError, NonFiniteError
+from .location import user_line
+from .node import Node, Value, new_handle, realize
+from .op import Op
+
+_new = object.__new__
+
+
+class Eager:
+    """Compute at once; record the graph where a gradient may be asked for."""
+
+    computes = True
+    """Whether values can be read: False while a function is traced."""
+
+    def make(self, op: Op, inputs: tuple[Any, ...]) -> Any:
+        """The result of `op` on `inputs` as a new handle."""
+        if op.scalars:
+            return self._make_with_scalars(op, inputs)
+        try:
+            nodes = tuple([value.node for value in inputs])
+        except AttributeError:
+            return self.make(op, as_values(op, inputs))
+        storage = _run(
+            op, nodes, [n.storage if n.storage is not None else realize(n) for n in nodes]
+        )
+        for node in nodes:
+            if node.requires_grad and op.differentiable and ambient.gradients:
+                return _handle(Node(op, nodes, storage, True))
+        return _handle(Node(None, (), storage, False))
+
+    def _make_with_scalars(self, op: Op, inputs: tuple[Any, ...]) -> Any:
+        """Run-time scalars stay Python numbers: NumPy then lets them decide no dtype."""
+        count = len(inputs) - op.scalars
+        nodes = tuple([value.node for value in as_values(op, inputs[:count])])
+        scalars = [float(number) for number in inputs[count:]]
+        arrays = [n.storage if n.storage is not None else realize(n) for n in nodes]
+        storage = _run(op, nodes, [*arrays, *scalars])
+        if ambient.gradients and any(node.requires_grad for node in nodes):
+            lifted = tuple([Node(None, (), np.asarray(number), False) for number in scalars])
+            return _handle(Node(op, nodes + lifted, storage, True))
+        return _handle(Node(None, (), storage, False))
+
+
+class Lazy(Eager):
+    """Record only; storage is computed when it is read. Operators without a shape rule compute at once."""
+
+    def make(self, op: Op, inputs: tuple[Any, ...]) -> Any:
+        values = as_values(op, inputs)
+        nodes = tuple([value.node for value in values])
+        spec = op.infer(*[node.specs() for node in nodes])
+        if spec is None:
+            return super().make(op, inputs)
+        requires = (
+            op.differentiable and ambient.gradients and any(node.requires_grad for node in nodes)
+        )
+        node = Node(op, nodes, None, requires, spec)
+        return new_handle(node, Value.tuple_class if node.is_tuple() else Value.tensor_class)
+
+
+class Checked(Eager):
+    """Eager, stopping at the first result that is not finite."""
+
+    def make(self, op: Op, inputs: tuple[Any, ...]) -> Any:
+        value = super().make(op, inputs)
+        storage = value.node.storage
+        for array in storage if isinstance(storage, tuple) else (storage,):
+            if array.dtype.kind == "f" and not np.isfinite(array).all():
+                raise NonFiniteError(_describe(op, inputs, array))
+        return value
+
+
+EAGER = Eager()
+LAZY = Lazy()
+CHECKED = Checked()
+Ambient.evaluator = EAGER
+
+
+def check_finite() -> AbstractContextManager[None]:
+    """Stop at the first NaN or infinity inside a `with` block.
+
+    Raises:
+        NonFiniteError: names the operator, the user's line, the first bad value and its position.
+
+    Example:
+        >>> import needle as ndl
+        >>> with ndl.check_finite():
+        ...     y = ndl.exp(ndl.Tensor([1.0]))
+    """
+    return ambient_set(evaluator=CHECKED)
+
+
+def as_values(op: Op, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Operands as values: arrays, lists and numbers become constants that need no gradient."""
+    return tuple([item if isinstance(item, Value) else _constant(op, item) for item in inputs])
+
+
+def _constant(op: Op, item: Any) -> Any:
+    if item is None or isinstance(item, str | dict):
+        raise ArgumentError(
+            f"{op.name}: operand {item!r} is not a tensor. Pass a Tensor, an array or a number"
+        )
+    make: Any = Value.tensor_class
+    return make(item, requires_grad=False)
+
+
+def _run(op: Op, nodes: tuple[Node, ...], arrays: list[Any]) -> Any:
+    try:
+        storage = op.compute(*arrays)
+    except Exception:
+        # NumPy refused: the shape rule says why in the library's own words, or NumPy's stand.
+        op.infer(*[node.specs() for node in nodes])
+        raise
+    if type(storage) is np.ndarray:
+        return storage
+    if isinstance(storage, tuple):
+        return tuple([np.asarray(item) for item in storage])
+    return np.asarray(storage)
+
+
+def _handle(node: Node) -> Any:
+    """`new_handle`, spelled out: it is on the path of every operator."""
+    cls = Value.tuple_class if type(node.storage) is tuple else Value.tensor_class
+    handle = _new(cls)
+    handle.node = node
+    handle.grad = None
+    node.handle = ref(handle)
+    return handle
+
+
+def _describe(op: Op, inputs: tuple[Any, ...], array: np.ndarray[Any, Any]) -> str:
+    position = tuple([int(i) for i in np.argwhere(~np.isfinite(array))[0]])
+    shapes = ", ".join(
+        str(value.shape) for value in inputs if isinstance(value, Value.tensor_class)
+    )
+    return (
+        f"{op.name}: first non-finite value {array[position]} at {position} of shape {array.shape}, "
+        f"inputs of shape {shapes or 'none'}, at {user_line()}. Look at the inputs of this operator"
+    )

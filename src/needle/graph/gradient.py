@@ -1,0 +1,211 @@
+"""Reverse mode: gradients as graphs, derived from the operators' own rules.
+
+The gradient of an output with respect to a node is the sum, over the node's users, of what each user's
+`gradient` rule makes of its own (Griewank & Walther, "Evaluating Derivatives", 2008, chapter 3).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from typing import Any, cast
+
+from ..errors import ArgumentError, GradientError, ShapeError
+from .node import Node, Value, handle_of, owner_of
+from .op import Op, as_tuple
+from .order import topological_order
+
+
+def reverse(output: Value, out_grad: Value | None, stop: Collection[Node] = ()) -> dict[Node, Any]:
+    """Gradient of `output` with respect to every node below it that requires one.
+
+    Args:
+        output: The value that is differentiated.
+        out_grad: Gradient that comes in, of the output's shape; None means ones.
+        stop: Nodes below which nothing is asked for.
+    """
+    stop = frozenset(stop)
+    order = topological_order([output.node], lambda node: node.requires_grad)
+    if stop:
+        order = _above(order, stop)
+    gradients: dict[Node, Any] = {output.node: _seed(cast(Any, output), out_grad)}
+    for node in reversed(order):
+        op = node.op
+        if op is None or node in stop or node not in gradients or not op.differentiable:
+            continue
+        value = handle_of(node)
+        parts = as_tuple(op.gradient(gradients[node], value))
+        if len(parts) != len(node.inputs) - op.scalars:
+            raise GradientError(
+                f"{op.name}: gradient returned {len(parts)} gradients for {len(node.inputs)} inputs. "
+                "Return one for each input, None where an input has none"
+            )
+        for child, part in zip(node.inputs, parts, strict=False):
+            if part is None or not child.requires_grad:
+                continue
+            part = _fitted(op, child, part)
+            known = gradients.get(child)
+            gradients[child] = part if known is None else known + part
+    return gradients
+
+
+def compute_gradient_of_variables(output_tensor: Value, out_grad: Value | None) -> None:
+    """Set `.grad` on every variable below `output_tensor`; gradients are tensors of the graph themselves.
+
+    Args:
+        output_tensor: The value that is differentiated.
+        out_grad: Gradient that comes in, of the output's shape; None means ones.
+
+    `.grad` is overwritten, on every leaf that requires one and on every intermediate value still held.
+
+    Raises:
+        GradientError: the output requires no gradient, or an operator's rule does not fit.
+        ShapeError: `out_grad` has another shape.
+
+    Example:
+        >>> import needle as ndl
+        >>> x = ndl.Tensor([2.0])
+        >>> ndl.autograd.compute_gradient_of_variables(x * x, ndl.Tensor([1.0]))
+        >>> x.grad.numpy()
+        array([4.])
+    """
+    if not output_tensor.requires_grad:
+        raise GradientError(
+            "backward: the output requires no gradient, so there is nothing to differentiate. "
+            "Make an input with requires_grad=True, and compute outside no_grad()"
+        )
+    given: set[Value] = set()
+    for node, gradient in reverse(output_tensor, out_grad).items():
+        owner = owner_of(node)
+        if owner is not None:
+            # A tensor that was given new data between two uses has two leaves in one graph.
+            owner.grad = owner.grad + gradient if owner in given else gradient
+            given.add(owner)
+
+
+def value_and_grad(f: Callable[..., Any], argnums: int | tuple[int, ...] = 0) -> Callable[..., Any]:
+    """A function that returns `f`'s value and its gradient, and touches no `.grad`.
+
+    Args:
+        f: Takes tensors and returns one tensor.
+        argnums: Position of the argument (or a tuple of positions) to differentiate by.
+
+    Returns:
+        `g(*args) -> (value, gradient)`; the gradient has the argument's shape, is a tuple where `argnums`
+        is one, and can be differentiated again.
+
+    Example:
+        >>> import needle as ndl
+        >>> value, gradient = ndl.value_and_grad(lambda x: (x * x).sum())(ndl.Tensor([1.0, 3.0]))
+        >>> float(value), gradient.numpy()
+        (10.0, array([2., 6.]))
+    """
+    positions = argnums if isinstance(argnums, tuple) else (argnums,)
+
+    def differentiated(*args: Any, **kwargs: Any) -> Any:
+        inputs = list(args)
+        for position in positions:
+            if not -len(inputs) <= position < len(inputs):
+                raise ArgumentError(
+                    f"grad: argnums {position} names no argument of a call with {len(inputs)}. "
+                    "Pass tensors by position"
+                )
+            inputs[position] = _variable(inputs[position])
+        wanted = [inputs[position] for position in positions]
+        output = f(*inputs, **kwargs)
+        if not isinstance(output, Value):
+            raise GradientError(
+                f"grad: the function returned {type(output).__name__}. Return one tensor"
+            )
+        found: dict[Node, Any] = {}
+        if output.requires_grad:
+            found = reverse(output, None, [value.node for value in wanted])
+        gradients = tuple(
+            [found[value.node] if value.node in found else value.zeros_like() for value in wanted]
+        )
+        return output, gradients if isinstance(argnums, tuple) else gradients[0]
+
+    return differentiated
+
+
+def grad(f: Callable[..., Any], argnums: int | tuple[int, ...] = 0) -> Callable[..., Any]:
+    """A function that returns the gradient of `f`, and touches no `.grad`.
+
+    Args:
+        f: Takes tensors and returns one tensor.
+        argnums: Position of the argument (or a tuple of positions) to differentiate by.
+
+    Example:
+        >>> import needle as ndl
+        >>> cube = lambda x: x**3
+        >>> ndl.grad(ndl.grad(cube))(ndl.Tensor(2.0)).item()
+        12.0
+    """
+    both = value_and_grad(f, argnums)
+
+    def gradient(*args: Any, **kwargs: Any) -> Any:
+        return both(*args, **kwargs)[1]
+
+    return gradient
+
+
+def _variable(argument: Any) -> Any:
+    """The argument itself where it takes part in differentiation, else a fresh leaf over it."""
+    make: Any = Value.tensor_class
+    if not isinstance(argument, Value):
+        return make(argument)
+    if argument.requires_grad:
+        return argument
+    fresh = cast(Any, argument).detach()
+    fresh.requires_grad = True
+    return fresh
+
+
+def _above(order: list[Node], stop: frozenset[Node]) -> list[Node]:
+    """The nodes of `order` that depend on `stop`, and `stop` itself."""
+    above: set[Node] = set()
+    for node in order:
+        if node in stop or any(child in above for child in node.inputs):
+            above.add(node)
+    return [node for node in order if node in above]
+
+
+def _seed(output: Any, out_grad: Any) -> Any:
+    if out_grad is None:
+        return output.ones_like()
+    if not isinstance(out_grad, Value):
+        make: Any = Value.tensor_class
+        out_grad = make(out_grad, requires_grad=False)
+    if not isinstance(out_grad, Value.tensor_class) or not isinstance(output, Value.tensor_class):
+        return out_grad
+    given: Any = out_grad
+    if given.shape == output.shape:
+        return given
+    if given.size == 1 == output.size:
+        return given.reshape(output.shape)
+    raise ShapeError(
+        f"backward: the output has shape {output.shape}, out_grad {given.shape}. "
+        f"Pass an out_grad of shape {output.shape}"
+    )
+
+
+def _fitted(op: Op, child: Node, part: Any) -> Any:
+    """One gradient, checked against its input and cast to its dtype.
+
+    An integer input keeps a float gradient: rounding it would lose it silently.
+    """
+    if not isinstance(part, Value):
+        raise GradientError(
+            f"{op.name}: gradient returned {type(part).__name__}. Return tensors computed from out_grad"
+        )
+    if not isinstance(part, Value.tensor_class):
+        return part
+    tensor: Any = part
+    spec: Any = child.specs()
+    if tensor.shape != spec.shape:
+        raise GradientError(
+            f"{op.name}: gradient of shape {tensor.shape} for an input of shape {spec.shape}. "
+            "A gradient has its input's shape: sum or reshape it in the gradient rule"
+        )
+    if tensor.dtype != spec.dtype and spec.dtype.kind == "f":
+        return tensor.astype(spec.dtype)
+    return tensor

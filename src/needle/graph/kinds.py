@@ -1,0 +1,210 @@
+"""Kinds of operators: each supplies the shape rule, the NumPy evaluation and the contract tests' inputs."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator
+from typing import Any, ClassVar
+
+import numpy as np
+
+from ..context import ambient
+from ..errors import DTypeError, IndexRangeError, ShapeError
+from ..shapes import Axes, Shape, Spec, broadcast_shapes, frozen_axes, normalize_axes, reduced_shape
+from .evaluate import as_values
+from .expressions import NUMPY
+from .node import Storage
+from .op import Op, Sample
+
+SAMPLE_SHAPES: tuple[Shape, ...] = ((), (0,), (1,), (5,), (3, 4), (2, 1, 3), (2, 0, 3))
+
+
+class Elementwise(Op):
+    """y[i] = expression(x[i], …): operands of one shape, the expression written once for NumPy and compiler.
+
+    `float_result` operators take integers and bools too: they are computed in float64. An expression that
+    returns a tuple makes a `TensorTuple`. The last `scalars` operands are run-time scalars.
+    """
+
+    float_result: ClassVar[bool] = False
+    examples: ClassVar[tuple[tuple[Any, ...], ...]] = ((),)
+    """Constructor arguments that the contract tests try."""
+
+    def expression(self, e: Any, *operands: Any) -> Any:
+        """The result for one element, in the vocabulary of `graph/expressions.py`."""
+        raise NotImplementedError(f"{self.name}: define expression(self, e, *operands)")
+
+    def __call__(self, *inputs: Any) -> Any:
+        if len(inputs) > 1:
+            inputs = _aligned(self, inputs)
+        return ambient.evaluator.make(self, inputs)
+
+    def compute(self, *arrays: Any) -> Any:
+        if self.float_result:
+            arrays = tuple([a.astype(np.float64) if a.dtype.kind in "biu" else a for a in arrays])
+        return self.expression(NUMPY, *arrays)
+
+    def infer(self, *specs: Any) -> Any:
+        tensors = specs[: len(specs) - self.scalars]
+        shape = tensors[0].shape
+        if any(spec.shape != shape for spec in tensors):
+            raise ShapeError(_mismatch(self.name, [spec.shape for spec in tensors]))
+        # An expression on empty arrays computes nothing and gives NumPy's own dtypes.
+        empty = [np.empty(0, spec.dtype) for spec in tensors]
+        try:
+            results = self.compute(*empty, *[0.5] * self.scalars)
+        except (OverflowError, TypeError, ValueError) as error:
+            dtypes = ", ".join(str(spec.dtype) for spec in tensors)
+            raise DTypeError(
+                f"{self!r}: not defined for dtype {dtypes} ({error}). Convert with astype first"
+            ) from None
+        if isinstance(results, tuple):
+            return tuple([Spec(shape, result.dtype) for result in results])
+        return Spec(shape, results.dtype)
+
+    @classmethod
+    def samples(cls) -> Iterator[Sample]:
+        count = len(inspect.signature(cls.expression).parameters) - 2 - cls.scalars
+        for arguments in cls.examples:
+            for shape in SAMPLE_SHAPES:
+                yield Sample(cls(*arguments), (shape,) * count)
+
+
+class Reduction(Op):
+    """Combines the elements along axes with a NumPy ufunc.
+
+    Args:
+        axes: None (all), an int or a tuple; negative counted from the end.
+        keepdims: Keep reduced axes with size 1.
+    """
+
+    combine: ClassVar[str] = ""
+    """Name of the NumPy ufunc that combines two elements."""
+    has_identity: ClassVar[bool] = True
+    """Whether the reduction of no elements has a value."""
+
+    def __init__(self, axes: Axes = None, keepdims: bool = False) -> None:
+        self.axes = frozen_axes(axes, self.name)
+        self.keepdims = bool(keepdims)
+
+    def compute(self, x: Storage) -> Any:
+        return getattr(np, self.combine).reduce(x, axis=self.axes, keepdims=self.keepdims)
+
+    def infer(self, x: Any) -> Any:
+        axes = normalize_axes(self.axes, len(x.shape), self.name)
+        shape = reduced_shape(x.shape, axes, self.keepdims)
+        if not self.has_identity and any(x.shape[axis] == 0 for axis in axes):
+            raise ShapeError(
+                f"{self.name}: shape {x.shape} has no elements along axes {axes}. Reduce axes of size >= 1"
+            )
+        return Spec(shape, self.compute(np.ones((1,) * len(x.shape), x.dtype)).dtype)
+
+    def expand(self, reduced: Any, x: Any) -> Any:
+        """A tensor of the reduced shape, repeated along the reduced axes to the shape of `x`."""
+        axes = normalize_axes(self.axes, x.ndim, self.name)
+        return reduced.reshape(reduced_shape(x.shape, axes, True)).broadcast_to(x.shape)
+
+    @classmethod
+    def samples(cls) -> Iterator[Sample]:
+        for shape in SAMPLE_SHAPES:
+            choices: list[Axes] = [None, *range(len(shape)), tuple(range(-len(shape), 0))]
+            for axes in choices:
+                axis_list = normalize_axes(axes, len(shape), cls.__name__)
+                if cls.has_identity or all(shape[axis] for axis in axis_list):
+                    yield Sample(cls(axes), (shape,))
+                    yield Sample(cls(axes, keepdims=True), (shape,))
+
+
+class Movement(Op):
+    """Rearranges, repeats or picks elements by position: no arithmetic. Results may share memory."""
+
+
+class Contraction(Op):
+    """Sums products over shared axes."""
+
+    def multiply_adds(self, *specs: Any) -> int:
+        """Number of multiply-adds for inputs of these shapes."""
+        raise NotImplementedError(f"{self.name}: define multiply_adds(self, *specs)")
+
+
+class Indexed(Op):
+    """Reads or writes at positions that another operand holds."""
+
+
+class Source(Op):
+    """Makes a tensor from static arguments alone.
+
+    `random` sources draw from the stream: they are never merged, dropped or reordered.
+    """
+
+    differentiable = False
+    random: ClassVar[bool] = False
+
+    @property
+    def key(self) -> tuple[Any, ...] | None:
+        return None if self.random else super().key
+
+
+def as_indices(index: Storage, size: int, operation: str, *, negative: bool = False) -> Storage:
+    """Indices as integers, checked against an axis of `size`; floats must hold whole numbers.
+
+    Raises:
+        DTypeError: an index is no whole number.
+        IndexRangeError: an index is outside the axis.
+    """
+    if index.dtype.kind == "f":
+        with np.errstate(invalid="ignore"):
+            whole = index.astype(np.int64)
+        if not np.array_equal(whole, index):
+            bad = index[whole != index].flat[0]
+            raise DTypeError(
+                f"{operation}: index {bad} is no whole number. Pass integers, or floats such as 3.0"
+            )
+        index = whole
+    if index.size:
+        low, high = int(index.min()), int(index.max())
+        if high >= size or low < (-size if negative else 0):
+            raise _out_of_range(index, size, operation, -size if negative else 0)
+    return index
+
+
+def _out_of_range(index: Storage, size: int, operation: str, lowest: int) -> IndexRangeError:
+    position = tuple([int(i) for i in np.argwhere((index < lowest) | (index >= size))[0]])
+    return IndexRangeError(
+        f"{operation}: index {index[position]} at position {position} is out of range for size {size}. "
+        f"Use indices from {lowest} to {size - 1}"
+    )
+
+
+def _aligned(op: Elementwise, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Operands of one shape; under implicit broadcasting a `BroadcastTo` is recorded, else shapes must match."""
+    count = len(inputs) - op.scalars
+    try:
+        shape = inputs[0].shape
+        for value in inputs[1:count]:
+            if value.shape != shape:
+                break
+        else:
+            return inputs
+    except AttributeError:
+        pass
+    tensors = as_values(op, inputs[:count])
+    shapes = [value.shape for value in tensors]
+    if len(set(shapes)) > 1:
+        common = broadcast_shapes(*shapes) if ambient.implicit_broadcasting else None
+        if common is None:
+            raise ShapeError(_mismatch(op.name, shapes))
+        tensors = tuple([v if v.shape == common else v.broadcast_to(common) for v in tensors])
+    return (*tensors, *inputs[count:])
+
+
+def _mismatch(name: str, shapes: list[Shape]) -> str:
+    listed = " and ".join(str(shape) for shape in shapes)
+    common = broadcast_shapes(*shapes)
+    message = f"{name}: shapes {listed} differ. "
+    if common is None:
+        return message + "They do not broadcast either: make them equal with reshape"
+    letters = [
+        f"{'abcdefgh'[i]}.broadcast_to({common})" for i, s in enumerate(shapes) if s != common
+    ]
+    return message + f"Needle broadcasts only when told: write {' and '.join(letters)}"

@@ -1,0 +1,176 @@
+"""Nodes, the immutable values of the graph, and handles, what a user holds.
+
+Graph edges run node -> node. A handle points at its node and carries `.grad`; a node knows its handle only
+weakly. So a gradient that is itself a graph over a leaf makes no reference cycle, and memory goes when the
+last handle goes.
+"""
+
+from __future__ import annotations
+
+import gc
+from typing import TYPE_CHECKING, Any, ClassVar
+from weakref import ref
+
+import numpy as np
+
+from ..errors import TraceError
+from ..shapes import Spec, spec_of
+
+if TYPE_CHECKING:
+    from .op import Op
+
+Storage = np.ndarray[Any, Any]
+Specs = Spec | tuple[Spec, ...]
+
+
+class Node:
+    """One value: the operator that made it, its input nodes, and its storage once computed.
+
+    `storage` is a NumPy array, a tuple of them for a tuple value, or None while not computed. `spec` is set
+    where the storage is not there to be asked. A leaf has no operator. `where` is the user's line, recorded
+    in traces only.
+    """
+
+    __slots__ = ("handle", "inputs", "op", "requires_grad", "spec", "storage", "where")
+
+    def __init__(
+        self,
+        op: Op | None,
+        inputs: tuple[Node, ...],
+        storage: Any,
+        requires_grad: bool,
+        spec: Specs | None = None,
+        where: str | None = None,
+    ) -> None:
+        self.op = op
+        self.inputs = inputs
+        self.storage = storage
+        self.requires_grad = requires_grad
+        self.spec = spec
+        self.where = where
+        self.handle: ref[Value] | None = None
+
+    def specs(self) -> Specs:
+        """Shape and dtype (a tuple of them for a tuple value), read off the storage where there is one."""
+        storage = self.storage
+        if storage is None:
+            if self.spec is None:
+                realize(self)
+                return self.specs()
+            return self.spec
+        if isinstance(storage, tuple):
+            return tuple([spec_of(array) for array in storage])
+        return spec_of(storage)
+
+    def is_tuple(self) -> bool:
+        """Whether the value is a tuple of tensors."""
+        if self.storage is not None:
+            return isinstance(self.storage, tuple)
+        return not isinstance(self.specs(), Spec)
+
+
+class Value:
+    """What a user holds: a handle on a node, with room for a gradient. Base of `Tensor` and `TensorTuple`."""
+
+    __slots__ = ("__dict__", "__weakref__", "grad", "node")
+
+    node: Node
+    grad: Any
+    # Set by tensor.py: the classes that results are handed out as.
+    tensor_class: ClassVar[type[Value]]
+    tuple_class: ClassVar[type[Value]]
+
+    @property
+    def op(self) -> Op | None:
+        """The operator that made this value; None for a leaf."""
+        return self.node.op
+
+    @property
+    def inputs(self) -> tuple[Value, ...]:
+        """Handles on the operator's inputs: the live ones where they are still held, else new ones."""
+        return tuple([handle_of(node) for node in self.node.inputs])
+
+    @property
+    def requires_grad(self) -> bool:
+        """Whether reverse mode goes on to this value. It can be set."""
+        return self.node.requires_grad
+
+    @requires_grad.setter
+    def requires_grad(self, value: bool) -> None:
+        self.node.requires_grad = bool(value)
+
+    def is_leaf(self) -> bool:
+        """True for a value that no recorded operator made."""
+        return self.node.op is None
+
+    def realize_cached_data(self) -> Any:
+        """The live storage, computed now if it was not: writing into it changes the value."""
+        return realize(self.node)
+
+    @property
+    def cached_data(self) -> Any:
+        """The live storage, as `realize_cached_data()`. Assigning an array rebinds it."""
+        return realize(self.node)
+
+
+def handle_of(node: Node) -> Value:
+    """The live handle of `node`, or a new one.
+
+    A handle that was given new data since has left for another node. It still gets the gradient (`owner_of`).
+    """
+    owner = owner_of(node)
+    if owner is None:
+        return new_handle(node, Value.tuple_class if node.is_tuple() else Value.tensor_class)
+    if owner.node is node:
+        return owner
+    recorded = new_handle(node, Value.tensor_class)
+    node.handle = ref(owner)
+    return recorded
+
+
+def owner_of(node: Node) -> Value | None:
+    """The handle that `node` was made for, if it is still held: where its gradient goes."""
+    return node.handle() if node.handle is not None else None
+
+
+def new_handle(node: Node, cls: type[Any]) -> Any:
+    """A handle of class `cls` on `node`, made known to the node."""
+    handle = cls.__new__(cls)
+    handle.node = node
+    handle.grad = None
+    node.handle = ref(handle)
+    return handle
+
+
+def leaf(storage: Any, requires_grad: bool = False) -> Node:
+    """A node without an operator over `storage`."""
+    return Node(None, (), storage, requires_grad)
+
+
+def realize(node: Node) -> Any:
+    """The storage of `node`, computing what is missing below it. The only reader of storage on demand."""
+    if node.storage is not None:
+        return node.storage
+    pending = [node]
+    while pending:
+        top = pending[-1]
+        if top.storage is not None:
+            pending.pop()
+            continue
+        if top.op is None:
+            raise TraceError(
+                "the value of a traced tensor is not known while its function is traced. "
+                "Return it from the jitted function and read it outside"
+            )
+        missing = [child for child in top.inputs if child.storage is None]
+        if missing:
+            pending.extend(reversed(missing))
+        else:
+            top.storage = top.op.evaluate(*[child.storage for child in top.inputs])
+            pending.pop()
+    return node.storage
+
+
+def count_live_nodes() -> int:
+    """The number of values alive in the process, counted now: operators pay nothing for it."""
+    return sum(type(thing) is Node for thing in gc.get_objects())

@@ -1,0 +1,154 @@
+"""The operator contract and the registry of operators."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from typing import Any, ClassVar, NamedTuple
+
+import numpy as np
+
+from ..context import ambient
+from ..errors import GradientError
+from ..shapes import Shape
+from .node import Specs, Storage
+
+REGISTRY: list[type[Op]] = []
+"""Every operator class of the library, in order of definition: the contract tests' list."""
+
+
+class Sample(NamedTuple):
+    """Sample inputs of one operator for the contract tests.
+
+    Args:
+        op: The operator with its static arguments.
+        inputs: For each input a shape (the test draws numbers from the operator's domain) or an array.
+    """
+
+    op: Op
+    inputs: tuple[Shape | Storage, ...]
+
+
+class Op:
+    """An operator: its NumPy meaning, its gradient in terms of tensors, its shape rule.
+
+    A subclass needs `compute(*arrays)` and `gradient(out_grad, node)`; the kinds in `kinds.py` supply more.
+    Static arguments are attributes, set in `__init__` and never changed.
+    """
+
+    label: ClassVar[str] = ""
+    """The name that messages use, where it is not the class's own."""
+    differentiable: ClassVar[bool] = True
+    """False for operators whose results never need a gradient (comparisons, index searches)."""
+    scalars: ClassVar[int] = 0
+    """How many trailing operands are run-time scalars: numbers that never decide a dtype."""
+    domain: ClassVar[tuple[float, float]] = (-2.0, 2.0)
+    """The open interval that test inputs are drawn from; narrower where not every real is allowed."""
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if cls.__module__.startswith("needle.ops."):
+            REGISTRY.append(cls)
+
+    def __call__(self, *inputs: Any) -> Any:
+        return ambient.evaluator.make(self, inputs)
+
+    @property
+    def name(self) -> str:
+        """The name that messages use."""
+        return self.label or type(self).__name__
+
+    def compute(self, *arrays: Any) -> Any:
+        """The NumPy meaning: arrays in, an array out (or a tuple of arrays)."""
+        raise NotImplementedError(f"{self.name}: define compute(self, *arrays)")
+
+    def evaluate(self, *arrays: Any) -> Any:
+        """`compute`, with the result as an array (NumPy hands out scalars for 0-d results)."""
+        result = self.compute(*arrays)
+        if type(result) is np.ndarray:
+            return result
+        if isinstance(result, tuple):
+            return tuple([np.asarray(item) for item in result])
+        return np.asarray(result)
+
+    def gradient(self, out_grad: Any, node: Any) -> Any:
+        """Gradient of each input given that of the output, as tensors; None for inputs that have none."""
+        raise GradientError(
+            f"{self.name} has no gradient. Call detach() on its input, or define gradient"
+        )
+
+    def infer(self, *specs: Specs) -> Specs | None:
+        """Shape and dtype of the result from those of the inputs; None where no rule is stated."""
+        return None
+
+    def gradient_as_tuple(self, out_grad: Any, node: Any) -> tuple[Any, ...]:
+        """`gradient`, always as a tuple with one entry an input, those that need none included.
+
+        Args:
+            out_grad: Gradient of the result, a tensor of its shape.
+            node: The result.
+        """
+        unneeded = [child for child in node.node.inputs if not child.requires_grad]
+        for child in unneeded:
+            child.requires_grad = True
+        try:
+            return as_tuple(self.gradient(out_grad, node))
+        finally:
+            for child in unneeded:
+                child.requires_grad = False
+
+    @property
+    def key(self) -> tuple[Any, ...] | None:
+        """What merging and caching compare: class and static arguments; None for what must stay apart."""
+        return (type(self), *[(name, _frozen(value)) for name, value in sorted(vars(self).items())])
+
+    @classmethod
+    def samples(cls) -> Iterator[Sample]:
+        """Sample inputs for the contract tests."""
+        return iter(())
+
+    def __repr__(self) -> str:
+        arguments = ", ".join(f"{name}={value!r}" for name, value in vars(self).items())
+        return f"{type(self).__name__}({arguments})"
+
+
+class TensorOp(Op):
+    """An operator whose result is one tensor: subclass it with `compute` and `gradient`.
+
+    Example:
+        >>> import needle as ndl
+        >>> class Square(ndl.TensorOp):
+        ...     def compute(self, x):
+        ...         return x * x
+        ...     def gradient(self, out_grad, node):
+        ...         return out_grad * node.inputs[0] * 2
+        >>> x = ndl.Tensor([3.0])
+        >>> Square()(x).backward()
+        >>> x.grad.numpy()
+        array([6.])
+    """
+
+
+class TensorTupleOp(Op):
+    """An operator whose result is a `TensorTuple`: `compute` returns a tuple of arrays."""
+
+
+def as_tuple(gradients: Any) -> tuple[Any, ...]:
+    """What an operator's `gradient` returned, as a tuple."""
+    if isinstance(gradients, tuple):
+        return gradients
+    if isinstance(gradients, list):
+        return tuple(gradients)
+    return (gradients,)
+
+
+def _frozen(value: Any) -> Any:
+    if isinstance(value, float):
+        return ("float", struct.pack("<d", value))
+    if isinstance(value, list | tuple):
+        return tuple([_frozen(item) for item in value])
+    if isinstance(value, slice):
+        return ("slice", value.start, value.stop, value.step)
+    if isinstance(value, np.dtype):
+        return str(value)
+    return (type(value).__name__, value)
