@@ -1,0 +1,318 @@
+"""Arithmetic of two tensors of one shape, and of a tensor and a number."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ..errors import ArgumentError
+from ..graph.kinds import Elementwise
+from ..shapes import broadcast_shapes
+
+Number = int | float | bool
+
+
+def as_number(scalar: Any, operation: str) -> Number:
+    """A static number: Python or NumPy number, or an array with one element.
+
+    Raises:
+        ArgumentError: it is not one real number.
+    """
+    if isinstance(scalar, int | float) and not isinstance(scalar, np.generic):
+        return scalar
+    value = np.asarray(scalar)
+    if value.size != 1 or value.dtype.kind not in "biuf":
+        raise ArgumentError(
+            f"{operation}: {scalar!r} is not one real number. Pass a number, or a Tensor"
+        )
+    return value.item()
+
+
+class EWiseAdd(Elementwise):
+    """y = a + b."""
+
+    label = "add"
+
+    def expression(self, e: Any, a: Any, b: Any) -> Any:
+        return a + b
+
+    def gradient(self, out_grad: Any, node: Any) -> Any:
+        return out_grad, out_grad
+
+
+def add(a: Any, b: Any) -> Any:
+    """Sum of two tensors of one shape: y = a + b.
+
+    Args:
+        a, b: Tensors of equal shape; dtypes promote as in NumPy.
+
+    Raises:
+        ShapeError: the shapes differ.
+
+    Example:
+        >>> import needle as ndl
+        >>> ndl.add(ndl.Tensor([1.0, 2.0]), ndl.Tensor([3.0, 4.0])).numpy()
+        array([4., 6.])
+    """
+    return _ADD(a, b)
+
+
+class ScalarOperator(Elementwise):
+    """Base of the operators on a tensor and a static number, which never changes a float tensor's dtype."""
+
+    examples = ((2.5,), (-1,), (3,))
+
+    def __init__(self, scalar: Any) -> None:
+        self.scalar = as_number(scalar, self.name)
+
+
+class AddScalar(ScalarOperator):
+    """y = a + c."""
+
+    label = "add_scalar"
+
+    def expression(self, e: Any, a: Any) -> Any:
+        c = self.scalar
+        # a - 1 of unsigned integers is an addition of -1, which their dtype cannot hold.
+        return a + c if c >= 0 or c != c else a - (-c)
+
+    def gradient(self, out_grad: Any, node: Any) -> Any:
+        return out_grad
+
+
+def add_scalar(a: Any, scalar: Any) -> Any:
+    """Sum of a tensor and a number: y = a + c.
+
+    Args:
+        a: Tensor of any shape.
+        scalar: Number; a float makes an integer tensor float64, and leaves a float tensor's dtype.
+
+    Example:
+        >>> import needle as ndl
+        >>> ndl.add_scalar(ndl.Tensor([1.0, 2.0]), 3).numpy()
+        array([4., 5.])
+    """
+    return AddScalar(scalar)(a)
+
+
+class EWiseMul(Elementwise):
+    """y = a · b."""
+
+    label = "multiply"
+
+    def expression(self, e: Any, a: Any, b: Any) -> Any:
+        return a * b
+
+    def gradient(self, out_grad: Any, node: Any) -> Any:
+        a, b = node.inputs
+        return (
+            out_grad * b if a.requires_grad else None,
+            out_grad * a if b.requires_grad else None,
+        )
+
+
+def multiply(a: Any, b: Any) -> Any:
+    """Product of two tensors of one shape, element by element: y = a · b.
+
+    Args:
+        a, b: Tensors of equal shape; dtypes promote as in NumPy.
+
+    Raises:
+        ShapeError: the shapes differ.
+
+    Example:
+        >>> import needle as ndl
+        >>> ndl.multiply(ndl.Tensor([1.0, 2.0]), ndl.Tensor([3.0, 4.0])).numpy()
+        array([3., 8.])
+    """
+    return _MUL(a, b)
+
+
+class MulScalar(ScalarOperator):
+    """y = a · c."""
+
+    label = "mul_scalar"
+
+    def expression(self, e: Any, a: Any) -> Any:
+        return a * self.scalar
+
+    def gradient(self, out_grad: Any, node: Any) -> Any:
+        return out_grad * self.scalar
+
+
+def mul_scalar(a: Any, scalar: Any) -> Any:
+    """Product of a tensor and a number: y = a · c.
+
+    Args:
+        a: Tensor of any shape.
+        scalar: Number.
+
+    Example:
+        >>> import needle as ndl
+        >>> ndl.mul_scalar(ndl.Tensor([1.0, 2.0]), 3).numpy()
+        array([3., 6.])
+    """
+    return MulScalar(scalar)(a)
+
+
+class EWiseDiv(Elementwise):
+    """y = a / b."""
+
+    label = "divide"
+    domain = (0.5, 2.0)
+
+    def expression(self, e: Any, a: Any, b: Any) -> Any:
+        return a / b
+
+    def gradient(self, out_grad: Any, node: Any) -> Any:
+        a, b = node.inputs
+        share = out_grad / b
+        return share if a.requires_grad else None, -(share * node) if b.requires_grad else None
+
+
+def divide(a: Any, b: Any) -> Any:
+    """Quotient of two tensors of one shape: y = a / b.
+
+    Args:
+        a, b: Tensors of equal shape; integers give float64.
+
+    Raises:
+        ShapeError: the shapes differ.
+
+    Example:
+        >>> import needle as ndl
+        >>> ndl.divide(ndl.Tensor([3.0]), ndl.Tensor([4.0])).numpy()
+        array([0.75])
+    """
+    return _DIV(a, b)
+
+
+class DivScalar(ScalarOperator):
+    """y = a / c."""
+
+    label = "divide_scalar"
+
+    def expression(self, e: Any, a: Any) -> Any:
+        return a / self.scalar
+
+    def gradient(self, out_grad: Any, node: Any) -> Any:
+        return out_grad / self.scalar
+
+
+def divide_scalar(a: Any, scalar: Any) -> Any:
+    """Quotient of a tensor and a number: y = a / c.
+
+    Args:
+        a: Tensor of any shape.
+        scalar: Number.
+
+    Example:
+        >>> import needle as ndl
+        >>> ndl.divide_scalar(ndl.Tensor([3.0]), 4).numpy()
+        array([0.75])
+    """
+    return DivScalar(scalar)(a)
+
+
+class EWisePow(Elementwise):
+    """y = a ** b."""
+
+    label = "power"
+    domain = (0.5, 2.0)
+
+    def expression(self, e: Any, a: Any, b: Any) -> Any:
+        return e.pow(a, b)
+
+    def gradient(self, out_grad: Any, node: Any) -> Any:
+        a, b = node.inputs
+        base_grad = out_grad * b * a ** (b - 1) if a.requires_grad else None
+        if not b.requires_grad:
+            return base_grad, None
+        # Where a is 0 the power is constant in b (0 ** b = 0), and log(0) must not be formed.
+        zero = a.equal(0)
+        log = a.ones_like().where(zero, a).log()
+        return base_grad, out_grad * node * log
+
+
+def power(a: Any, b: Any) -> Any:
+    """a to the power b, with NumPy's broadcasting, which is recorded: y = a ** b.
+
+    Args:
+        a, b: Tensors whose shapes broadcast, or b a number.
+
+    Raises:
+        ShapeError: the shapes do not broadcast.
+
+    Example:
+        >>> import needle as ndl
+        >>> ndl.power(ndl.Tensor([2.0, 3.0]), ndl.Tensor([3.0, 2.0])).numpy()
+        array([8., 9.])
+    """
+    if not hasattr(b, "broadcast_to"):
+        return PowerScalar(b)(a)
+    if not hasattr(a, "broadcast_to"):
+        a = b.full_like(as_number(a, "power"))
+    shape = broadcast_shapes(a.shape, b.shape)
+    if shape is not None and a.shape != b.shape:
+        a, b = (t if t.shape == shape else t.broadcast_to(shape) for t in (a, b))
+    return _POW(a, b)
+
+
+class PowerScalar(ScalarOperator):
+    """y = a ** c."""
+
+    label = "power_scalar"
+    domain = (0.5, 2.0)
+    examples = ((2,), (-1.0,), (0.5,), (0,), (3,), (2.5,))
+
+    def expression(self, e: Any, a: Any) -> Any:
+        if self.scalar < 0 and a.dtype.kind in "iu":
+            return a ** float(self.scalar)
+        return a**self.scalar
+
+    def gradient(self, out_grad: Any, node: Any) -> Any:
+        if self.scalar == 0:
+            return out_grad.zeros_like()
+        return out_grad * (node.inputs[0] ** (self.scalar - 1) * self.scalar)
+
+
+def power_scalar(a: Any, scalar: Any) -> Any:
+    """a to a fixed power: y = a ** c.
+
+    Args:
+        a: Tensor of any shape.
+        scalar: Any real number; a negative one makes integers float64.
+
+    Example:
+        >>> import needle as ndl
+        >>> ndl.power_scalar(ndl.Tensor([4.0, 9.0]), 0.5).numpy()
+        array([2., 3.])
+    """
+    return PowerScalar(scalar)(a)
+
+
+class Negate(Elementwise):
+    """y = -a."""
+
+    label = "negate"
+
+    def expression(self, e: Any, a: Any) -> Any:
+        return -a
+
+    def gradient(self, out_grad: Any, node: Any) -> Any:
+        return -out_grad
+
+
+def negate(a: Any) -> Any:
+    """The negative: y = -a.
+
+    Example:
+        >>> import needle as ndl
+        >>> ndl.negate(ndl.Tensor([1.0, -2.0])).numpy()
+        array([-1.,  2.])
+    """
+    return _NEGATE(a)
+
+
+_ADD, _MUL, _DIV, _POW, _NEGATE = EWiseAdd(), EWiseMul(), EWiseDiv(), EWisePow(), Negate()

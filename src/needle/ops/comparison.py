@@ -1,0 +1,298 @@
+"""Comparisons, selection, and the larger or smaller of two."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ..errors import ArgumentError
+from ..graph.kinds import Elementwise
+from .arithmetic import as_number
+
+
+def as_operand(b: Any, a: Any) -> Any:
+    """`b` as a tensor that fits `a`: a number becomes a constant, without rounding it to integers."""
+    if hasattr(b, "broadcast_to"):
+        return b
+    number = as_number(b, "comparison")
+    if isinstance(number, float) and a.dtype.kind != "f":
+        return a.full_like(number, dtype="float64")
+    return a.full_like(number)
+
+
+class Comparison(Elementwise):
+    """Base of the comparisons: operands of one shape, a bool result, no gradient."""
+
+    differentiable = False
+
+
+class Equal(Comparison):
+    """y = (a == b)."""
+
+    label = "equal"
+
+    def expression(self, e: Any, a: Any, b: Any) -> Any:
+        return a == b
+
+
+class NotEqual(Comparison):
+    """y = (a != b)."""
+
+    label = "not_equal"
+
+    def expression(self, e: Any, a: Any, b: Any) -> Any:
+        return a != b
+
+
+class Less(Comparison):
+    """y = (a < b)."""
+
+    label = "less"
+
+    def expression(self, e: Any, a: Any, b: Any) -> Any:
+        return a < b
+
+
+class LessEqual(Comparison):
+    """y = (a <= b)."""
+
+    label = "less_equal"
+
+    def expression(self, e: Any, a: Any, b: Any) -> Any:
+        return a <= b
+
+
+def equal(a: Any, b: Any) -> Any:
+    """Where a equals b, as a bool tensor; b is a tensor of a's shape or a number.
+
+    Example:
+        >>> import needle as ndl
+        >>> ndl.equal(ndl.Tensor([1.0, 2.0]), 2).numpy()
+        array([False,  True])
+    """
+    return Equal()(a, as_operand(b, a))
+
+
+def not_equal(a: Any, b: Any) -> Any:
+    """Where a differs from b, as a bool tensor; b is a tensor of a's shape or a number.
+
+    Example:
+        >>> import needle as ndl
+        >>> ndl.not_equal(ndl.Tensor([1.0, 2.0]), 2).numpy()
+        array([ True, False])
+    """
+    return NotEqual()(a, as_operand(b, a))
+
+
+def less(a: Any, b: Any) -> Any:
+    """Where a < b, as a bool tensor; b is a tensor of a's shape or a number.
+
+    Example:
+        >>> import needle as ndl
+        >>> ndl.less(ndl.Tensor([1.0, 2.0]), 2).numpy()
+        array([ True, False])
+    """
+    return Less()(a, as_operand(b, a))
+
+
+def less_equal(a: Any, b: Any) -> Any:
+    """Where a <= b, as a bool tensor; b is a tensor of a's shape or a number.
+
+    Example:
+        >>> import needle as ndl
+        >>> ndl.less_equal(ndl.Tensor([1.0, 3.0]), 2).numpy()
+        array([ True, False])
+    """
+    return LessEqual()(a, as_operand(b, a))
+
+
+def greater(a: Any, b: Any) -> Any:
+    """Where a > b, as a bool tensor; b is a tensor of a's shape or a number.
+
+    Example:
+        >>> import needle as ndl
+        >>> ndl.greater(ndl.Tensor([1.0, 3.0]), 2).numpy()
+        array([False,  True])
+    """
+    return Less()(as_operand(b, a), a)
+
+
+def greater_equal(a: Any, b: Any) -> Any:
+    """Where a >= b, as a bool tensor; b is a tensor of a's shape or a number.
+
+    Example:
+        >>> import needle as ndl
+        >>> ndl.greater_equal(ndl.Tensor([1.0, 2.0]), 2).numpy()
+        array([False,  True])
+    """
+    return LessEqual()(as_operand(b, a), a)
+
+
+class Where(Elementwise):
+    """y = a where the condition holds, else b."""
+
+    label = "where"
+
+    def expression(self, e: Any, condition: Any, a: Any, b: Any) -> Any:
+        return e.where(condition != 0, a, b)
+
+    def gradient(self, out_grad: Any, node: Any) -> Any:
+        condition, a, b = node.inputs
+        zero = out_grad.zeros_like()
+        return (
+            None,
+            out_grad.where(condition, zero) if a.requires_grad else None,
+            zero.where(condition, out_grad) if b.requires_grad else None,
+        )
+
+
+def where(condition: Any, a: Any, b: Any) -> Any:
+    """Choose element by element: y = a where the condition holds, else b.
+
+    Args:
+        condition: Tensor; what is not zero counts as true.
+        a, b: Tensors of the condition's shape, or numbers.
+
+    Raises:
+        ShapeError: the shapes differ.
+
+    Example:
+        >>> import needle as ndl
+        >>> x = ndl.Tensor([-1.0, 2.0])
+        >>> ndl.where(x.greater(0), x, 0).numpy()
+        array([0., 2.])
+    """
+    if not hasattr(a, "broadcast_to"):
+        a = (
+            as_operand(a, b)
+            if hasattr(b, "broadcast_to")
+            else condition.full_like(a, dtype=np.result_type(a))
+        )
+    return Where()(condition, a, as_operand(b, a))
+
+
+class Extremum(Elementwise):
+    """Base of `maximum` and `minimum`: where both are equal, each gets half of the gradient."""
+
+    def gradient(self, out_grad: Any, node: Any) -> Any:
+        a, b = node.inputs
+        return tuple(
+            [
+                out_grad * (mine.equal(node).astype(out_grad.dtype) / ties)
+                if mine.requires_grad
+                else None
+                for ties in [a.equal(b).astype(out_grad.dtype) + 1]
+                for mine in (a, b)
+            ]
+        )
+
+
+class Maximum(Extremum):
+    """y = max(a, b)."""
+
+    label = "maximum"
+
+    def expression(self, e: Any, a: Any, b: Any) -> Any:
+        return e.maximum(a, b)
+
+
+class Minimum(Extremum):
+    """y = min(a, b)."""
+
+    label = "minimum"
+
+    def expression(self, e: Any, a: Any, b: Any) -> Any:
+        return e.minimum(a, b)
+
+
+def maximum(a: Any, b: Any) -> Any:
+    """The larger of two, element by element; NaN where either is. Ties share the gradient.
+
+    Args:
+        a: Tensor.
+        b: Tensor of a's shape, or a number.
+
+    Example:
+        >>> import needle as ndl
+        >>> ndl.maximum(ndl.Tensor([1.0, 5.0]), 2).numpy()
+        array([2., 5.])
+    """
+    return Maximum()(a, as_operand(b, a))
+
+
+def minimum(a: Any, b: Any) -> Any:
+    """The smaller of two, element by element; NaN where either is. Ties share the gradient.
+
+    Args:
+        a: Tensor.
+        b: Tensor of a's shape, or a number.
+
+    Example:
+        >>> import needle as ndl
+        >>> ndl.minimum(ndl.Tensor([1.0, 5.0]), 2).numpy()
+        array([1., 2.])
+    """
+    return Minimum()(a, as_operand(b, a))
+
+
+class Clip(Elementwise):
+    """y = min(max(a, low), high)."""
+
+    label = "clip"
+    examples = ((-0.5, 0.5), (None, 0.5), (0.25, None))
+
+    def __init__(self, low: float | None = None, high: float | None = None) -> None:
+        self.low = None if low is None else as_number(low, "clip")
+        self.high = None if high is None else as_number(high, "clip")
+        if self.low is not None and self.high is not None and self.low > self.high:
+            raise ArgumentError(f"clip: low={self.low} is above high={self.high}. Swap them")
+
+    def expression(self, e: Any, a: Any) -> Any:
+        if self.low is not None:
+            a = e.maximum(a, self.low)
+        return a if self.high is None else e.minimum(a, self.high)
+
+    def gradient(self, out_grad: Any, node: Any) -> Any:
+        a = node.inputs[0]
+        return out_grad * a.equal(node).astype(out_grad.dtype)
+
+
+def clip(a: Any, low: float | None = None, high: float | None = None) -> Any:
+    """Limit values to [low, high]; None leaves a side open. Inside, limits included, the derivative is 1.
+
+    Raises:
+        ArgumentError: low is above high.
+
+    Example:
+        >>> import needle as ndl
+        >>> ndl.clip(ndl.Tensor([-2.0, 0.5, 2.0]), -1, 1).numpy()
+        array([-1. ,  0.5,  1. ])
+    """
+    return Clip(low, high)(a)
+
+
+class Cast(Elementwise):
+    """y = a in another dtype."""
+
+    label = "astype"
+    examples = (("float32",), ("float64",), ("int32",), ("bool",))
+
+    def __init__(self, dtype: Any) -> None:
+        self.dtype = np.dtype(dtype)
+
+    def expression(self, e: Any, a: Any) -> Any:
+        return e.cast(a, self.dtype)
+
+    def gradient(self, out_grad: Any, node: Any) -> Any:
+        return out_grad if self.dtype.kind == "f" else None
+
+
+class StopGradient(Elementwise):
+    """y = a, without a gradient."""
+
+    label = "stop_gradient"
+    differentiable = False
+
+    def expression(self, e: Any, a: Any) -> Any:
+        return a

@@ -1,0 +1,103 @@
+"""Matrix products."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from ..errors import ShapeError
+from ..graph.kinds import Contraction
+from ..graph.op import Sample
+from ..shapes import Shape, Spec, broadcast_shapes
+
+
+class MatMul(Contraction):
+    """y[…, i, j] = Σₖ a[…, i, k] · b[…, k, j], leading axes batched as in NumPy."""
+
+    label = "matmul"
+
+    def compute(self, a: Any, b: Any) -> Any:
+        return a @ b
+
+    def infer(self, a: Any, b: Any) -> Any:
+        if len(a.shape) < 2 or len(b.shape) < 2:
+            raise ShapeError(
+                f"matmul: shapes {a.shape} and {b.shape} are not matrices. Use ndl.matmul, which takes vectors"
+            )
+        batch = broadcast_shapes(a.shape[:-2], b.shape[:-2])
+        if a.shape[-1] != b.shape[-2]:
+            raise ShapeError(
+                f"matmul: inner sizes differ: {a.shape} @ {b.shape} has {a.shape[-1]} and {b.shape[-2]}. "
+                "The last axis of a must equal the last but one of b: transpose or reshape one"
+            )
+        if batch is None:
+            raise ShapeError(
+                f"matmul: batch axes {a.shape[:-2]} and {b.shape[:-2]} do not broadcast. Make them equal or 1"
+            )
+        return Spec((*batch, a.shape[-2], b.shape[-1]), np.result_type(a.dtype, b.dtype))
+
+    def multiply_adds(self, a: Any, b: Any) -> int:
+        return math.prod(self.infer(a, b).shape) * a.shape[-1]
+
+    def gradient(self, out_grad: Any, node: Any) -> Any:
+        a, b = node.inputs
+        a_grad = _summed_to(out_grad @ b.transpose(), a.shape) if a.requires_grad else None
+        b_grad = _summed_to(a.transpose() @ out_grad, b.shape) if b.requires_grad else None
+        return a_grad, b_grad
+
+    @classmethod
+    def samples(cls) -> Iterator[Sample]:
+        pairs = [
+            ((3, 4), (4, 2)), ((1, 1), (1, 1)), ((0, 4), (4, 2)), ((3, 0), (0, 2)), ((2, 3, 4), (2, 4, 5)),
+            ((2, 3, 4), (4, 5)), ((3, 4), (2, 4, 5)), ((2, 1, 3, 4), (5, 4, 2)),
+        ]  # fmt: skip
+        for pair in pairs:
+            yield Sample(cls(), pair)
+
+
+def _summed_to(gradient: Any, shape: Shape) -> Any:
+    """Sum over the batch axes that broadcasting added or repeated."""
+    if gradient.shape == shape:
+        return gradient
+    extra = gradient.ndim - len(shape)
+    repeated = [i + extra for i, n in enumerate(shape) if n == 1 and gradient.shape[i + extra] != 1]
+    return gradient.sum((*range(extra), *repeated)).reshape(shape)
+
+
+def matmul(a: Any, b: Any) -> Any:
+    """Matrix product, batched over leading axes as in NumPy; vectors work as in NumPy too.
+
+    Args:
+        a: Shape (…, m, k), or (k,).
+        b: Shape (…, k, n), or (k,).
+
+    Returns:
+        Shape (…, m, n). Where one operand has fewer batch axes, its gradient is summed over the others.
+
+    Raises:
+        ShapeError: the inner sizes differ, or the batch axes do not broadcast.
+
+    Example:
+        >>> import needle as ndl
+        >>> ndl.matmul(ndl.Tensor([[1.0, 2.0]]), ndl.Tensor([[3.0], [4.0]])).numpy()
+        array([[11.]])
+    """
+    if a.ndim >= 2 and b.ndim >= 2:
+        return _MATMUL(a, b)
+    if a.ndim == 0 or b.ndim == 0:
+        raise ShapeError(
+            f"matmul: shapes {a.shape} and {b.shape}: a number has no rows. Use * for scaling"
+        )
+    row = a.reshape((1, a.shape[0])) if a.ndim == 1 else a
+    column = b.reshape((b.shape[0], 1)) if b.ndim == 1 else b
+    product = _MATMUL(row, column)
+    shape = product.shape[:-2]
+    shape += product.shape[-2:-1] if a.ndim > 1 else ()
+    shape += product.shape[-1:] if b.ndim > 1 else ()
+    return product.reshape(shape)
+
+
+_MATMUL = MatMul()

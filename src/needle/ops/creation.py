@@ -1,0 +1,88 @@
+"""Tensors made from static arguments."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from ..graph.kinds import Source
+from ..graph.op import Sample
+from ..shapes import Spec, as_dtype, checked_shape
+from .arithmetic import as_number
+
+
+class Full(Source):
+    """y = c everywhere."""
+
+    label = "full"
+
+    def __init__(self, shape: Any, value: Any, dtype: Any = "float32") -> None:
+        self.shape = checked_shape(shape, "full")
+        self.value = as_number(value, "full")
+        self.dtype = as_dtype(dtype, "full")
+
+    def compute(self) -> Any:
+        return np.full(self.shape, self.value, self.dtype)
+
+    def infer(self) -> Any:
+        return Spec(self.shape, self.dtype)
+
+    @classmethod
+    def samples(cls) -> Iterator[Sample]:
+        yield Sample(cls((), 1.5), ())
+        yield Sample(cls((2, 0), 1, "int64"), ())
+        yield Sample(cls((2, 3), True, "bool"), ())
+
+
+def full(shape: Any, value: float, dtype: Any = "float32") -> Any:
+    """A tensor that holds one number everywhere.
+
+    Args:
+        shape: Its shape.
+        value: The number.
+        dtype: Of the elements.
+
+    Example:
+        >>> import needle as ndl
+        >>> ndl.full((2,), 3).numpy()
+        array([3., 3.], dtype=float32)
+    """
+    return Full(shape, value, dtype)()
+
+
+class Arange(Source):
+    """y[i] = start + i · step."""
+
+    label = "arange"
+
+    def __init__(self, start: float, stop: float, step: float = 1, dtype: Any = None) -> None:
+        self.start = as_number(start, "arange")
+        self.stop = as_number(stop, "arange")
+        self.step = as_number(step, "arange")
+        self.dtype = None if dtype is None else as_dtype(dtype, "arange")
+
+    def compute(self) -> Any:
+        return np.arange(self.start, self.stop, self.step, self.dtype)
+
+    def infer(self) -> Any:
+        array = self.compute()
+        return Spec(array.shape, array.dtype)
+
+    @classmethod
+    def samples(cls) -> Iterator[Sample]:
+        yield Sample(cls(0, 5), ())
+        yield Sample(cls(1.0, 0.0, -0.25, "float32"), ())
+        yield Sample(cls(3, 3), ())
+
+
+def arange(start: float, stop: float | None = None, step: float = 1, dtype: Any = None) -> Any:
+    """Evenly spaced numbers from `start` (0 if only one is given) up to but not including `stop`.
+
+    Example:
+        >>> import needle as ndl
+        >>> ndl.arange(3).numpy()
+        array([0, 1, 2])
+    """
+    return Arange(0, start, step, dtype)() if stop is None else Arange(start, stop, step, dtype)()

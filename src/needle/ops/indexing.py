@@ -1,0 +1,194 @@
+"""Operators that read or write where an index tensor says."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from ..errors import ShapeError
+from ..graph.kinds import Indexed, as_indices
+from ..graph.op import Sample
+from ..shapes import Shape, Spec, as_dtype, as_int, normalize_axis
+
+
+class Take(Indexed):
+    """y = a's slices along an axis, in the order that an index tensor gives."""
+
+    label = "take"
+
+    def __init__(self, axis: int = 0) -> None:
+        self.axis = as_int(axis, "take", "axis")
+
+    def compute(self, a: Any, index: Any) -> Any:
+        axis = normalize_axis(self.axis, a.ndim, "take")
+        return np.take(a, as_indices(index, a.shape[axis], "take", negative=True), axis=axis)
+
+    def infer(self, a: Any, index: Any) -> Any:
+        axis = normalize_axis(self.axis, len(a.shape), "take")
+        return Spec((*a.shape[:axis], *index.shape, *a.shape[axis + 1 :]), a.dtype)
+
+    def gradient(self, out_grad: Any, node: Any) -> Any:
+        a, index = node.inputs
+        return out_grad.scatter_add(index, a.shape, self.axis % a.ndim), None
+
+    @classmethod
+    def samples(cls) -> Iterator[Sample]:
+        yield Sample(cls(), ((4, 3), np.array([0, 2, 2, -1])))
+        yield Sample(cls(-1), ((2, 3), np.array([[2, 0]])))
+        yield Sample(cls(), ((4, 2), np.array(1)))
+        yield Sample(cls(), ((4,), np.array([], np.int64)))
+        yield Sample(cls(1), ((2, 5, 2), np.array([4.0, 0.0], np.float32)))
+
+
+def take(a: Any, index: Any, axis: int = 0) -> Any:
+    """Slices along an axis by index: rows of a table, embeddings. The gradient is added up where indices repeat.
+
+    Args:
+        a: Tensor with at least one axis.
+        index: Tensor or array of whole numbers, of any shape and dtype; negative ones count from the end.
+        axis: The axis that is indexed; it is replaced by the index's axes.
+
+    Raises:
+        IndexRangeError: an index is outside the axis.
+        DTypeError: an index is no whole number.
+
+    Example:
+        >>> import needle as ndl
+        >>> ndl.take(ndl.Tensor([[1.0, 2.0], [3.0, 4.0]]), [1, 0, 1]).numpy()
+        array([[3., 4.],
+               [1., 2.],
+               [3., 4.]])
+    """
+    return Take(axis)(a, index)
+
+
+class ScatterAdd(Indexed):
+    """y = zeros, with slices added where an index tensor says: the gradient of `Take`."""
+
+    label = "scatter_add"
+
+    def __init__(self, shape: Shape, axis: int) -> None:
+        self.shape = shape
+        self.axis = axis
+
+    def compute(self, a: Any, index: Any) -> Any:
+        index = as_indices(index, self.shape[self.axis], "scatter_add", negative=True)
+        result = np.zeros(self.shape, a.dtype)
+        np.add.at(result, (*[slice(None)] * self.axis, index), a)
+        return result
+
+    def infer(self, a: Any, index: Any) -> Any:
+        expected = (*self.shape[: self.axis], *index.shape, *self.shape[self.axis + 1 :])
+        if a.shape != expected:
+            raise ShapeError(
+                f"scatter_add: values have shape {a.shape}, the index asks for {expected}"
+            )
+        return Spec(self.shape, a.dtype)
+
+    def gradient(self, out_grad: Any, node: Any) -> Any:
+        return out_grad.take(node.inputs[1], self.axis), None
+
+    @classmethod
+    def samples(cls) -> Iterator[Sample]:
+        yield Sample(cls((4, 3), 0), ((4, 3), np.array([0, 2, 2, -1])))
+        yield Sample(cls((2, 3), 1), ((2, 1, 2), np.array([[2, 0]])))
+        yield Sample(cls((4,), 0), ((), np.array(1)))
+
+
+class Pick(Indexed):
+    """y[…] = a[…, index[…]]: one element of each row."""
+
+    label = "pick"
+
+    def compute(self, a: Any, index: Any) -> Any:
+        index = as_indices(index, a.shape[-1], "pick")
+        return np.take_along_axis(a, index[..., None].astype(np.int64, copy=False), axis=-1)[..., 0]
+
+    def infer(self, a: Any, index: Any) -> Any:
+        if not a.shape or a.shape[:-1] != index.shape:
+            raise ShapeError(
+                f"pick: index of shape {index.shape} for values of shape {a.shape}. "
+                f"Give one index a row: shape {a.shape[:-1]}"
+            )
+        return Spec(index.shape, a.dtype)
+
+    def gradient(self, out_grad: Any, node: Any) -> Any:
+        a, index = node.inputs
+        hit = index.one_hot(a.shape[-1], out_grad.dtype)
+        return out_grad.reshape((*out_grad.shape, 1)).broadcast_to(a.shape) * hit, None
+
+    @classmethod
+    def samples(cls) -> Iterator[Sample]:
+        yield Sample(cls(), ((3, 4), np.array([0, 3, 3])))
+        yield Sample(cls(), ((4,), np.array(2)))
+        yield Sample(cls(), ((2, 2, 3), np.array([[0.0, 1.0], [2.0, 2.0]])))
+        yield Sample(cls(), ((0, 3), np.array([], np.int64)))
+
+
+def pick(a: Any, index: Any) -> Any:
+    """One element of each row, such as the logit of the right class: y[…] = a[…, index[…]].
+
+    Args:
+        a: Shape (…, classes).
+        index: Tensor or array of shape (…) with whole numbers from 0 to classes - 1, of any dtype.
+
+    Raises:
+        IndexRangeError: an index is outside 0 … classes - 1.
+        ShapeError: there is not one index a row.
+
+    Example:
+        >>> import needle as ndl
+        >>> ndl.pick(ndl.Tensor([[1.0, 2.0], [3.0, 4.0]]), [1, 0]).numpy()
+        array([2., 3.])
+    """
+    return Pick()(a, index)
+
+
+class OneHot(Indexed):
+    """y[…, k] = 1 where index[…] = k, else 0."""
+
+    label = "one_hot"
+    differentiable = False
+
+    def __init__(self, n: int, dtype: Any = "float32") -> None:
+        self.n = as_int(n, "one_hot", "n")
+        self.dtype = as_dtype(dtype, "one_hot")
+
+    def compute(self, index: Any) -> Any:
+        index = as_indices(index, self.n, "one_hot")
+        return (index[..., None] == np.arange(self.n)).astype(self.dtype)
+
+    def infer(self, index: Any) -> Any:
+        return Spec((*index.shape, self.n), self.dtype)
+
+    @classmethod
+    def samples(cls) -> Iterator[Sample]:
+        yield Sample(cls(4), (np.array([0, 3, 3]),))
+        yield Sample(cls(3, "float64"), (np.array([[0.0, 2.0]]),))
+        yield Sample(cls(2, "bool"), (np.array(1),))
+        yield Sample(cls(2), (np.array([], np.uint8),))
+
+
+def one_hot(n: int, index: Any, dtype: Any = "float32") -> Any:
+    """Rows of the identity matrix: y[…, k] = 1 where index[…] = k, else 0.
+
+    Args:
+        n: Number of classes.
+        index: Tensor or array of whole numbers from 0 to n - 1, of any shape and dtype.
+        dtype: Of the result.
+
+    Returns:
+        Shape (…, n).
+
+    Raises:
+        IndexRangeError: an index is outside 0 … n - 1.
+
+    Example:
+        >>> import needle as ndl
+        >>> ndl.one_hot(3, ndl.Tensor([2, 0])).numpy()
+        array([[0., 0., 1.],
+               [1., 0., 0.]], dtype=float32)
+    """
+    return OneHot(n, dtype)(index)

@@ -1,0 +1,365 @@
+"""Operators that move, repeat or pick elements by position."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from ..errors import ArgumentError, ShapeError
+from ..graph.kinds import SAMPLE_SHAPES, Movement
+from ..graph.op import Sample
+from ..shapes import Shape, Spec, as_int, as_shape, checked_shape, normalize_axis, reshaped
+
+
+class Transpose(Movement):
+    """y = a with two axes swapped."""
+
+    label = "transpose"
+
+    def __init__(self, axes: Sequence[int] | None = None) -> None:
+        self.axes = (-1, -2) if axes is None else as_shape(axes, "transpose")
+        if len(self.axes) != 2:
+            raise ArgumentError(
+                f"transpose: axes {self.axes} are not two. It swaps two axes; use permute for a new order"
+            )
+
+    def compute(self, a: Any) -> Any:
+        return a.swapaxes(*self.axes)
+
+    def infer(self, a: Any) -> Any:
+        i, j = (normalize_axis(axis, len(a.shape), "transpose") for axis in self.axes)
+        shape = list(a.shape)
+        shape[i], shape[j] = shape[j], shape[i]
+        return Spec(tuple(shape), a.dtype)
+
+    def gradient(self, out_grad: Any, node: Any) -> Any:
+        return out_grad.transpose(self.axes)
+
+    @classmethod
+    def samples(cls) -> Iterator[Sample]:
+        for shape in SAMPLE_SHAPES:
+            if len(shape) >= 2:
+                yield Sample(cls(), (shape,))
+                yield Sample(cls((0, -1)), (shape,))
+
+
+def transpose(a: Any, axes: Sequence[int] | None = None) -> Any:
+    """Swap two axes, the last two by default.
+
+    Args:
+        a: Tensor.
+        axes: The two axes.
+
+    Raises:
+        ArgumentError: not two axes are named.
+        ShapeError: an axis is out of range.
+
+    Example:
+        >>> import needle as ndl
+        >>> ndl.transpose(ndl.Tensor([[1.0, 2.0, 3.0]])).shape
+        (3, 1)
+    """
+    return Transpose(axes)(a)
+
+
+class Permute(Movement):
+    """y = a with its axes in a new order."""
+
+    label = "permute"
+
+    def __init__(self, axes: Sequence[int]) -> None:
+        self.axes = as_shape(axes, "permute")
+
+    def compute(self, a: Any) -> Any:
+        return a.transpose(self.axes)
+
+    def infer(self, a: Any) -> Any:
+        ndim = len(a.shape)
+        order = [normalize_axis(axis, ndim, "permute") for axis in self.axes]
+        if sorted(order) != list(range(ndim)):
+            raise ShapeError(
+                f"permute: axes {self.axes} do not name each of {ndim} axes once. Name each once"
+            )
+        return Spec(tuple([a.shape[axis] for axis in order]), a.dtype)
+
+    def gradient(self, out_grad: Any, node: Any) -> Any:
+        back = np.argsort([axis % node.ndim for axis in self.axes]) if self.axes else ()
+        return out_grad.permute(tuple(back))
+
+    @classmethod
+    def samples(cls) -> Iterator[Sample]:
+        for shape in SAMPLE_SHAPES:
+            yield Sample(cls(tuple(range(len(shape)))[::-1]), (shape,))
+        yield Sample(cls((1, -1, 0)), ((2, 3, 4),))
+
+
+def permute(a: Any, axes: Sequence[int]) -> Any:
+    """Put the axes in a new order: axis k of the result is axis `axes[k]` of `a`.
+
+    Raises:
+        ShapeError: `axes` does not name each axis once.
+
+    Example:
+        >>> import needle as ndl
+        >>> ndl.permute(ndl.zeros(2, 3, 4), (2, 0, 1)).shape
+        (4, 2, 3)
+    """
+    return Permute(axes)(a)
+
+
+class Reshape(Movement):
+    """y = a's elements, in order, in another shape."""
+
+    label = "reshape"
+
+    def __init__(self, shape: Any) -> None:
+        self.shape = as_shape(shape, "reshape")
+
+    def compute(self, a: Any) -> Any:
+        return a.reshape(self.shape)
+
+    def infer(self, a: Any) -> Any:
+        return Spec(reshaped(a.shape, self.shape), a.dtype)
+
+    def gradient(self, out_grad: Any, node: Any) -> Any:
+        return out_grad.reshape(node.inputs[0].shape)
+
+    @classmethod
+    def samples(cls) -> Iterator[Sample]:
+        for shape in SAMPLE_SHAPES:
+            yield Sample(cls((1, *shape[::-1], 1)), (shape,))
+        yield Sample(cls((-1, 2)), ((2, 3, 4),))
+
+
+def reshape(a: Any, shape: Any) -> Any:
+    """The same elements, in row-major order, in another shape.
+
+    Args:
+        a: Tensor.
+        shape: Sizes; one of them may be -1 and follows from the others.
+
+    Raises:
+        ShapeError: the number of elements differs.
+
+    Example:
+        >>> import needle as ndl
+        >>> ndl.reshape(ndl.zeros(2, 3), (3, -1)).shape
+        (3, 2)
+    """
+    return Reshape(shape)(a)
+
+
+class BroadcastTo(Movement):
+    """y = a, repeated to a larger shape."""
+
+    label = "broadcast_to"
+
+    def __init__(self, shape: Any) -> None:
+        self.shape = checked_shape(shape, "broadcast_to")
+
+    def compute(self, a: Any) -> Any:
+        return np.broadcast_to(a, self.shape)
+
+    def infer(self, a: Any) -> Any:
+        new = len(self.shape) - len(a.shape)
+        if new < 0 or any(n not in (1, m) for n, m in zip(a.shape, self.shape[new:], strict=True)):
+            raise ShapeError(
+                f"broadcast_to: shape {a.shape} does not fit {self.shape}. Axes are matched from the last "
+                "one on; each must be equal or 1: insert an axis with reshape"
+            )
+        return Spec(self.shape, a.dtype)
+
+    def gradient(self, out_grad: Any, node: Any) -> Any:
+        shape = node.inputs[0].shape
+        new = len(self.shape) - len(shape)
+        repeated = [i for i, n in enumerate(shape, new) if n == 1 and self.shape[i] != 1]
+        axes = (*range(new), *repeated)
+        if not axes:
+            return out_grad
+        return out_grad.sum(axes).reshape(shape) if repeated else out_grad.sum(axes)
+
+    @classmethod
+    def samples(cls) -> Iterator[Sample]:
+        for shape in SAMPLE_SHAPES:
+            yield Sample(cls((2, *shape)), (shape,))
+            yield Sample(cls(tuple([4 if n == 1 else n for n in shape])), (shape,))
+        yield Sample(cls((0, 3)), ((1, 3),))
+
+
+def broadcast_to(a: Any, shape: Any) -> Any:
+    """Repeat a tensor to a larger shape by NumPy's rule. The gradient is summed over the repeats.
+
+    Args:
+        a: Tensor.
+        shape: Matched from the last axis on; each axis of `a` is equal to it or 1.
+
+    Raises:
+        ShapeError: the shapes do not fit.
+
+    Example:
+        >>> import needle as ndl
+        >>> ndl.broadcast_to(ndl.Tensor([[1.0], [2.0]]), (2, 2)).numpy()
+        array([[1., 1.],
+               [2., 2.]])
+    """
+    return BroadcastTo(shape)(a)
+
+
+Range = tuple[int, int, int]
+"""First position, number of elements and step (not 0) of a slice along one axis."""
+
+
+def _slices(ranges: tuple[Range, ...]) -> tuple[slice, ...]:
+    result = []
+    for start, count, step in ranges:
+        stop = start + count * step
+        result.append(slice(start, stop if stop >= 0 else None, step) if count else slice(0, 0))
+    return tuple(result)
+
+
+class Slice(Movement):
+    """y = a[start : start + count · step : step] along every axis."""
+
+    label = "slice"
+
+    def __init__(self, ranges: tuple[Range, ...]) -> None:
+        self.ranges = ranges
+        self._slices = _slices(ranges)
+
+    @property
+    def key(self) -> tuple[Any, ...]:
+        return (type(self), self.ranges)
+
+    def compute(self, a: Any) -> Any:
+        return a[self._slices]
+
+    def infer(self, a: Any) -> Any:
+        return Spec(tuple([count for _, count, _ in self.ranges]), a.dtype)
+
+    def gradient(self, out_grad: Any, node: Any) -> Any:
+        return out_grad.unslice(node.inputs[0].shape, self.ranges)
+
+    @classmethod
+    def samples(cls) -> Iterator[Sample]:
+        yield Sample(cls(((1, 2, 1), (3, 2, -2))), ((4, 4),))
+        yield Sample(cls(((0, 0, 1),)), ((3,),))
+        yield Sample(cls(()), ((),))
+        yield Sample(cls(((4, 5, -1), (0, 1, 1))), ((5, 1),))
+
+
+class Unslice(Movement):
+    """y = zeros with a written into a slice: what `Slice` is the gradient of, and the reverse."""
+
+    label = "unslice"
+
+    def __init__(self, shape: Shape, ranges: tuple[Range, ...]) -> None:
+        self.shape = shape
+        self.ranges = ranges
+
+    def compute(self, a: Any) -> Any:
+        result = np.zeros(self.shape, a.dtype)
+        result[_slices(self.ranges)] = a
+        return result
+
+    def infer(self, a: Any) -> Any:
+        return Spec(self.shape, a.dtype)
+
+    def gradient(self, out_grad: Any, node: Any) -> Any:
+        return out_grad.slice(self.ranges)
+
+    @classmethod
+    def samples(cls) -> Iterator[Sample]:
+        yield Sample(cls((4, 4), ((1, 2, 1), (3, 2, -2))), ((2, 2),))
+        yield Sample(cls((3,), ((0, 0, 1),)), ((0,),))
+        yield Sample(cls((), ()), ((),))
+
+
+def pad(a: Any, widths: Sequence[tuple[int, int]]) -> Any:
+    """Put zeros around a tensor.
+
+    Args:
+        a: Tensor.
+        widths: For each axis how many zeros come before and after, as in `np.pad`.
+
+    Raises:
+        ShapeError: not one pair an axis, or a negative width.
+
+    Example:
+        >>> import needle as ndl
+        >>> ndl.pad(ndl.Tensor([1.0, 2.0]), [(1, 2)]).numpy()
+        array([0., 1., 2., 0., 0.])
+    """
+    pairs = [tuple([as_int(n, "pad", "width") for n in pair]) for pair in widths]
+    if len(pairs) != a.ndim or any(len(pair) != 2 or min(pair) < 0 for pair in pairs):
+        raise ShapeError(
+            f"pad: widths {pairs} do not fit shape {a.shape}. Give one (before, after) >= 0 an axis"
+        )
+    shape = tuple([before + n + after for n, (before, after) in zip(a.shape, pairs, strict=True)])
+    ranges = tuple([(before, n, 1) for n, (before, _) in zip(a.shape, pairs, strict=True)])
+    return Unslice(shape, ranges)(a)
+
+
+class Concatenate(Movement):
+    """y = tensors, one after the other along an axis."""
+
+    label = "concatenate"
+
+    def __init__(self, axis: int = 0) -> None:
+        self.axis = as_int(axis, "concatenate", "axis")
+
+    def compute(self, *arrays: Any) -> Any:
+        return np.concatenate(arrays, axis=self.axis)
+
+    def infer(self, *specs: Any) -> Any:
+        first = specs[0].shape
+        axis = normalize_axis(self.axis, len(first), "concatenate")
+        for spec in specs:
+            if len(spec.shape) != len(first) or any(
+                n != m for i, (n, m) in enumerate(zip(spec.shape, first, strict=True)) if i != axis
+            ):
+                raise ShapeError(
+                    f"concatenate: shapes {first} and {spec.shape} differ beside axis {axis}. "
+                    "All other axes must be equal"
+                )
+        total = sum(spec.shape[axis] for spec in specs)
+        dtype = np.result_type(*[spec.dtype for spec in specs])
+        return Spec((*first[:axis], total, *first[axis + 1 :]), dtype)
+
+    def gradient(self, out_grad: Any, node: Any) -> Any:
+        axis = self.axis % node.ndim
+        parts, start = [], 0
+        for value in node.inputs:
+            count = value.shape[axis]
+            ranges = [(0, n, 1) for n in value.shape]
+            ranges[axis] = (start, count, 1)
+            parts.append(out_grad.slice(tuple(ranges)) if value.requires_grad else None)
+            start += count
+        return tuple(parts)
+
+    @classmethod
+    def samples(cls) -> Iterator[Sample]:
+        yield Sample(cls(), ((2, 3), (1, 3), (0, 3)))
+        yield Sample(cls(-1), ((2, 3), (2, 1)))
+        yield Sample(cls(), ((4,),))
+
+
+def concatenate(tensors: Sequence[Any], axis: int = 0) -> Any:
+    """Join tensors along an axis that they have.
+
+    Args:
+        tensors: At least one; shapes are equal beside `axis`.
+        axis: The axis along which they are joined.
+
+    Raises:
+        ShapeError: the shapes differ beside the axis, or there is no tensor.
+
+    Example:
+        >>> import needle as ndl
+        >>> ndl.concatenate([ndl.Tensor([1.0]), ndl.Tensor([2.0, 3.0])]).numpy()
+        array([1., 2., 3.])
+    """
+    if not len(tensors):
+        raise ShapeError("concatenate: no tensors given. Pass at least one")
+    return Concatenate(axis)(*tensors)
