@@ -1,0 +1,113 @@
+"""`check_gradients`: derived gradients against finite differences."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from .errors import GradientError
+from .graph.gradient import value_and_grad
+from .graph.node import Value
+from .tensor import Tensor
+
+
+def check_gradients(
+    f: Callable[..., Any],
+    *args: Any,
+    order: int = 1,
+    eps: float = 1e-5,
+    rtol: float = 1e-6,
+    atol: float = 1e-6,
+    seed: int = 0,
+) -> None:
+    """Compare the gradients of `f` with central differences in float64: (s(x + eps) - s(x - eps)) / 2 eps.
+
+    Args:
+        f: Takes the tensors and returns a tensor, or a tuple of tensors; s is its sum with random weights.
+        args: Tensors or arrays. Floating-point ones are differentiated, in float64; others are passed on.
+        order: 2 also checks the gradient of the gradient, and so on.
+        eps: Step of the differences.
+        rtol, atol: A gradient g may differ from the difference d by atol + rtol · max|d|.
+        seed: For the weights.
+
+    Raises:
+        GradientError: names argument, position, expected and received value.
+
+    Example:
+        >>> import needle as ndl
+        >>> ndl.check_gradients(lambda x: ndl.tanh(x), [0.5, -1.0], order=2)
+    """
+    tensors = [_in_float64(argument) for argument in args]
+    checked = tuple([k for k, tensor in enumerate(tensors) if tensor.dtype.kind == "f"])
+    weighted = _weighted(f, np.random.RandomState(seed))
+    if not checked:
+        return
+    both = value_and_grad(weighted, argnums=checked)
+    gradients = both(*tensors)[1]
+    for k, gradient in zip(checked, gradients, strict=True):
+        expected = _differences(weighted, tensors, k, eps)
+        _compare(k, expected, gradient.numpy(), rtol, atol)
+    if order > 1:
+        # Differences of differences lose digits: the second order is allowed ten times as much.
+        check_gradients(
+            lambda *inputs: both(*inputs)[1], *tensors, order=order - 1, eps=eps, rtol=rtol * 10,
+            atol=atol * 10, seed=seed + 1,
+        )  # fmt: skip
+
+
+def _in_float64(argument: Any) -> Tensor:
+    array = argument.numpy() if isinstance(argument, Tensor) else np.asarray(argument)
+    return Tensor(array, dtype="float64" if array.dtype.kind == "f" else None)
+
+
+def _weighted(f: Callable[..., Any], random: np.random.RandomState) -> Callable[..., Tensor]:
+    """f as one number: the sum of its results with fixed random weights."""
+    weights: list[np.ndarray[Any, Any]] = []
+
+    def number(*inputs: Tensor) -> Tensor:
+        result = f(*inputs)
+        parts = [result] if isinstance(result, Tensor) else list(result)
+        parts = [part for part in parts if isinstance(part, Value) and part.dtype.kind == "f"]
+        for part in parts[len(weights) :]:
+            weights.append(np.asarray(random.uniform(0.5, 1.5, part.shape)))
+        total = Tensor(0.0, dtype="float64", requires_grad=False)
+        for part, weight in zip(parts, weights, strict=True):
+            total = total + (part * Tensor(weight, requires_grad=False)).sum()
+        return total
+
+    return number
+
+
+def _differences(
+    f: Callable[..., Tensor], tensors: list[Tensor], k: int, eps: float
+) -> np.ndarray[Any, Any]:
+    """Central differences of f by every element of argument k."""
+    point = tensors[k].numpy()
+    result = np.zeros(point.shape)
+
+    def at(position: tuple[int, ...], change: float) -> float:
+        moved = point.copy()
+        moved[position] += change
+        return float(f(*tensors[:k], Tensor(moved), *tensors[k + 1 :]))
+
+    for position in np.ndindex(point.shape):
+        result[position] = (at(position, eps) - at(position, -eps)) / (2 * eps)
+    return result
+
+
+def _compare(
+    k: int, expected: np.ndarray[Any, Any], received: np.ndarray[Any, Any], rtol: float, atol: float
+) -> None:
+    if not expected.size:
+        return
+    allowed = atol + rtol * float(np.max(np.abs(expected)))
+    wrong = ~(np.abs(expected - received) <= allowed)
+    if wrong.any():
+        position = tuple([int(i) for i in np.argwhere(wrong)[0]])
+        raise GradientError(
+            f"check_gradients: argument {k} at {position}: finite differences give {expected[position]:.9g}, "
+            f"the gradient is {received[position]:.9g} (allowed difference {allowed:.2g}). "
+            "Correct the operator's gradient rule"
+        )

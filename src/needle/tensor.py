@@ -1,0 +1,525 @@
+"""`Tensor`, the handle that users compute with, and `TensorTuple`."""
+
+from __future__ import annotations
+
+import builtins
+from collections.abc import Iterator, Sequence
+from typing import Any, NoReturn
+from weakref import ref
+
+import numpy as np
+
+from .context import ambient
+from .device import Device, check_device, default_device
+from .errors import ArgumentError, DTypeError, ShapeError
+from .graph.gradient import compute_gradient_of_variables
+from .graph.node import Node, Value, leaf, new_handle, realize
+from .ops import arithmetic, comparison, contraction, functions, indexing, movement, reduction
+from .ops.creation import Full
+from .ops.subscript import subscript
+from .ops.tuples import MakeTensorTuple, tuple_get_item
+from .shapes import Shape, as_dtype
+
+_detach = comparison.StopGradient()
+
+
+class Tensor(Value):
+    """An array that remembers how it was computed.
+
+    Args:
+        array: List, number, NumPy array (any strides) or Tensor; it is copied.
+        device: `ndl.cpu()` or None.
+        dtype: String, `np.dtype` or NumPy class. None keeps an array's dtype; a list or number gets NumPy's
+            (floats float64, ints int64).
+        requires_grad: Whether `backward` computes `.grad` for it. True unless told otherwise.
+
+    `==` and `hash` go by identity, and a tensor is always true: compare values with `equal`, `less`, …
+
+    Raises:
+        DTypeError: the array holds no real numbers.
+        BackendError: the device is not there.
+
+    Example:
+        >>> import needle as ndl
+        >>> x = ndl.Tensor([[1.0, 2.0], [3.0, 4.0]])
+        >>> (x @ x).sum().backward()
+        >>> x.grad.numpy()
+        array([[ 7., 11.],
+               [ 9., 13.]])
+    """
+
+    __slots__ = ()
+    # NumPy leaves `ndarray * tensor` to the tensor, instead of making an array of objects.
+    __array_priority__ = 1000
+
+    def __init__(
+        self,
+        array: Any,
+        *,
+        device: Device | None = None,
+        dtype: Any = None,
+        requires_grad: bool = True,
+    ) -> None:
+        if device is not None:
+            check_device(device, "Tensor")
+        self.grad = None
+        self.node = _copied(array, dtype)
+        self.node.requires_grad = bool(requires_grad)
+        self.node.handle = ref(self)
+
+    @classmethod
+    def wrap(cls, array: np.ndarray[Any, Any], requires_grad: bool = False) -> Tensor:
+        """A tensor over a NumPy array's own memory, without a copy."""
+        return new_handle(leaf(array, requires_grad), cls)
+
+    # -- what it is ----------------------------------------------------------------------------------
+
+    @property
+    def shape(self) -> Shape:
+        """Sizes of the axes."""
+        storage = self.node.storage
+        return storage.shape if storage is not None else self.node.specs().shape  # type: ignore[union-attr]
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """NumPy dtype of the elements."""
+        storage = self.node.storage
+        return storage.dtype if storage is not None else self.node.specs().dtype  # type: ignore[union-attr]
+
+    @property
+    def ndim(self) -> int:
+        """Number of axes."""
+        return len(self.shape)
+
+    @property
+    def size(self) -> int:
+        """Number of elements."""
+        size = 1
+        for n in self.shape:
+            size *= n
+        return size
+
+    @property
+    def device(self) -> Device:
+        """Where the tensor lives."""
+        return default_device()
+
+    @property
+    def T(self) -> Tensor:
+        """The tensor with its axes in reverse order."""
+        return movement.permute(self, tuple(range(self.ndim))[::-1])
+
+    # -- storage -------------------------------------------------------------------------------------
+
+    def numpy(self) -> np.ndarray[Any, Any]:
+        """The values as a NumPy array; it shares memory with the tensor where NumPy can write there."""
+        array = realize(self.node)
+        return array if array.flags.writeable else array.copy()
+
+    def detach(self) -> Tensor:
+        """The same values, cut off from the graph: no gradient flows through. Memory is shared."""
+        return _detach(self)
+
+    @property
+    def data(self) -> Tensor:
+        """A detached view. Assigning a tensor of the same dtype gives this one its values.
+
+        Graphs recorded before an assignment keep the values that they were computed with.
+        """
+        return _detach(self)
+
+    @data.setter
+    def data(self, value: Any) -> None:
+        if not isinstance(value, Tensor):
+            value = Tensor(value, requires_grad=False)
+        if value.dtype != self.dtype:
+            raise DTypeError(
+                f"data: a tensor of {self.dtype} was assigned one of {value.dtype}. "
+                f'Write value.astype("{self.dtype}")'
+            )
+        self._rebind(_detach(value).node)
+
+    @property
+    def cached_data(self) -> Any:
+        """The live storage: writing into it changes the tensor. Assigning an array rebinds it."""
+        return realize(self.node)
+
+    @cached_data.setter
+    def cached_data(self, array: Any) -> None:
+        self._rebind(leaf(np.asarray(array)))
+
+    def _rebind(self, node: Node) -> None:
+        """Make this a handle on another node; the old one still knows whom to give its gradient."""
+        node.requires_grad = self.node.requires_grad
+        node.handle = ref(self)
+        self.node = node
+
+    def backward(self, out_grad: Tensor | None = None) -> None:
+        """Set `.grad` on every leaf that requires one, and on every intermediate value still held.
+
+        Args:
+            out_grad: Gradient that comes in, of this shape; None means ones.
+
+        `.grad` is overwritten, not added to, and is part of the graph: it can be differentiated again.
+
+        Raises:
+            GradientError: this tensor requires no gradient.
+            ShapeError: `out_grad` has another shape.
+
+        Example:
+            >>> import needle as ndl
+            >>> x = ndl.Tensor(3.0)
+            >>> (x * x).backward()
+            >>> x.grad.item()
+            6.0
+        """
+        compute_gradient_of_variables(self, out_grad)
+
+    # -- Python's own protocols ----------------------------------------------------------------------
+
+    def __repr__(self) -> str:
+        if self.node.storage is None and not ambient.evaluator.computes:
+            return f"needle.Tensor(shape={self.shape}, dtype={self.dtype}, traced)"
+        text = np.array2string(realize(self.node), separator=", ", prefix="needle.Tensor(")
+        return f"needle.Tensor({text}, dtype={self.dtype})"
+
+    def __str__(self) -> str:
+        if self.node.storage is None and not ambient.evaluator.computes:
+            return repr(self)
+        return str(realize(self.node))
+
+    def __format__(self, spec: str) -> str:
+        return format(self.item(), spec) if spec and self.size == 1 else format(str(self), spec)
+
+    def item(self) -> Any:
+        """The one element, as a Python number.
+
+        Raises:
+            ShapeError: there is not exactly one element.
+        """
+        if self.size != 1:
+            raise ShapeError(
+                f"item: shape {self.shape} has {self.size} elements, not one. Use numpy() or index first"
+            )
+        return realize(self.node).item()
+
+    def tolist(self) -> Any:
+        """The values as nested Python lists, or a number for a 0-d tensor."""
+        return realize(self.node).tolist()
+
+    def __float__(self) -> float:
+        return float(self.item())
+
+    def __int__(self) -> int:
+        return int(self.item())
+
+    def __index__(self) -> int:
+        if self.dtype.kind not in "iu":
+            raise TypeError(f"a tensor of {self.dtype} is no index. Write int(t) if that is meant")
+        return int(self.item())
+
+    def __bool__(self) -> bool:
+        return True
+
+    def __len__(self) -> int:
+        if not self.shape:
+            raise TypeError("len() of a 0-d tensor: it has no axis")
+        return self.shape[0]
+
+    def __iter__(self) -> Iterator[Tensor]:
+        return iter([self[i] for i in range(len(self))])
+
+    def __getitem__(self, index: Any) -> Tensor:
+        return subscript(self, index)
+
+    def __setitem__(self, index: Any, value: Any) -> NoReturn:
+        raise TypeError(
+            "a tensor cannot be assigned to in place: the graph could not record it. Write "
+            "ndl.where(mask, new, old), or t.cached_data[index] = value outside a graph"
+        )
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray[Any, Any]:
+        return np.array(realize(self.node), dtype=dtype, copy=copy)
+
+    def __copy__(self) -> Tensor:
+        return new_handle(leaf(realize(self.node), self.requires_grad), type(self))
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Tensor:
+        twin = new_handle(leaf(realize(self.node).copy(), self.requires_grad), type(self))
+        memo[id(self)] = twin
+        twin.grad = None if self.grad is None else self.grad.detach().__deepcopy__(memo)
+        twin.__dict__.update(self.__dict__)
+        return twin
+
+    def __reduce_ex__(self, protocol: Any) -> NoReturn:
+        raise TypeError("tensors are not pickled. Save them with ndl.save(path, {'name': tensor})")
+
+    def _refuse_order(self, other: Any) -> NoReturn:
+        raise TypeError(
+            "a tensor has no order of its own. Compare values with less, less_equal, greater, …"
+        )
+
+    __lt__ = __le__ = __gt__ = __ge__ = _refuse_order
+
+    # -- arithmetic ----------------------------------------------------------------------------------
+
+    def __add__(self, other: Any) -> Tensor:
+        return _binary(arithmetic.add, arithmetic.add_scalar, self, other)
+
+    def __mul__(self, other: Any) -> Tensor:
+        return _binary(arithmetic.multiply, arithmetic.mul_scalar, self, other)
+
+    def __truediv__(self, other: Any) -> Tensor:
+        return _binary(arithmetic.divide, arithmetic.divide_scalar, self, other)
+
+    def __pow__(self, other: Any) -> Tensor:
+        return _binary(arithmetic.power, arithmetic.power_scalar, self, other)
+
+    def __sub__(self, other: Any) -> Tensor:
+        return _binary(_subtract, _subtract_scalar, self, other)
+
+    def __rsub__(self, other: Any) -> Tensor:
+        return -self + other
+
+    def __rtruediv__(self, other: Any) -> Tensor:
+        return _reflected(arithmetic.divide, self, other)
+
+    def __rpow__(self, other: Any) -> Tensor:
+        return _reflected(arithmetic.power, self, other)
+
+    def __neg__(self) -> Tensor:
+        return arithmetic.negate(self)
+
+    def __pos__(self) -> Tensor:
+        return self
+
+    def __abs__(self) -> Tensor:
+        return functions.abs(self)
+
+    def __matmul__(self, other: Any) -> Tensor:
+        if isinstance(other, np.ndarray):
+            other = Tensor(other, requires_grad=False)
+        return contraction.matmul(self, other) if isinstance(other, Tensor) else NotImplemented
+
+    def __rmatmul__(self, other: Any) -> Tensor:
+        return Tensor(other, requires_grad=False) @ self
+
+    __radd__ = __add__
+    __rmul__ = __mul__
+
+    def matmul(self, other: Any) -> Tensor:
+        """`self @ other`; see `ndl.matmul`."""
+        return self @ other
+
+    # -- elementwise, comparison ---------------------------------------------------------------------
+
+    exp = functions.exp
+    log = functions.log
+    sqrt = functions.sqrt
+    sin = functions.sin
+    cos = functions.cos
+    tanh = functions.tanh
+    sigmoid = functions.sigmoid
+    erf = functions.erf
+    relu = functions.relu
+    gelu = functions.gelu
+    silu = functions.silu
+    abs = functions.abs
+    sign = functions.sign
+    step = functions.step
+    clip = comparison.clip
+    maximum = comparison.maximum
+    minimum = comparison.minimum
+    equal = comparison.equal
+    not_equal = comparison.not_equal
+    less = comparison.less
+    less_equal = comparison.less_equal
+    greater = comparison.greater
+    greater_equal = comparison.greater_equal
+
+    def where(self, condition: Tensor, other: Any) -> Tensor:
+        """This tensor where the condition holds, else `other`; see `ndl.where`."""
+        return comparison.where(condition, self, other)
+
+    def astype(self, dtype: Any) -> Tensor:
+        """The values in another dtype; a float result passes the gradient on.
+
+        Raises:
+            DTypeError: the dtype is not known, or holds no real numbers.
+        """
+        wanted = as_dtype(dtype, "astype")
+        return self if wanted == self.dtype else comparison.Cast(wanted)(self)
+
+    # -- reduction, movement, indexing ---------------------------------------------------------------
+
+    sum = reduction.summation
+    max = reduction.max
+    min = reduction.min
+    mean = reduction.mean
+    var = reduction.var
+    argmax = reduction.argmax
+    logsumexp = reduction.logsumexp
+    logsoftmax = reduction.logsoftmax
+    softmax = reduction.softmax
+    take = indexing.take
+    pick = indexing.pick
+
+    def reshape(self, *shape: Any) -> Tensor:
+        """The same elements in another shape, `t.reshape((2, 3))` or `t.reshape(2, 3)`; see `ndl.reshape`."""
+        return movement.reshape(self, _spread(shape))
+
+    def broadcast_to(self, *shape: Any) -> Tensor:
+        """Repeated to a larger shape; see `ndl.broadcast_to`."""
+        return movement.broadcast_to(self, _spread(shape))
+
+    def permute(self, *axes: Any) -> Tensor:
+        """The axes in a new order; see `ndl.permute`."""
+        return movement.permute(self, _spread(axes))
+
+    def transpose(self, *axes: Any, **named: Sequence[int] | None) -> Tensor:
+        """Two axes swapped, the last two by default: `t.transpose((0, 1))`, `t.transpose(axes=(0, 1))`."""
+        chosen = named.pop("axes", None)
+        if named:
+            raise TypeError(f"transpose: unexpected argument {next(iter(named))!r}. It takes axes")
+        return movement.transpose(self, _spread(axes) if axes and axes != (None,) else chosen)
+
+    def slice(self, ranges: tuple[movement.Range, ...]) -> Tensor:
+        """A (start, count, step) of each axis: what `t[a:b:c]` records."""
+        return movement.Slice(ranges)(self)
+
+    def unslice(self, shape: Shape, ranges: tuple[movement.Range, ...]) -> Tensor:
+        """Zeros of `shape` with this tensor written into a slice of them."""
+        return movement.Unslice(shape, ranges)(self)
+
+    def scatter_add(self, index: Any, shape: Shape, axis: int) -> Tensor:
+        """Zeros of `shape` with this tensor's slices added along `axis` where the index says."""
+        return indexing.ScatterAdd(shape, axis)(self, index)
+
+    def one_hot(self, n: int, dtype: Any = "float32") -> Tensor:
+        """These class indices as rows of the identity matrix; see `ndl.one_hot`."""
+        return indexing.one_hot(n, self, dtype)
+
+    # -- constants of this shape ---------------------------------------------------------------------
+
+    def full_like(self, value: float, dtype: Any = None) -> Tensor:
+        """A constant of this shape, and of this dtype unless another is named."""
+        return Full(self.shape, value, self.dtype if dtype is None else dtype)()
+
+    def zeros_like(self) -> Tensor:
+        """Zeros of this shape and dtype."""
+        return self.full_like(0)
+
+    def ones_like(self) -> Tensor:
+        """Ones of this shape and dtype."""
+        return self.full_like(1)
+
+
+class TensorTuple(Value):
+    """A tuple of tensors as one value of the graph.
+
+    Example:
+        >>> import needle as ndl
+        >>> pair = ndl.make_tuple(ndl.Tensor([1.0]), ndl.Tensor([2.0]))
+        >>> [float(t) for t in pair]
+        [1.0, 2.0]
+    """
+
+    __slots__ = ()
+
+    def __len__(self) -> int:
+        storage = self.node.storage
+        return len(storage if storage is not None else self.node.specs())
+
+    def __getitem__(self, index: int) -> Tensor:
+        return tuple_get_item(self, index)
+
+    def __iter__(self) -> Iterator[Tensor]:
+        return iter([self[i] for i in range(len(self))])
+
+    def tuple(self) -> builtins.tuple[Tensor, ...]:
+        """The elements as a Python tuple."""
+        return tuple([self[i] for i in range(len(self))])
+
+    def __add__(self, other: Any) -> TensorTuple:
+        if not isinstance(other, TensorTuple) or len(other) != len(self):
+            raise ArgumentError(
+                f"add: a TensorTuple of {len(self)} takes another of the same length"
+            )
+        return MakeTensorTuple()(*[a + b for a, b in zip(self, other, strict=True)])
+
+    def detach(self) -> TensorTuple:
+        """The same tuple, cut off from the graph."""
+        return MakeTensorTuple()(*[item.detach() for item in self])
+
+    def numpy(self) -> builtins.tuple[np.ndarray[Any, Any], ...]:
+        """The elements as NumPy arrays."""
+        return tuple([item.numpy() for item in self])
+
+    def __repr__(self) -> str:
+        return f"needle.TensorTuple({', '.join(repr(item) for item in self)})"
+
+    __reduce_ex__ = Tensor.__reduce_ex__
+
+
+Value.tensor_class = Tensor
+Value.tuple_class = TensorTuple
+
+
+def _copied(array: Any, dtype: Any) -> Node:
+    """A new leaf over a dense copy of what a tensor is made from."""
+    wanted = None if dtype is None else as_dtype(dtype, "Tensor")
+    if isinstance(array, Tensor):
+        source = _detach(array)
+        source = source if wanted is None else source.astype(wanted)
+        if source.node.storage is None:
+            return source.node
+        array = source.node.storage
+    elif isinstance(array, TensorTuple):
+        raise ArgumentError("Tensor: a TensorTuple is not one array. Pass one of its elements")
+    try:
+        copy = np.array(array, order="C")
+    except ValueError as error:
+        raise ShapeError(
+            f"Tensor: the nested lists make no array ({error}). Give rows equal lengths"
+        ) from None
+    if copy.dtype.kind not in "biuf":
+        raise DTypeError(
+            f"Tensor: data of dtype {copy.dtype} are not real numbers. Use floats, integers or bools"
+        )
+    return leaf(copy.astype(copy.dtype.newbyteorder("=") if wanted is None else wanted, copy=False))
+
+
+def _binary(tensors: Any, with_scalar: Any, a: Tensor, other: Any) -> Any:
+    """Dispatch of a binary operator: tensor, number, or array as a constant."""
+    if isinstance(other, Tensor):
+        return tensors(a, other)
+    if isinstance(other, int | float | np.generic):
+        return with_scalar(a, other)
+    if isinstance(other, np.ndarray):
+        return (
+            with_scalar(a, other)
+            if other.size == 1
+            else tensors(a, Tensor(other, requires_grad=False))
+        )
+    return NotImplemented
+
+
+def _reflected(operator: Any, a: Tensor, other: Any) -> Any:
+    if isinstance(other, np.ndarray) and other.size != 1:
+        return operator(Tensor(other, requires_grad=False), a)
+    if isinstance(other, int | float | np.generic | np.ndarray):
+        return operator(comparison.as_operand(other, a), a)
+    return NotImplemented
+
+
+def _subtract(a: Tensor, b: Tensor) -> Tensor:
+    return arithmetic.add(a, arithmetic.negate(b))
+
+
+def _subtract_scalar(a: Tensor, scalar: Any) -> Tensor:
+    return arithmetic.add_scalar(a, -arithmetic.as_number(scalar, "subtract"))
+
+
+def _spread(arguments: tuple[Any, ...]) -> Any:
+    """`f((2, 3))` and `f(2, 3)` mean the same."""
+    return arguments[0] if len(arguments) == 1 else arguments
