@@ -1,0 +1,43 @@
+"""Layers and losses."""
+
+from __future__ import annotations
+
+from .basic import (
+    GELU,
+    Dropout,
+    Flatten,
+    Identity,
+    Linear,
+    ReLU,
+    Residual,
+    Sequential,
+    Sigmoid,
+    SiLU,
+    Softmax,
+    Tanh,
+)
+from .loss import BCEWithLogitsLoss, MSELoss, SoftmaxLoss
+from .module import Module, Parameter
+from .normalization import BatchNorm1d, LayerNorm1d
+
+__all__ = [
+    "GELU",
+    "BCEWithLogitsLoss",
+    "BatchNorm1d",
+    "Dropout",
+    "Flatten",
+    "Identity",
+    "LayerNorm1d",
+    "Linear",
+    "MSELoss",
+    "Module",
+    "Parameter",
+    "ReLU",
+    "Residual",
+    "Sequential",
+    "SiLU",
+    "Sigmoid",
+    "Softmax",
+    "SoftmaxLoss",
+    "Tanh",
+]

@@ -1,0 +1,271 @@
+"""Layers without state of their own, containers, and `Linear`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from .. import init, ops
+from ..device import Device
+from ..errors import ShapeError
+from ..tensor import Tensor
+from .module import Module, Parameter
+
+
+class Identity(Module):
+    """y = x.
+
+    Example:
+        >>> import needle as ndl
+        >>> ndl.nn.Identity()(ndl.Tensor([1.0])).numpy()
+        array([1.])
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x
+
+
+class Flatten(Module):
+    """All axes but the first as one: (N, …) → (N, D).
+
+    Example:
+        >>> import needle as ndl
+        >>> ndl.nn.Flatten()(ndl.init.zeros(2, 3, 4)).shape
+        (2, 12)
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.ndim == 0:
+            raise ShapeError("Flatten: shape () has no batch axis. Pass at least one axis")
+        size = 1
+        for n in x.shape[1:]:
+            size *= n
+        return x.reshape((x.shape[0], size))
+
+
+class Linear(Module):
+    """y = x W + b.
+
+    Args:
+        in_features, out_features: Sizes of the last axis of input and output.
+        bias: Whether b is added.
+        device: `ndl.cpu()` or None.
+        dtype: Of the parameters.
+
+    Shape:
+        Input (…, in_features), output (…, out_features), at least one batch axis. `weight` is
+        (in_features, out_features), Kaiming uniform with fan_in = in_features; `bias` is (1, out_features),
+        Kaiming uniform with fan_in = out_features, drawn after it.
+
+    Raises:
+        ShapeError: the input's last axis is not in_features.
+
+    Example:
+        >>> import needle as ndl
+        >>> ndl.nn.Linear(3, 2)(ndl.init.ones(5, 3)).shape
+        (5, 2)
+    """
+
+    bias: Parameter | None
+
+    def __init__(
+        self,
+        in_features: int,
+        out_features: int,
+        bias: bool = True,
+        device: Device | None = None,
+        dtype: Any = "float32",
+    ) -> None:
+        super().__init__()
+        self.in_features = in_features
+        self.out_features = out_features
+        options = {"device": device, "dtype": dtype, "requires_grad": True}
+        self.weight = Parameter(init.kaiming_uniform(in_features, out_features, **options))
+        self.bias = None
+        if bias:
+            column = init.kaiming_uniform(out_features, 1, **options)
+            self.bias = Parameter(column.reshape((1, out_features)))
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.ndim < 2 or x.shape[-1] != self.weight.shape[0]:
+            raise ShapeError(
+                f"Linear: input of shape {x.shape} for in_features={self.weight.shape[0]}. "
+                f"Pass shape (batch, {self.weight.shape[0]})"
+            )
+        y = x @ self.weight
+        return y if self.bias is None else y + self.bias.broadcast_to(y.shape)
+
+    def extra_repr(self) -> str:
+        return f"{self.in_features}, {self.out_features}" + (
+            "" if self.bias is not None else ", bias=False"
+        )
+
+
+class Sequential(Module):
+    """The modules one after the other: y = m_k(… m_1(x)). They are kept in the tuple `modules`.
+
+    Example:
+        >>> import needle as ndl
+        >>> ndl.nn.Sequential(ndl.nn.Linear(3, 2), ndl.nn.ReLU())(ndl.init.ones(5, 3)).shape
+        (5, 2)
+    """
+
+    modules: Any
+
+    def __init__(self, *modules: Any) -> None:
+        super().__init__()
+        self.modules = modules
+
+    def forward(self, x: Any) -> Any:
+        for module in self.modules:
+            x = module(x)
+        return x
+
+    def __len__(self) -> int:
+        return len(self.modules)
+
+    def __getitem__(self, index: int) -> Any:
+        return self.modules[index]
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self.modules)
+
+
+class Residual(Module):
+    """y = fn(x) + x (He et al. 2016, equation 1).
+
+    Args:
+        fn: Module or function that keeps its input's shape.
+
+    Example:
+        >>> import needle as ndl
+        >>> ndl.nn.Residual(ndl.nn.Identity())(ndl.Tensor([1.0])).numpy()
+        array([2.])
+    """
+
+    def __init__(self, fn: Callable[..., Any]) -> None:
+        super().__init__()
+        self.fn = fn
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fn(x) + x
+
+
+class Dropout(Module):
+    """In training zeroes elements with probability p and divides the rest by 1 - p; in evaluation y = x.
+
+    Args:
+        p: Probability of zero, 0 <= p <= 1.
+
+    The mask is `init.randb(*x.shape, p=1 - p)`, one draw a call (Srivastava et al. 2014).
+
+    Example:
+        >>> import needle as ndl
+        >>> ndl.nn.Dropout(0.5).eval()(ndl.Tensor([1.0])).numpy()
+        array([1.])
+    """
+
+    def __init__(self, p: float = 0.5) -> None:
+        super().__init__()
+        self.p = p
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training:
+            return x
+        mask = init.randb(*x.shape, p=1 - self.p, dtype=x.dtype)
+        return x * mask / (1 - self.p) if self.p < 1 else x * mask
+
+    def extra_repr(self) -> str:
+        return f"p={self.p}"
+
+
+class ReLU(Module):
+    """y = max(x, 0).
+
+    Example:
+        >>> import needle as ndl
+        >>> ndl.nn.ReLU()(ndl.Tensor([-1.0, 2.0])).numpy()
+        array([0., 2.])
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        return ops.relu(x)
+
+
+class Tanh(Module):
+    """y = tanh(x).
+
+    Example:
+        >>> import needle as ndl
+        >>> ndl.nn.Tanh()(ndl.Tensor([0.0])).numpy()
+        array([0.])
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        return ops.tanh(x)
+
+
+class Sigmoid(Module):
+    """y = 1 / (1 + exp(-x)).
+
+    Example:
+        >>> import needle as ndl
+        >>> ndl.nn.Sigmoid()(ndl.Tensor([0.0])).numpy()
+        array([0.5])
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        return ops.sigmoid(x)
+
+
+class GELU(Module):
+    """y = x · Φ(x); see `ndl.gelu`.
+
+    Args:
+        approximate: "none" or "tanh".
+
+    Example:
+        >>> import needle as ndl
+        >>> ndl.nn.GELU()(ndl.Tensor([0.0])).numpy()
+        array([0.])
+    """
+
+    def __init__(self, approximate: str = "none") -> None:
+        super().__init__()
+        self.approximate = approximate
+
+    def forward(self, x: Tensor) -> Tensor:
+        return ops.gelu(x, self.approximate)
+
+
+class SiLU(Module):
+    """y = x · sigmoid(x).
+
+    Example:
+        >>> import needle as ndl
+        >>> ndl.nn.SiLU()(ndl.Tensor([0.0])).numpy()
+        array([0.])
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        return ops.silu(x)
+
+
+class Softmax(Module):
+    """y = exp(x) / Σ exp(x) along an axis.
+
+    Args:
+        axis: The axis that sums to one.
+
+    Example:
+        >>> import needle as ndl
+        >>> ndl.nn.Softmax()(ndl.Tensor([[1.0, 1.0]])).numpy()
+        array([[0.5, 0.5]])
+    """
+
+    def __init__(self, axis: int = -1) -> None:
+        super().__init__()
+        self.axis = axis
+
+    def forward(self, x: Tensor) -> Tensor:
+        return ops.softmax(x, self.axis)

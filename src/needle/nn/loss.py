@@ -1,0 +1,72 @@
+"""Loss functions: each is the mean over its batch."""
+
+from __future__ import annotations
+
+from ..errors import ShapeError
+from ..ops import logsumexp, pick
+from ..tensor import Tensor
+from .module import Module
+
+
+class SoftmaxLoss(Module):
+    """Mean of ln Σ exp(z) - z[y] over the batch: cross-entropy of the softmax of logits z.
+
+    Shape:
+        logits (batch, classes); y (batch,), class indices as whole numbers of any dtype. The result is ().
+
+    Raises:
+        ShapeError: the shapes do not fit, or the batch is empty.
+        IndexRangeError: a class index is outside 0 … classes - 1.
+
+    Example:
+        >>> import needle as ndl
+        >>> loss = ndl.nn.SoftmaxLoss()(ndl.init.zeros(4, 10), ndl.Tensor([1, 2, 3, 4]))
+        >>> round(float(loss), 4)
+        2.3026
+    """
+
+    def forward(self, logits: Tensor, y: Tensor) -> Tensor:
+        if logits.ndim != 2 or y.shape != logits.shape[:1] or not logits.shape[0]:
+            raise ShapeError(
+                f"SoftmaxLoss: logits of shape {logits.shape} and y of shape {y.shape}. "
+                "Pass (batch, classes) and (batch,), batch >= 1"
+            )
+        return (logsumexp(logits, axes=1) - pick(logits, y)).mean()
+
+
+class MSELoss(Module):
+    """Mean of (x - y)² over all elements.
+
+    Raises:
+        ShapeError: the shapes differ.
+
+    Example:
+        >>> import needle as ndl
+        >>> float(ndl.nn.MSELoss()(ndl.Tensor([1.0, 3.0]), ndl.Tensor([1.0, 1.0])))
+        2.0
+    """
+
+    def forward(self, x: Tensor, y: Tensor) -> Tensor:
+        difference = x - y
+        return (difference * difference).mean()
+
+
+class BCEWithLogitsLoss(Module):
+    """Mean of max(z, 0) - z·y + ln(1 + exp(-|z|)) over all elements.
+
+    The cross-entropy -y ln s - (1 - y) ln(1 - s) with s = sigmoid(z), written so that exp never overflows.
+
+    Shape:
+        logits z and targets y in [0, 1] have one shape.
+
+    Raises:
+        ShapeError: the shapes differ.
+
+    Example:
+        >>> import needle as ndl
+        >>> round(float(ndl.nn.BCEWithLogitsLoss()(ndl.Tensor([0.0]), ndl.Tensor([1.0]))), 4)
+        0.6931
+    """
+
+    def forward(self, logits: Tensor, y: Tensor) -> Tensor:
+        return (logits.relu() - logits * y + ((-logits.abs()).exp() + 1).log()).mean()

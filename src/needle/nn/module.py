@@ -1,0 +1,190 @@
+"""`Parameter` and `Module`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from ..errors import NeedleError, StateError
+from ..state import Stateful, children, walk
+from ..tensor import Tensor
+
+
+class Parameter(Tensor):
+    """A tensor that a module learns. Results of operators on it are plain tensors.
+
+    Example:
+        >>> import needle as ndl
+        >>> w = ndl.nn.Parameter([1.0, 2.0])
+        >>> type(w * 2).__name__
+        'Tensor'
+    """
+
+
+class Module(Stateful):
+    """Base of all layers: define `forward`; attributes that hold parameters or modules are found by walking.
+
+    Modules, lists, tuples and dicts are walked, in definition order, at call time. A plain tensor attribute
+    that needs no gradient is a buffer: it is part of `state_dict()`, but not of `parameters()`.
+
+    Example:
+        >>> import needle as ndl
+        >>> class Scale(ndl.nn.Module):
+        ...     def __init__(self):
+        ...         super().__init__()
+        ...         self.factor = ndl.nn.Parameter([2.0])
+        ...     def forward(self, x):
+        ...         return x * self.factor.broadcast_to(x.shape)
+        >>> Scale()(ndl.Tensor([1.0, 3.0])).numpy()
+        array([2., 6.])
+    """
+
+    training: bool = True
+
+    def __init__(self) -> None:
+        self.training = True
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """The computation; subclasses define it."""
+        raise NotImplementedError(f"{type(self).__name__}: define forward(self, ...)")
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return self.forward(*args, **kwargs)
+        except NeedleError as error:
+            error.add_module(self, lambda child: _name_of(self, child))
+            raise
+
+    # -- what is inside --------------------------------------------------------------------------------
+
+    def named_modules(self) -> Iterator[tuple[str, Module]]:
+        """Dotted names and modules below this one, itself first under the name ""."""
+        yield from ((name, value) for name, value in walk(self) if isinstance(value, Module))
+
+    def named_parameters(self) -> Iterator[tuple[str, Parameter]]:
+        """Dotted names and parameters, each parameter once."""
+        yield from ((name, value) for name, value in walk(self) if isinstance(value, Parameter))
+
+    def parameters(self) -> list[Parameter]:
+        """All parameters, in definition order, each once."""
+        return [parameter for _, parameter in self.named_parameters()]
+
+    def named_buffers(self) -> Iterator[tuple[str, Tensor]]:
+        """Dotted names and buffers: plain tensors that need no gradient, such as running statistics."""
+        for name, value in walk(self):
+            if (
+                isinstance(value, Tensor)
+                and not isinstance(value, Parameter)
+                and not value.requires_grad
+            ):
+                yield name, value
+
+    def _named_state(self) -> dict[str, Tensor]:
+        wanted = {**dict(self.named_parameters()), **dict(self.named_buffers())}
+        return {name: wanted[name] for name, _ in walk(self) if name in wanted}
+
+    # -- modes -----------------------------------------------------------------------------------------
+
+    def train(self, mode: bool = True) -> Module:
+        """Switch this module and all below it to training; returns the module."""
+        for _, module in self.named_modules():
+            module.training = mode
+        return self
+
+    def eval(self) -> Module:
+        """Switch this module and all below it to evaluation; returns the module."""
+        return self.train(False)
+
+    def zero_grad(self) -> None:
+        """Forget the gradients of all parameters."""
+        for parameter in self.parameters():
+            parameter.grad = None
+
+    # -- state -----------------------------------------------------------------------------------------
+
+    def state_dict(self) -> dict[str, np.ndarray[Any, Any]]:
+        """Copies of all parameters and buffers, by dotted name.
+
+        Example:
+            >>> import needle as ndl
+            >>> list(ndl.nn.Linear(2, 3).state_dict())
+            ['weight', 'bias']
+        """
+        return {
+            name: np.array(tensor.numpy(), order="C")
+            for name, tensor in self._named_state().items()
+        }
+
+    def load_state_dict(self, state: dict[str, Any], strict: bool = True) -> None:
+        """Give parameters and buffers the values of a `state_dict()`.
+
+        Args:
+            state: Arrays or tensors by dotted name; dtypes are converted.
+            strict: Refuse missing and unexpected names; otherwise they are passed over.
+
+        Raises:
+            StateError: lists all missing, unexpected and wrongly shaped names; nothing is loaded then.
+        """
+        mine = self._named_state()
+        arrays = {name: np.asarray(value) for name, value in state.items()}
+        common = [name for name in mine if name in arrays]
+        problems = [
+            f"{name} has shape {arrays[name].shape}, the module's {mine[name].shape}"
+            for name in common
+            if arrays[name].shape != mine[name].shape
+        ]
+        if strict:
+            problems = [
+                *(f"{name} is missing" for name in mine if name not in arrays),
+                *(f"{name} is unexpected" for name in arrays if name not in mine),
+                *problems,
+            ]
+        if problems:
+            raise StateError(
+                f"load_state_dict: {type(self).__name__} does not fit: {'; '.join(problems)}. "
+                "Build the module as it was when its state was saved"
+                + (
+                    ""
+                    if not strict
+                    else ", or pass strict=False to skip missing and unexpected names"
+                )
+            )
+        for name in common:
+            mine[name].data = Tensor(arrays[name], dtype=mine[name].dtype, requires_grad=False)
+
+    # -- how it looks ----------------------------------------------------------------------------------
+
+    def extra_repr(self) -> str:
+        """What `repr` shows between the parentheses, beside the modules inside."""
+        return ""
+
+    def __repr__(self) -> str:
+        lines = []
+        for name, value in children(self):
+            for label, module in _direct(name, value):
+                body = repr(module).replace("\n", "\n  ")
+                lines.append(f"  ({label}): {body}")
+        head = f"{type(self).__name__}("
+        if not lines:
+            return f"{head}{self.extra_repr()})"
+        return "\n".join([head + self.extra_repr(), *lines, ")"])
+
+
+def _direct(name: str, value: Any) -> Iterator[tuple[str, Module]]:
+    """Modules in an attribute, through containers but not through other modules."""
+    if isinstance(value, Module):
+        yield name, value
+    elif isinstance(value, list | tuple | dict):
+        for inner, item in children(value):
+            yield from _direct(f"{name}.{inner}", item)
+
+
+def _name_of(parent: Module, child: Module) -> str | None:
+    """The name under which `child` stands in `parent`."""
+    for name, value in children(parent):
+        for label, module in _direct(name, value):
+            if module is child:
+                return label
+    return None

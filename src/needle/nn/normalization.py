@@ -1,0 +1,124 @@
+"""Normalisation layers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .. import init
+from ..context import no_grad
+from ..device import Device
+from ..errors import ShapeError
+from ..tensor import Tensor
+from .module import Module, Parameter
+
+
+class BatchNorm1d(Module):
+    """y = w · (x - μ) / √(σ² + eps) + b, over the batch (Ioffe & Szegedy 2015, algorithm 1).
+
+    Args:
+        dim: Number of features.
+        eps: Added to the variance, inside the root.
+        momentum: Share of the batch in the running statistics: running ← (1 - momentum)·running + momentum·batch.
+        device: `ndl.cpu()` or None.
+        dtype: Of parameters and statistics.
+
+    Shape:
+        Input and output (batch, dim). `weight`, `bias`, `running_mean`, `running_var`: (dim,).
+
+    In training μ and the biased σ² are the batch's, and enter the running values; in evaluation the running
+    values are used.
+
+    Raises:
+        ShapeError: the input is not (batch, dim).
+
+    Example:
+        >>> import needle as ndl
+        >>> ndl.nn.BatchNorm1d(2)(ndl.Tensor([[0.0, 2.0], [2.0, 4.0]], dtype="float32")).numpy().round(3)
+        array([[-1., -1.],
+               [ 1.,  1.]], dtype=float32)
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        eps: float = 1e-5,
+        momentum: float = 0.1,
+        device: Device | None = None,
+        dtype: Any = "float32",
+    ) -> None:
+        super().__init__()
+        self.dim = dim
+        self.eps = eps
+        self.momentum = momentum
+        self.weight = Parameter(init.ones(dim, dtype=dtype), device=device)
+        self.bias = Parameter(init.zeros(dim, dtype=dtype), device=device)
+        self.running_mean = init.zeros(dim, device=device, dtype=dtype)
+        self.running_var = init.ones(dim, device=device, dtype=dtype)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.ndim != 2 or x.shape[1] != self.dim:
+            raise ShapeError(
+                f"BatchNorm1d: input of shape {x.shape} for dim={self.dim}. Pass shape (batch, {self.dim})"
+            )
+        mean = x.mean(0) if self.training else self.running_mean
+        centred = x + (-mean).broadcast_to(x.shape)
+        variance = (centred * centred).mean(0) if self.training else self.running_var
+        if self.training:
+            self._remember(mean, variance)
+        scale = self.weight / (variance + self.eps) ** 0.5
+        return centred * scale.broadcast_to(x.shape) + self.bias.broadcast_to(x.shape)
+
+    def _remember(self, mean: Tensor, variance: Tensor) -> None:
+        """Move the running statistics towards those of a batch."""
+        with no_grad():
+            for running, batch in ((self.running_mean, mean), (self.running_var, variance)):
+                update = running * (1 - self.momentum) + batch.detach() * self.momentum
+                running.data = update.astype(running.dtype)
+
+    def extra_repr(self) -> str:
+        return f"{self.dim}, eps={self.eps}, momentum={self.momentum}"
+
+
+class LayerNorm1d(Module):
+    """y = w · (x - μ) / √(σ² + eps) + b, over the features of each sample (Ba, Kiros & Hinton 2016).
+
+    Args:
+        dim: Number of features.
+        eps: Added to the variance, inside the root.
+        device: `ndl.cpu()` or None.
+        dtype: Of the parameters.
+
+    Shape:
+        Input and output (batch, dim). `weight` and `bias`: (dim,).
+
+    Raises:
+        ShapeError: the input is not (batch, dim).
+
+    Example:
+        >>> import needle as ndl
+        >>> ndl.nn.LayerNorm1d(2)(ndl.Tensor([[0.0, 2.0]], dtype="float32")).numpy().round(3)
+        array([[-1.,  1.]], dtype=float32)
+    """
+
+    def __init__(
+        self, dim: int, eps: float = 1e-5, device: Device | None = None, dtype: Any = "float32"
+    ) -> None:
+        super().__init__()
+        self.dim = dim
+        self.eps = eps
+        self.weight = Parameter(init.ones(dim, dtype=dtype), device=device)
+        self.bias = Parameter(init.zeros(dim, dtype=dtype), device=device)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.ndim != 2 or x.shape[1] != self.dim:
+            raise ShapeError(
+                f"LayerNorm1d: input of shape {x.shape} for dim={self.dim}. Pass shape (batch, {self.dim})"
+            )
+        centred = x - x.mean(1, keepdims=True).broadcast_to(x.shape)
+        variance = (centred * centred).mean(1, keepdims=True)
+        inverse = (variance + self.eps) ** -0.5
+        normal = centred * inverse.broadcast_to(x.shape)
+        return normal * self.weight.broadcast_to(x.shape) + self.bias.broadcast_to(x.shape)
+
+    def extra_repr(self) -> str:
+        return f"{self.dim}, eps={self.eps}"

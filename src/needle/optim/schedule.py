@@ -1,0 +1,137 @@
+"""Learning-rate schedules: each writes `optimizer.lr` when it is stepped."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from ..errors import ArgumentError, StateError
+from .optimizer import Optimizer
+
+
+class Schedule:
+    """lr = lr₀ · factor(steps made), after a linear warm-up. A subclass defines `factor`.
+
+    Args:
+        optimizer: Whose `lr` is written; lr₀ is its `lr` now.
+        warmup: Steps over which lr grows linearly to lr₀: step k of them uses lr₀ · (k + 1) / (warmup + 1).
+
+    Call `step()` after each epoch, or after each batch if the steps are meant as batches.
+
+    Example:
+        >>> import needle as ndl
+        >>> opt = ndl.optim.SGD([ndl.nn.Parameter([1.0])], lr=1.0)
+        >>> schedule = ndl.optim.Schedule(opt, warmup=1)
+        >>> before = opt.lr
+        >>> schedule.step()
+        >>> before, opt.lr
+        (0.5, 1.0)
+    """
+
+    def __init__(self, optimizer: Optimizer, warmup: int = 0) -> None:
+        if warmup < 0:
+            raise ArgumentError(
+                f"{type(self).__name__}: warmup={warmup} is negative. Use warmup >= 0"
+            )
+        self.optimizer: Any = optimizer
+        self.warmup = warmup
+        self.base_lr = float(self.optimizer.lr)
+        self.steps = 0
+        self._write()
+
+    def factor(self, step: int) -> float:
+        """What lr₀ is multiplied by, `step` steps after the warm-up."""
+        return 1.0
+
+    def step(self) -> None:
+        """Count one step and write the new learning rate."""
+        self.steps += 1
+        self._write()
+
+    def _write(self) -> None:
+        if self.steps < self.warmup:
+            factor = (self.steps + 1) / (self.warmup + 1)
+        else:
+            factor = self.factor(self.steps - self.warmup)
+        self.optimizer.lr = self.base_lr * factor
+
+    def state_dict(self) -> dict[str, Any]:
+        """What is needed to go on: numbers that fit JSON."""
+        return {"kind": type(self).__name__, "steps": self.steps, "base_lr": self.base_lr}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from a `state_dict()`.
+
+        Raises:
+            StateError: it belongs to another kind of schedule.
+        """
+        if state.get("kind") != type(self).__name__:
+            raise StateError(
+                f"load_state_dict: state of a {state.get('kind')} for a {type(self).__name__}. "
+                "Build the same schedule"
+            )
+        self.steps = int(state["steps"])
+        self.base_lr = float(state["base_lr"])
+        self._write()
+
+
+class StepLR(Schedule):
+    """lr = lr₀ · gamma^⌊steps / every⌋.
+
+    Args:
+        optimizer: Whose `lr` is written.
+        every: Steps between two reductions.
+        gamma: Factor of one reduction.
+        warmup: Steps of linear warm-up before.
+
+    Example:
+        >>> import needle as ndl
+        >>> opt = ndl.optim.SGD([ndl.nn.Parameter([1.0])], lr=1.0)
+        >>> schedule = ndl.optim.StepLR(opt, every=1, gamma=0.5)
+        >>> schedule.step()
+        >>> opt.lr
+        0.5
+    """
+
+    def __init__(
+        self, optimizer: Optimizer, every: int, gamma: float = 0.1, warmup: int = 0
+    ) -> None:
+        if every < 1:
+            raise ArgumentError(f"StepLR: every={every} is not positive. Use every >= 1")
+        self.every = every
+        self.gamma = gamma
+        super().__init__(optimizer, warmup)
+
+    def factor(self, step: int) -> float:
+        return self.gamma ** (step // self.every)
+
+
+class CosineLR(Schedule):
+    """lr = low + (lr₀ - low) · (1 + cos(π · steps / total)) / 2, then low (Loshchilov & Hutter 2017, equation 5).
+
+    Args:
+        optimizer: Whose `lr` is written.
+        total: Steps after the warm-up until the lowest rate.
+        low: The lowest rate.
+        warmup: Steps of linear warm-up before.
+
+    Example:
+        >>> import needle as ndl
+        >>> opt = ndl.optim.SGD([ndl.nn.Parameter([1.0])], lr=1.0)
+        >>> schedule = ndl.optim.CosineLR(opt, total=2)
+        >>> schedule.step()
+        >>> round(opt.lr, 6)
+        0.5
+    """
+
+    def __init__(self, optimizer: Optimizer, total: int, low: float = 0.0, warmup: int = 0) -> None:
+        if total < 1:
+            raise ArgumentError(f"CosineLR: total={total} is not positive. Use total >= 1")
+        self.total = total
+        self.low = low
+        super().__init__(optimizer, warmup)
+
+    def factor(self, step: int) -> float:
+        share = self.low / self.base_lr if self.base_lr else 0.0
+        progress = min(step, self.total) / self.total
+        return share + (1 - share) * (1 + math.cos(math.pi * progress)) / 2
