@@ -68,7 +68,7 @@ class Checkpoint:
         }
         try:
             state["checksum"] = _checksum(state)
-            files[STATE] = (json.dumps(state, indent=1) + "\n").encode()
+            files[STATE] = _one_entry_a_line(state).encode()
         except TypeError as error:
             raise ArgumentError(
                 f"the state of a checkpoint holds what JSON cannot: {error}. Use numbers and text"
@@ -159,6 +159,11 @@ class CheckpointFolder:
             match = NAME.fullmatch(path.name)
             if match:
                 yield (int(match[1]), int(match[2] or 0)), path
+
+
+def _one_entry_a_line(state: dict[str, Any]) -> str:
+    lines = (f"{json.dumps(key)}: {json.dumps(value)}" for key, value in state.items())
+    return "{\n" + ",\n".join(lines) + "\n}\n"
 
 
 def _read_state(folder: Path) -> dict[str, Any]:

@@ -1,0 +1,59 @@
+"""The command line: `needle train`, `needle eval`, `needle info`."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+from ..errors import NeedleError
+
+try:
+    import click
+except ModuleNotFoundError:
+    sys.exit("needle: the command line needs click. Install it: pip install 'needle-dl[train]'")
+
+from .evaluate import evaluate
+from .info import info
+from .train import train
+
+__all__ = ["main"]
+
+OK, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
+
+
+@click.group(
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="Exit codes: 0 done, 1 data, checkpoint or training error, 2 wrong usage, "
+    "130 interrupted.",
+)
+def commands() -> None:
+    """Train, evaluate and inspect Needle's networks."""
+
+
+for command in (train, evaluate, info):
+    commands.add_command(command)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run a command and leave the process with the exit code that says how it went."""
+    sys.exit(run(arguments))
+
+
+def run(arguments: Sequence[str] | None = None) -> int:
+    """Run a command; errors become one line on standard error and an exit code."""
+    try:
+        return commands.main(arguments, prog_name="needle", standalone_mode=False) or OK
+    except click.UsageError as error:
+        error.show()
+        return USAGE
+    except click.ClickException as error:
+        return _fail(error.format_message())
+    except (click.Abort, KeyboardInterrupt):
+        return INTERRUPTED
+    except (NeedleError, OSError) as error:
+        return _fail(str(error))
+
+
+def _fail(message: str) -> int:
+    click.echo(f"needle: {message}", err=True)
+    return FAILED

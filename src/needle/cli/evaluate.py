@@ -1,0 +1,38 @@
+"""`needle eval`: loss and error of a checkpoint on a test set."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from ..training import Checkpoint, CheckpointFolder
+from .experiment import Images, build_trainer, read_config
+
+
+@click.command("eval")
+@click.argument("checkpoint", type=click.Path(path_type=Path))
+@click.option(
+    "--data",
+    type=click.Path(path_type=Path),
+    help="Folder with the IDX files.  [default: that of the training]",
+)
+def evaluate(checkpoint: Path, data: Path | None) -> None:
+    """Test CHECKPOINT, or the last one in the folder of a run, on the test images."""
+    loaded = _read(checkpoint)
+    options, architecture = read_config(loaded, checkpoint)
+    images = Images.read(data or Path(options.data))
+    trainer = build_trainer(options, images, architecture)
+    trainer.model.load_state_dict(loaded.model)
+    result = trainer.evaluate(images.test_loader(options.batch_size))
+    click.echo(
+        f"test loss {result['loss']:.4f} error {result['error']:.2%}  ({len(images.test):,} images "
+        f"from {images.folder}; trained for {loaded.state['epoch']} epochs)"
+    )
+
+
+def _read(path: Path) -> Checkpoint:
+    if not (path / "checkpoints").is_dir():
+        return Checkpoint.read(path)
+    folder = CheckpointFolder(path / "checkpoints")
+    return folder.newest(lambda message: click.echo(f"needle: {message}", err=True))

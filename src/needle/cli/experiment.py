@@ -1,0 +1,153 @@
+"""One training of the MLP ResNet on a set of images: its options, and what is built from them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .. import config, nn, optim, random
+from ..data import DataLoader, MNISTDataset, load_mnist
+from ..errors import CheckpointError, DataError
+from ..models import MLPResNet
+from ..training import Checkpoint, Trainer, error_rate
+
+OPTIMIZERS = {"adam": optim.Adam, "adamw": optim.AdamW, "sgd": optim.SGD}
+SCHEDULES = ("constant", "cosine", "step")
+
+
+@dataclass(frozen=True)
+class Options:
+    """What decides how a run goes; kept in its checkpoints."""
+
+    data: str
+    epochs: int
+    batch_size: int
+    lr: float
+    weight_decay: float
+    optimizer: str
+    hidden_dim: int
+    schedule: str
+    warmup: float
+    seed: int
+    threads: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """The options as JSON can hold them."""
+        return asdict(self)
+
+
+def read_config(checkpoint: Checkpoint, source: Path) -> tuple[Options, dict[str, Any]]:
+    """Options and architecture of the run that wrote `checkpoint`; `source` names it in errors.
+
+    Raises:
+        CheckpointError: another program wrote it.
+    """
+    try:
+        config = checkpoint.state["config"]
+        return Options(**config["options"]), dict(config["architecture"])
+    except (KeyError, TypeError) as error:
+        raise CheckpointError(
+            f"{source} was not written by this version's `needle train` ({error}). "
+            "Read it with needle.training.Checkpoint"
+        ) from error
+
+
+@dataclass(frozen=True)
+class Images:
+    """A training and a test set of labelled images."""
+
+    folder: Path
+    train: MNISTDataset
+    test: MNISTDataset
+
+    @classmethod
+    def read(cls, folder: Path) -> Images:
+        """The four IDX files of `folder`, named like MNIST's."""
+        train, test = load_mnist(folder)
+        if train.X.shape[1:] != test.X.shape[1:]:
+            raise DataError(
+                f"{folder}: training images are {train.X.shape[1:]}, test images "
+                f"{test.X.shape[1:]}. Both must be of one size"
+            )
+        return cls(folder, train, test)
+
+    def architecture(self, hidden_dim: int) -> dict[str, Any]:
+        """Arguments of `build_model` for these images, as JSON can hold them."""
+        return {
+            "shape": list(self.train.X.shape[1:]),
+            "hidden_dim": hidden_dim,
+            "classes": self._classes(),
+        }
+
+    def check(self, architecture: dict[str, Any]) -> None:
+        """Whether a model fits these images.
+
+        Raises:
+            DataError: the images have another size or more classes than the model.
+        """
+        shape = list(self.train.X.shape[1:])
+        if shape != architecture["shape"]:
+            raise DataError(
+                f"{self.folder}: images are {shape}, the model takes {architecture['shape']}. "
+                "Name the data it was trained on: --data DIR"
+            )
+        if self._classes() > architecture["classes"]:
+            raise DataError(
+                f"{self.folder}: {self._classes()} classes, the model knows "
+                f"{architecture['classes']}. Name the data it was trained on: --data DIR"
+            )
+
+    def test_loader(self, batch_size: int) -> DataLoader:
+        """Batches of the test images, in order."""
+        return DataLoader(self.test, batch_size)
+
+    def _classes(self) -> int:
+        return 1 + int(max(self.train.y.max(), self.test.y.max()))
+
+
+def default_folder() -> Path:
+    """Where the data is when nobody says: `NEEDLE_DATA`, or `data` here."""
+    return config.data_dir() or Path("data")
+
+
+def build_trainer(options: Options, images: Images, architecture: dict[str, Any]) -> Trainer:
+    """Seed, model, optimiser, schedule and loaders of a run."""
+    images.check(architecture)
+    random.seed(options.seed)
+    model = build_model(**architecture)
+    optimizer = OPTIMIZERS[options.optimizer](
+        model.parameters(), lr=options.lr, weight_decay=options.weight_decay
+    )
+    loader = DataLoader(images.train, options.batch_size, shuffle=True)
+    return Trainer(
+        model,
+        nn.SoftmaxLoss(),
+        optimizer,
+        loader,
+        images.test_loader(options.batch_size),
+        schedule=_build_schedule(options, optimizer, len(loader)),
+        metrics={"error": error_rate},
+    )
+
+
+def _build_schedule(
+    options: Options, optimizer: optim.Optimizer, steps_an_epoch: int
+) -> optim.Schedule:
+    warmup = round(options.warmup * steps_an_epoch)
+    rest = max(1, options.epochs * steps_an_epoch - warmup)
+    if options.schedule == "cosine":
+        return optim.CosineLR(optimizer, rest, warmup=warmup)
+    if options.schedule == "step":
+        return optim.StepLR(optimizer, -(-rest // 3), gamma=0.1, warmup=warmup)
+    return optim.Schedule(optimizer, warmup)
+
+
+def build_model(shape: Sequence[int], hidden_dim: int, classes: int) -> nn.Module:
+    """The MLP ResNet for flattened images."""
+    return nn.Sequential(
+        nn.Flatten(), MLPResNet(int(np.prod(shape)), hidden_dim=hidden_dim, num_classes=classes)
+    )

@@ -1,0 +1,21 @@
+"""`needle info`: what to put into a bug report."""
+
+from __future__ import annotations
+
+import click
+
+from ..training.environment import PACKAGE, foreign_packages, processor, threads, versions
+
+
+@click.command()
+def info() -> None:
+    """Show versions, processor, BLAS and threads."""
+    rows = {**versions(), "threads": threads(), "processor": processor(), "package": PACKAGE}
+    for name, value in rows.items():
+        click.echo(f"{name:10} {value}")
+    for other in foreign_packages():
+        click.echo(
+            f"needle: another package has this name: {other}. `import needle` may find it first; "
+            "remove it from this environment or path",
+            err=True,
+        )

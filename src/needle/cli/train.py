@@ -1,0 +1,246 @@
+"""`needle train`: the MLP ResNet on MNIST, or on any images in MNIST's format."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, replace
+from datetime import datetime
+from importlib.util import find_spec
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import click
+import numpy as np
+from click.core import ParameterSource
+
+from ..errors import CheckpointError
+from ..nn import Module
+from ..training import (
+    Checkpoint,
+    CheckpointFolder,
+    Checkpoints,
+    MetricsFile,
+    Progress,
+    Trainer,
+    plot_curves,
+    plot_mistakes,
+)
+from ..training.environment import set_threads, threads, versions
+from .experiment import (
+    OPTIMIZERS,
+    SCHEDULES,
+    Images,
+    Options,
+    build_trainer,
+    default_folder,
+    read_config,
+)
+
+RUNS = Path("runs")
+NEWEST = "newest"
+SHOWN_MISTAKES = 60
+CHANGEABLE = ("data", "epochs", "threads")  # of a run that is resumed
+
+
+@click.command(
+    epilog="Exit codes: 0 done, 1 data, checkpoint or training error, 2 wrong usage, "
+    "130 interrupted; the last checkpoint is then whole, go on with --resume."
+)
+@click.option(
+    "--data",
+    type=click.Path(path_type=Path),
+    help="Folder with four gzipped IDX files named like MNIST's (Fashion-MNIST works).  "
+    "[default: $NEEDLE_DATA, or data]",
+)
+@click.option("--epochs", type=click.IntRange(0), default=10, show_default=True)
+@click.option("--batch-size", type=click.IntRange(1), default=100, show_default=True)
+@click.option(
+    "--lr",
+    type=click.FloatRange(0, min_open=True),
+    default=0.001,
+    show_default=True,
+    help="Learning rate.",
+)
+@click.option("--weight-decay", type=click.FloatRange(0), default=0.001, show_default=True)
+@click.option("--optimizer", type=click.Choice(list(OPTIMIZERS)), default="adam", show_default=True)
+@click.option(
+    "--hidden-dim",
+    type=click.IntRange(2),
+    default=100,
+    show_default=True,
+    help="Width of the network.",
+)
+@click.option(
+    "--schedule",
+    type=click.Choice(SCHEDULES),
+    default="constant",
+    show_default=True,
+    help="How the learning rate changes: not; along half a cosine to 0; to a tenth after "
+    "each third of the training.",
+)
+@click.option(
+    "--warmup",
+    type=click.FloatRange(0),
+    default=0.0,
+    show_default=True,
+    help="Epochs over which the learning rate grows linearly from 0.",
+)
+@click.option("--seed", type=click.IntRange(0, 2**64 - 1), default=0, show_default=True)
+@click.option("--threads", type=click.IntRange(1), help="Threads.  [default: BLAS decides]")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    help="Folder for the run.  [default: runs/<date-time>]",
+)
+@click.option(
+    "--resume",
+    is_flag=False,
+    flag_value=NEWEST,
+    metavar="[RUN]",
+    help="Go on with a run from its last checkpoint; without RUN with the newest in runs.",
+)
+@click.pass_context
+def train(context: click.Context, out: Path | None, resume: str | None, **values: Any) -> None:
+    """Train the MLP ResNet on labelled images.
+
+    Writes checkpoints, metrics.jsonl, curves.png and mistakes.png into the run's folder.
+    """
+    _require("tqdm", "matplotlib")
+    given = {
+        name: value
+        for name, value in values.items()
+        if context.get_parameter_source(name) is ParameterSource.COMMANDLINE
+    }
+    if resume is None:
+        run = out or RUNS / f"{datetime.now():%Y-%m-%d-%H%M%S}"
+        _start(run, values)
+    elif out is not None:
+        raise click.UsageError("--out names a new run, --resume an old one. Give one of them")
+    else:
+        _resume(_newest_run() if resume == NEWEST else Path(resume), given)
+
+
+def _start(run: Path, values: dict[str, Any]) -> None:
+    if CheckpointFolder(run / "checkpoints").paths():
+        raise click.UsageError(
+            f"{run} holds a run already. Go on with it: --resume {run}; or give another --out"
+        )
+    values["data"] = str((values["data"] or default_folder()).resolve())
+    set_threads(values["threads"])
+    values["threads"] = threads()
+    options = Options(**values)
+    images = Images.read(Path(options.data))
+    architecture = images.architecture(options.hidden_dim)
+    _run(run, options, images, build_trainer(options, images, architecture), architecture)
+
+
+def _resume(run: Path, given: dict[str, Any]) -> None:
+    folder = CheckpointFolder(run / "checkpoints")
+    if not folder.paths():
+        raise CheckpointError(f"no checkpoint in {folder.path}. Give the folder of a run")
+    checkpoint = folder.newest(lambda message: click.echo(f"needle: {message}", err=True))
+    options, architecture = read_config(checkpoint, run)
+    recorded = asdict(options)
+    if "data" in given:
+        given["data"] = str(given["data"].resolve())
+    for name, value in given.items():
+        if name not in CHANGEABLE and value != recorded[name]:
+            option = "--" + name.replace("_", "-")
+            raise click.UsageError(
+                f"{option} {value} differs from the run's {recorded[name]}. Leave it out, or "
+                "start a new run"
+            )
+    options = replace(options, **given)
+    set_threads(options.threads)
+    images = Images.read(Path(options.data))
+    trainer = build_trainer(options, images, architecture)
+    trainer.restore(checkpoint)
+    click.echo(f"resumed after epoch {trainer.epoch}, step {trainer.step:,}")
+    _warn_of_changes(checkpoint)
+    _run(run, options, images, trainer, architecture)
+
+
+def _run(
+    run: Path, options: Options, images: Images, trainer: Trainer, architecture: dict[str, Any]
+) -> None:
+    config = {"options": asdict(options), "architecture": architecture}
+    trainer.callbacks = [
+        MetricsFile(run / "metrics.jsonl"),
+        Checkpoints(run / "checkpoints", config=config),
+        Progress(),  # last: what it reports is on disk
+    ]
+    _describe(options, images, trainer.model, architecture)
+    started, first = perf_counter(), trainer.epoch
+    try:
+        trainer.fit(options.epochs)
+    except KeyboardInterrupt:
+        click.echo(f"\nstopped; go on with: needle train --resume {run}", err=True)
+        raise
+    _summarise(trainer, trainer.epoch - first, perf_counter() - started)
+    if trainer.history:
+        plot_curves(trainer.history, run / "curves.png")
+        logits = trainer.predict(images.test_loader(options.batch_size))
+        _draw_mistakes(run / "mistakes.png", images, logits)
+    click.echo(f"{run}: {', '.join(sorted(path.name for path in run.iterdir()))}")
+
+
+def _describe(
+    options: Options, images: Images, model: Module, architecture: dict[str, Any]
+) -> None:
+    size = "×".join(map(str, architecture["shape"]))
+    parameters = sum(p.numpy().size for p in model.parameters())
+    click.echo(
+        f"{len(images.train):,} training and {len(images.test):,} test images of {size}, "
+        f"{architecture['classes']} classes, from {images.folder}\n"
+        f"MLP ResNet with {parameters:,} parameters; {options.optimizer}, lr {options.lr:g} "
+        f"({options.schedule}), weight decay {options.weight_decay:g}, batches of "
+        f"{options.batch_size}, seed {options.seed}, {threads()} threads"
+    )
+
+
+def _summarise(trainer: Trainer, epochs: int, seconds: float) -> None:
+    if not trainer.history:
+        return
+    last = trainer.history[-1]
+    best = min(trainer.history, key=lambda record: record["test_error"])
+    click.echo(
+        f"{epochs} epochs in {seconds:.1f} s: test error {last['test_error']:.2%}, "
+        f"loss {last['test_loss']:.4f} (best error {best['test_error']:.2%} after epoch "
+        f"{best['epoch']})"
+    )
+
+
+def _draw_mistakes(path: Path, images: Images, logits: np.ndarray) -> None:
+    truth, said = images.test.y, logits.argmax(axis=1)
+    wrong = np.flatnonzero(said != truth)
+    doubt = np.exp(logits - logits.max(axis=1, keepdims=True)).sum(axis=1)  # 1 / probability
+    shown = wrong[np.argsort(doubt[wrong])[:SHOWN_MISTAKES]]
+    title = f"{len(wrong):,} of {len(truth):,} test images wrong ({len(wrong) / len(truth):.2%})"
+    if len(shown) < len(wrong):
+        title += f": the {len(shown)} it was surest about"
+    plot_mistakes(images.test[shown][0], said[shown], truth[shown], path, title=title)
+
+
+def _newest_run() -> Path:
+    newest = max(RUNS.glob("*/checkpoints"), key=lambda path: path.stat().st_mtime, default=None)
+    if newest is None:
+        raise CheckpointError(f"no run with checkpoints in {RUNS}. Give its folder: --resume RUN")
+    return newest.parent
+
+
+def _warn_of_changes(checkpoint: Checkpoint) -> None:
+    for name, value in versions().items():
+        before = checkpoint.state.get("versions", {}).get(name)
+        if before != value:
+            click.echo(
+                f"needle: {name} was {before} and is {value}: results may differ in the last bits",
+                err=True,
+            )
+
+
+def _require(*packages: str) -> None:
+    missing = [name for name in packages if find_spec(name) is None]
+    if missing:
+        raise click.ClickException(
+            f"training needs {' and '.join(missing)}. Install: pip install 'needle-dl[train]'"
+        )

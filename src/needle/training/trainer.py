@@ -1,0 +1,260 @@
+"""`Trainer`: the training loop, with metrics, checkpoints and exact resumption."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from contextlib import contextmanager
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+
+from .. import random
+from ..context import no_grad
+from ..errors import ArgumentError, NonFiniteError, StateError
+from ..nn import Module
+from ..optim import Optimizer, Schedule
+from ..tensor import Tensor
+from .checkpoint import Checkpoint
+from .metrics import Averages, require_batches
+
+Metric = Callable[[np.ndarray, np.ndarray], float]
+Batches = Iterable[Sequence[Tensor]]
+
+
+class Callback:
+    """What happens beside the training; override what you need.
+
+    Example:
+        >>> from needle.training import Callback
+        >>> class Bell(Callback):
+        ...     def on_epoch(self, trainer, record):
+        ...         print("epoch", record["epoch"], "done")
+    """
+
+    def on_start(self, trainer: Trainer) -> None:
+        """`fit` begins, from scratch or from a checkpoint."""
+
+    def on_step(self, trainer: Trainer) -> None:
+        """A training step is done; `trainer.running` holds the epoch's averages so far."""
+
+    def on_epoch(self, trainer: Trainer, record: dict[str, Any]) -> None:
+        """An epoch is done and `record`, its metrics, is the last of `trainer.history`."""
+
+    def on_end(self, trainer: Trainer) -> None:
+        """`fit` ends, with or without an exception."""
+
+
+class Trainer:
+    """Trains a model on batches `(*inputs, target)` by `loss(model(*inputs), target)`.
+
+    Args:
+        model: any module.
+        loss: maps (output, target) to a scalar tensor, the mean over the batch.
+        optimizer: holds the model's parameters.
+        train_loader: gives the batches of an epoch each time it is iterated.
+        test_loader: the same for what is evaluated after each epoch.
+        schedule: its `step()` is called after each training step.
+        metrics: functions of the arrays (output, target) of a batch, by name; `error_rate` for
+            classification. The loss is always there.
+        callbacks: called in this order.
+
+    Example:
+        >>> import needle as ndl, numpy as np
+        >>> ndl.seed(0)
+        >>> x = np.linspace(-1, 1, 64, dtype="float32").reshape(64, 1)
+        >>> loader = ndl.data.DataLoader(ndl.data.NDArrayDataset(x, 3 * x), 16, shuffle=True)
+        >>> model = ndl.nn.Linear(1, 1)
+        >>> optimizer = ndl.optim.SGD(model.parameters(), lr=0.1)
+        >>> trainer = ndl.training.Trainer(model, ndl.nn.MSELoss(), optimizer, loader)
+        >>> history = trainer.fit(epochs=40)
+        >>> sorted(history[-1]), history[-1]["train_loss"] < 1e-3
+        (['epoch', 'lr', 'step', 'train_loss'], True)
+        >>> ndl.seed(None)
+    """
+
+    def __init__(
+        self,
+        model: Module,
+        loss: Callable[[Tensor, Tensor], Tensor],
+        optimizer: Optimizer,
+        train_loader: Batches,
+        test_loader: Batches | None = None,
+        *,
+        schedule: Schedule | None = None,
+        metrics: Mapping[str, Metric] | None = None,
+        callbacks: Sequence[Callback] = (),
+    ) -> None:
+        self.model = model
+        self.loss = loss
+        self.optimizer: Any = optimizer  # whatever else its rule has, there is `lr`
+        self.train_loader = train_loader
+        self.test_loader = test_loader
+        self.schedule = schedule
+        self.metrics = dict(metrics or {})
+        self.callbacks: Sequence[Callback] = callbacks
+        self.epochs = 0  # where `fit` will end
+        self.epoch = 0  # whole epochs done
+        self.step = 0  # steps done in all epochs
+        self.running = Averages()
+        self.history: list[dict[str, Any]] = []
+        self.samples_per_second = math.nan  # of the last epoch's training, in this process
+
+    def fit(self, epochs: int) -> list[dict[str, Any]]:
+        """Train until `epochs` epochs are done in all, those of a restored checkpoint included.
+
+        Returns:
+            One record an epoch: epoch, step, lr, train_loss, test_loss and the other metrics with
+            the same prefixes. Nothing in it depends on the time it took.
+
+        Raises:
+            ArgumentError: `epochs` is no whole number ≥ 0.
+            NonFiniteError: the mean training loss of an epoch is infinite or no number.
+        """
+        if not isinstance(epochs, int) or epochs < 0:
+            raise ArgumentError(f"fit: epochs={epochs!r}. Give a whole number, 0 or more")
+        self.epochs = epochs
+        try:
+            for callback in self.callbacks:
+                callback.on_start(self)
+            while self.epoch < epochs:
+                self._train_epoch()
+        finally:
+            for callback in self.callbacks:
+                callback.on_end(self)
+        return self.history
+
+    def train_step(self, *batch: Tensor) -> tuple[Tensor, Tensor]:
+        """Forward, backward and update on one batch.
+
+        Returns:
+            The output and the loss, detached from the graph.
+        """
+        *inputs, target = batch
+        output = self.model(*inputs)
+        loss = self.loss(output, target)
+        loss.backward()
+        self.optimizer.step()
+        self.optimizer.reset_grad()
+        return output.detach(), loss.detach()
+
+    def evaluate(self, loader: Batches) -> dict[str, float]:
+        """Mean loss and metrics over `loader`, in evaluation mode, without graphs.
+
+        Returns:
+            Means over the samples, by name: `loss` and the names given as `metrics`.
+        """
+        averages = Averages()
+        with self._evaluation():
+            for *inputs, target in loader:
+                output = self.model(*inputs)
+                self._measure(averages, output, self.loss(output, target), target)
+        return averages.means()
+
+    def predict(self, loader: Batches) -> np.ndarray:
+        """The model's outputs for all of `loader`, in evaluation mode, (samples, …)."""
+        with self._evaluation():
+            outputs = [self.model(*inputs).numpy() for *inputs, _ in loader]
+        require_batches(len(outputs))
+        return np.concatenate(outputs)
+
+    def checkpoint(self) -> Checkpoint:
+        """Everything that decides how the training goes on, as it is now."""
+        state = {
+            "epoch": self.epoch,
+            "step": self.step,
+            "history": list(self.history),
+            "running": self.running.state_dict(),
+            "schedule": _state(self.schedule),
+            "train_loader": _state(self.train_loader),
+            "test_loader": _state(self.test_loader),
+            "random": random.get_state(),
+        }
+        return Checkpoint(self.model.state_dict(), self.optimizer.state_dict(), state)
+
+    def restore(self, checkpoint: Checkpoint) -> None:
+        """Go on from `checkpoint`: `fit` ends as if it had never stopped, bit for bit.
+
+        Raises:
+            StateError: it belongs to another model, optimiser, schedule or loader.
+        """
+        state = checkpoint.state
+        self.model.load_state_dict(checkpoint.model)
+        self.optimizer.load_state_dict(checkpoint.optimizer)
+        try:
+            self.epoch, self.step = state["epoch"], state["step"]
+            self.history = list(state["history"])
+            self.running.load_state_dict(state["running"])
+            _restore(self.schedule, state["schedule"])
+            _restore(self.train_loader, state["train_loader"])
+            _restore(self.test_loader, state["test_loader"])
+            random.set_state(state["random"])  # last: what comes before may draw
+        except (KeyError, TypeError) as error:
+            raise StateError(
+                f"restore: the checkpoint's state does not fit this trainer ({error}). "
+                "Use the loaders and schedule it was written with"
+            ) from error
+
+    def _train_epoch(self) -> None:
+        self.model.train()
+        lr = self.optimizer.lr
+        started, done_before = perf_counter(), self.running.count
+        for batch in self.train_loader:
+            lr = self.optimizer.lr
+            output, loss = self.train_step(*batch)
+            self._measure(self.running, output, loss, batch[-1])
+            self.step += 1
+            if self.schedule is not None:
+                self.schedule.step()
+            for callback in self.callbacks:
+                callback.on_step(self)
+        self.samples_per_second = (self.running.count - done_before) / (perf_counter() - started)
+        self._finish_epoch(lr)
+
+    def _finish_epoch(self, lr: float) -> None:
+        train = self.running.means()
+        if not math.isfinite(train["loss"]):
+            raise NonFiniteError(
+                f"fit: the mean training loss of epoch {self.epoch + 1} is {train['loss']}. "
+                f"Lower the learning rate (now {lr:g}), or clip the gradients"
+            )
+        test = {} if self.test_loader is None else self.evaluate(self.test_loader)
+        self.running = Averages()
+        self.epoch += 1
+        record: dict[str, Any] = {"epoch": self.epoch, "step": self.step, "lr": lr}
+        record |= {f"train_{name}": value for name, value in train.items()}
+        record |= {f"test_{name}": value for name, value in test.items()}
+        self.history.append(record)
+        for callback in self.callbacks:
+            callback.on_epoch(self, record)
+
+    @contextmanager
+    def _evaluation(self) -> Generator[None]:
+        """Evaluation mode without graphs."""
+        training = self.model.training
+        self.model.eval()
+        try:
+            with no_grad():
+                yield
+        finally:
+            if training:
+                self.model.train()
+
+    def _measure(self, averages: Averages, output: Tensor, loss: Tensor, target: Tensor) -> None:
+        values = {"loss": float(loss.numpy())}
+        if self.metrics:
+            arrays = output.numpy(), target.numpy()
+            values |= {name: metric(*arrays) for name, metric in self.metrics.items()}
+        averages.add(values, target.shape[0])
+
+
+def _state(part: Any) -> Any:
+    return part.state_dict() if hasattr(part, "state_dict") else None
+
+
+def _restore(part: Any, state: Any) -> None:
+    if (state is None) == hasattr(part, "state_dict"):
+        raise TypeError(f"{type(part).__name__} with state {state}")
+    if state is not None:
+        part.load_state_dict(state)

@@ -1,0 +1,337 @@
+"""`needle …` as a user runs it: output, files, exit codes, one line for each error."""
+
+import json
+import os
+import pty
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import needle as ndl
+from needle.cli import run
+from needle.training import Checkpoint, CheckpointFolder
+from tests.training.images import write_images
+
+LINE = re.compile(
+    r"epoch 1/2  train loss \d\.\d{4} error +\d+\.\d\d%  test loss \d\.\d{4} error +\d+\.\d\d%  "
+    r"lr 0.001  [\d,]+ samples/s"
+)
+
+
+@pytest.fixture(autouse=True)
+def _in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("NEEDLE_DATA", raising=False)
+    yield
+    ndl.seed(None)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with `data` and the finished run `run`."""
+    folder = tmp_path_factory.mktemp("trained")
+    write_images(folder / "data")
+    assert needle(f"train --data {folder}/data --out {folder}/run --epochs 2 --batch-size 10") == 0
+    return folder
+
+
+def needle(line: str) -> int:
+    return run(line.split())
+
+
+def errors(capsys: pytest.CaptureFixture[str]) -> str:
+    return capsys.readouterr().err
+
+
+def test_a_training_writes_its_run(capsys: pytest.CaptureFixture[str]) -> None:
+    write_images(Path("data"))
+    assert needle("train --epochs 2 --batch-size 10") == 0
+    (run_folder,) = Path("runs").iterdir()
+    assert sorted(path.name for path in run_folder.iterdir()) == [
+        "checkpoints",
+        "curves.png",
+        "metrics.jsonl",
+        "mistakes.png",
+    ]
+    output = capsys.readouterr()
+    assert output.err == ""
+    first, second, *epochs, summary, files = output.out.splitlines()
+    assert "110 training and 40 test images of 6×5×1, 3 classes" in first
+    assert "parameters; adam, lr 0.001 (constant), weight decay 0.001, batches of 10" in second
+    assert len(epochs) == 2
+    assert LINE.fullmatch(epochs[0])
+    assert re.match(r"2 epochs in [\d.]+ s: test error \d+\.\d\d%, loss", summary)
+    assert files.startswith(f"{run_folder}: checkpoints, curves.png")
+
+
+def test_metrics_are_one_json_object_a_line(trained: Path) -> None:
+    records = [json.loads(line) for line in (trained / "run/metrics.jsonl").open()]
+    assert [record["epoch"] for record in records] == [1, 2]
+    assert list(records[0]) == [
+        "epoch",
+        "step",
+        "lr",
+        "train_loss",
+        "train_error",
+        "test_loss",
+        "test_error",
+    ]
+
+
+def test_checkpoints_hold_what_the_training_depends_on(trained: Path) -> None:
+    folder = CheckpointFolder(trained / "run/checkpoints")
+    assert [path.name for path in folder.paths()] == ["epoch-0000", "epoch-0001", "epoch-0002"]
+    state = folder.newest().state
+    assert set(state["versions"]) == {"needle", "python", "numpy", "blas"}
+    assert state["threads"] >= 1
+    assert state["config"]["options"]["batch_size"] == 10
+    assert state["config"]["architecture"] == {"shape": [6, 5, 1], "hidden_dim": 100, "classes": 3}
+
+
+def test_the_seed_decides_the_run(trained: Path) -> None:
+    command = f"train --data {trained}/data --epochs 2 --batch-size 10"
+    assert needle(f"{command} --out again") == 0
+    assert needle(f"{command} --out other --seed 1") == 0
+    expected = (trained / "run/metrics.jsonl").read_bytes()
+    assert Path("again/metrics.jsonl").read_bytes() == expected
+    assert Path("other/metrics.jsonl").read_bytes() != expected
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        "--optimizer sgd --lr 0.1",
+        "--optimizer adamw --schedule cosine --warmup 1",
+        "--schedule step --hidden-dim 8 --weight-decay 0",
+        "--threads 1 --batch-size 7",
+    ],
+)
+def test_every_kind_of_training_runs_and_resumes(trained: Path, options: str) -> None:
+    command = f"train --data {trained}/data {options}"
+    assert needle(f"{command} --epochs 3 --out whole") == 0
+    newest = Path("whole/checkpoints/epoch-0003")
+    expected = newest.joinpath("model.safetensors").read_bytes()
+    shutil.rmtree(newest)
+    assert needle("train --resume whole") == 0
+    assert newest.joinpath("model.safetensors").read_bytes() == expected
+
+
+def test_resume_takes_up_the_newest_run(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    shutil.copytree(trained / "run", "runs/old")
+    time.sleep(0.02)
+    shutil.copytree(trained / "run", "runs/new")
+    os.utime("runs/new/checkpoints")
+    assert needle("train --resume --epochs 3") == 0
+    assert "resumed after epoch 2, step 22" in capsys.readouterr().out
+    assert len(Path("runs/new/metrics.jsonl").read_text().splitlines()) == 3
+    assert len(Path("runs/old/metrics.jsonl").read_text().splitlines()) == 2
+
+
+def test_resume_of_a_finished_run_changes_nothing(trained: Path) -> None:
+    shutil.copytree(trained / "run", "run")
+    before = Path("run/metrics.jsonl").read_bytes()
+    assert needle("train --resume run") == 0
+    assert Path("run/metrics.jsonl").read_bytes() == before
+
+
+def test_resume_passes_over_a_damaged_checkpoint(
+    trained: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(trained / "run", "run")
+    expected = Path("run/checkpoints/epoch-0002/model.safetensors").read_bytes()
+    Path("run/checkpoints/epoch-0002/model.safetensors").write_bytes(expected[:-1])
+    assert needle("train --resume run") == 0
+    output = capsys.readouterr()
+    assert "needle: checkpoint run/checkpoints/epoch-0002 is damaged" in output.err
+    assert "resumed after epoch 1" in output.out
+    assert Path("run/checkpoints/epoch-0002/model.safetensors").read_bytes() == expected
+    assert Path("run/metrics.jsonl").read_bytes() == (trained / "run/metrics.jsonl").read_bytes()
+
+
+def test_resume_says_when_versions_changed(
+    trained: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(trained / "run", "run")
+    path = Path("run/checkpoints/epoch-0002")
+    checkpoint = Checkpoint.read(path)
+    checkpoint.state["versions"]["numpy"] = "1.0"
+    checkpoint.write(path)
+    assert needle("train --resume run") == 0
+    assert f"needle: numpy was 1.0 and is {np.__version__}: results may differ" in errors(capsys)
+
+
+@pytest.mark.parametrize(
+    ("command", "code", "message"),
+    [
+        ("train --data nowhere", 1, r"needle: .*nowhere: train-images-idx3-ubyte.gz.*not there"),
+        ("train --resume nowhere", 1, r"needle: no checkpoint in nowhere/checkpoints"),
+        ("train --resume", 1, r"needle: no run with checkpoints in runs"),
+        ("eval nowhere", 1, r"needle: nowhere is no whole checkpoint: cannot read state.json"),
+        ("train --resume a --out b", 2, r"--out names a new run, --resume an old one"),
+        ("train --epochs -1", 2, r"Invalid value for '--epochs'"),
+        ("train --lr 0", 2, r"Invalid value for '--lr'"),
+        ("train --optimizer best", 2, r"'best' is not one of 'adam', 'adamw', 'sgd'"),
+        ("train --unknown", 2, r"No such option"),
+        ("unknown", 2, r"No such command 'unknown'"),
+        ("eval", 2, r"Missing argument"),
+    ],
+)
+def test_errors_are_named_and_have_an_exit_code(
+    command: str,
+    code: int,
+    message: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(sys.modules, "pooch", None)
+    assert needle(command) == code
+    text = errors(capsys)
+    assert re.search(message, text)
+    assert "Traceback" not in text
+    if code == 1:
+        assert len(text.splitlines()) == 1
+
+
+def test_a_run_is_not_overwritten(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert needle(f"train --out {trained}/run") == 2
+    assert f"{trained}/run holds a run already. Go on with it: --resume" in errors(capsys)
+
+
+def test_options_of_a_resumed_run_cannot_change(
+    trained: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert needle(f"train --resume {trained}/run --batch-size 10") == 0
+    assert needle(f"train --resume {trained}/run --batch-size 20") == 2
+    assert "--batch-size 20 differs from the run's 10" in errors(capsys)
+
+
+def test_a_diverging_training_stops_with_one_line(
+    trained: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with np.errstate(all="ignore"):
+        assert needle(f"train --data {trained}/data --optimizer sgd --lr 1e300 --out bad") == 1
+    assert re.fullmatch(r"needle: fit: the mean training loss.*Lower the .*\n", errors(capsys))
+
+
+def test_a_file_that_cannot_be_written_is_one_line(
+    trained: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("blocked").write_text("a file")
+    assert needle(f"train --data {trained}/data --out blocked") == 1
+    assert re.fullmatch(r"needle: .*blocked.*\n", errors(capsys))
+
+
+def test_eval_repeats_the_last_result(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    *_, last = (json.loads(line) for line in (trained / "run/metrics.jsonl").open())
+    expected = f"test loss {last['test_loss']:.4f} error {last['test_error']:.2%}"
+    for name in ("run", "run/checkpoints/epoch-0002"):
+        assert needle(f"eval {trained}/{name}") == 0
+        assert expected in capsys.readouterr().out
+
+
+def test_eval_on_other_data(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_images(Path("fewer"), test=7, classes=2)
+    assert needle(f"eval {trained}/run --data fewer") == 0
+    assert "(7 images from fewer" in capsys.readouterr().out
+    write_images(Path("more"), classes=5)
+    assert needle(f"eval {trained}/run --data more") == 1
+    assert "more: 5 classes, the model knows 3" in errors(capsys)
+
+
+def test_eval_refuses_checkpoints_of_other_programs(capsys: pytest.CaptureFixture[str]) -> None:
+    Checkpoint({}, {}, {"epoch": 1}).write("mine")
+    assert needle("eval mine") == 1
+    assert "mine was not written by this version's `needle train`" in errors(capsys)
+
+
+def test_info_shows_what_results_depend_on(capsys: pytest.CaptureFixture[str]) -> None:
+    assert needle("info") == 0
+    output = capsys.readouterr().out
+    for name in ("needle", "python", "numpy", "blas", "threads", "processor", "package"):
+        assert re.search(rf"^{name} +\S", output, re.MULTILINE)
+
+
+def test_info_notices_another_needle(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "python/needle").mkdir(parents=True)
+    (tmp_path / "python/needle/__init__.py").touch()
+    dist = tmp_path / "site/needle-0.5.dist-info"
+    dist.mkdir(parents=True)
+    (dist / "METADATA").write_text("Metadata-Version: 2.1\nName: needle\nVersion: 0.5\n")
+    monkeypatch.syspath_prepend(str(tmp_path / "site"))
+    monkeypatch.syspath_prepend(str(tmp_path / "python"))
+    assert needle("info") == 0
+    text = errors(capsys)
+    assert f"another package has this name: package {tmp_path}/python/needle" in text
+    assert "another package has this name: distribution needle" in text
+
+
+@pytest.mark.parametrize("command", ["", "train", "eval", "info"])
+def test_help_works(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert needle(f"{command} --help") == 0
+    output = " ".join(capsys.readouterr().out.split())
+    assert "Usage: needle" in output
+    if command in ("", "train"):
+        assert "Exit codes: 0 done, 1 data, checkpoint or training error, 2 wrong usage" in output
+
+
+def test_the_command_line_names_what_is_missing(tmp_path: Path) -> None:
+    for package, message in (
+        ("click", "needle: the command line needs click. Install it: pip install"),
+        ("tqdm", "needle: training needs tqdm. Install: pip install 'needle-dl[train]'"),
+    ):
+        code = (
+            f"import sys; sys.modules[{package!r}] = None\n"
+            "from needle.cli import main\nmain(['train'])"
+        )
+        result = subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=False
+        )
+        assert result.returncode == 1
+        assert result.stderr.startswith(message)
+
+
+def start(*arguments: str, **more: object) -> "subprocess.Popen[bytes]":
+    command = [sys.executable, "-m", "needle", *arguments]
+    return subprocess.Popen(command, stderr=subprocess.PIPE, **more)  # type: ignore[call-overload]
+
+
+def test_control_c_leaves_a_whole_checkpoint() -> None:
+    write_images(Path("data"), train=2000)
+    process = start("train", "--epochs", "1000", "--out", "run", stdout=subprocess.PIPE)
+    while not Path("run/checkpoints/epoch-0002").exists():
+        assert process.poll() is None
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    _, text = process.communicate(timeout=20)
+    assert process.returncode == 130
+    assert text.decode().strip() == "stopped; go on with: needle train --resume run"
+    folder = CheckpointFolder("run/checkpoints")
+    assert folder.newest(pytest.fail).state["epoch"] >= 2
+    epoch = folder.newest().state["epoch"]
+    assert needle(f"train --resume run --epochs {epoch + 1}") == 0
+
+
+def test_a_terminal_shows_a_progress_bar() -> None:
+    write_images(Path("data"))
+    leader, follower = pty.openpty()
+    process = start("train", "--epochs", "1", "--batch-size", "1", stdout=follower)
+    os.close(follower)
+    shown = b""
+    try:
+        while part := os.read(leader, 4096):
+            shown += part
+    except OSError:  # Linux says so when the other side is closed
+        pass
+    assert process.wait(timeout=20) == 0, process.stderr.read()
+    assert "epoch 1/1:   " in shown.decode()
+    assert "samples/s" in shown.decode()
+    assert "\nepoch 1/1  train loss" in shown.decode().replace("\r", "\n")

@@ -1,0 +1,102 @@
+"""A run that is killed at any moment ends as one that was never killed, bit for bit."""
+
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from needle.training import CheckpointFolder
+from tests.training.images import write_images
+
+ROOT = Path(__file__).parents[2]
+STREAMS = ("numpy", "philox")
+RESULTS = ("final.safetensors", "metrics.jsonl")
+
+
+def start(folder: Path, stream: str, *arguments: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-W", "error", "-m", "tests.training.victim", str(folder), stream]
+    return subprocess.Popen([*command, *arguments], cwd=ROOT, stderr=subprocess.PIPE, text=True)
+
+
+def finish(folder: Path, stream: str, *arguments: str) -> int:
+    process = start(folder, stream, *arguments)
+    _, errors = process.communicate()
+    assert process.returncode in (0, -signal.SIGKILL), errors
+    return process.returncode
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[bytes]]:
+    results: dict[str, list[bytes]] = {}
+    for stream in STREAMS:
+        folder = tmp_path_factory.mktemp(stream)
+        write_images(folder / "data")
+        assert finish(folder, stream) == 0
+        results[stream] = [(folder / name).read_bytes() for name in RESULTS]
+    return results
+
+
+def expect_same_end(folder: Path, expected: list[bytes]) -> None:
+    assert [(folder / name).read_bytes() for name in RESULTS] == expected
+    assert not list(folder.glob(".tmp-*"))
+    assert sorted(path.name for path in (folder / "checkpoints").iterdir()) == [
+        "epoch-0003-step-0000042",
+        "epoch-0004",
+    ]
+    assert CheckpointFolder(folder / "checkpoints").newest().state["epoch"] == 4
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("stream", STREAMS)
+def test_a_run_killed_around_its_files_resumes_exactly(
+    tmp_path: Path, stream: str, uninterrupted: dict[str, list[bytes]]
+) -> None:
+    write_images(tmp_path / "data")
+    draw = random.Random(stream)
+    kills = 0
+    while finish(tmp_path, stream, str(draw.randrange(4, 40))) != 0:
+        kills += 1
+    assert kills >= 3
+    expect_same_end(tmp_path, uninterrupted[stream])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("stream", STREAMS)
+def test_a_run_killed_at_random_moments_resumes_exactly(
+    tmp_path: Path, stream: str, uninterrupted: dict[str, list[bytes]]
+) -> None:
+    write_images(tmp_path / "data")
+    for _ in range(4):
+        process = start(tmp_path, stream)
+        wait_for_checkpoint_after(tmp_path, process)
+        time.sleep(random.uniform(0, 0.05))
+        process.kill()
+        process.communicate()
+    assert finish(tmp_path, stream) == 0
+    expect_same_end(tmp_path, uninterrupted[stream])
+
+
+def wait_for_checkpoint_after(folder: Path, process: subprocess.Popen[str]) -> None:
+    """Until the process has written a checkpoint of its own, or is through."""
+    before = set((folder / "checkpoints").glob("epoch-*"))
+    while process.poll() is None and set((folder / "checkpoints").glob("epoch-*")) <= before:
+        time.sleep(0.002)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["model.safetensors", "optimizer.safetensors", "state.json"])
+def test_a_damaged_last_checkpoint_costs_only_its_steps(
+    tmp_path: Path, name: str, uninterrupted: dict[str, list[bytes]]
+) -> None:
+    write_images(tmp_path / "data")
+    assert finish(tmp_path, "philox", "45") == -signal.SIGKILL
+    *_, last = CheckpointFolder(tmp_path / "checkpoints").paths()
+    (last / name).write_bytes((last / name).read_bytes()[:-20])
+    process = start(tmp_path, "philox")
+    _, errors = process.communicate()
+    assert f"checkpoint {last} is damaged: " in errors
+    expect_same_end(tmp_path, uninterrupted["philox"])
