@@ -5,11 +5,12 @@
 
 from __future__ import annotations
 
+import platform
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from ..errors import CompileError
-from .values import I1, I32, I64, PTR, Number, Operand, Type, Value, literal
+from .values import I1, I32, I64, PTR, VOID, Number, Operand, Type, Value, literal
 
 if TYPE_CHECKING:
     from .vectors import Source
@@ -264,6 +265,35 @@ class Instructions:
         self.source.add(f"declare {kind} {symbol}({addresses.type}, i32, {mask.type}, {kind})")
         text = f"{addresses!r}, i32 {kind.bits // 8}, {mask!r}, {kind} zeroinitializer"
         return self.emit(kind, f"call {kind} {symbol}({text})")
+
+    # Atomic operations on i64 and pointers, all sequentially consistent: one order for all threads.
+
+    def atomic_load(self, pointer: Value, kind: Type = I64) -> Value:
+        """Load a word that other threads may be writing."""
+        return self.emit(kind, f"load atomic {kind}, ptr {pointer.text} seq_cst, align 8")
+
+    def atomic_store(self, x: Value, pointer: Value) -> None:
+        """Store a word that other threads may be reading."""
+        self.lines.append(f"  store atomic {x!r}, ptr {pointer.text} seq_cst, align 8")
+
+    def atomic_add(self, pointer: Value, x: Operand) -> Value:
+        """Add to a word; its value before."""
+        x = self.coerce(x, I64)
+        return self.emit(I64, f"atomicrmw add ptr {pointer.text}, {x!r} seq_cst")
+
+    def compare_swap(self, pointer: Value, expected: Operand, x: Operand) -> Value:
+        """Store x if the word is as expected; whether it was."""
+        expected, x = self.coerce(expected, I64), self.coerce(x, I64)
+        text = f"cmpxchg ptr {pointer.text}, {expected!r}, {x!r} seq_cst seq_cst"
+        pair = self.emit(VOID, text)
+        return self.emit(I1, f"extractvalue {{ i64, i1 }} {pair.text}, 1")
+
+    def pause(self) -> None:
+        """Tell the processor that this is a loop that waits for another thread."""
+        x86 = platform.machine().lower() in ("x86_64", "amd64")
+        name, argument = ("x86.sse2.pause", "") if x86 else ("aarch64.hint", "i32 1")
+        self.source.add(f"declare void @llvm.{name}({'' if x86 else 'i32'})")
+        self.lines.append(f"  call void @llvm.{name}({argument})")
 
     def _lane_mask(self, mask: Value, kind: Type) -> Value:
         """The mask if it fits: LLVM ends the process over an intrinsic of the wrong type."""

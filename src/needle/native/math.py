@@ -182,7 +182,7 @@ _SIN_BOUND = 2.0**20  # below it, multiples of the high part are exact in float6
 
 
 def exp(b: Builder, x: Value) -> Value:
-    """e^x. Largest error: 1.0 ulp (float32 and float64)."""
+    """e^x. Largest error: float32 1.02 ulp, float64 1.0."""
     form = _format(x)
     low, high = form.exp_range
     x = b.minimum(b.maximum(x, low), high)
@@ -227,7 +227,7 @@ def tanh(b: Builder, x: Value) -> Value:
 
 
 def sigmoid(b: Builder, x: Value) -> Value:
-    """1 / (1 + e^-x), without overflow. Largest error: float32 2.4 ulp, float64 2.2."""
+    """1 / (1 + e^-x), without overflow. Largest error: float32 2.5 ulp, float64 2.2."""
     e = exp(b, -b.intrinsic("fabs", x))
     return b.select(x < 0.0, e, 1.0) / (e + 1.0)
 

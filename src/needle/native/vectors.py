@@ -123,6 +123,10 @@ class Builder(Instructions):
         """Call a function of this module."""
         return self._call(f"@{name}", result, arguments)
 
+    def call_pointer(self, function: Value, result: Type, *arguments: Value) -> Value:
+        """Call the function at an address."""
+        return self._call(function.text, result, arguments)
+
     def call_c(self, name: str, result: Type, *arguments: Value) -> Value:
         """Call a function of the C library on scalars; its address is filled in after loading."""
         self.source.add(f"@c.{name} = global ptr null")
@@ -209,12 +213,42 @@ class Builder(Instructions):
         following = index + step
         latch = self._block
         self.jump(head)
-        turns = zip((index, *values), (first, *carry), (following, *loop.next), strict=True)
-        self.lines[place:place] = [
-            f"  {v.text} = phi {v.type} [ {a.text}, %{before} ], [ {z.text}, %{latch} ]"
-            for v, a, z in turns
-        ]
+        self.lines[place:place] = self._phis(
+            (index, *values), (first, *carry), before, (following, *loop.next), latch
+        )
         self.begin(end)
+
+    @staticmethod
+    def _phis(
+        values: Sequence[Value],
+        first: Sequence[Value],
+        before: str,
+        following: Sequence[Value],
+        latch: str,
+    ) -> list[str]:
+        """The head of a loop: each value is `first` on entry and `following` from then on."""
+        return [
+            f"  {v.text} = phi {v.type} [ {a.text}, %{before} ], [ {z.text}, %{latch} ]"
+            for v, a, z in zip(values, first, following, strict=True)
+        ]
+
+    def repeat(
+        self, body: Callable[..., tuple[Value, *tuple[Value, ...]]], carry: Sequence[Value] = ()
+    ) -> tuple[Value, ...]:
+        """Run `body(*values)`, which returns whether to go on, and the next values; last values."""
+        turn, end = self.label("turn"), self.label("end")
+        before = self._block
+        self.jump(turn)
+        self.begin(turn)
+        place = len(self.lines)
+        self._count += len(carry)
+        values = [Value(self, f"%.{self._count - i}", value.type) for i, value in enumerate(carry)]
+        again, *following = body(*values)
+        latch = self._block
+        self.lines.append(f"  br {again!r}, label %{turn}, label %{end}")
+        self.lines[place:place] = self._phis(values, carry, before, following, latch)
+        self.begin(end)
+        return tuple(following)
 
     def vector_loop(
         self,

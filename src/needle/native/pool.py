@@ -1,0 +1,282 @@
+"""How threads share the chunks of a program, as native code: the lower half of `threads`.
+
+Two words decide everything. `TICKET` holds the number of the run and the next chunk to hand out;
+`OPEN` the number of the run and how many chunks may be handed out now. While ticket < open, any
+thread may take a chunk by counting the ticket up with compare-and-swap. Who finishes the last
+chunk of a stage opens the next stage. Nobody waits for a thread that holds no chunk, so one that
+the system has put aside is not missed. A swap that succeeds proves that the run is still the one
+whose `OPEN` was read, and a run does not end before all its chunks have: so a late worker never
+touches the memory of a program that is gone.
+
+A program is an array of i64: a header, then one row for each phase (the layouts are below). The
+phases of a stage run side by side; `ROW` points at the first one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from .llvm import Host
+from .values import I1, I8, I32, I64, PTR, VOID, Type, Value
+from .vectors import Builder, Source
+
+# Pool: byte offsets. Words that several threads write are 128 bytes apart, because neighbouring
+# cache lines come together on many processors.
+TICKET, OPEN, DONE, BUSY, PROGRAM, ROW = 0, 128, 256, 384, 392, 400
+LIMIT, STOP, IDLE_SPINS, YIELD_SPINS = 512, 520, 528, 536
+# Then a record for each thread; 64 bytes hold a mutex or a condition on every system.
+RECORDS, RECORD_SIZE = 640, 256
+ASLEEP, MUTEX, CONDITION = 0, 64, 128
+
+# Program: words of the header, and of a row. Chunks count through all phases of the program.
+PROGRAM_POOL, PROGRAM_THREADS, PROGRAM_CHUNKS, PROGRAM_ARGUMENTS, PROGRAM_ROWS, HEADER = range(6)
+ROW_FUNCTION, ROW_FIRST, ROW_END, ROW_STAGE_END, ROW_NEXT_STAGE, ROW_WORDS = range(6)
+
+RUN_BITS = 24
+MAX_CHUNKS = 2**RUN_BITS - 1
+
+
+def serial_ir(host: Host) -> str:
+    """The function `serial(program)`."""
+    source = Source(host)
+    _serial(source)
+    return source.text()
+
+
+def pool_ir(host: Host) -> str:
+    """The functions `run(program)`, `worker(pool, thread)` and what `threads` sets up with."""
+    source = Source(host)
+    for define in (_serial, _run, _attempt, _chunk, _publish, _wake, _worker, _sleep):
+        define(source)
+    for define in (_prepare, _stop, _spin):
+        define(source)
+    return source.text()
+
+
+def _function(
+    source: Source, name: str, result: Type, **arguments: Type
+) -> tuple[Builder, list[Value]]:
+    function = source.function(name, arguments, result)
+    return function.body, function.arguments
+
+
+def _at(b: Builder, base: Value, offset: int) -> Value:
+    return b.offset(base, I8, offset)
+
+
+def _word(b: Builder, base: Value, word: int, kind: Type = I64) -> Value:
+    return b.load(_at(b, base, 8 * word), kind)
+
+
+def _record(b: Builder, pool: Value, thread: Value) -> Value:
+    return b.offset(_at(b, pool, RECORDS), I8, thread * RECORD_SIZE)
+
+
+def _when(b: Builder, condition: Value, then: Callable[[], object]) -> None:
+    """Code that runs only where the condition holds and has no result."""
+
+    def run() -> tuple[()]:
+        then()
+        return ()
+
+    b.either(condition, run)
+
+
+def _call_phase(b: Builder, program: Value, row: Value, chunks: tuple[Value, Value, Value]) -> None:
+    """Call a phase's function: arguments of the program, first chunk, end, number of the thread."""
+    function = _word(b, row, ROW_FUNCTION, PTR)
+    b.call_pointer(function, VOID, _word(b, program, PROGRAM_ARGUMENTS, PTR), *chunks)
+
+
+def _lock(b: Builder, name: str, record: Value) -> None:
+    b.call_c(f"pthread_mutex_{name}", I32, _at(b, record, MUTEX))
+
+
+def _spin(source: Source) -> None:
+    """Spin this many times: to find out how long that takes."""
+    b, (spins,) = _function(source, "spin", VOID, spins=I64)
+    with b.loop(0, spins):
+        b.pause()
+    b.ret()
+
+
+def _prepare(source: Source) -> None:
+    """Make the mutexes and conditions of a pool with this many threads."""
+    b, (pool, threads) = _function(source, "prepare", VOID, pool=PTR, threads=I64)
+    null = Value(b, "null", PTR)
+    with b.loop(0, threads) as loop:
+        record = _record(b, pool, loop.index)
+        b.call_c("pthread_mutex_init", I32, _at(b, record, MUTEX), null)
+        b.call_c("pthread_cond_init", I32, _at(b, record, CONDITION), null)
+    b.ret()
+
+
+def _serial(source: Source) -> None:
+    """Run all phases in order, each in one go, on this thread."""
+    b, (program,) = _function(source, "serial", VOID, program=PTR)
+    zero = b.constant(0, I64)
+    with b.loop(0, _word(b, program, PROGRAM_ROWS)) as loop:
+        row = b.offset(_at(b, program, 8 * HEADER), I64, loop.index * ROW_WORDS)
+        chunks = _word(b, row, ROW_END) - _word(b, row, ROW_FIRST)
+        _call_phase(b, program, row, (zero, chunks, zero))
+    b.ret()
+
+
+def _run(source: Source) -> None:
+    """Run a program with its number of threads, or on this one alone while the pool is taken."""
+    b, (program,) = _function(source, "run", VOID, program=PTR)
+    pool = _word(b, program, PROGRAM_POOL, PTR)
+    busy = _at(b, pool, BUSY)
+
+    def together() -> tuple[()]:
+        b.atomic_store(_word(b, program, PROGRAM_THREADS), _at(b, pool, LIMIT))
+        b.store(program, _at(b, pool, PROGRAM))
+        b.atomic_store(b.constant(0, I64), _at(b, pool, DONE))
+        ticket = ((b.atomic_load(_at(b, pool, TICKET)) >> RUN_BITS) + 1) << RUN_BITS
+        b.atomic_store(ticket, _at(b, pool, TICKET))
+        b.call("publish", VOID, pool, ticket, _at(b, program, 8 * HEADER))
+        _help_until_done(b, pool, _word(b, program, PROGRAM_CHUNKS))
+        b.atomic_store(b.constant(0, I64), busy)
+        return ()
+
+    def alone() -> tuple[()]:
+        b.call("serial", VOID, program)
+        return ()
+
+    b.either(b.compare_swap(busy, 0, 1), together, alone)
+    b.ret()
+
+
+def _help_until_done(b: Builder, pool: Value, chunks: Value) -> None:
+    """Take chunks; where there is none, spin, and give the processor away after a while."""
+    patience = b.load(_at(b, pool, YIELD_SPINS), I64)
+
+    def turn(spins: Value) -> tuple[Value, Value]:
+        ran = b.call("attempt", I1, pool, b.constant(0, I64))
+        spins = b.select(ran, b.constant(0, I64), spins + 1)
+        _when(b, ~ran, lambda: b.pause())
+        _when(b, spins > patience, lambda: b.call_c("sched_yield", I32))
+        return b.compare("!=", b.atomic_load(_at(b, pool, DONE)), chunks), spins
+
+    b.repeat(turn, [b.constant(0, I64)])
+
+
+def _attempt(source: Source) -> None:
+    """Take a chunk and run it; false where none is to be had now."""
+    b, (pool, thread) = _function(source, "attempt", I1, pool=PTR, thread=I64)
+    ticket = b.atomic_load(_at(b, pool, TICKET))
+    available = ticket < b.atomic_load(_at(b, pool, OPEN))
+
+    def take() -> None:
+        won = b.compare_swap(_at(b, pool, TICKET), ticket, ticket + 1)
+        _when(b, won, lambda: b.call("chunk", VOID, pool, ticket, thread))
+
+    _when(b, available, take)
+    b.ret(available)
+
+
+def _chunk(source: Source) -> None:
+    """Run the chunk of a ticket that was won; after the last of a stage, open the next stage."""
+    b, (pool, ticket, thread) = _function(source, "chunk", VOID, pool=PTR, ticket=I64, thread=I64)
+    program = b.load(_at(b, pool, PROGRAM), PTR)
+    number = ticket & MAX_CHUNKS
+
+    def search(row: Value) -> tuple[Value, Value]:
+        further = _word(b, row, ROW_END) <= number
+        return further, b.select(further, _at(b, row, 8 * ROW_WORDS), row)
+
+    (row,) = b.repeat(search, [b.load(_at(b, pool, ROW), PTR)])
+    chunk = number - _word(b, row, ROW_FIRST)
+    _call_phase(b, program, row, (chunk, chunk + 1, thread))
+    # Read before the chunk counts as done: unless another stage follows, the program may then go.
+    stage_end, following = _word(b, row, ROW_STAGE_END), _word(b, row, ROW_NEXT_STAGE)
+    done = b.atomic_add(_at(b, pool, DONE), 1) + 1
+    opens = b.compare("==", done, stage_end) & b.compare("!=", following, 0)
+    run = ticket ^ number
+    _when(b, opens, lambda: b.call("publish", VOID, pool, run, b.offset(program, I64, following)))
+    b.ret()
+
+
+def _publish(source: Source) -> None:
+    """Open the stage of a run that begins with `row`."""
+    b, (pool, run, row) = _function(source, "publish", VOID, pool=PTR, run=I64, row=PTR)
+    b.store(row, _at(b, pool, ROW))
+    b.atomic_store(run + _word(b, row, ROW_STAGE_END), _at(b, pool, OPEN))
+    b.call("wake", VOID, pool)
+    b.ret()
+
+
+def _wake(source: Source) -> None:
+    """Wake the sleeping threads that may take part."""
+    b, (pool,) = _function(source, "wake", VOID, pool=PTR)
+    with b.loop(1, b.atomic_load(_at(b, pool, LIMIT))) as loop:
+        record = _record(b, pool, loop.index)
+
+        def wake() -> None:
+            _lock(b, "lock", record)
+            b.atomic_store(b.constant(0, I64), _at(b, record, ASLEEP))
+            b.call_c("pthread_cond_signal", I32, _at(b, record, CONDITION))
+            _lock(b, "unlock", record)
+
+        _when(b, b.compare("!=", b.atomic_load(_at(b, record, ASLEEP)), 0), wake)
+    b.ret()
+
+
+def _worker(source: Source) -> None:
+    """Take chunks until `stop`; spin for a while where there is none, then sleep."""
+    b, (pool, thread) = _function(source, "worker", VOID, pool=PTR, thread=I64)
+    patience = b.load(_at(b, pool, IDLE_SPINS), I64)
+    zero = b.constant(0, I64)
+
+    def idle(spins: Value) -> list[Value]:
+        b.pause()
+        tired = spins > patience
+        _when(b, tired, lambda: b.call("sleep", VOID, pool, thread))
+        return [b.select(tired, zero, spins + 1)]
+
+    def turn(spins: Value) -> tuple[Value, Value]:
+        wanted = thread < b.atomic_load(_at(b, pool, LIMIT))
+        no = b.constant(0, I1)
+        (ran,) = b.either(wanted, lambda: [b.call("attempt", I1, pool, thread)], lambda: [no])
+        (spins,) = b.either(ran, lambda: [zero], lambda: idle(spins))
+        return b.compare("==", b.atomic_load(_at(b, pool, STOP)), 0), spins
+
+    b.repeat(turn, [zero])
+    b.ret()
+
+
+def _sleep(source: Source) -> None:
+    """Sleep until woken, unless there is work after all.
+
+    Who opens a stage writes `OPEN` and then reads `ASLEEP`; who sleeps writes and reads the other
+    way round. Both are in one order for all threads, so one of the two sees the other.
+    """
+    b, (pool, thread) = _function(source, "sleep", VOID, pool=PTR, thread=I64)
+    record = _record(b, pool, thread)
+    asleep = _at(b, record, ASLEEP)
+    _lock(b, "lock", record)
+    b.atomic_store(b.constant(1, I64), asleep)
+    ticket = b.atomic_load(_at(b, pool, TICKET))
+    work = ticket < b.atomic_load(_at(b, pool, OPEN))
+    work &= thread < b.atomic_load(_at(b, pool, LIMIT))
+    work |= b.compare("!=", b.atomic_load(_at(b, pool, STOP)), 0)
+    _when(b, work, lambda: b.atomic_store(b.constant(0, I64), asleep))
+
+    def wait() -> tuple[Value]:
+        still = b.compare("!=", b.atomic_load(asleep), 0)
+        condition, mutex = _at(b, record, CONDITION), _at(b, record, MUTEX)
+        _when(b, still, lambda: b.call_c("pthread_cond_wait", I32, condition, mutex))
+        return (still,)
+
+    b.repeat(wait)
+    _lock(b, "unlock", record)
+    b.ret()
+
+
+def _stop(source: Source) -> None:
+    """Tell all workers of a pool with this many threads to return."""
+    b, (pool, threads) = _function(source, "stop", VOID, pool=PTR, threads=I64)
+    b.atomic_store(threads, _at(b, pool, LIMIT))
+    b.atomic_store(b.constant(1, I64), _at(b, pool, STOP))
+    b.call("wake", VOID, pool)
+    b.ret()

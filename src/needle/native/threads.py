@@ -1,0 +1,233 @@
+"""Programs of phases, run by one thread or shared out in chunks among several.
+
+A phase is a native function `void f(ptr arguments, i64 begin, i64 end, i64 thread)` that does the
+chunks begin ... end - 1. Chunks of a phase are independent, and what a chunk does may not depend on
+`thread` (which only picks scratch memory): so results are the same to the bit for any number of
+threads. How chunks are handed out is in `pool`.
+
+Workers are Python threads parked in native code, without the interpreter's lock. They spin for a
+moment when there is nothing to do, then sleep. `set_threads` fixes how many threads a program uses;
+without it each program finds the best number by timing its runs.
+"""
+
+from __future__ import annotations
+
+import atexit
+import ctypes
+import functools
+import os
+import threading
+import time
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ..errors import ArgumentError
+from . import pool as layout
+from .llvm import compile_ir, host
+from .schedule import ThreadChoice
+
+IDLE_SECONDS = 100e-6  # a worker without work spins this long before it sleeps,
+YIELD_SECONDS = 10e-6  # a caller without a chunk this long before it gives its turn away
+
+
+class Phase(NamedTuple):
+    """A native function, how many chunks it has, and whether it waits for the phases before it."""
+
+    address: int
+    chunks: int
+    waits: bool = True
+
+
+class Program:
+    """Phases with one pointer of arguments; `keep` (modules, buffers) lives as long as this does.
+
+    At most `most` threads take part, numbered from 0. A program may be run from several Python
+    threads if its arguments allow it: who finds the workers taken runs alone.
+    """
+
+    def __init__(
+        self, phases: Sequence[Phase], arguments: int, *, most: int | None = None, keep: object = ()
+    ) -> None:
+        self._table = _table(phases, arguments)
+        self._address = self._table.ctypes.data
+        self._keep = keep
+        self._most = _widest(phases) if most is None else min(most, _widest(phases))
+        self._serial = _serial_function()
+        self._choice = ThreadChoice(self._limit(_processors()))
+
+    def run(self) -> None:
+        """Run all phases and return when they are done."""
+        if _state.fixed is not None:
+            self._run(self._limit(_state.fixed))
+            return
+        start = time.perf_counter_ns()
+        self._run(self._choice.threads)
+        self._choice.add(time.perf_counter_ns() - start)
+
+    def _limit(self, count: int) -> int:
+        return max(1, min(count, self._most))
+
+    def _run(self, count: int) -> None:
+        if count == 1:
+            self._serial(self._address)
+            return
+        pool = _pool(count)
+        self._table[layout.PROGRAM_POOL] = pool.address
+        self._table[layout.PROGRAM_THREADS] = count
+        pool.run(self._address)
+
+
+def set_threads(count: int | None) -> None:
+    """Let every program use `count` threads; None: each finds its best number by timing."""
+    if count is not None and count < 1:
+        raise ArgumentError(f"set_threads: {count} threads cannot run anything. Give 1 or more")
+    _state.fixed = count
+
+
+def threads() -> int:
+    """The most threads that a program uses now."""
+    return _processors() if _state.fixed is None else _state.fixed
+
+
+class _Pool:
+    """`size` - 1 parked workers, and the memory through which they are given work."""
+
+    def __init__(self, size: int) -> None:
+        module = compile_ir(layout.pool_ir(host()))
+        self.size = size
+        self._memory = _aligned(layout.RECORDS + size * layout.RECORD_SIZE)
+        self.address = self._memory.ctypes.data
+        pointer, word = ctypes.c_void_p, ctypes.c_int64
+        self.run = module.function("run", None, pointer)
+        self._stop = module.function("stop", None, pointer, word)
+        module.function("prepare", None, pointer, word)(self.address, size)
+        self._set_spins(module.function("spin", None, word))
+        worker = module.function("worker", None, pointer, word)
+        self._workers = [
+            threading.Thread(target=worker, args=(self.address, i), name=f"needle-{i}", daemon=True)
+            for i in range(1, size)
+        ]
+        for thread in self._workers:
+            thread.start()
+
+    def _set_spins(self, spin: Any) -> None:
+        """Turn seconds into spins: how long one takes differs tenfold between processors."""
+        spin(1000)
+        start = time.perf_counter()
+        spin(1000)
+        seconds = (time.perf_counter() - start) / 1000
+        words = self._memory.view(np.int64)
+        words[layout.IDLE_SPINS // 8] = IDLE_SECONDS / seconds
+        words[layout.YIELD_SPINS // 8] = YIELD_SECONDS / seconds
+
+    def stop(self) -> None:
+        """Let the workers return. A run under way is finished by its caller."""
+        self._stop(self.address, self.size)
+        for thread in self._workers:
+            thread.join()
+
+
+class _State:
+    """What this process has: the pool, once made, and the number of threads asked for."""
+
+    def __init__(self) -> None:
+        self.fixed: int | None = None
+        self.forget()
+
+    def forget(self) -> None:
+        """After a fork: the child has none of the parent's workers, and a lock of its own."""
+        self.pool: _Pool | None = None
+        self.lock = threading.Lock()
+
+
+_state = _State()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_state.forget)
+
+
+def _pool(size: int) -> _Pool:
+    """The process's pool, made or enlarged at need."""
+    pool = _state.pool
+    if pool is None or pool.size < size:
+        with _state.lock:
+            pool = _state.pool
+            if pool is None or pool.size < size:
+                if pool is not None:
+                    pool.stop()
+                _state.pool = pool = _Pool(max(size, threads()))
+    return pool
+
+
+@atexit.register
+def _stop() -> None:
+    """Code and memory go at exit: no worker may still be in them."""
+    with _state.lock:
+        if _state.pool is not None:
+            _state.pool.stop()
+            _state.pool = None
+
+
+@functools.cache
+def _serial_function() -> Any:
+    return compile_ir(layout.serial_ir(host())).function("serial", None, ctypes.c_void_p)
+
+
+def _processors() -> int:
+    """Processors that this process may use; 1 where there are no POSIX threads."""
+    if os.name != "posix":
+        return 1
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _aligned(size: int) -> np.ndarray[Any, np.dtype[np.uint8]]:
+    """Zeros, aligned so that words meant to lie on different cache lines do."""
+    memory = np.zeros(size + 128, np.uint8)
+    start = -memory.ctypes.data % 128
+    return memory[start : start + size]
+
+
+def _stages(phases: Sequence[Phase]) -> list[list[Phase]]:
+    """Phases that run side by side; those without chunks are left out."""
+    stages: list[list[Phase]] = [[]]
+    for phase in phases:
+        if phase.waits:
+            stages.append([])
+        if phase.chunks > 0:
+            stages[-1].append(phase)
+    return [stage for stage in stages if stage]
+
+
+def _widest(phases: Sequence[Phase]) -> int:
+    """The most chunks that can be worked on at once."""
+    return max((sum(p.chunks for p in stage) for stage in _stages(phases)), default=1)
+
+
+def _table(phases: Sequence[Phase], arguments: int) -> np.ndarray[Any, np.dtype[np.int64]]:
+    """The program as `pool` reads it."""
+    stages = _stages(phases)
+    ends = np.cumsum([phase.chunks for stage in stages for phase in stage], dtype=np.int64)
+    total = int(ends[-1]) if len(ends) else 0
+    if total > layout.MAX_CHUNKS:
+        raise ArgumentError(
+            f"Program: {total} chunks are more than {layout.MAX_CHUNKS}. Make chunks larger"
+        )
+    table = np.zeros(layout.HEADER + layout.ROW_WORDS * len(ends), np.int64)
+    table[layout.PROGRAM_CHUNKS] = total
+    table[layout.PROGRAM_ARGUMENTS] = arguments
+    table[layout.PROGRAM_ROWS] = len(ends)
+    rows = table[layout.HEADER :].reshape(-1, layout.ROW_WORDS)
+    rows[:, layout.ROW_END] = ends
+    rows[1:, layout.ROW_FIRST] = ends[:-1]
+    starts = [0, *np.cumsum([len(stage) for stage in stages]).tolist()]
+    for stage, (begin, end) in zip(stages, pairwise(starts), strict=True):
+        group = rows[begin:end]
+        group[:, layout.ROW_FUNCTION] = [phase.address for phase in stage]
+        group[:, layout.ROW_STAGE_END] = ends[end - 1]
+        if end < len(ends):
+            group[:, layout.ROW_NEXT_STAGE] = layout.HEADER + layout.ROW_WORDS * end
+    return table
