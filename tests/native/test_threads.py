@@ -1,0 +1,329 @@
+"""Programs give the same bits for any number of threads, and survive what processes do."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import numpy as np
+import pytest
+
+from needle.errors import ArgumentError
+from needle.native import llvm, threads
+from needle.native.schedule import ThreadChoice
+from needle.native.threads import Phase, Program
+from needle.native.vectors import F64, I64, PTR, Source
+
+CHUNK = 64
+
+
+@pytest.fixture(autouse=True)
+def _settings(tmp_path, monkeypatch):
+    yield
+    threads.set_threads(None)
+
+
+def native(write):
+    """A module with the function `phase`, which does what `write` appends for each chunk."""
+    source = Source(llvm.host())
+    words = {"arguments": PTR, "begin": I64, "end": I64, "thread": I64}
+    function = source.function("phase", words)
+    b, (arguments, begin, end, thread) = function.body, function.arguments
+    with b.loop(begin, end) as loop:
+        write(b, arguments, loop.index, thread)
+    b.ret()
+    return llvm.compile_ir(source.text())
+
+
+def smooth(b, x, chunk, thread):
+    """Average of row `chunk` and the next one, between two buffers: word 0 says from which."""
+    from_second = b.load(x, I64)
+    size = b.load(x, I64, 1)
+    here = from_second * size
+    there = (1 - from_second) * size
+    rows = size / CHUNK
+    following = b.binary("rem", chunk + 1, rows)
+
+    def body(i, mask):
+        kind = F64.vector(8)
+        data = b.offset(x, I64, 2)
+        first = b.load(data, kind, here + chunk * CHUNK + i, mask=mask)
+        second = b.load(data, kind, here + following * CHUNK + i, mask=mask)
+        b.store(b.fma(second, 0.5, first * 0.5), data, there + chunk * CHUNK + i, mask=mask)
+        return ()
+
+    b.vector_loop(0, CHUNK, 8, body)
+
+
+def flip(b, x, chunk, thread):
+    """Change the buffer that is read next."""
+    b.store(1 - b.load(x, I64), x)
+
+
+class Smoothing:
+    """Each phase reads what all chunks of the phase before have written."""
+
+    def __init__(self, rows, steps):
+        modules = native(smooth), native(flip)
+        work, turn = (module.address("phase") for module in modules)
+        self.rows, self.steps = rows, steps
+        self.memory = np.zeros(2 + 2 * rows * CHUNK)
+        self.memory.view(np.int64)[:2] = 0, rows * CHUNK
+        phases = [Phase(work, rows), Phase(turn, 1)] * steps
+        self.program = Program(phases, self.memory.ctypes.data, keep=(modules, self.memory))
+
+    def __call__(self, x):
+        self.memory[2 : 2 + x.size] = x.ravel()
+        self.memory.view(np.int64)[0] = 0
+        self.program.run()
+        start = 2 + (self.steps % 2) * x.size
+        return self.memory[start : start + x.size].reshape(x.shape).copy()
+
+    def expected(self, x):
+        for _ in range(self.steps):
+            x = np.roll(x, -1, axis=0) * 0.5 + x * 0.5
+        return x
+
+
+@pytest.mark.parametrize("count", (1, 2, 3, 8))
+def test_every_number_of_threads_gives_the_same_bits(count):
+    smoothing = Smoothing(rows=23, steps=15)
+    x = np.random.normal(size=(23, CHUNK))
+    threads.set_threads(1)
+    one = smoothing(x)
+    np.testing.assert_allclose(one, smoothing.expected(x), rtol=1e-12)
+    threads.set_threads(count)
+    for _ in range(100):
+        np.testing.assert_array_equal(smoothing(x), one)
+
+
+def test_every_chunk_runs_exactly_once():
+    def count(b, x, chunk, thread):
+        b.store(b.load(x, I64, chunk) + 1, x, chunk)
+
+    module, counts = native(count), np.zeros(1000, np.int64)
+    phase = Phase(module.address("phase"), 1000)
+    program = Program([phase], counts.ctypes.data, keep=module)
+    for number in (1, 2, 5):
+        threads.set_threads(number)
+        counts[:] = 0
+        for _ in range(200):
+            program.run()
+        assert (counts == 200).all()
+
+
+def test_phases_that_do_not_wait_share_a_stage():
+    smoothing = Smoothing(rows=4, steps=1)
+    address = native(flip).address("phase")
+    phases = [
+        Phase(address, 3),
+        Phase(address, 2, waits=False),
+        Phase(address, 0),
+        Phase(address, 4),
+    ]
+    table = threads._table(phases, 0)
+    rows = table[threads.layout.HEADER :].reshape(-1, threads.layout.ROW_WORDS)
+    assert rows[:, threads.layout.ROW_FIRST].tolist() == [0, 3, 5]
+    assert rows[:, threads.layout.ROW_STAGE_END].tolist() == [5, 5, 9]
+    assert Program(phases, 0)._most == 5
+    assert Program(phases, 0, most=3)._most == 3
+    assert smoothing.program._most == 4
+
+
+def test_thread_numbers_are_below_the_limit():
+    def note(b, x, chunk, thread):
+        b.atomic_add(b.offset(x, I64, thread), 1)
+
+    module, counts = native(note), np.zeros(8, np.int64)
+    phase = Phase(module.address("phase"), 64)
+    threads.set_threads(4)
+    Program([phase], counts.ctypes.data, keep=module).run()
+    program = Program([phase], counts.ctypes.data, most=2, keep=module)
+    counts[:] = 0
+    for _ in range(500):
+        program.run()
+    assert counts[:2].sum() == 500 * 64
+    assert counts[2:].sum() == 0
+
+
+def test_nothing_to_do():
+    Program([], 0).run()
+    threads.set_threads(4)
+    Program([], 0).run()
+    Program([Phase(0, 0)], 0).run()
+
+
+def test_workers_wake_after_they_slept():
+    smoothing = Smoothing(rows=8, steps=4)
+    x = np.random.normal(size=(8, CHUNK))
+    threads.set_threads(3)
+    one = smoothing(x)
+    for _ in range(10):
+        time.sleep(0.005)
+        np.testing.assert_array_equal(smoothing(x), one)
+
+
+def test_idle_workers_use_no_processor():
+    smoothing = Smoothing(rows=8, steps=4)
+    threads.set_threads(4)
+    smoothing(np.zeros((8, CHUNK)))
+    time.sleep(0.05)
+    before = time.process_time()
+    time.sleep(0.3)
+    assert time.process_time() - before < 0.05
+
+
+def test_python_threads_run_programs_at_once():
+    threads.set_threads(2)
+    smoothings = [Smoothing(rows=11, steps=6) for _ in range(4)]
+    x = np.random.normal(size=(11, CHUNK))
+    one, wrong = smoothings[0](x), []
+
+    def work(smoothing):
+        wrong.extend(1 for _ in range(200) if not np.array_equal(smoothing(x), one))
+
+    users = [threading.Thread(target=work, args=(s,)) for s in smoothings]
+    for user in users:
+        user.start()
+    for user in users:
+        user.join()
+    assert not wrong
+
+
+def test_the_pool_grows():
+    smoothing = Smoothing(rows=16, steps=3)
+    x = np.random.normal(size=(16, CHUNK))
+    results = []
+    for count in (2, 6, 3, 1, 7):
+        threads.set_threads(count)
+        results.append(smoothing(x))
+    assert threads._state.pool.size >= 7
+    assert all(np.array_equal(result, results[0]) for result in results)
+
+
+def test_automatic_choice_gives_the_same_bits():
+    smoothing = Smoothing(rows=16, steps=3)
+    x = np.random.normal(size=(16, CHUNK))
+    first = smoothing(x)
+    assert all(np.array_equal(smoothing(x), first) for _ in range(50))
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_a_forked_child_makes_its_own_workers():
+    threads.set_threads(2)
+    smoothing = Smoothing(rows=8, steps=4)
+    x = np.random.normal(size=(8, CHUNK))
+    one = smoothing(x)
+    child = os.fork()
+    if child == 0:
+        inherited = threads._state.pool
+        right = all(np.array_equal(smoothing(x), one) for _ in range(20))
+        os._exit(0 if right and inherited is None and threads._state.pool is not None else 1)
+    _, status = os.waitpid(child, 0)
+    assert status == 0
+    np.testing.assert_array_equal(smoothing(x), one)
+
+
+SCRIPT = """
+import sys, time
+import numpy as np
+sys.path.insert(0, {folder!r})
+from test_threads import Smoothing, CHUNK
+from needle.native import threads
+threads.set_threads(2)
+smoothing = Smoothing(rows=64, steps=200)
+x = np.zeros((64, CHUNK))
+smoothing(x)
+print("ready", flush=True)
+{rest}
+"""
+
+
+def script(rest):
+    text = SCRIPT.format(folder=os.path.dirname(__file__), rest=rest)  # noqa: PTH120
+    return subprocess.Popen(
+        [sys.executable, "-c", text], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+
+
+def test_the_interpreter_exits_cleanly():
+    process = script("")
+    output, errors = process.communicate(timeout=60)
+    assert (process.returncode, output, errors) == (0, "ready\n", "")
+
+
+def test_control_c_stops_a_loop_of_runs():
+    process = script(
+        "try:\n  while True: smoothing(x)\n"
+        "except KeyboardInterrupt:\n  smoothing(x); print('stopped', flush=True)"
+    )
+    assert process.stdout.readline() == "ready\n"
+    time.sleep(0.2)
+    process.send_signal(signal.SIGINT)
+    output, errors = process.communicate(timeout=60)
+    assert (process.returncode, output, errors) == (0, "stopped\n", "")
+
+
+def test_arguments_are_checked():
+    with pytest.raises(ArgumentError, match=r"set_threads: 0 threads cannot run anything"):
+        threads.set_threads(0)
+    with pytest.raises(ArgumentError, match=r"16777216 chunks are more than 16777215"):
+        Program([Phase(0, 2**24)], 0)
+
+
+def test_threads_says_how_many():
+    threads.set_threads(3)
+    assert threads.threads() == 3
+    threads.set_threads(None)
+    assert threads.threads() >= 1
+
+
+def simulate(choice, times, runs):
+    """Feed a choice with the time that each number of threads takes."""
+    for _ in range(runs):
+        choice.add(times[choice.threads])
+    return choice.threads
+
+
+def test_choice_takes_the_fastest():
+    assert simulate(ThreadChoice(4), {1: 1000, 2: 600, 4: 400}, 30) == 4
+    assert simulate(ThreadChoice(4), {1: 1000, 2: 600, 4: 590}, 30) == 2
+    assert simulate(ThreadChoice(3), {1: 100, 2: 600, 3: 900}, 30) == 1
+    assert simulate(ThreadChoice(1), {1: 100}, 30) == 1
+
+
+def test_choice_is_not_misled_by_the_first_runs_or_a_disturbance():
+    choice = ThreadChoice(2)
+    for run in range(12):
+        time_ = {1: 1000, 2: 600}[choice.threads]
+        choice.add(time_ * 50 if run in (0, 1, 5) else time_)
+    assert choice.threads == 2
+
+
+def test_hopeless_candidates_are_tried_little():
+    choice, tried = ThreadChoice(2), []
+    for _ in range(12):
+        tried.append(choice.threads)
+        choice.add({1: 100, 2: 5000}[choice.threads])
+    assert tried.count(2) == 2
+
+
+def test_choice_looks_again_when_runs_are_late():
+    choice = ThreadChoice(2)
+    assert simulate(choice, {1: 1000, 2: 600}, 50) == 2
+    assert simulate(choice, {1: 1000, 2: 3000}, 30) == 1
+
+
+def test_choice_looks_again_now_and_then_but_ever_less():
+    choice = ThreadChoice(2)
+    simulate(choice, {1: 1000, 2: 1500}, 50)
+    assert simulate(choice, {1: 1000, 2: 600}, 400) == 2
+    looks = []
+    for run in range(20_000):
+        if choice.threads == 1:
+            looks.append(run)
+        choice.add({1: 1000, 2: 600}[choice.threads])
+    assert len(looks) < 60
