@@ -1,0 +1,162 @@
+"""Matrix products as functions of IR that a program calls, and one product to run on its own.
+
+`emit` appends to a module the functions for one product. All have the signature::
+
+    void f(ptr a, ptr b, ptr c, ptr scratch, <further arguments>, i64 begin, i64 end)
+
+and do the chunks `begin` ... `end` - 1 of a phase. The chunks of a phase are independent; a phase
+begins when the one before has ended. Which chunks there are follows from the shape, so the result
+is the same to the bit however they are shared out. Batches are calls with other pointers.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..errors import ArgumentError
+from .llvm import Host, compile_ir
+from .llvm import host as this_host
+from .matmul_blocking import Plan, Product, plan
+from .matmul_kernels import Kernels
+from .matmul_loops import Epilogue, write_epilogue, write_pack, write_product
+from .vectors import F64, Source, Type
+
+__all__ = ["CompiledProduct", "Emitted", "Epilogue", "Kernels", "Phase", "Product", "emit"]
+
+Chunks = Callable[[int], Iterable[tuple[int, int]]]
+
+
+@dataclass(frozen=True)
+class Phase:
+    """A function and the number of chunks it has."""
+
+    symbol: str
+    chunks: int
+
+
+@dataclass(frozen=True)
+class Emitted:
+    """What a program needs to know of a product: its phases in order, and how it was cut.
+
+    `scratch` elements of C's type are needed while the phases run; one that is all packing of B
+    (`name.pack`) need not run again while B and the scratch stay as they are.
+    """
+
+    phases: tuple[Phase, ...]
+    plan: Plan
+
+    @property
+    def scratch(self) -> int:
+        """Elements of scratch memory, best aligned to 64 bytes."""
+        return self.plan.scratch
+
+
+def emit(
+    kernels: Kernels,
+    product: Product,
+    name: str,
+    epilogue: Epilogue | None = None,
+    further: Mapping[str, Type] | None = None,
+) -> Emitted:
+    """Append the functions of `product`: `name` and, where B is packed first, `name.pack`.
+
+    `epilogue(b, acc, row, col, mask, *further)` is called while the code is written. It gets the
+    builder, a vector of sums, the row and column (i64) of its first lane in C, the mask of the
+    lanes that are there (None: all), and the values of the further arguments. It returns the
+    vector to store. The memory it loads from must not overlap C.
+    """
+    cut = plan(product, kernels.source.host)
+    further = dict(further or {})
+    phases: list[Phase] = []
+    if cut.pack_chunks:
+        phases.append(Phase(f"{name}.pack", cut.pack_chunks))
+        write_pack(kernels, cut, phases[-1].symbol, further)
+    if cut.chunks:
+        finish = f"{name}.epilogue" if epilogue else ""
+        phases.append(Phase(name, cut.chunks))
+        write_product(kernels, cut, name, further, finish)
+        if epilogue:
+            write_epilogue(kernels, cut, finish, further, epilogue)
+    return Emitted(tuple(phases), cut)
+
+
+def _all_at_once(count: int) -> list[tuple[int, int]]:
+    return [(0, count)]
+
+
+class CompiledProduct:
+    """One product, compiled by itself, for arrays of NumPy.
+
+    >>> import numpy as np
+    >>> multiply = CompiledProduct(Product(2, 3, 4))
+    >>> c = multiply(np.ones((2, 4), np.float32), np.ones((4, 3), np.float32))
+    >>> print(c)
+    [[4. 4. 4.]
+     [4. 4. 4.]]
+    """
+
+    def __init__(
+        self,
+        product: Product,
+        host: Host | None = None,
+        epilogue: Epilogue | None = None,
+        further: Mapping[str, Type] | None = None,
+    ) -> None:
+        source = Source(host or this_host())
+        self.product = product
+        self.emitted = emit(Kernels(source), product, "product", epilogue, further)
+        self.module = compile_ir(source.text(), source.host)
+        self.dtype = np.dtype(np.float64 if product.kind == F64 else np.float32)
+        self._scratch = np.empty(self.emitted.scratch, self.dtype)
+        pointers = [ctypes.c_void_p] * (4 + len(further or {}))
+        signature = (*pointers, ctypes.c_int64, ctypes.c_int64)
+        self._functions = [
+            (self.module.function(phase.symbol, None, *signature), phase.chunks)
+            for phase in self.emitted.phases
+        ]
+
+    def __call__(
+        self,
+        a: np.ndarray,
+        b: np.ndarray,
+        c: np.ndarray | None = None,
+        *further: np.ndarray,
+        chunks: Chunks = _all_at_once,
+    ) -> np.ndarray:
+        """Multiply arrays that lie as the product says; `chunks` gives the calls of a phase.
+
+        The strides of the arrays are not looked at: A has rows `lda` apart, and so on.
+        """
+        product = self.product
+        c = np.zeros((product.m, product.n), self.dtype) if c is None else c
+        for call in self.bind(a, b, c, *further, chunks=chunks):
+            call()
+        return c
+
+    def bind(
+        self,
+        a: np.ndarray,
+        b: np.ndarray,
+        c: np.ndarray,
+        *further: np.ndarray,
+        chunks: Chunks = _all_at_once,
+    ) -> list[Callable[[], None]]:
+        """The calls that compute C from these arrays; they and the product must stay alive."""
+        for array in (a, b, c):
+            if array.dtype != self.dtype:
+                raise ArgumentError(
+                    f"CompiledProduct: a product of {self.dtype} got {array.dtype}. Cast it first"
+                )
+        pointers = [
+            ctypes.c_void_p(array.ctypes.data) for array in (a, b, c, self._scratch, *further)
+        ]
+        return [
+            functools.partial(function, *pointers, ctypes.c_int64(begin), ctypes.c_int64(end))
+            for function, count in self._functions
+            for begin, end in chunks(count)
+        ]

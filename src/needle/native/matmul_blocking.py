@@ -1,0 +1,240 @@
+"""How a matrix product is cut: into tiles, panels, blocks of K and chunks, by its shape alone.
+
+C is covered by panels of columns, a few vectors wide, and each panel by tiles of rows, as high as
+the registers allow. B is read through the caches as it lies where it is small, and packed first
+where it is large or transposed. Nothing depends on the number of threads, so neither do the bits
+of the result.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from ..errors import ArgumentError
+from .llvm import Host
+from .vectors import F32, F64, Type
+
+# Measured on AVX-512 cores with 1 MB of L2.
+TILE_ROWS = 6
+ROWS_OF_ONE_VECTOR = 12  # C no wider than a vector: more rows keep the multipliers busy
+DOT_TILE_ROWS = 4
+DOT_ROWS = 16  # A B^T with so few rows: B is not worth transposing ...
+DOT_K = 20  # ... if K is so many times the rows, or there are no more rows than in one tile
+PANEL_VECTORS = 8  # widest panel
+LARGE_BYTES = 2**21  # an operand that does not stay in L2; it is packed ...
+PACKED_B_USES = 384  # ... if so many rows of C make use of B,
+PACKED_A_USES = 128  # ... or so many columns of a transposed A
+BLOCK_K = 512  # of K at a time, where an operand is large
+WHOLE_K = 1024  # ... and with neighbours near each other
+CHUNK_FLOP = 600_000  # about 4 microseconds
+CHUNK_ROWS = 256  # rows that share a panel while it is near
+CACHED_BYTES = 2**19  # a smaller B stays near all the time
+MANY_CHUNKS = 16
+
+
+@dataclass(frozen=True)
+class Product:
+    """C[m, n] = op(A)[m, k] op(B)[k, n], or C += ... with `accumulate`.
+
+    op transposes where `transpose_a` or `transpose_b` is set: A then lies as [k, m], B as [n, k].
+    Rows are contiguous and `lda`, `ldb`, `ldc` elements apart; 0 stands for dense.
+    """
+
+    m: int
+    n: int
+    k: int
+    transpose_a: bool = False
+    transpose_b: bool = False
+    kind: Type = F32
+    lda: int = 0
+    ldb: int = 0
+    ldc: int = 0
+    accumulate: bool = False
+
+    def __post_init__(self) -> None:
+        widths = {
+            "lda": self.m if self.transpose_a else self.k,
+            "ldb": self.k if self.transpose_b else self.n,
+            "ldc": self.n,
+        }
+        for name, width in widths.items():
+            stride = getattr(self, name) or max(width, 1)
+            if stride < width:
+                raise ArgumentError(
+                    f"Product: {name}={stride} is shorter than a row of {width} elements."
+                    f" Give the distance between rows, at least {width}"
+                )
+            object.__setattr__(self, name, stride)
+        if min(self.m, self.n, self.k) < 0:
+            raise ArgumentError(
+                f"Product: size {self.m}x{self.k} @ {self.k}x{self.n} is negative. Use sizes >= 0"
+            )
+
+    @property
+    def flop(self) -> int:
+        """Multiplications and additions."""
+        return 2 * self.m * self.n * self.k
+
+    def swapped(self) -> Product:
+        """The same sums as C^T = op(B)^T op(A)^T; C must be one column or one row."""
+        return replace(
+            self, m=self.n, n=self.m, lda=self.ldb, ldb=self.lda, ldc=max(self.m, 1),
+            transpose_a=not self.transpose_b, transpose_b=not self.transpose_a,
+        )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Group:
+    """Pieces of one size in a row: pieces number `first` ... `last` - 1, from element `start`."""
+
+    first: int
+    last: int
+    start: int
+    size: int
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Where the cuts are. `tiles` are of rows, `panels` of columns (in elements)."""
+
+    product: Product
+    swap: bool
+    dot: bool
+    packed_a: bool
+    packed_b: bool
+    lanes: int
+    tiles: tuple[Group, ...]
+    panels: tuple[Group, ...]
+    blocks: int
+    row_chunks: int
+    column_chunks: int
+
+    def padded(self, count: int) -> int:
+        """Elements of the whole vectors that cover `count`."""
+        return -(-count // self.lanes) * self.lanes
+
+    @property
+    def packed_k(self) -> int:
+        """Rows of a packed panel of B: a transposed B is packed in whole vectors."""
+        k = self.product.k
+        return self.padded(k) if self.product.transpose_b else k
+
+    @property
+    def packed_rows(self) -> int:
+        """Rows of C that a chunk has at most, in whole vectors: the width of its packed A."""
+        per_chunk = -(-self.tiles[-1].last // self.row_chunks)
+        return self.padded(per_chunk * self.tiles[0].size)
+
+    @property
+    def packed_a_size(self) -> int:
+        """Elements of A that a chunk packs at a time."""
+        return self.packed_rows * -(-self.product.k // self.blocks) if self.packed_a else 0
+
+    @property
+    def packed_b_size(self) -> int:
+        """Elements of the packed B."""
+        return self.padded(self.product.n) * self.packed_k if self.packed_b else 0
+
+    @property
+    def scratch(self) -> int:
+        """Elements of scratch memory: the packed B, then for each chunk its part of A."""
+        return self.packed_b_size + self.chunks * self.packed_a_size
+
+    @property
+    def chunks(self) -> int:
+        """Pieces of work of the product itself."""
+        return self.row_chunks * self.column_chunks
+
+    @property
+    def pack_chunks(self) -> int:
+        """Pieces of work of the packing before it."""
+        return self.panels[-1].last if self.packed_b and self.panels else 0
+
+
+def plan(product: Product, host: Host) -> Plan:
+    """Decide how to compute `product` on `host`."""
+    swap = product.n == 1 and product.m > 1 and product.ldc == 1
+    if swap:
+        product = product.swapped()
+    lanes = host.lanes // (2 if product.kind == F64 else 1)
+    vectors = -(-product.n // lanes)
+    dot = _is_dot(product)
+    tiles = balanced(product.m, DOT_TILE_ROWS if dot else _tile_rows(vectors))
+    height = tiles[0].size if tiles else 1
+    if dot:
+        panels = balanced(product.n, min(PANEL_VECTORS, _registers(host) // 2 // height))
+    else:
+        panels = _panels(product.n, lanes, _panel_vectors(height, _registers(host)))
+    size = product.k * product.kind.bits // 8
+    large_a, large_b = product.lda * size > LARGE_BYTES, product.ldb * size > LARGE_BYTES
+    packed_a = product.transpose_a and large_a and product.n >= PACKED_A_USES and product.m > 0
+    packed_b = not dot and (product.transpose_b or (large_b and product.m >= PACKED_B_USES))
+    far = (product.transpose_a and large_a and not packed_a) or (large_b and not packed_b)
+    largest = BLOCK_K if far else WHOLE_K
+    blocks = 1 if dot else max(1, -(-product.k // largest))
+    row_chunks, column_chunks = _chunks(product, tiles, panels)
+    return Plan(
+        product, swap, dot, packed_a, packed_b, lanes, tiles, panels, blocks,
+        row_chunks, column_chunks,
+    )  # fmt: skip
+
+
+def balanced(total: int, largest: int, unit: int = 1) -> tuple[Group, ...]:
+    """Cut `total` units into the fewest pieces of at most `largest`, even ones, tall ones first."""
+    if not total:
+        return ()
+    count = -(-total // largest)
+    size, longer = divmod(total, count)
+    groups = (
+        Group(0, longer, 0, (size + 1) * unit),
+        Group(longer, count, longer * (size + 1) * unit, size * unit),
+    )
+    return tuple(group for group in groups if group.last > group.first)
+
+
+def _is_dot(product: Product) -> bool:
+    """Whether to sum along K, as both operands lie, rather than to transpose B."""
+    if not product.transpose_b or product.transpose_a:
+        return False
+    m = product.m
+    return m <= DOT_TILE_ROWS or (m <= DOT_ROWS and product.k >= DOT_K * m)
+
+
+def _tile_rows(vectors: int) -> int:
+    return ROWS_OF_ONE_VECTOR if vectors == 1 else TILE_ROWS
+
+
+def _registers(host: Host) -> int:
+    """Vector registers: 32 with AVX-512 and NEON, 16 with AVX2 and SSE."""
+    return 32 if host.lanes == 16 or (host.lanes == 4 and host.fma) else 16
+
+
+def _panel_vectors(rows: int, registers: int) -> int:
+    """Widest panel whose sums fit in registers beside one row of B and a factor, or the reverse."""
+    fits = [w for w in range(1, PANEL_VECTORS + 1) if rows * w + min(rows, w) + 1 < registers]
+    return max(fits, default=1)
+
+
+def _panels(columns: int, lanes: int, widest: int) -> tuple[Group, ...]:
+    """Panels of whole vectors; a ragged last one is a group of its own, as wide as its columns."""
+    groups = balanced(-(-columns // lanes), widest, lanes)
+    if columns % lanes == 0:
+        return groups
+    end = groups[-1]
+    last_start = end.start + (end.last - 1 - end.first) * end.size
+    ragged = Group(end.last - 1, end.last, last_start, columns - last_start)
+    whole = replace(end, last=end.last - 1)
+    return (*groups[:-1], *([whole] if whole.last > whole.first else []), ragged)
+
+
+def _chunks(
+    product: Product, tiles: tuple[Group, ...], panels: tuple[Group, ...]
+) -> tuple[int, int]:
+    """Numbers of parts of the rows, and of the columns if the rows alone make too few."""
+    if not tiles or not panels:
+        return 0, 0
+    useful = min(MANY_CHUNKS, max(1, product.flop // CHUNK_FLOP))
+    rows = CHUNK_ROWS if product.n * product.k * product.kind.bits // 8 > CACHED_BYTES else 1
+    row_chunks = min(tiles[-1].last, max(min(useful, product.m // rows), 1))
+    row_chunks = max(row_chunks, -(-product.m // (2 * CHUNK_ROWS)))
+    return row_chunks, max(1, min(panels[-1].last, useful // row_chunks))

@@ -1,0 +1,155 @@
+"""Inner kernels of matrix products: small tiles of C kept in vector registers.
+
+All kernels share one signature, so that one driver can call any of them::
+
+    void kernel(ptr a, ptr b, ptr c, ptr start, i64 k, i64 lda, i64 ldb, i64 ldc, i64 lds, i64 tail)
+
+They compute a tile C = START + op(A) op(B). `start` is C itself (to accumulate) or a row of zeros
+with the stride `lds` = 0. Strides count elements; `k` may be 0. Only the size of the tile is part
+of a kernel, everything else is an argument: so products of many shapes share a few kernels.
+In which order an element of C is summed over k follows from the kernel, never from the caller.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from .vectors import F64, I32, I64, PTR, VOID, Builder, Source, Type, Value
+
+SIGNATURE = {
+    **dict.fromkeys(("a", "b", "c", "start"), PTR),
+    **dict.fromkeys(("k", "lda", "ldb", "ldc", "lds", "tail"), I64),
+}
+
+
+@dataclass(frozen=True)
+class Tile:
+    """A kernel for `rows` by `vectors` of C.
+
+    `across`: A lies transposed, so that for one k its rows are next to each other, and `lda` is
+    the stride of k. `masked`: only the first `tail` lanes of the last vector are there.
+    """
+
+    rows: int
+    vectors: int
+    across: bool
+    masked: bool
+
+    @property
+    def name(self) -> str:
+        """Name of the shape."""
+        order, masked = "t" if self.across else "n", "m" if self.masked else ""
+        return f"tile.{self.rows}x{self.vectors}{order}{masked}"
+
+    def write(self, b: Builder, arguments: Sequence[Value], kind: Type) -> None:
+        """Append the code."""
+        a, right, c, start, k, lda, ldb, ldc, lds, tail = arguments
+        mask = first_lanes(b, tail, kind.lanes) if self.masked else None
+        places = [(i, j) for i in range(self.rows) for j in range(self.vectors)]
+        masks = [*[None] * (self.vectors - 1), mask]
+        rows = [i if self.across else lda * i for i in range(self.rows)]
+        sums = [b.load(start, kind, lds * i + j * kind.lanes, mask=masks[j]) for i, j in places]
+        with b.loop(0, k, carry=[a, right, *sums]) as loop:
+            a, right, *sums = loop.values
+            vectors = [
+                b.load(right, kind, j * kind.lanes, mask=masks[j]) for j in range(self.vectors)
+            ]
+            scalar = kind.vector(0)
+            factors = [b.splat(b.load(a, scalar, row), kind.lanes) for row in rows]
+            sums = [
+                b.fma(factors[i], vectors[j], total)
+                for (i, j), total in zip(places, sums, strict=True)
+            ]
+            step = lda if self.across else 1
+            loop.update(b.offset(a, kind, step), b.offset(right, kind, ldb), *sums)
+        for (i, j), total in zip(places, loop.values[2:], strict=True):
+            b.store(total, c, ldc * i + j * kind.lanes, mask=masks[j])
+
+
+@dataclass(frozen=True)
+class Dot:
+    """A kernel for `rows` by `columns` of C where in both A and B, k are next to each other.
+
+    For A B^T with few rows, where to transpose B would take longer than the product. The lanes of
+    a vector are sums over every `lanes`-th k, added up at the end.
+    """
+
+    rows: int
+    columns: int
+
+    @property
+    def name(self) -> str:
+        """Name of the shape."""
+        return f"dot.{self.rows}x{self.columns}"
+
+    def write(self, b: Builder, arguments: Sequence[Value], kind: Type) -> None:
+        """Append the code."""
+        a, right, c, start, k, lda, ldb, ldc, lds, _ = arguments
+        rows = [b.offset(a, kind, lda * i) for i in range(self.rows)]
+        columns = [b.offset(right, kind, ldb * j) for j in range(self.columns)]
+        zero = b.constant(0.0, kind)
+
+        def body(at: Value, mask: Value | None, *sums: Value) -> list[Value]:
+            left = [b.load(row, kind, at, mask=mask) for row in rows]
+            products = iter(sums)
+            return [
+                b.fma(x, y, next(products))
+                for y in (b.load(column, kind, at, mask=mask) for column in columns)
+                for x in left
+            ]
+
+        sums = iter(b.vector_loop(0, k, kind.lanes, body, [zero] * (self.rows * self.columns)))
+        for j in range(self.columns):
+            for i in range(self.rows):
+                total = b.reduce(lambda x, y: x + y, next(sums))
+                b.store(b.load(start, kind.vector(0), lds * i + j) + total, c, ldc * i + j)
+
+
+class Kernels:
+    """The functions that the products of one module share; each is written at first use."""
+
+    def __init__(self, source: Source) -> None:
+        self.source = source
+        self._names: set[str] = set()
+
+    def lanes(self, kind: Type) -> int:
+        """Elements of the scalar type `kind` in one vector register."""
+        return self.source.host.lanes // (2 if kind == F64 else 1)
+
+    def tile(self, shape: Tile | Dot, kind: Type) -> str:
+        """Name of the kernel of this shape for the scalar type `kind`."""
+        return self.function(shape.name, kind, SIGNATURE, shape.write)
+
+    def zeros(self) -> str:
+        """Name of a row of zeros as long as the widest tile."""
+        self.source.add("@matmul.zeros = private constant [64 x i64] zeroinitializer, align 64")
+        return "matmul.zeros"
+
+    def function(
+        self,
+        name: str,
+        kind: Type,
+        signature: dict[str, Type],
+        write: Callable[[Builder, Sequence[Value], Type], None],
+    ) -> str:
+        """Name of the function that `write(builder, arguments, vector type)` fills."""
+        name = f"matmul.{name}.{kind.mangled}"
+        if name not in self._names:
+            self._names.add(name)
+            function = self.source.function(name, signature, internal=True)
+            write(function.body, function.arguments, kind.vector(self.lanes(kind)))
+            function.body.ret()
+        return name
+
+    def call(
+        self, b: Builder, name: str, signature: dict[str, Type], *operands: Value | int
+    ) -> None:
+        """Call the function `name` on values and whole numbers."""
+        kinds = zip(operands, signature.values(), strict=True)
+        b.call(name, VOID, *(b.coerce(operand, kind) for operand, kind in kinds))
+
+
+def first_lanes(b: Builder, count: Value, lanes: int) -> Value:
+    """The mask of the first `count` lanes."""
+    return b.compare(">", b.splat(b.cast(count, I32), lanes), b.iota(lanes))

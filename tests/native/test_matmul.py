@@ -1,0 +1,262 @@
+"""Matrix products against NumPy in higher precision, within the error bound that follows from K."""
+
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from needle.errors import ArgumentError
+from needle.native import llvm, matmul_blocking
+from needle.native.matmul import CompiledProduct, Kernels, Product, emit
+from needle.native.vectors import F32, F64, PTR, Source
+
+pytest.importorskip("llvmlite")
+
+LANES = [lanes for lanes in (16, 8, 4) if lanes <= llvm.host().lanes]
+TRANSPOSED = [(False, False), (True, False), (False, True), (True, True)]
+SMALL = {  # limits with which small shapes take every path that large ones take
+    "LARGE_BYTES": 0, "PACKED_A_USES": 1, "PACKED_B_USES": 1, "BLOCK_K": 7, "WHOLE_K": 11,
+    "CHUNK_FLOP": 200, "CHUNK_ROWS": 9, "CACHED_BYTES": 0,
+}  # fmt: skip
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _no_cache():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("NEEDLE_CACHE", "0")
+        yield
+
+
+def strided(rows, columns, stride, dtype, random):
+    """A matrix of rows `stride` apart, with NaN in the gaps: who reads them will show it."""
+    space = np.full((max(rows, 1), max(stride, 1)), np.nan, dtype)
+    matrix = space[:rows, :columns]
+    matrix[:] = random.standard_normal((rows, columns))
+    return matrix
+
+
+def operands(product, random):
+    """A, B as they lie, C of random numbers, and op(A), op(B)."""
+    dtype = np.float64 if product.kind == F64 else np.float32
+    m, n, k = product.m, product.n, product.k
+    a = strided(*((k, m) if product.transpose_a else (m, k)), product.lda, dtype, random)
+    b = strided(*((n, k) if product.transpose_b else (k, n)), product.ldb, dtype, random)
+    c = strided(m, n, product.ldc, dtype, random)
+    return a, b, c, a.T if product.transpose_a else a, b.T if product.transpose_b else b
+
+
+def assert_close(c, left, right, start=0.0):
+    """|error| <= gamma |A| |B|, gamma = n u / (1 - n u) with n = K + 1 roundings (Higham 2002)."""
+    exact = left.astype(np.longdouble) @ right.astype(np.longdouble) + start
+    scale = np.abs(left).astype(np.longdouble) @ np.abs(right).astype(np.longdouble)
+    roundings = (left.shape[1] + 1) * np.finfo(c.dtype).eps / 2
+    bound = roundings / (1 - roundings) * (scale + np.abs(start))
+    assert np.all(np.abs(c - exact) <= bound + np.finfo(c.dtype).tiny)
+
+
+def check(product, host=None, seed=0):
+    random = np.random.default_rng(seed)
+    a, b, c, left, right = operands(product, random)
+    start = c.astype(np.longdouble) if product.accumulate else 0.0
+    CompiledProduct(product, host)(a, b, c)
+    assert_close(c, left, right, start)
+    gaps = c.base[:, product.n :] if c.base is not None else c[:, :0]
+    assert np.all(np.isnan(gaps))
+
+
+sizes = st.one_of(st.integers(0, 9), st.integers(10, 75))
+products = st.builds(
+    lambda m, n, k, ta, tb, kind, gaps, accumulate: Product(
+        m, n, k, ta, tb, kind,
+        lda=max(1, (m if ta else k) + gaps[0]), ldb=max(1, (k if tb else n) + gaps[1]),
+        ldc=max(1, n + gaps[2]), accumulate=accumulate,
+    ),
+    sizes, sizes, sizes, st.booleans(), st.booleans(), st.sampled_from([F32, F64]),
+    st.tuples(*[st.sampled_from([0, 0, 1, 5])] * 3), st.booleans(),
+)  # fmt: skip
+
+
+@given(products, st.sampled_from(LANES), st.integers(0, 99))
+def test_any_shape(product, lanes, seed):
+    check(product, llvm.host(lanes), seed)
+
+
+@given(products, st.sampled_from(LANES), st.integers(0, 99))
+def test_any_shape_cut_as_if_large(product, lanes, seed):
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in SMALL.items():
+            patch.setattr(matmul_blocking, name, value)
+        check(product, llvm.host(lanes), seed)
+
+
+@pytest.mark.parametrize("lanes", LANES)
+@pytest.mark.parametrize("transposed", TRANSPOSED)
+@pytest.mark.parametrize("shape", [(100, 100, 130), (1, 100, 50), (70, 1, 33), (3, 130, 65)])
+def test_shapes_of_layers(shape, transposed, lanes):
+    check(Product(*shape, *transposed), llvm.host(lanes))
+
+
+@pytest.mark.parametrize("transposed", TRANSPOSED)
+def test_larger_than_the_cache(transposed):
+    product = Product(400, 750, 1030, *transposed)
+    plan = matmul_blocking.plan(product, llvm.host())
+    assert plan.blocks > 1
+    assert plan.packed_b
+    random = np.random.default_rng(1)
+    a, b, c, left, right = operands(product, random)
+    CompiledProduct(product)(a, b, c)
+    some = random.integers(0, 400, 20)  # long double is slow
+    assert_close(c[some], left[some], right)
+
+
+@pytest.mark.parametrize("small", [False, True])
+@pytest.mark.parametrize("transposed", TRANSPOSED)
+def test_bits_do_not_depend_on_who_computes_a_chunk(transposed, small, monkeypatch):
+    limits = SMALL if small else {"CHUNK_FLOP": 2_000}
+    for name, value in limits.items():
+        monkeypatch.setattr(matmul_blocking, name, value)
+    product = Product(53, 130, 61, *transposed)
+    a, b, c, *_ = operands(product, np.random.default_rng(2))
+    multiply = CompiledProduct(product)
+    assert multiply.emitted.phases[-1].chunks > 3
+    whole = multiply(a, b, c).copy()
+
+    def scattered(count):
+        return [(i, i + 1) for i in np.random.default_rng(3).permutation(count).tolist()]
+
+    assert multiply(a, b, c, chunks=scattered).tobytes() == whole.tobytes()
+    c[:] = 0
+    multiply._scratch[:] = np.nan
+    with ThreadPoolExecutor(3) as pool:
+        for phase in multiply.emitted.phases:
+            calls = [f for f in multiply.bind(a, b, c, chunks=scattered)]
+            first = 0 if phase is multiply.emitted.phases[0] else len(calls) - phase.chunks
+            list(pool.map(lambda call: call(), calls[first : first + phase.chunks]))
+    assert c.tobytes() == whole.tobytes()
+
+
+@pytest.mark.parametrize("lanes", LANES)
+@pytest.mark.parametrize("transposed", TRANSPOSED)
+@pytest.mark.parametrize("shape", [(9, 21, 19), (2, 21, 19), (9, 1, 19)])
+def test_nan_and_infinity_as_in_numpy(shape, transposed, lanes):
+    product = Product(*shape, *transposed)
+    a, b, c, left, right = operands(product, np.random.default_rng(4))
+    left[0, 3], right[5, 0], left[-1, 2] = np.nan, np.inf, -np.inf
+    right[2, -1] = 0.0
+    CompiledProduct(product, llvm.host(lanes))(a, b, c)
+    with np.errstate(invalid="ignore"):
+        expected = left.astype(np.float64) @ right.astype(np.float64)
+    finite = np.isfinite(expected)
+    assert np.array_equal(np.isnan(c), np.isnan(expected))
+    assert np.array_equal(c[~finite], expected[~finite].astype(np.float32), equal_nan=True)
+
+
+@pytest.mark.parametrize("lanes", LANES)
+@pytest.mark.parametrize("kind", [F32, F64])
+@pytest.mark.parametrize("shape", [(23, 37, 11), (3, 37, 40), (37, 1, 11), (8, 5, 0)])
+def test_epilogue_sees_row_column_and_mask(shape, kind, lanes):
+    m, n, k = shape
+
+    def epilogue(b, acc, row, col, mask, bias, residual):
+        acc = acc + b.load(bias, acc.type, col, mask=mask)
+        acc = b.maximum(acc, 0.0)
+        return acc + b.load(residual, acc.type, row * n + col, mask=mask)
+
+    product = Product(m, n, k, transpose_b=True, kind=kind)
+    random = np.random.default_rng(5)
+    a, b, c, left, right = operands(product, random)
+    bias, residual = (random.standard_normal(s).astype(c.dtype) for s in (n, (m, n)))
+    further = {"bias": PTR, "residual": PTR}
+    multiply = CompiledProduct(product, llvm.host(lanes), epilogue, further)
+    multiply(a, b, c, bias, residual)
+    expected = np.maximum(left.astype(np.longdouble) @ right + bias, 0) + residual
+    scale = np.abs(left) @ np.abs(right) + np.abs(bias) + np.abs(residual)
+    assert np.all(np.abs(c - expected) <= (k + 4) * np.finfo(c.dtype).eps * scale)
+
+
+def test_batch_is_a_loop_over_pointers():
+    random = np.random.default_rng(6)
+    a, b = random.standard_normal((4, 7, 9)), random.standard_normal((4, 9, 5))
+    multiply = CompiledProduct(Product(7, 5, 9, kind=F64))
+    c = np.stack([multiply(x, y) for x, y in zip(a, b, strict=True)])
+    np.testing.assert_allclose(c, a @ b, rtol=1e-13, atol=1e-13)
+
+
+GUARDED = """
+import ctypes, mmap
+import numpy as np
+from needle.native.matmul import CompiledProduct, Product
+from needle.native.llvm import host
+
+PAGE = mmap.PAGESIZE
+libc = ctypes.CDLL(None)
+
+def guarded(shape, at_end):
+    size = 4 * shape[0] * shape[1]
+    inside = -(-size // PAGE) * PAGE
+    memory = mmap.mmap(-1, inside + 2 * PAGE)
+    base = ctypes.addressof(ctypes.c_char.from_buffer(memory))
+    for page in (base, base + PAGE + inside):
+        assert libc.mprotect(ctypes.c_void_p(page), PAGE, 0) == 0
+    start = PAGE + (inside - size if at_end else 0)
+    return np.frombuffer(memory, np.float32, shape[0] * shape[1], start).reshape(shape)
+
+for lanes in LANES:
+    for m, n, k in [(7, 21, 13), (2, 3, 5), (1, 50, 3), (13, 100, 9), (20, 1, 9), (5, 130, 33)]:
+        for ta in (False, True):
+            for tb in (False, True):
+                multiply = CompiledProduct(Product(m, n, k, ta, tb), host(lanes))
+                for at_end in (False, True):
+                    a = guarded((k, m) if ta else (m, k), at_end)
+                    b = guarded((n, k) if tb else (k, n), at_end)
+                    a[:], b[:] = 1, 2
+                    c = multiply(a, b, guarded((m, n), at_end))
+                    assert np.all(c == 2 * k)
+print("inside")
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="mprotect is POSIX")
+def test_no_access_outside_the_operands():
+    script = f"LANES = {LANES}{GUARDED}"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "inside\n"
+
+
+def test_products_share_kernels():
+    source = Source(llvm.host())
+    kernels = Kernels(source)
+    emit(kernels, Product(100, 100, 784), "first")
+    count = source.text().count("define internal")
+    emit(kernels, Product(200, 200 if llvm.host().lanes < 16 else 212, 50), "second")
+    assert source.text().count("define internal") <= count + 2
+    llvm.compile_ir(source.text(), source.host)
+
+
+@given(st.integers(1, 3000), st.integers(1, 3000), st.integers(0, 3000), st.booleans())
+def test_plan_covers_everything_once(m, n, k, transpose_b):
+    plan = matmul_blocking.plan(Product(m, n, k, transpose_b=transpose_b), llvm.host())
+    size = {"tiles": plan.product.m, "panels": plan.product.n}
+    for name, total in size.items():
+        first = start = 0
+        for group in getattr(plan, name):
+            assert (group.first, group.start) == (first, start)
+            first, start = group.last, start + (group.last - group.first) * group.size
+        assert start == total
+    assert 1 <= plan.row_chunks <= plan.tiles[-1].last
+    assert 1 <= plan.column_chunks <= plan.panels[-1].last
+
+
+def test_errors_say_what_to_do():
+    with pytest.raises(ArgumentError, match=r"lda=3 is shorter than a row of 4 elements.*least 4"):
+        Product(2, 3, 4, lda=3)
+    with pytest.raises(ArgumentError, match=r"size -1x4 @ 4x3 is negative"):
+        Product(-1, 3, 4)
+    multiply = CompiledProduct(Product(2, 3, 4))
+    with pytest.raises(ArgumentError, match=r"product of float32 got float64. Cast it first"):
+        multiply(np.ones((2, 4)), np.ones((4, 3), np.float32))
