@@ -66,12 +66,13 @@ def philox4x32(counter: Sequence[int | Array], keys: Keys, out: Array) -> None:
         keys: what `key_schedule` returns.
         out: (n, 4) uint32.
 
-    >>> import numpy as np
-    >>> from needle.random import key_schedule, philox4x32
-    >>> block = np.empty((1, 4), np.uint32)
-    >>> philox4x32((0, 0, 0, 0), key_schedule(0), block)
-    >>> [f"{word:08x}" for word in block[0]]
-    ['6627e8d5', 'e169c58d', 'bc57ac4c', '9b00dbd8']
+    Example:
+        >>> import numpy as np
+        >>> from needle.random import key_schedule, philox4x32
+        >>> block = np.empty((1, 4), np.uint32)
+        >>> philox4x32((0, 0, 0, 0), key_schedule(0), block)
+        >>> [f"{word:08x}" for word in block[0]]
+        ['6627e8d5', 'e169c58d', 'bc57ac4c', '9b00dbd8']
     """
     # Rows: words 0 and 2, words 1 and 3, and the products of words 2 and 0. 32-bit values live
     # in 64-bit lanes: NumPy has no widening multiply, and strided 32-bit views cost more.
@@ -161,11 +162,12 @@ class Stream(Protocol):
 class NumPyStream:
     """NumPy's legacy stream: the global one, or that of a `RandomState` of its own.
 
-    >>> import numpy as np
-    >>> from needle.random import NumPyStream
-    >>> np.random.seed(0)
-    >>> NumPyStream().uniform((2,)).round(4).tolist()
-    [0.5488, 0.7152]
+    Example:
+        >>> import numpy as np
+        >>> from needle.random import NumPyStream
+        >>> np.random.seed(0)
+        >>> NumPyStream().uniform((2,)).round(4).tolist()
+        [0.5488, 0.7152]
     """
 
     def __init__(self, source: Any = np.random) -> None:
@@ -226,12 +228,13 @@ class PhiloxStream:
     Raises:
         ArgumentError: a seed that is no integer in that range.
 
-    >>> from needle.random import PhiloxStream
-    >>> stream = PhiloxStream(0)
-    >>> stream.uniform((2,), "float32").tolist()
-    [0.39904630184173584, 0.8805201053619385]
-    >>> stream.draw
-    1
+    Example:
+        >>> from needle.random import PhiloxStream
+        >>> stream = PhiloxStream(0)
+        >>> stream.uniform((2,), "float32").tolist()
+        [0.3990464210510254, 0.8805201649665833]
+        >>> stream.draw
+        1
     """
 
     def __init__(self, seed: int, draw: int = 0) -> None:
@@ -261,8 +264,6 @@ class PhiloxStream:
         return normals[:size].reshape(shape)
 
     def integers(self, low: int, high: int, size: Shape = ()) -> Array:
-        if not low < high:
-            raise ArgumentError(f"integers: no value in [{low}, {high}). Give low < high")
         return _bounded(self._longs(math.prod(size)), low, high).reshape(size)
 
     def permutation(self, n: int) -> Array:
@@ -339,6 +340,8 @@ def _unit_interval(longs: Array) -> Array:
 
 
 def _bounded(longs: Array, low: int, high: int) -> Array:
+    if not low < high:
+        raise ArgumentError(f"integers: no value in [{low}, {high}). Give low < high")
     return (longs % np.uint64(high - low)).astype(np.int64) + low
 
 
@@ -380,11 +383,12 @@ def seed(n: int | None) -> None:
     Raises:
         ArgumentError: a seed that is no integer in that range.
 
-    >>> import needle as ndl
-    >>> ndl.seed(0)
-    >>> ndl.random.ambient_stream().uniform((2,), "float32").tolist()
-    [0.39904630184173584, 0.8805201053619385]
-    >>> ndl.seed(None)
+    Example:
+        >>> import needle as ndl
+        >>> ndl.seed(0)
+        >>> ndl.random.ambient_stream().uniform((2,), "float32").tolist()
+        [0.3990464210510254, 0.8805201649665833]
+        >>> ndl.seed(None)
     """
     global _ambient
     _ambient = _numpy_stream if n is None else PhiloxStream(n)
@@ -397,11 +401,12 @@ def get_state() -> dict[str, Any]:
         {"numpy": state of NumPy's global stream, "philox": state of the ambient Philox stream,
         or None while NumPy's is in force}.
 
-    >>> import needle as ndl
-    >>> ndl.seed(7)
-    >>> ndl.random.get_state()["philox"]
-    {'stream': 'philox', 'seed': 7, 'draw': 0}
-    >>> ndl.seed(None)
+    Example:
+        >>> import needle as ndl
+        >>> ndl.seed(7)
+        >>> ndl.random.get_state()["philox"]
+        {'stream': 'philox', 'seed': 7, 'draw': 0}
+        >>> ndl.seed(None)
     """
     philox = None if _ambient is _numpy_stream else _ambient.get_state()
     return {"numpy": _numpy_stream.get_state(), "philox": philox}
@@ -413,12 +418,13 @@ def set_state(state: dict[str, Any]) -> None:
     Raises:
         StateError: a dictionary that `get_state` did not make.
 
-    >>> import needle as ndl
-    >>> before = ndl.random.get_state()
-    >>> first = ndl.random.ambient_stream().uniform((3,))
-    >>> ndl.random.set_state(before)
-    >>> bool((ndl.random.ambient_stream().uniform((3,)) == first).all())
-    True
+    Example:
+        >>> import needle as ndl
+        >>> before = ndl.random.get_state()
+        >>> first = ndl.random.ambient_stream().uniform((3,))
+        >>> ndl.random.set_state(before)
+        >>> bool((ndl.random.ambient_stream().uniform((3,)) == first).all())
+        True
     """
     global _ambient
     if not isinstance(state, dict) or set(state) != {"numpy", "philox"}:
@@ -434,9 +440,10 @@ def stream_from_state(state: dict[str, Any]) -> NumPyStream | PhiloxStream:
     Raises:
         StateError: a dictionary that no stream's `get_state` made.
 
-    >>> from needle.random import PhiloxStream, stream_from_state
-    >>> stream_from_state({"stream": "philox", "seed": 7, "draw": 2}).draw
-    2
+    Example:
+        >>> from needle.random import PhiloxStream, stream_from_state
+        >>> stream_from_state({"stream": "philox", "seed": 7, "draw": 2}).draw
+        2
     """
     kind = state.get("stream") if isinstance(state, dict) else None
     stream: NumPyStream | PhiloxStream
