@@ -1,0 +1,20 @@
+"""Data sets, loaders and transforms."""
+
+from .dataset import Dataset, NDArrayDataset
+from .download import load_mnist
+from .idx import read_idx
+from .loader import DataLoader
+from .mnist import MNISTDataset
+from .transforms import RandomCrop, RandomFlipHorizontal, Transform
+
+__all__ = [
+    "DataLoader",
+    "Dataset",
+    "MNISTDataset",
+    "NDArrayDataset",
+    "RandomCrop",
+    "RandomFlipHorizontal",
+    "Transform",
+    "load_mnist",
+    "read_idx",
+]
