@@ -346,8 +346,10 @@ def test_bad_arguments():
         DataLoader(numbers(3), seed=-1)
 
 
-def test_numpy_integers_are_sizes():
-    assert lists(DataLoader(numbers(3), np.int64(2))) == [[0, 1], [2]]
+def test_numpy_integers_are_sizes_and_seeds():
+    loader = DataLoader(numbers(3), np.int64(2), seed=np.uint8(1))
+    assert lists(loader) == [[0, 1], [2]]
+    assert json.loads(json.dumps(loader.state_dict()))["seed"] == 1
 
 
 def test_a_failing_transform_names_its_sample(pictures):

@@ -86,7 +86,7 @@ class DataLoader:
         self.batch_size = _count(batch_size, "batch_size", 1)
         self.shuffle = shuffle
         self.drop_last = drop_last
-        self.seed = seed
+        self.seed = None if seed is None else as_int(seed, "DataLoader", "seed")
         self.prefetch = _count(prefetch, "prefetch", 0)
         self._own_stream: Stream | None = None if seed is None else PhiloxStream(seed)
         self._epoch: _Epoch | None = None  # the one begun last
