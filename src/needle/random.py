@@ -170,8 +170,12 @@ class NumPyStream:
         [0.5488, 0.7152]
     """
 
-    def __init__(self, source: Any = np.random) -> None:
-        self._source = source
+    def __init__(self, source: Any = None) -> None:
+        self._own = source
+
+    @property
+    def _source(self) -> Any:
+        return self._own or np.random  # NumPy loads it on first use, not with us
 
     def uniform(self, shape: Shape = (), dtype: npt.DTypeLike = "float64") -> Array:
         return np.asarray(self._source.rand(*shape))
