@@ -23,6 +23,15 @@ class Ambient(threading.local):
 ambient = Ambient()
 
 
+class Changes:
+    """Counts what compiled programs rely on not to change: tensors given new data, attributes set."""
+
+    count: int = 0
+
+
+changes = Changes()
+
+
 @contextmanager
 def ambient_set(**modes: Any) -> Iterator[None]:
     """Set modes of this thread inside a `with` block and put the old ones back after it."""

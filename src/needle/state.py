@@ -1,7 +1,8 @@
 """`Stateful`: base of everything that holds tensors between calls, modules and optimisers.
 
-State is found by walking attributes, lists, tuples and dictionaries; nothing is registered. Every attribute
-that is set moves a version counter, so that a compiled program can see cheaply that nothing was swapped.
+State is found by walking attributes, lists, tuples and dictionaries; nothing is registered. Every
+attribute that is set moves a version counter, so that a compiled program can see cheaply that
+nothing was swapped.
 """
 
 from __future__ import annotations
@@ -9,50 +10,51 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from .context import changes
 from .tensor import Tensor
 
 
 class Stateful:
     """An object whose tensors are found by walking it."""
 
-    _version: int = 0
-
     def __setattr__(self, name: str, value: Any) -> None:
         object.__setattr__(self, name, value)
-        self.__dict__["_version"] = self._version + 1
+        changes.count += 1
 
     def __delattr__(self, name: str) -> None:
         object.__delattr__(self, name)
-        self.__dict__["_version"] = self._version + 1
+        changes.count += 1
 
 
 def children(value: Any) -> Iterator[tuple[str, Any]]:
-    """What is directly inside a `Stateful` object or a container, with the names that lead there."""
+    """What is directly inside a `Stateful` object or container, with the names that lead there."""
     if isinstance(value, Stateful):
-        yield from ((name, item) for name, item in vars(value).items() if name != "_version")
+        yield from vars(value).items()
     elif isinstance(value, dict):
         # Optimisers key their state by parameter: such an entry is named by its position.
         for position, (key, item) in enumerate(value.items()):
-            yield key if isinstance(key, str) else str(position), item
+            yield str(key if isinstance(key, str | int) else position), item
     elif isinstance(value, list | tuple):
         yield from ((str(index), item) for index, item in enumerate(value))
 
 
-def walk(root: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+def walk(
+    root: Any, into: type[Stateful] | tuple[type[Stateful], ...] = Stateful
+) -> Iterator[tuple[str, Any]]:
     """Every object below `root` with its dotted path, in definition order, each object once.
 
     Args:
-        root: A `Stateful` object, list, tuple or dict.
-        path: The path of `root` itself.
+        root: A `Stateful` object, list, tuple or dict; its own path is "".
+        into: Classes of the `Stateful` objects that are walked; others are passed over.
     """
     seen: set[int] = set()
-    stack = [(path, root)]
+    stack = [("", root)]
     while stack:
-        where, value = stack.pop()
+        path, value = stack.pop()
         if id(value) in seen:
             continue
-        if isinstance(value, Stateful | dict | list | tuple | Tensor):
+        if value is root or isinstance(value, (into, dict, list, tuple, Tensor)):
             seen.add(id(value))
-            yield where, value
-            below = [(f"{where}.{name}" if where else name, item) for name, item in children(value)]
+            yield path, value
+            below = [(f"{path}.{name}" if path else name, item) for name, item in children(value)]
             stack.extend(reversed(below))

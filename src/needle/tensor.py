@@ -13,7 +13,7 @@ from .context import ambient
 from .device import Device, check_device, default_device
 from .errors import ArgumentError, DTypeError, ShapeError
 from .graph.gradient import compute_gradient_of_variables
-from .graph.node import Node, Value, leaf, new_handle, realize
+from .graph.node import Live, Node, Value, new_handle
 from .ops import arithmetic, comparison, contraction, functions, indexing, movement, reduction
 from .ops.creation import Full
 from .ops.subscript import subscript
@@ -62,7 +62,7 @@ class Tensor(Value):
     ) -> None:
         if device is not None:
             check_device(device, "Tensor")
-        self.grad = None
+        self._grad = None
         self.node = _copied(array, dtype)
         self.node.requires_grad = bool(requires_grad)
         self.node.handle = ref(self)
@@ -70,7 +70,7 @@ class Tensor(Value):
     @classmethod
     def wrap(cls, array: np.ndarray[Any, Any], requires_grad: bool = False) -> Tensor:
         """A tensor over a NumPy array's own memory, without a copy."""
-        return new_handle(leaf(array, requires_grad), cls)
+        return new_handle(ambient.evaluator.leaf(array, requires_grad), cls)
 
     # -- what it is ----------------------------------------------------------------------------------
 
@@ -113,8 +113,9 @@ class Tensor(Value):
 
     def numpy(self) -> np.ndarray[Any, Any]:
         """The values as a NumPy array; it shares memory with the tensor where NumPy can write there."""
-        array = realize(self.node)
-        return array if array.flags.writeable else array.copy()
+        array = ambient.evaluator.read(self.node)
+        shared = array.flags.writeable and not isinstance(self.node, Live)
+        return array if shared else array.copy()
 
     def detach(self) -> Tensor:
         """The same values, cut off from the graph: no gradient flows through. Memory is shared."""
@@ -137,22 +138,16 @@ class Tensor(Value):
                 f"data: a tensor of {self.dtype} was assigned one of {value.dtype}. "
                 f'Write value.astype("{self.dtype}")'
             )
-        self._rebind(_detach(value).node)
+        self.rebind(_detach(value).node)
 
     @property
     def cached_data(self) -> Any:
         """The live storage: writing into it changes the tensor. Assigning an array rebinds it."""
-        return realize(self.node)
+        return ambient.evaluator.read(self.node)
 
     @cached_data.setter
     def cached_data(self, array: Any) -> None:
-        self._rebind(leaf(np.asarray(array)))
-
-    def _rebind(self, node: Node) -> None:
-        """Make this a handle on another node; the old one still knows whom to give its gradient."""
-        node.requires_grad = self.node.requires_grad
-        node.handle = ref(self)
-        self.node = node
+        self.rebind(ambient.evaluator.leaf(np.asarray(array)))
 
     def backward(self, out_grad: Tensor | None = None) -> None:
         """Set `.grad` on every leaf that requires one, and on every intermediate value still held.
@@ -180,13 +175,13 @@ class Tensor(Value):
     def __repr__(self) -> str:
         if self.node.storage is None and not ambient.evaluator.computes:
             return f"needle.Tensor(shape={self.shape}, dtype={self.dtype}, traced)"
-        text = np.array2string(realize(self.node), separator=", ", prefix="needle.Tensor(")
+        text = np.array2string(ambient.evaluator.read(self.node), separator=", ", prefix="needle.Tensor(")
         return f"needle.Tensor({text}, dtype={self.dtype})"
 
     def __str__(self) -> str:
         if self.node.storage is None and not ambient.evaluator.computes:
             return repr(self)
-        return str(realize(self.node))
+        return str(ambient.evaluator.read(self.node))
 
     def __format__(self, spec: str) -> str:
         return format(self.item(), spec) if spec and self.size == 1 else format(str(self), spec)
@@ -201,11 +196,11 @@ class Tensor(Value):
             raise ShapeError(
                 f"item: shape {self.shape} has {self.size} elements, not one. Use numpy() or index first"
             )
-        return realize(self.node).item()
+        return ambient.evaluator.read(self.node).item()
 
     def tolist(self) -> Any:
         """The values as nested Python lists, or a number for a 0-d tensor."""
-        return realize(self.node).tolist()
+        return ambient.evaluator.read(self.node).tolist()
 
     def __float__(self) -> float:
         return float(self.item())
@@ -239,13 +234,13 @@ class Tensor(Value):
         )
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray[Any, Any]:
-        return np.array(realize(self.node), dtype=dtype, copy=copy)
+        return np.array(self.numpy(), dtype=dtype, copy=copy)
 
     def __copy__(self) -> Tensor:
-        return new_handle(leaf(realize(self.node), self.requires_grad), type(self))
+        return new_handle(ambient.evaluator.leaf(self.numpy(), self.requires_grad), type(self))
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Tensor:
-        twin = new_handle(leaf(realize(self.node).copy(), self.requires_grad), type(self))
+        twin = new_handle(ambient.evaluator.leaf(ambient.evaluator.read(self.node).copy(), self.requires_grad), type(self))
         memo[id(self)] = twin
         twin.grad = None if self.grad is None else self.grad.detach().__deepcopy__(memo)
         twin.__dict__.update(self.__dict__)
@@ -486,7 +481,7 @@ def _copied(array: Any, dtype: Any) -> Node:
         raise DTypeError(
             f"Tensor: data of dtype {copy.dtype} are not real numbers. Use floats, integers or bools"
         )
-    return leaf(copy.astype(copy.dtype.newbyteorder("=") if wanted is None else wanted, copy=False))
+    return ambient.evaluator.leaf(copy.astype(copy.dtype.newbyteorder("=") if wanted is None else wanted, copy=False))
 
 
 def _binary(tensors: Any, with_scalar: Any, a: Tensor, other: Any) -> Any:

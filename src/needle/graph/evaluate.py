@@ -7,6 +7,7 @@ first NaN or infinity. The tracer of `jit/` is a fourth, written there.
 from __future__ import annotations
 
 from contextlib import AbstractContextManager
+from operator import attrgetter
 from typing import Any
 from weakref import ref
 
@@ -15,10 +16,12 @@ import numpy as np
 from ..context import Ambient, ambient, ambient_set
 from ..errors import ArgumentError, NonFiniteError
 from .location import user_line
-from .node import Node, Value, new_handle, realize
+from .node import Live, Node, Value, new_handle, realize, settled
 from .op import Op
 
 _new = object.__new__
+_node = attrgetter("node")
+_storage = attrgetter("storage")
 
 
 class Eager:
@@ -32,36 +35,61 @@ class Eager:
         if op.scalars:
             return self._make_with_scalars(op, inputs)
         try:
-            nodes = tuple([value.node for value in inputs])
+            nodes = tuple(map(_node, inputs))
         except AttributeError:
             return self.make(op, as_values(op, inputs))
-        storage = _run(
-            op, nodes, [n.storage if n.storage is not None else realize(n) for n in nodes]
-        )
+        record = False
         for node in nodes:
-            if node.requires_grad and op.differentiable and ambient.gradients:
-                return _handle(Node(op, nodes, storage, True))
+            if node.storage is None:
+                return self.make(op, tuple(map(settled, inputs)))
+            if node.requires_grad:
+                record = True
+        try:
+            storage = op.compute(*map(_storage, nodes))
+        except Exception:
+            _explain(op, nodes)
+            raise
+        if type(storage) is not np.ndarray:
+            storage = _as_arrays(storage)
+        if record and op.differentiable and ambient.gradients:
+            return _handle(Node(op, nodes, storage, True))
         return _handle(Node(None, (), storage, False))
 
     def _make_with_scalars(self, op: Op, inputs: tuple[Any, ...]) -> Any:
         """Run-time scalars stay Python numbers: NumPy then lets them decide no dtype."""
         count = len(inputs) - op.scalars
-        nodes = tuple([value.node for value in as_values(op, inputs[:count])])
+        nodes = tuple([settled(value).node for value in as_values(op, inputs[:count])])
         scalars = [float(number) for number in inputs[count:]]
-        arrays = [n.storage if n.storage is not None else realize(n) for n in nodes]
-        storage = _run(op, nodes, [*arrays, *scalars])
+        try:
+            storage = _as_arrays(op.compute(*map(realize, nodes), *scalars))
+        except Exception:
+            _explain(op, nodes)
+            raise
         if ambient.gradients and any(node.requires_grad for node in nodes):
             lifted = tuple([Node(None, (), np.asarray(number), False) for number in scalars])
             return _handle(Node(op, nodes + lifted, storage, True))
         return _handle(Node(None, (), storage, False))
+
+    def leaf(self, storage: Any, requires_grad: bool = False) -> Node:
+        """A node without an operator over an array."""
+        return Node(None, (), storage, requires_grad)
+
+    def read(self, node: Node) -> Any:
+        """The storage of a node, for whoever wants its numbers."""
+        return realize(node)
+
+    def touch_node(self, value: Value) -> None:
+        """Called before a tensor is given new data."""
+
+    def touch_grad(self, value: Value) -> None:
+        """Called before a `.grad` is read or set."""
 
 
 class Lazy(Eager):
     """Record only; storage is computed when it is read. Operators without a shape rule compute at once."""
 
     def make(self, op: Op, inputs: tuple[Any, ...]) -> Any:
-        values = as_values(op, inputs)
-        nodes = tuple([value.node for value in values])
+        nodes = tuple([_recordable(value).node for value in as_values(op, inputs)])
         spec = op.infer(*[node.specs() for node in nodes])
         if spec is None:
             return super().make(op, inputs)
@@ -88,6 +116,10 @@ EAGER = Eager()
 LAZY = Lazy()
 CHECKED = Checked()
 Ambient.evaluator = EAGER
+
+
+def _recordable(value: Any) -> Any:
+    return settled(value) if isinstance(value.node, Live) else value
 
 
 def check_finite() -> AbstractContextManager[None]:
@@ -118,17 +150,15 @@ def _constant(op: Op, item: Any) -> Any:
     return make(item, requires_grad=False)
 
 
-def _run(op: Op, nodes: tuple[Node, ...], arrays: list[Any]) -> Any:
-    try:
-        storage = op.compute(*arrays)
-    except Exception:
-        # NumPy refused: the shape rule says why in the library's own words, or NumPy's stand.
-        op.infer(*[node.specs() for node in nodes])
-        raise
-    if type(storage) is np.ndarray:
-        return storage
+def _explain(op: Op, nodes: tuple[Node, ...]) -> None:
+    """NumPy refused: where the shape rule knows why, it says so in the library's own words."""
+    op.infer(*[node.specs() for node in nodes])
+
+
+def _as_arrays(storage: Any) -> Any:
+    """A result as an array, or a tuple of them: NumPy hands out scalars for 0-d results."""
     if isinstance(storage, tuple):
-        return tuple([np.asarray(item) for item in storage])
+        return tuple(map(np.asarray, storage))
     return np.asarray(storage)
 
 
@@ -137,7 +167,7 @@ def _handle(node: Node) -> Any:
     cls = Value.tuple_class if type(node.storage) is tuple else Value.tensor_class
     handle = _new(cls)
     handle.node = node
-    handle.grad = None
+    handle._grad = None
     node.handle = ref(handle)
     return handle
 

@@ -36,7 +36,13 @@ class Elementwise(Op):
 
     def __call__(self, *inputs: Any) -> Any:
         if len(inputs) > 1:
-            inputs = _aligned(self, inputs)
+            first = inputs[0]
+            try:
+                fits = len(inputs) == 2 and first.node.storage.shape == inputs[1].node.storage.shape
+            except AttributeError:
+                fits = False
+            if not fits:
+                inputs = _aligned(self, inputs)
         return ambient.evaluator.make(self, inputs)
 
     def compute(self, *arrays: Any) -> Any:
@@ -188,7 +194,7 @@ def _aligned(op: Elementwise, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
             return inputs
     except AttributeError:
         pass
-    tensors = as_values(op, inputs[:count])
+    tensors = _strengthened(as_values(op, inputs[:count]))
     shapes = [value.shape for value in tensors]
     if len(set(shapes)) > 1:
         common = broadcast_shapes(*shapes) if ambient.implicit_broadcasting else None
@@ -196,6 +202,16 @@ def _aligned(op: Elementwise, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
             raise ShapeError(_mismatch(op.name, shapes))
         tensors = tuple([v if v.shape == common else v.broadcast_to(common) for v in tensors])
     return (*tensors, *inputs[count:])
+
+
+def _strengthened(tensors: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Run-time scalars beside tensors take the tensors' shape and, beside floats, their dtype."""
+    strong = [value for value in tensors if not value.weak]
+    if not strong or len(strong) == len(tensors):
+        return tensors
+    model = strong[0]
+    dtype = model.dtype if model.dtype.kind == "f" else np.dtype(np.float64)
+    return tuple([v.astype(dtype).broadcast_to(model.shape) if v.weak else v for v in tensors])
 
 
 def _mismatch(name: str, shapes: list[Shape]) -> str:

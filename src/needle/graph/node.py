@@ -13,6 +13,7 @@ from weakref import ref
 
 import numpy as np
 
+from ..context import ambient, changes
 from ..errors import TraceError
 from ..shapes import Spec, spec_of
 
@@ -72,13 +73,26 @@ class Node:
 class Value:
     """What a user holds: a handle on a node, with room for a gradient. Base of `Tensor` and `TensorTuple`."""
 
-    __slots__ = ("__dict__", "__weakref__", "grad", "node")
+    __slots__ = ("__dict__", "__weakref__", "_grad", "node")
 
     node: Node
-    grad: Any
+    _grad: Any
+    weak: ClassVar[bool] = False
+    """True for run-time scalars of a trace, which like Python numbers never decide a dtype."""
     # Set by tensor.py: the classes that results are handed out as.
     tensor_class: ClassVar[type[Value]]
     tuple_class: ClassVar[type[Value]]
+
+    @property
+    def grad(self) -> Any:
+        """The gradient that `backward` set, None before."""
+        ambient.evaluator.touch_grad(self)
+        return self._grad
+
+    @grad.setter
+    def grad(self, value: Any) -> None:
+        ambient.evaluator.touch_grad(self)
+        self._grad = value
 
     @property
     def op(self) -> Op | None:
@@ -98,6 +112,7 @@ class Value:
     @requires_grad.setter
     def requires_grad(self, value: bool) -> None:
         self.node.requires_grad = bool(value)
+        changes.count += 1
 
     def is_leaf(self) -> bool:
         """True for a value that no recorded operator made."""
@@ -105,12 +120,20 @@ class Value:
 
     def realize_cached_data(self) -> Any:
         """The live storage, computed now if it was not: writing into it changes the value."""
-        return realize(self.node)
+        return ambient.evaluator.read(self.node)
 
     @property
     def cached_data(self) -> Any:
-        """The live storage, as `realize_cached_data()`. Assigning an array rebinds it."""
-        return realize(self.node)
+        """The live storage, as `realize_cached_data()`."""
+        return ambient.evaluator.read(self.node)
+
+    def rebind(self, node: Node) -> None:
+        """Make this a handle on another node; the old one still knows whom to give its gradient."""
+        ambient.evaluator.touch_node(self)
+        node.requires_grad = self.node.requires_grad
+        node.handle = ref(self)
+        self.node = node
+        changes.count += 1
 
 
 def handle_of(node: Node) -> Value:
@@ -137,20 +160,41 @@ def new_handle(node: Node, cls: type[Any]) -> Any:
     """A handle of class `cls` on `node`, made known to the node."""
     handle = cls.__new__(cls)
     handle.node = node
-    handle.grad = None
+    handle._grad = None
     node.handle = ref(handle)
     return handle
 
 
-def leaf(storage: Any, requires_grad: bool = False) -> Node:
-    """A node without an operator over `storage`."""
-    return Node(None, (), storage, requires_grad)
+class Live(Node):
+    """A leaf whose storage is the memory of a compiled program, which changes it in place.
+
+    `storage` stays None, so that whoever computes with the value takes a copy first (`settled`): graphs keep
+    the values that they were computed with.
+    """
+
+    __slots__ = ("memory",)
+
+    def __init__(self, memory: Storage, requires_grad: bool) -> None:
+        super().__init__(None, (), None, requires_grad, spec_of(memory))
+        self.memory = memory
+
+
+def settled(value: Any) -> Any:
+    """`value`, moved from a program's memory to storage of its own, or computed if it was not."""
+    node = value.node
+    if isinstance(node, Live):
+        value.rebind(Node(None, (), node.memory.copy(), node.requires_grad))
+    else:
+        realize(node)
+    return value
 
 
 def realize(node: Node) -> Any:
     """The storage of `node`, computing what is missing below it. The only reader of storage on demand."""
     if node.storage is not None:
         return node.storage
+    if isinstance(node, Live):
+        return node.memory
     pending = [node]
     while pending:
         top = pending[-1]
@@ -159,8 +203,8 @@ def realize(node: Node) -> Any:
             continue
         if top.op is None:
             raise TraceError(
-                "the value of a traced tensor is not known while its function is traced. "
-                "Return it from the jitted function and read it outside"
+                "a traced tensor outlived the trace of its function and has no value. "
+                "Return it from the jitted function instead"
             )
         missing = [child for child in top.inputs if child.storage is None]
         if missing:

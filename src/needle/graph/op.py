@@ -22,11 +22,12 @@ class Sample(NamedTuple):
 
     Args:
         op: The operator with its static arguments.
-        inputs: For each input a shape (the test draws numbers from the operator's domain) or an array.
+        inputs: For each input a shape (the test draws numbers from the operator's domain), an array,
+            or a tuple of shapes where the input is a tuple of tensors.
     """
 
     op: Op
-    inputs: tuple[Shape | Storage, ...]
+    inputs: tuple[Shape | Storage | tuple[Shape, ...], ...]
 
 
 class Op:
@@ -45,9 +46,10 @@ class Op:
     domain: ClassVar[tuple[float, float]] = (-2.0, 2.0)
     """The open interval that test inputs are drawn from; narrower where not every real is allowed."""
 
-    def __init_subclass__(cls, **kwargs: Any) -> None:
+    def __init_subclass__(cls, *, abstract: bool = False, **kwargs: Any) -> None:
+        """Register the library's own operators; `abstract=True` is for bases of some of them."""
         super().__init_subclass__(**kwargs)
-        if cls.__module__.startswith("needle.ops."):
+        if cls.__module__.startswith("needle.ops.") and not abstract:
             REGISTRY.append(cls)
 
     def __call__(self, *inputs: Any) -> Any:

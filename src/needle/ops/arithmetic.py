@@ -8,9 +8,16 @@ import numpy as np
 
 from ..errors import ArgumentError
 from ..graph.kinds import Elementwise
+from ..graph.node import Value
 from ..shapes import broadcast_shapes
 
 Number = int | float | bool
+
+
+def as_tensor(value: Any) -> Any:
+    """`value` where it is a tensor; arrays, lists and numbers become constants without a gradient."""
+    make: Any = Value.tensor_class
+    return value if isinstance(value, Value) else make(value, requires_grad=False)
 
 
 def as_number(scalar: Any, operation: str) -> Number:
@@ -27,6 +34,22 @@ def as_number(scalar: Any, operation: str) -> Number:
             f"{operation}: {scalar!r} is not one real number. Pass a number, or a Tensor"
         )
     return value.item()
+
+
+def is_number(value: Any) -> bool:
+    """Whether `value` is a number or an array of one element, but not a tensor."""
+    return isinstance(value, int | float | np.generic) or (
+        isinstance(value, np.ndarray) and value.size == 1
+    )
+
+
+def constant_like(a: Any, number: Any, operation: str) -> Any:
+    """A constant of `a`'s shape, and of its dtype where that can hold the number."""
+    value = as_number(number, operation)
+    dtype = np.result_type(a.dtype, value)
+    if dtype.kind in "iu" and not np.iinfo(dtype).min <= value <= np.iinfo(dtype).max:
+        dtype = np.asarray(value).dtype
+    return a.full_like(value, dtype=dtype)
 
 
 class EWiseAdd(Elementwise):
@@ -58,8 +81,11 @@ def add(a: Any, b: Any) -> Any:
     return _ADD(a, b)
 
 
-class ScalarOperator(Elementwise):
-    """Base of the operators on a tensor and a static number, which never changes a float tensor's dtype."""
+class ScalarOperator(Elementwise, abstract=True):
+    """Base of the operators on a tensor and a static number.
+
+    The number never changes a float tensor's dtype; a float makes an integer tensor float64.
+    """
 
     examples = ((2.5,), (-1,), (3,))
 
@@ -224,37 +250,49 @@ class EWisePow(Elementwise):
     def expression(self, e: Any, a: Any, b: Any) -> Any:
         return e.pow(a, b)
 
+    def compute(self, a: Any, b: Any) -> Any:
+        if a.dtype.kind != "f" and b.dtype.kind == "i" and (b < 0).any():
+            raise ArgumentError(
+                f"power: integers ({a.dtype}) to negative integer powers are no integers. "
+                'Write a.astype("float64") ** b'
+            )
+        return super().compute(a, b)
+
     def gradient(self, out_grad: Any, node: Any) -> Any:
         a, b = node.inputs
-        base_grad = out_grad * b * a ** (b - 1) if a.requires_grad else None
-        if not b.requires_grad:
-            return base_grad, None
-        # Where a is 0 the power is constant in b (0 ** b = 0), and log(0) must not be formed.
-        zero = a.equal(0)
-        log = a.ones_like().where(zero, a).log()
-        return base_grad, out_grad * node * log
+        one = a.ones_like()
+        base_grad, exponent_grad = None, None
+        if a.requires_grad:
+            # a ** 0 is constant, also at a = 0, where 0 * 0 ** -1 would be NaN.
+            base = one.where(b.equal(0), a)
+            base_grad = out_grad * b * base ** (b - 1.0)
+        if b.requires_grad:
+            # Where a is 0 the power is constant in b (0 ** b = 0), and log(0) must not be formed.
+            exponent_grad = out_grad * node * one.where(a.equal(0), a).log()
+        return base_grad, exponent_grad
 
 
 def power(a: Any, b: Any) -> Any:
     """a to the power b, with NumPy's broadcasting, which is recorded: y = a ** b.
 
     Args:
-        a, b: Tensors whose shapes broadcast, or b a number.
+        a, b: Tensors whose shapes broadcast; one of them may be a number.
 
     Raises:
         ShapeError: the shapes do not broadcast.
+        ArgumentError: both are integers, and an exponent is negative.
 
     Example:
         >>> import needle as ndl
         >>> ndl.power(ndl.Tensor([2.0, 3.0]), ndl.Tensor([3.0, 2.0])).numpy()
         array([8., 9.])
     """
-    if not hasattr(b, "broadcast_to"):
+    if is_number(b):
         return PowerScalar(b)(a)
-    if not hasattr(a, "broadcast_to"):
-        a = b.full_like(as_number(a, "power"))
+    b = as_tensor(b)
+    a = constant_like(b, a, "power") if is_number(a) else as_tensor(a)
     shape = broadcast_shapes(a.shape, b.shape)
-    if shape is not None and a.shape != b.shape:
+    if shape is not None and a.shape != b.shape and not (a.weak or b.weak):
         a, b = (t if t.shape == shape else t.broadcast_to(shape) for t in (a, b))
     return _POW(a, b)
 
