@@ -1,5 +1,6 @@
 """`needle …` as a user runs it: output, files, exit codes, one line for each error."""
 
+import contextlib
 import json
 import os
 import pty
@@ -8,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import termios
 import time
 from pathlib import Path
 
@@ -50,6 +52,10 @@ def errors(capsys: pytest.CaptureFixture[str]) -> str:
     return capsys.readouterr().err
 
 
+def read_metrics(folder: Path) -> list[dict[str, float]]:
+    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+
+
 def test_a_training_writes_its_run(capsys: pytest.CaptureFixture[str]) -> None:
     write_images(Path("data"))
     assert needle("train --epochs 2 --batch-size 10") == 0
@@ -72,7 +78,7 @@ def test_a_training_writes_its_run(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_metrics_are_one_json_object_a_line(trained: Path) -> None:
-    records = [json.loads(line) for line in (trained / "run/metrics.jsonl").open()]
+    records = read_metrics(trained / "run")
     assert [record["epoch"] for record in records] == [1, 2]
     assert list(records[0]) == [
         "epoch",
@@ -229,7 +235,7 @@ def test_a_file_that_cannot_be_written_is_one_line(
 
 
 def test_eval_repeats_the_last_result(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    *_, last = (json.loads(line) for line in (trained / "run/metrics.jsonl").open())
+    last = read_metrics(trained / "run")[-1]
     expected = f"test loss {last['test_loss']:.4f} error {last['test_error']:.2%}"
     for name in ("run", "run/checkpoints/epoch-0002"):
         assert needle(f"eval {trained}/{name}") == 0
@@ -272,6 +278,19 @@ def test_info_notices_another_needle(
     text = errors(capsys)
     assert f"another package has this name: package {tmp_path}/python/needle" in text
     assert "another package has this name: distribution needle" in text
+
+
+def test_version_is_that_of_the_package(capsys: pytest.CaptureFixture[str]) -> None:
+    assert needle("--version") == 0
+    assert capsys.readouterr().out == f"needle, version {ndl.__version__}\n"
+
+
+def test_no_epochs_make_a_run_that_can_go_on(
+    trained: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert needle(f"train --data {trained}/data --epochs 0 --out run") == 0
+    assert capsys.readouterr().out.endswith("run: checkpoints, metrics.jsonl\n")
+    assert needle("train --resume run --epochs 1") == 0
 
 
 @pytest.mark.parametrize("command", ["", "train", "eval", "info"])
@@ -323,15 +342,16 @@ def test_control_c_leaves_a_whole_checkpoint() -> None:
 def test_a_terminal_shows_a_progress_bar() -> None:
     write_images(Path("data"))
     leader, follower = pty.openpty()
+    termios.tcsetwinsize(follower, (24, 100))
     process = start("train", "--epochs", "1", "--batch-size", "1", stdout=follower)
     os.close(follower)
     shown = b""
-    try:
+    with contextlib.suppress(OSError):  # Linux says so when the other side is closed
         while part := os.read(leader, 4096):
             shown += part
-    except OSError:  # Linux says so when the other side is closed
-        pass
-    assert process.wait(timeout=20) == 0, process.stderr.read()
-    assert "epoch 1/1:   " in shown.decode()
+    os.close(leader)
+    _, text = process.communicate(timeout=20)
+    assert (process.returncode, text) == (0, b"")
+    assert re.search(r"\repoch 1/1: +\d+%\|.*loss \d\.\d{4}\]", shown.decode())
     assert "samples/s" in shown.decode()
     assert "\nepoch 1/1  train loss" in shown.decode().replace("\r", "\n")

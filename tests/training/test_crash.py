@@ -42,12 +42,11 @@ def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[by
 
 def expect_same_end(folder: Path, expected: list[bytes]) -> None:
     assert [(folder / name).read_bytes() for name in RESULTS] == expected
-    assert not list(folder.glob(".tmp-*"))
-    assert sorted(path.name for path in (folder / "checkpoints").iterdir()) == [
-        "epoch-0003-step-0000042",
-        "epoch-0004",
-    ]
-    assert CheckpointFolder(folder / "checkpoints").newest().state["epoch"] == 4
+    checkpoints = CheckpointFolder(folder / "checkpoints")
+    assert checkpoints.newest(pytest.fail).state["epoch"] == 4
+    # One above the number kept, where the last thing a killed process did was to write its last.
+    assert len(checkpoints.paths()) <= 3
+    assert not list(folder.rglob(".tmp-*"))
 
 
 @pytest.mark.slow

@@ -26,6 +26,7 @@ OK, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
     epilog="Exit codes: 0 done, 1 data, checkpoint or training error, 2 wrong usage, "
     "130 interrupted.",
 )
+@click.version_option(package_name="needle-dl", prog_name="needle")
 def commands() -> None:
     """Train, evaluate and inspect Needle's networks."""
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import click
 
-from ..training.environment import PACKAGE, foreign_packages, processor, threads, versions
+from ..threads import get_num_threads
+from ..training.environment import PACKAGE, foreign_packages, processor, versions
 
 
 @click.command()
 def info() -> None:
     """Show versions, processor, BLAS and threads."""
-    rows = {**versions(), "threads": threads(), "processor": processor(), "package": PACKAGE}
+    rows = {**versions(), "threads": get_num_threads()}
+    rows |= {"processor": processor(), "package": PACKAGE}
     for name, value in rows.items():
         click.echo(f"{name:10} {value}")
     for other in foreign_packages():

@@ -15,6 +15,7 @@ from click.core import ParameterSource
 
 from ..errors import CheckpointError
 from ..nn import Module
+from ..threads import get_num_threads, set_num_threads
 from ..training import (
     Checkpoint,
     CheckpointFolder,
@@ -25,7 +26,7 @@ from ..training import (
     plot_curves,
     plot_mistakes,
 )
-from ..training.environment import set_threads, threads, versions
+from ..training.environment import versions
 from .experiment import (
     OPTIMIZERS,
     SCHEDULES,
@@ -126,8 +127,9 @@ def _start(run: Path, values: dict[str, Any]) -> None:
             f"{run} holds a run already. Go on with it: --resume {run}; or give another --out"
         )
     values["data"] = str((values["data"] or default_folder()).resolve())
-    set_threads(values["threads"])
-    values["threads"] = threads()
+    if values["threads"]:
+        set_num_threads(values["threads"])
+    values["threads"] = get_num_threads()
     options = Options(**values)
     images = Images.read(Path(options.data))
     architecture = images.architecture(options.hidden_dim)
@@ -151,7 +153,7 @@ def _resume(run: Path, given: dict[str, Any]) -> None:
                 "start a new run"
             )
     options = replace(options, **given)
-    set_threads(options.threads)
+    set_num_threads(options.threads)
     images = Images.read(Path(options.data))
     trainer = build_trainer(options, images, architecture)
     trainer.restore(checkpoint)
@@ -194,7 +196,7 @@ def _describe(
         f"{architecture['classes']} classes, from {images.folder}\n"
         f"MLP ResNet with {parameters:,} parameters; {options.optimizer}, lr {options.lr:g} "
         f"({options.schedule}), weight decay {options.weight_decay:g}, batches of "
-        f"{options.batch_size}, seed {options.seed}, {threads()} threads"
+        f"{options.batch_size}, seed {options.seed}, threads {get_num_threads()}"
     )
 
 

@@ -12,8 +12,9 @@ from typing import Any, TextIO
 
 from ..errors import ArgumentError
 from ..files import remove_leftovers, write_file
+from ..threads import get_num_threads
 from .checkpoint import CheckpointFolder
-from .environment import threads, versions
+from .environment import versions
 from .trainer import Callback, Trainer
 
 
@@ -82,7 +83,7 @@ class Checkpoints(Callback):
 
     def _save(self, trainer: Trainer, *, mid_epoch: bool = False) -> None:
         checkpoint = trainer.checkpoint()
-        checkpoint.state.update(config=self.config, versions=versions(), threads=threads())
+        checkpoint.state.update(config=self.config, versions=versions(), threads=get_num_threads())
         self.folder.add(checkpoint, mid_epoch=mid_epoch)
 
 
@@ -136,6 +137,7 @@ class Progress(Callback):
             total=None if dataset is None else len(dataset),
             desc=f"epoch {trainer.epoch + 1}/{trainer.epochs}",
             unit=" samples",
+            unit_scale=True,
             file=self.stream,
             leave=False,
             dynamic_ncols=True,

@@ -5,12 +5,10 @@ from __future__ import annotations
 import os
 import platform
 import sys
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import threadpoolctl
 
 DISTRIBUTION = "needle-dl"
 PACKAGE = Path(__file__).parent.parent
@@ -18,27 +16,12 @@ PACKAGE = Path(__file__).parent.parent
 
 def versions() -> dict[str, str]:
     """Versions that results depend on, by name."""
-    try:
-        needle = metadata.version(DISTRIBUTION)
-    except metadata.PackageNotFoundError:
-        needle = "not installed"
     return {
-        "needle": needle,
+        "needle": _version(DISTRIBUTION) or "not installed",
         "python": platform.python_version(),
         "numpy": np.__version__,
         "blas": blas(),
     }
-
-
-def threads() -> int:
-    """How many threads matrix products use."""
-    return max((pool["num_threads"] for pool in _blas_pools()), default=1)
-
-
-def set_threads(count: int | None) -> None:
-    """Use so many threads for matrix products; None leaves it to BLAS."""
-    if count is not None:
-        threadpoolctl.threadpool_limits(count, "blas")
 
 
 def blas() -> str:
@@ -71,8 +54,10 @@ def processor() -> str:
 
 def foreign_packages() -> list[str]:
     """Whatever else is called `needle` here: distributions, and packages on the import path."""
-    names = {*metadata.packages_distributions().get("needle", []), *_installed("needle")}
-    distributions = [f"distribution {name}" for name in sorted(names - {DISTRIBUTION})]
+    from importlib import metadata
+
+    names = {*metadata.packages_distributions().get("needle", []), "needle"} - {DISTRIBUTION}
+    distributions = [f"distribution {name}" for name in sorted(names) if _version(name)]
     folders = dict.fromkeys(Path(entry).resolve() for entry in sys.path)
     candidates = [folder / name for folder in folders for name in ("needle", "needle.py")]
     return distributions + [
@@ -82,13 +67,16 @@ def foreign_packages() -> list[str]:
     ]
 
 
-def _installed(name: str) -> list[str]:
+def _version(distribution: str) -> str | None:
+    from importlib import metadata  # a tenth of the time that `import needle` takes
+
     try:
-        metadata.version(name)
+        return metadata.version(distribution)
     except metadata.PackageNotFoundError:
-        return []
-    return [name]
+        return None
 
 
 def _blas_pools() -> list[dict[str, Any]]:
+    import threadpoolctl  # looks at every loaded library: not at import time
+
     return [pool for pool in threadpoolctl.threadpool_info() if pool["user_api"] == "blas"]

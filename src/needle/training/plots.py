@@ -6,13 +6,14 @@ from collections.abc import Mapping, Sequence
 from io import BytesIO
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from ..files import write_file
 
 TRAIN, TEST, WRONG = "#8da0b3", "#c2410c", "#b91c1c"
+CELL, HEADER = 0.92, 0.5  # inches: an image with its frame, and the line above all
 INK, GRID = "#1f2933", "#e4e7eb"
 
 
@@ -31,7 +32,7 @@ def plot_curves(history: Sequence[Mapping[str, Any]], path: str | PathLike[str])
             if key.startswith(("train_", "test_"))
         )
     )
-    figure = _figure(max(4.6 * len(names), 4.6), 3.6)
+    figure = _figure(max(4.6 * len(names), 4.6), 3.6, "constrained")
     for index, name in enumerate(names):
         axes = figure.add_subplot(1, len(names), index + 1)
         _draw_metric(axes, history, name)
@@ -59,18 +60,26 @@ def plot_mistakes(
     """
     columns = min(columns, max(len(images), 6))
     rows = max(1, -(-len(images) // columns))
-    figure = _figure(0.92 * columns, 1.16 * rows + 0.9)
-    figure.suptitle(title, color=INK, fontsize=11)
+    width, height = CELL * columns, CELL * 1.3 * rows + HEADER
+    figure = _figure(width, height)
+    figure.text(0.5, 1 - 0.5 * HEADER / height, title, color=INK, ha="center", va="center")
     for index, image in enumerate(images):
-        axes = figure.add_subplot(rows, columns, index + 1)
-        axes.imshow(image.squeeze(), cmap="gray_r", interpolation="nearest")
-        axes.set_xticks([])
-        axes.set_yticks([])
-        for spine in axes.spines.values():
-            spine.set_color(GRID)
-        axes.set_title(f"said {said[index]}", color=WRONG, fontsize=8, pad=2)
-        axes.set_xlabel(f"is {truth[index]}", color=INK, fontsize=8, labelpad=2)
+        row, column = divmod(index, columns)
+        left, bottom = CELL * (column + 0.07), height - HEADER - CELL * (1.3 * row + 1.04)
+        side = 0.86 * CELL
+        axes = figure.add_axes((left / width, bottom / height, side / width, side / height))
+        _draw_image(axes, image, f"said {said[index]}", f"is {truth[index]}")
     _write(figure, path)
+
+
+def _draw_image(axes: Any, image: np.ndarray, above: str, below: str) -> None:
+    axes.imshow(image.squeeze(), cmap="gray_r", interpolation="nearest")
+    axes.set_xticks([])
+    axes.set_yticks([])
+    for spine in axes.spines.values():
+        spine.set_color(GRID)
+    axes.set_title(above, color=WRONG, fontsize=8, pad=2)
+    axes.set_xlabel(below, color=INK, fontsize=8, labelpad=2)
 
 
 def _draw_metric(axes: Any, history: Sequence[Mapping[str, Any]], name: str) -> None:
@@ -94,10 +103,10 @@ def _draw_metric(axes: Any, history: Sequence[Mapping[str, Any]], name: str) -> 
     axes.legend(frameon=False, labelcolor=INK)
 
 
-def _figure(width: float, height: float) -> Any:
+def _figure(width: float, height: float, layout: Literal["constrained"] | None = None) -> Any:
     from matplotlib.figure import Figure
 
-    return Figure(figsize=(width, height), dpi=150, layout="constrained", facecolor="white")
+    return Figure(figsize=(width, height), dpi=150, layout=layout, facecolor="white")
 
 
 def _write(figure: Any, path: str | PathLike[str]) -> None:
