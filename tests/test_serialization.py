@@ -261,6 +261,13 @@ def test_load_refuses_a_layout_that_lies(layout: str) -> None:
         decode(data, "memory")
 
 
+def test_load_names_a_dtype_that_numpy_does_not_have() -> None:
+    header = json.dumps({"w": {"dtype": "BF16", "shape": [2], "data_offsets": [0, 4]}}).encode()
+    data = len(header).to_bytes(8, "little") + header + bytes(4)
+    with pytest.raises(CheckpointError, match=r"load: memory holds BF16, which NumPy does not"):
+        decode(data, "memory")
+
+
 def test_the_layout_is_json_that_people_can_read() -> None:
     header = json.loads(GOOD[8 : 8 + int.from_bytes(GOOD[:8], "little")])
     assert json.loads(header["__metadata__"]["needle"]) == {

@@ -24,6 +24,9 @@ DTYPES = frozenset(
     ["bool", "float16", "float32", "float64"]
     + [f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)]
 )
+READABLE = {"BOOL", "C64", "F16", "F32", "F64"} | {
+    f"{sign}{bits}" for sign in ("I", "U") for bits in (8, 16, 32, 64)
+}
 
 
 def save(path: str | PathLike[str], state: object) -> None:
@@ -111,9 +114,14 @@ def decode(data: bytes, source: str) -> Any:
 
     lies = (ValueError, LookupError, TypeError, AttributeError, RecursionError)
     try:
-        arrays = {name: array.copy() for name, array in numpy_format.load(data).items()}
         header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
-        layout = header.get("__metadata__", {}).get(LAYOUT)
+        layout = header.pop("__metadata__", {}).get(LAYOUT)
+        if unknown := {entry["dtype"] for entry in header.values()} - READABLE:
+            raise CheckpointError(
+                f"load: {source} holds {', '.join(sorted(unknown))}, which NumPy does not have. "
+                "Convert it to F32 where it was written"
+            )
+        arrays = {name: array.copy() for name, array in numpy_format.load(data).items()}
         return arrays if layout is None else _restore(json.loads(layout), arrays)
     except (safetensors.SafetensorError, *lies) as error:
         raise CheckpointError(
