@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..errors import ShapeError
-from ..ops import logsumexp, pick
+from ..ops import concatenate, logsumexp, pick
 from ..tensor import Tensor
 from .module import Module
 
@@ -12,7 +12,8 @@ class SoftmaxLoss(Module):
     """Mean of ln Σ exp(z) - z[y] over the batch: cross-entropy of the softmax of logits z.
 
     Shape:
-        logits (batch, classes); y (batch,), class indices as whole numbers of any dtype. The result is ().
+        logits (batch, classes); y (batch,), class indices as whole numbers of any dtype. The result
+        is ().
 
     Raises:
         ShapeError: the shapes do not fit, or the batch is empty.
@@ -28,7 +29,7 @@ class SoftmaxLoss(Module):
     def forward(self, logits: Tensor, y: Tensor) -> Tensor:
         if logits.ndim != 2 or y.shape != logits.shape[:1] or not logits.shape[0]:
             raise ShapeError(
-                f"SoftmaxLoss: logits of shape {logits.shape} and y of shape {y.shape}. "
+                f"logits of shape {logits.shape} and y of shape {y.shape}. "
                 "Pass (batch, classes) and (batch,), batch >= 1"
             )
         return (logsumexp(logits, axes=1) - pick(logits, y)).mean()
@@ -52,9 +53,10 @@ class MSELoss(Module):
 
 
 class BCEWithLogitsLoss(Module):
-    """Mean of max(z, 0) - z·y + ln(1 + exp(-|z|)) over all elements.
+    """Mean of ln(1 + exp(z)) - z·y over all elements.
 
-    The cross-entropy -y ln s - (1 - y) ln(1 - s) with s = sigmoid(z), written so that exp never overflows.
+    The cross-entropy -y ln s - (1 - y) ln(1 - s) with s = sigmoid(z). ln(e⁰ + eᶻ) is a `logsumexp`,
+    which never overflows.
 
     Shape:
         logits z and targets y in [0, 1] have one shape.
@@ -69,4 +71,6 @@ class BCEWithLogitsLoss(Module):
     """
 
     def forward(self, logits: Tensor, y: Tensor) -> Tensor:
-        return (logits.relu() - logits * y + ((-logits.abs()).exp() + 1).log()).mean()
+        pair = logits.reshape((1, *logits.shape))
+        softplus = logsumexp(concatenate([pair.zeros_like(), pair]), axes=0)
+        return (softplus - logits * y).mean()

@@ -18,22 +18,24 @@ class BatchNorm1d(Module):
     Args:
         dim: Number of features.
         eps: Added to the variance, inside the root.
-        momentum: Share of the batch in the running statistics: running ← (1 - momentum)·running + momentum·batch.
+        momentum: Share of the batch in the running statistics,
+            running ← (1 - momentum)·running + momentum·batch.
         device: `ndl.cpu()` or None.
         dtype: Of parameters and statistics.
 
     Shape:
         Input and output (batch, dim). `weight`, `bias`, `running_mean`, `running_var`: (dim,).
 
-    In training μ and the biased σ² are the batch's, and enter the running values; in evaluation the running
-    values are used.
+    In training μ and the biased σ² are the batch's, and enter the running values; in evaluation the
+    running values are used.
 
     Raises:
         ShapeError: the input is not (batch, dim).
 
     Example:
         >>> import needle as ndl
-        >>> ndl.nn.BatchNorm1d(2)(ndl.Tensor([[0.0, 2.0], [2.0, 4.0]], dtype="float32")).numpy().round(3)
+        >>> x = ndl.Tensor([[0.0, 2.0], [2.0, 4.0]], dtype="float32")
+        >>> ndl.nn.BatchNorm1d(2)(x).numpy().round(3)
         array([[-1., -1.],
                [ 1.,  1.]], dtype=float32)
     """
@@ -56,10 +58,7 @@ class BatchNorm1d(Module):
         self.running_var = init.ones(dim, device=device, dtype=dtype)
 
     def forward(self, x: Tensor) -> Tensor:
-        if x.ndim != 2 or x.shape[1] != self.dim:
-            raise ShapeError(
-                f"BatchNorm1d: input of shape {x.shape} for dim={self.dim}. Pass shape (batch, {self.dim})"
-            )
+        _check_input(x, self.dim)
         mean = x.mean(0) if self.training else self.running_mean
         centred = x + (-mean).broadcast_to(x.shape)
         variance = (centred * centred).mean(0) if self.training else self.running_var
@@ -80,7 +79,7 @@ class BatchNorm1d(Module):
 
 
 class LayerNorm1d(Module):
-    """y = w · (x - μ) / √(σ² + eps) + b, over the features of each sample (Ba, Kiros & Hinton 2016).
+    """y = w · (x - μ) / √(σ² + eps) + b, over each sample's features (Ba, Kiros & Hinton 2016).
 
     Args:
         dim: Number of features.
@@ -110,10 +109,7 @@ class LayerNorm1d(Module):
         self.bias = Parameter(init.zeros(dim, dtype=dtype), device=device)
 
     def forward(self, x: Tensor) -> Tensor:
-        if x.ndim != 2 or x.shape[1] != self.dim:
-            raise ShapeError(
-                f"LayerNorm1d: input of shape {x.shape} for dim={self.dim}. Pass shape (batch, {self.dim})"
-            )
+        _check_input(x, self.dim)
         centred = x - x.mean(1, keepdims=True).broadcast_to(x.shape)
         variance = (centred * centred).mean(1, keepdims=True)
         inverse = (variance + self.eps) ** -0.5
@@ -122,3 +118,8 @@ class LayerNorm1d(Module):
 
     def extra_repr(self) -> str:
         return f"{self.dim}, eps={self.eps}"
+
+
+def _check_input(x: Tensor, dim: int) -> None:
+    if x.ndim != 2 or x.shape[1] != dim:
+        raise ShapeError(f"input of shape {x.shape} for dim={dim}. Pass shape (batch, {dim})")
