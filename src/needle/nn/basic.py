@@ -7,7 +7,7 @@ from typing import Any
 
 from .. import init, ops
 from ..device import Device
-from ..errors import ShapeError
+from ..errors import ArgumentError, ShapeError
 from ..tensor import Tensor
 from .module import Module, Parameter
 
@@ -36,7 +36,7 @@ class Flatten(Module):
 
     def forward(self, x: Tensor) -> Tensor:
         if x.ndim == 0:
-            raise ShapeError("Flatten: shape () has no batch axis. Pass at least one axis")
+            raise ShapeError("input of shape () has no batch axis. Pass at least one axis")
         size = 1
         for n in x.shape[1:]:
             size *= n
@@ -53,9 +53,9 @@ class Linear(Module):
         dtype: Of the parameters.
 
     Shape:
-        Input (…, in_features), output (…, out_features), at least one batch axis. `weight` is
-        (in_features, out_features), Kaiming uniform with fan_in = in_features; `bias` is (1, out_features),
-        Kaiming uniform with fan_in = out_features, drawn after it.
+        Input (…, in_features), output (…, out_features), any number of batch axes. `weight` is
+        (in_features, out_features), Kaiming uniform with fan_in = in_features; `bias` is
+        (1, out_features), Kaiming uniform with fan_in = out_features, drawn after it.
 
     Raises:
         ShapeError: the input's last axis is not in_features.
@@ -79,19 +79,21 @@ class Linear(Module):
         super().__init__()
         self.in_features = in_features
         self.out_features = out_features
-        options = {"device": device, "dtype": dtype, "requires_grad": True}
-        self.weight = Parameter(init.kaiming_uniform(in_features, out_features, **options))
+        weight = init.kaiming_uniform(in_features, out_features, device=device, dtype=dtype)
+        self.weight = Parameter(weight)
         self.bias = None
         if bias:
-            column = init.kaiming_uniform(out_features, 1, **options)
+            column = init.kaiming_uniform(out_features, 1, device=device, dtype=dtype)
             self.bias = Parameter(column.reshape((1, out_features)))
 
     def forward(self, x: Tensor) -> Tensor:
-        if x.ndim < 2 or x.shape[-1] != self.weight.shape[0]:
+        inputs, outputs = self.weight.shape
+        if x.ndim == 0 or x.shape[-1] != inputs:
             raise ShapeError(
-                f"Linear: input of shape {x.shape} for in_features={self.weight.shape[0]}. "
-                f"Pass shape (batch, {self.weight.shape[0]})"
+                f"input of shape {x.shape} for in_features={inputs}. Pass shape (batch, {inputs})"
             )
+        if x.ndim == 1:
+            return self.forward(x.reshape((1, inputs))).reshape((outputs,))
         y = x @ self.weight
         return y if self.bias is None else y + self.bias.broadcast_to(y.shape)
 
@@ -152,12 +154,15 @@ class Residual(Module):
 
 
 class Dropout(Module):
-    """In training zeroes elements with probability p and divides the rest by 1 - p; in evaluation y = x.
+    """Zeroes elements with probability p and divides the rest by 1 - p; y = x in evaluation.
 
     Args:
         p: Probability of zero, 0 <= p <= 1.
 
     The mask is `init.randb(*x.shape, p=1 - p)`, one draw a call (Srivastava et al. 2014).
+
+    Raises:
+        ArgumentError: p is outside [0, 1].
 
     Example:
         >>> import needle as ndl
@@ -167,6 +172,8 @@ class Dropout(Module):
 
     def __init__(self, p: float = 0.5) -> None:
         super().__init__()
+        if not 0 <= p <= 1:
+            raise ArgumentError(f"Dropout: p={p} is no probability. Use 0 <= p <= 1")
         self.p = p
 
     def forward(self, x: Tensor) -> Tensor:
