@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from reprlib import recursive_repr
+from typing import Any, Self
 
 import numpy as np
 
@@ -24,10 +25,10 @@ class Parameter(Tensor):
 
 
 class Module(Stateful):
-    """Base of all layers: define `forward`; attributes that hold parameters or modules are found by walking.
+    """Base of all layers: define `forward`; parameters are found by walking the attributes.
 
-    Modules, lists, tuples and dicts are walked, in definition order, at call time. A plain tensor attribute
-    that needs no gradient is a buffer: it is part of `state_dict()`, but not of `parameters()`.
+    Modules, lists, tuples and dicts are walked, in definition order, at call time. A plain tensor
+    that needs no gradient is a buffer: part of `state_dict()`, but not of `parameters()`.
 
     Example:
         >>> import needle as ndl
@@ -57,43 +58,47 @@ class Module(Stateful):
             error.add_module(self, lambda child: _name_of(self, child))
             raise
 
-    # -- what is inside --------------------------------------------------------------------------------
+    # -- what is inside --------------------------------------------------------------------------
 
     def named_modules(self) -> Iterator[tuple[str, Module]]:
         """Dotted names and modules below this one, itself first under the name ""."""
-        yield from ((name, value) for name, value in walk(self) if isinstance(value, Module))
+        for name, value in walk(self, into=Module):
+            if isinstance(value, Module):
+                yield name, value
 
     def named_parameters(self) -> Iterator[tuple[str, Parameter]]:
         """Dotted names and parameters, each parameter once."""
-        yield from ((name, value) for name, value in walk(self) if isinstance(value, Parameter))
+        for name, value in walk(self, into=Module):
+            if isinstance(value, Parameter):
+                yield name, value
 
     def parameters(self) -> list[Parameter]:
         """All parameters, in definition order, each once."""
         return [parameter for _, parameter in self.named_parameters()]
 
     def named_buffers(self) -> Iterator[tuple[str, Tensor]]:
-        """Dotted names and buffers: plain tensors that need no gradient, such as running statistics."""
-        for name, value in walk(self):
-            if (
-                isinstance(value, Tensor)
-                and not isinstance(value, Parameter)
-                and not value.requires_grad
-            ):
+        """Dotted names and buffers: plain tensors without gradient, such as running statistics."""
+        for name, value in walk(self, into=Module):
+            if _is_buffer(value):
                 yield name, value
 
     def _named_state(self) -> dict[str, Tensor]:
-        wanted = {**dict(self.named_parameters()), **dict(self.named_buffers())}
-        return {name: wanted[name] for name, _ in walk(self) if name in wanted}
+        """Parameters and buffers, in definition order."""
+        return {
+            name: value
+            for name, value in walk(self, into=Module)
+            if isinstance(value, Parameter) or _is_buffer(value)
+        }
 
-    # -- modes -----------------------------------------------------------------------------------------
+    # -- modes -----------------------------------------------------------------------------------
 
-    def train(self, mode: bool = True) -> Module:
+    def train(self, mode: bool = True) -> Self:
         """Switch this module and all below it to training; returns the module."""
         for _, module in self.named_modules():
             module.training = mode
         return self
 
-    def eval(self) -> Module:
+    def eval(self) -> Self:
         """Switch this module and all below it to evaluation; returns the module."""
         return self.train(False)
 
@@ -102,7 +107,7 @@ class Module(Stateful):
         for parameter in self.parameters():
             parameter.grad = None
 
-    # -- state -----------------------------------------------------------------------------------------
+    # -- state -----------------------------------------------------------------------------------
 
     def state_dict(self) -> dict[str, np.ndarray[Any, Any]]:
         """Copies of all parameters and buffers, by dotted name.
@@ -125,60 +130,65 @@ class Module(Stateful):
             strict: Refuse missing and unexpected names; otherwise they are passed over.
 
         Raises:
-            StateError: lists all missing, unexpected and wrongly shaped names; nothing is loaded then.
+            StateError: lists all missing, unexpected and wrongly shaped names; nothing is loaded
+                then.
         """
         mine = self._named_state()
-        arrays = {name: np.asarray(value) for name, value in state.items()}
-        common = [name for name in mine if name in arrays]
+        given = {
+            name: Tensor(state[name], dtype=tensor.dtype, requires_grad=False)
+            for name, tensor in mine.items()
+            if name in state
+        }
         problems = [
-            f"{name} has shape {arrays[name].shape}, the module's {mine[name].shape}"
-            for name in common
-            if arrays[name].shape != mine[name].shape
+            f"{name} has shape {tensor.shape}, the module's {mine[name].shape}"
+            for name, tensor in given.items()
+            if tensor.shape != mine[name].shape
         ]
+        fix = "Build the module as it was when its state was saved"
         if strict:
-            problems = [
-                *(f"{name} is missing" for name in mine if name not in arrays),
-                *(f"{name} is unexpected" for name in arrays if name not in mine),
-                *problems,
-            ]
+            missing = [f"{name} is missing" for name in mine if name not in state]
+            unexpected = [f"{name} is unexpected" for name in state if name not in mine]
+            problems = missing + unexpected + problems
+            fix += ", or pass strict=False to skip missing and unexpected names"
         if problems:
             raise StateError(
-                f"load_state_dict: {type(self).__name__} does not fit: {'; '.join(problems)}. "
-                "Build the module as it was when its state was saved"
-                + (
-                    ""
-                    if not strict
-                    else ", or pass strict=False to skip missing and unexpected names"
-                )
+                f"load_state_dict: {type(self).__name__} does not fit: {'; '.join(problems)}. {fix}"
             )
-        for name in common:
-            mine[name].data = Tensor(arrays[name], dtype=mine[name].dtype, requires_grad=False)
+        for name, tensor in given.items():
+            mine[name].data = tensor
 
-    # -- how it looks ----------------------------------------------------------------------------------
+    # -- how it looks ----------------------------------------------------------------------------
 
     def extra_repr(self) -> str:
         """What `repr` shows between the parentheses, beside the modules inside."""
         return ""
 
+    @recursive_repr()
     def __repr__(self) -> str:
-        lines = []
+        lines: list[str] = []
         for name, value in children(self):
             for label, module in _direct(name, value):
                 body = repr(module).replace("\n", "\n  ")
                 lines.append(f"  ({label}): {body}")
-        head = f"{type(self).__name__}("
+        name, extra = type(self).__name__, self.extra_repr()
         if not lines:
-            return f"{head}{self.extra_repr()})"
-        return "\n".join([head + self.extra_repr(), *lines, ")"])
+            return f"{name}({extra})"
+        return "\n".join([f"{name}(", *([f"  {extra}"] if extra else []), *lines, ")"])
 
 
-def _direct(name: str, value: Any) -> Iterator[tuple[str, Module]]:
+def _is_buffer(value: Any) -> bool:
+    return (
+        isinstance(value, Tensor) and not isinstance(value, Parameter) and not value.requires_grad
+    )
+
+
+def _direct(name: str, value: Any, above: tuple[int, ...] = ()) -> Iterator[tuple[str, Module]]:
     """Modules in an attribute, through containers but not through other modules."""
     if isinstance(value, Module):
         yield name, value
-    elif isinstance(value, list | tuple | dict):
+    elif isinstance(value, list | tuple | dict) and id(value) not in above:
         for inner, item in children(value):
-            yield from _direct(f"{name}.{inner}", item)
+            yield from _direct(f"{name}.{inner}", item, (*above, id(value)))
 
 
 def _name_of(parent: Module, child: Module) -> str | None:
