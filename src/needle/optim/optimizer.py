@@ -15,12 +15,15 @@ from ..tensor import Tensor
 
 
 class Optimizer(Stateful):
-    """Base of the optimisers: define `update(param, grad, state)`, which returns the parameter's new value.
+    """Base of the optimisers: define `update(param, grad, state)`, the parameter's new value.
 
     Args:
-        params: The parameters, such as `model.parameters()`.
+        params: The parameters, such as `model.parameters()`; one that is given twice counts once.
 
-    `hyperparameters` names the attributes that are numbers of the rule: they may be changed between steps.
+    What is kept in `state` and the numbers named in `hyperparameters` make up `state_dict()`.
+
+    Raises:
+        ArgumentError: params is no list of tensors.
 
     Example:
         >>> import needle as ndl
@@ -38,15 +41,24 @@ class Optimizer(Stateful):
     """
 
     hyperparameters: ClassVar[tuple[str, ...]] = ("lr",)
+    """Attributes that are numbers of the rule; they may be changed between steps."""
+    elementwise_state: ClassVar[tuple[str, ...]] = ()
+    """Names in `state` of tensors that have their parameter's shape, where the rule has any."""
 
     def __init__(self, params: Iterable[Tensor]) -> None:
         if isinstance(params, Tensor | Module):
             raise ArgumentError(
-                f"{type(self).__name__}: params is a {type(params).__name__}. Pass a list: model.parameters()"
+                f"{type(self).__name__}: params is a {type(params).__name__}. "
+                "Pass a list: model.parameters()"
             )
-        self.params = list(params)
-        if not all(isinstance(param, Tensor) for param in self.params):
-            raise ArgumentError(f"{type(self).__name__}: params holds things that are not tensors")
+        given = list(params)
+        for param in given:
+            if not isinstance(param, Tensor):
+                raise ArgumentError(
+                    f"{type(self).__name__}: params holds a {type(param).__name__}. "
+                    "Pass tensors: model.parameters()"
+                )
+        self.params = list(dict.fromkeys(given))
         self.state: dict[Tensor, dict[str, Tensor]] = {}
 
     def update(self, param: Tensor, grad: Tensor, state: dict[str, Tensor]) -> Tensor:
@@ -107,22 +119,26 @@ class Optimizer(Stateful):
         with no_grad():
             total = Tensor(0.0, dtype="float64", requires_grad=False)
             for param in clipped:
-                total = total + (param.grad * param.grad).sum().astype("float64")
+                # In float64, where squares of exploding float32 gradients do not overflow.
+                wide = param.grad.astype("float64")
+                total = total + (wide * wide).sum()
             norm = total.sqrt()
-            scale = max_norm / norm.maximum(max_norm)
+            scale = 1 / (norm / max_norm).maximum(1)
             for param in clipped:
-                param.grad = param.grad * scale.astype(param.grad.dtype).broadcast_to(
-                    param.grad.shape
-                )
+                grad = param.grad
+                param.grad = grad * scale.astype(grad.dtype).broadcast_to(grad.shape)
         return norm
 
-    # -- state ---------------------------------------------------------------------------------------
+    # -- state -----------------------------------------------------------------------------------
+
+    @property
+    def _numbers(self) -> tuple[str, ...]:
+        """Attributes that are saved as numbers."""
+        return self.hyperparameters
 
     def state_dict(self) -> dict[str, np.ndarray[Any, Any]]:
-        """Copies of what the optimiser remembers: `lr`, …, and `m.0`, … for the state of parameter 0."""
-        result = {
-            name: np.asarray(getattr(self, name), np.float64) for name in self.hyperparameters
-        }
+        """Copies of what is remembered: `lr`, …, and `m.0`, … for the state of parameter 0."""
+        result = {name: np.array(getattr(self, name), np.float64) for name in self._numbers}
         for position, param in enumerate(self.params):
             for name, tensor in self.state.get(param, {}).items():
                 result[f"{name}.{position}"] = np.array(tensor.numpy(), order="C")
@@ -132,28 +148,31 @@ class Optimizer(Stateful):
         """Take over a `state_dict()` of an optimiser over the same parameters.
 
         Raises:
-            StateError: a name or shape does not fit; nothing is loaded then.
+            StateError: lists all missing, unexpected and wrongly shaped names; nothing is loaded
+                then.
         """
+        problems = [f"{name} is missing" for name in self._numbers if name not in state]
         loaded: dict[Tensor, dict[str, Tensor]] = {}
-        numbers: dict[str, float] = {}
         for key, value in state.items():
             name, _, position = key.rpartition(".")
-            if not name and position in self.hyperparameters:
-                numbers[position] = np.asarray(value).item()
-                continue
-            if not (name and position.isdigit() and int(position) < len(self.params)):
-                raise StateError(
-                    f"load_state_dict: {key!r} belongs to no parameter of this {type(self).__name__} with "
-                    f"{len(self.params)} parameters. Build it over the same model"
-                )
-            param = self.params[int(position)]
-            tensor = Tensor(value, requires_grad=False)
-            if tensor.shape != param.shape:
-                raise StateError(
-                    f"load_state_dict: {key} has shape {tensor.shape}, its parameter {param.shape}. "
-                    "Build the optimiser over the same model"
-                )
-            loaded.setdefault(param, {})[name] = tensor
+            if position.isdecimal() and int(position) < len(self.params):
+                param = self.params[int(position)]
+                tensor = Tensor(value, requires_grad=False)
+                loaded.setdefault(param, {})[name] = tensor
+                if name in self.elementwise_state and tensor.shape != param.shape:
+                    problems.append(f"{key} has shape {tensor.shape}, its parameter {param.shape}")
+            elif key not in self._numbers:
+                problems.append(f"{key} is unexpected")
+        for position, param in enumerate(self.params):
+            found = loaded.get(param)
+            if found is not None:
+                missing = [name for name in self.elementwise_state if name not in found]
+                problems.extend(f"{name}.{position} is missing" for name in missing)
+        if problems:
+            raise StateError(
+                f"load_state_dict: {type(self).__name__} does not fit: {'; '.join(problems)}. "
+                "Build the same optimiser over the same model"
+            )
         self.state = loaded
-        for name, number in numbers.items():
-            setattr(self, name, number)
+        for name in self._numbers:
+            setattr(self, name, np.asarray(state[name]).tolist())

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, ClassVar
 
-import numpy as np
-
 from ..ops.update import AdamUpdate, MomentumUpdate, SGDUpdate
 from ..tensor import Tensor
 from .optimizer import Optimizer
@@ -33,6 +31,7 @@ class SGD(Optimizer):
     """
 
     hyperparameters: ClassVar[tuple[str, ...]] = ("lr", "momentum", "weight_decay")
+    elementwise_state: ClassVar[tuple[str, ...]] = ("u",)
 
     def __init__(
         self,
@@ -83,6 +82,7 @@ class Adam(Optimizer):
     """
 
     hyperparameters: ClassVar[tuple[str, ...]] = ("lr", "beta1", "beta2", "eps", "weight_decay")
+    elementwise_state: ClassVar[tuple[str, ...]] = ("m", "v")
 
     def __init__(
         self,
@@ -143,18 +143,15 @@ class Adam(Optimizer):
         )  # fmt: skip
         return new
 
-    def state_dict(self) -> dict[str, np.ndarray[Any, Any]]:
-        return {"t": np.asarray(self.t), **super().state_dict()}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        rest = dict(state)
-        t = rest.pop("t", 0)
-        super().load_state_dict(rest)
-        self.t = int(np.asarray(t))
+    @property
+    def _numbers(self) -> tuple[str, ...]:
+        return ("t", *super()._numbers)
 
 
 class AdamW(Adam):
-    """Adam with decoupled weight decay: θ ← θ - η·λ·θ - η·m̂ / (√v̂ + eps) (Loshchilov & Hutter 2019).
+    """Adam with decoupled weight decay: θ ← θ - η·λ·θ - η·m̂ / (√v̂ + eps).
+
+    Loshchilov & Hutter 2019, algorithm 2. The gradient itself is not changed by λ.
 
     Args:
         params: The parameters.

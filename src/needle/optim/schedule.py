@@ -14,7 +14,8 @@ class Schedule:
 
     Args:
         optimizer: Whose `lr` is written; lr₀ is its `lr` now.
-        warmup: Steps over which lr grows linearly to lr₀: step k of them uses lr₀ · (k + 1) / (warmup + 1).
+        warmup: Steps over which lr grows linearly to lr₀: step k of them uses
+            lr₀ · (k + 1) / (warmup + 1).
 
     Call `step()` after each epoch, or after each batch if the steps are meant as batches.
 
@@ -107,7 +108,9 @@ class StepLR(Schedule):
 
 
 class CosineLR(Schedule):
-    """lr = low + (lr₀ - low) · (1 + cos(π · steps / total)) / 2, then low (Loshchilov & Hutter 2017, equation 5).
+    """lr = low + (lr₀ - low) · (1 + cos(π · steps / total)) / 2, then low.
+
+    Loshchilov & Hutter 2017, equation 5, without restarts.
 
     Args:
         optimizer: Whose `lr` is written.
