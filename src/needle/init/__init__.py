@@ -1,7 +1,8 @@
 """Initialisers: names over the operators that create tensors and draw random numbers.
 
-Every one takes `device=None`, `dtype="float32"` and `requires_grad=False` by keyword. Random numbers come
-from the ambient stream (see `needle.random`): NumPy's global state, unless `ndl.seed(n)` was called.
+Every one takes `device=None`, `dtype="float32"` and `requires_grad=False` by keyword. Random
+numbers come from the ambient stream (see `needle.random`): NumPy's global state, unless
+`ndl.seed(n)` was called.
 """
 
 from __future__ import annotations

@@ -37,7 +37,9 @@ class ResidualBlock(nn.Sequential):
 
 
 class MLPResNet(nn.Sequential):
-    """Linear, ReLU, residual blocks of half the width inside, Linear. Modules are made in running order.
+    """Linear, ReLU, residual blocks of half the width inside, Linear.
+
+    Modules are made, and so their weights drawn, in the order in which they run.
 
     Args:
         dim: Input features.

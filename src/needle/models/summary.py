@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
@@ -11,15 +11,20 @@ from ..context import ambient_set, no_grad
 from ..graph.evaluate import Eager
 from ..graph.kinds import Contraction
 from ..shapes import as_shape
+from ..state import walk
 from ..tensor import Tensor
 
 
 class Row(NamedTuple):
-    """One layer of a summary: name, class, output shape, parameters and multiply-adds of its own."""
+    """One call of a layer: name, class, output shape, parameters and multiply-adds of its own.
+
+    The shape is None where the result is no tensor, or the layer was not called. Parameters count
+    in the row where they come first.
+    """
 
     name: str
     kind: str
-    shape: tuple[int, ...]
+    shape: tuple[int, ...] | None
     parameters: int
     multiply_adds: int
 
@@ -31,7 +36,7 @@ class Summary(NamedTuple):
 
     @property
     def parameters(self) -> int:
-        """Number of parameters of all layers."""
+        """Number of parameters of all layers, shared ones counted once."""
         return sum(row.parameters for row in self.rows)
 
     @property
@@ -43,7 +48,13 @@ class Summary(NamedTuple):
         head = ("layer", "kind", "output shape", "parameters", "multiply-adds")
         total = ("total", "", "", f"{self.parameters:,}", f"{self.multiply_adds:,}")
         body = [
-            (row.name, row.kind, str(row.shape), f"{row.parameters:,}", f"{row.multiply_adds:,}")
+            (
+                row.name,
+                row.kind,
+                "-" if row.shape is None else str(row.shape),
+                f"{row.parameters:,}",
+                f"{row.multiply_adds:,}",
+            )
             for row in self.rows
         ]
         table = [head, *body, total]
@@ -75,7 +86,9 @@ class _Counting(Eager):
 
 
 def summary(model: nn.Module, input_shape: Any, *, dtype: Any = "float32") -> Summary:
-    """Layers, output shapes, parameters and multiply-adds of one forward pass over zeros, in evaluation mode.
+    """Layers, output shapes, parameters and multiply-adds of one forward pass.
+
+    The pass is over zeros, in evaluation mode; the model is left as it was.
 
     Args:
         model: The model.
@@ -95,48 +108,66 @@ def summary(model: nn.Module, input_shape: Any, *, dtype: Any = "float32") -> Su
         ----------------------------------------------------------
         total                                     8              6
     """
+    x = init.zeros(*as_shape(input_shape, "summary"), dtype=dtype)
     counting = _Counting()
     modules = dict(model.named_modules())
-    modes = {name: module.training for name, module in modules.items()}
-    rows: list[Row] = []
-    with _watched(modules, counting, rows), no_grad(), ambient_set(evaluator=counting):
-        model.eval()
-        model(init.zeros(*as_shape(input_shape, "summary"), dtype=dtype))
-    for name, module in modules.items():
-        module.training = modes[name]
+    modes = [module.training for module in modules.values()]
+    try:
+        with _watched(modules, counting) as rows, no_grad(), ambient_set(evaluator=counting):
+            model.eval()(x)
+    finally:
+        for module, mode in zip(modules.values(), modes, strict=True):
+            module.training = mode
     return Summary(tuple(rows))
 
 
 @contextmanager
-def _watched(modules: dict[str, nn.Module], counting: _Counting, rows: list[Row]) -> Iterator[None]:
-    """Note each call of a module that does something of its own: a leaf, or one with parameters or products."""
-    inside = [0]
+def _watched(modules: dict[str, nn.Module], counting: _Counting) -> Generator[list[Row]]:
+    """Rows of the calls of modules that do something of their own, in the order they end.
+
+    That is: modules with nothing inside, or with parameters or products of their own. At the end
+    come those that have parameters and were not called.
+    """
+    rows: list[Row] = []
+    inside = [0]  # multiply-adds of the calls made within each open one
+    counted: set[nn.Parameter] = set()
+
+    def own_parameters(module: nn.Module) -> int:
+        found = [p for _, p in walk(module, into=()) if isinstance(p, nn.Parameter)]
+        own = [p for p in found if p not in counted]
+        counted.update(own)
+        return sum(p.size for p in own)
 
     def watch(name: str, module: nn.Module) -> None:
         forward = module.forward
-        leaf = not any(True for _ in list(module.named_modules())[1:])
-        own = sum(p.size for path, p in module.named_parameters() if "." not in path)
+        leaf = len(list(module.named_modules())) == 1
 
         def watching(*args: Any, **kwargs: Any) -> Any:
-            before, outer = counting.total, inside[-1]
+            before = counting.total
             inside.append(0)
             result = forward(*args, **kwargs)
             mine = counting.total - before
-            of_children = inside.pop()
-            inside[-1] = outer + mine
-            if leaf or own or mine > of_children:
-                shape = result.shape if isinstance(result, Tensor) else ()
-                rows.append(
-                    Row(name or "model", type(module).__name__, shape, own, mine - of_children)
-                )
+            own_products = mine - inside.pop()
+            inside[-1] += mine
+            own = own_parameters(module)
+            if leaf or own or own_products:
+                shape = result.shape if isinstance(result, Tensor) else None
+                rows.append(Row(name, type(module).__name__, shape, own, own_products))
             return result
 
         module.__dict__["forward"] = watching
 
-    for name, module in modules.items():
-        watch(name, module)
+    before = [vars(module).get("forward") for module in modules.values()]
     try:
-        yield
+        for name, module in modules.items():
+            watch(name or "model", module)
+        yield rows
     finally:
-        for module in modules.values():
-            module.__dict__.pop("forward", None)
+        for module, forward in zip(modules.values(), before, strict=True):
+            if forward is None:
+                del module.__dict__["forward"]
+            else:
+                module.__dict__["forward"] = forward
+    for name, module in modules.items():
+        if own := own_parameters(module):
+            rows.append(Row(name or "model", type(module).__name__, None, own, 0))
