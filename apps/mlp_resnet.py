@@ -1,16 +1,17 @@
 """The course's MLP ResNet on MNIST: `python apps/mlp_resnet.py` trains it.
 
-The functions have the course's names, seeds and numbers; the model itself is `needle.models.MLPResNet`.
+The functions have the course's names, seeds and numbers; the model itself is
+`needle.models.MLPResNet`.
 """
 
 from __future__ import annotations
 
 import sys
 
-sys.path.append("./python")
+import numpy as np
+
 import needle as ndl
 import needle.nn as nn
-import numpy as np
 from needle.models import MLPResNet, ResidualBlock
 
 __all__ = ["MLPResNet", "ResidualBlock", "epoch", "ndl", "nn", "np", "train_mnist"]
@@ -81,7 +82,6 @@ def train_mnist(
 
 if __name__ == "__main__":
     results = train_mnist(data_dir=sys.argv[1] if len(sys.argv) > 1 else "data")
-    for label, result in zip(
-        ("training error", "training loss", "test error", "test loss"), results, strict=True
-    ):
+    labels = ("training error", "training loss", "test error", "test loss")
+    for label, result in zip(labels, results, strict=True):
         print(f"{label:>14}: {result:.4f}")

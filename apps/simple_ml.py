@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import sys
+import numpy as np
 
-sys.path.append("python/")
 import needle as ndl
 import needle.nn as nn
-import numpy as np
 from needle.data import read_idx
 
 __all__ = ["loss_err", "ndl", "nn", "nn_epoch", "np", "parse_mnist", "softmax_loss"]
@@ -31,7 +29,7 @@ def softmax_loss(Z, y_one_hot):
         Z: Logits, (batch, classes).
         y_one_hot: Tensor of the same shape, 1 at the right class and 0 elsewhere.
     """
-    return (ndl.logsumexp(Z, axes=(1,)).sum() - (Z * y_one_hot).sum()) / Z.shape[0]
+    return (ndl.logsumexp(Z, axes=(1,)) - (Z * y_one_hot).sum(axes=(1,))).sum() / Z.shape[0]
 
 
 def nn_epoch(X, y, W1, W2, lr=0.1, batch=100):
@@ -54,8 +52,8 @@ def nn_epoch(X, y, W1, W2, lr=0.1, batch=100):
         hit = ndl.one_hot(classes, labels, dtype=W2.dtype)
         loss = softmax_loss(ndl.relu(x @ W1) @ W2, hit)
         loss.backward()
-        W1.data = W1.data - (lr * W1.grad.data).astype(W1.dtype)
-        W2.data = W2.data - (lr * W2.grad.data).astype(W2.dtype)
+        for W in (W1, W2):
+            W.data = W.data - lr * W.grad.data
     return W1, W2
 
 
