@@ -9,7 +9,6 @@ import numpy as np
 
 from ..context import no_grad
 from ..errors import ArgumentError, StateError
-from ..nn.module import Module
 from ..state import Stateful
 from ..tensor import Tensor
 
@@ -46,7 +45,7 @@ class Optimizer(Stateful):
     """Names in `state` of tensors that have their parameter's shape, where the rule has any."""
 
     def __init__(self, params: Iterable[Tensor]) -> None:
-        if isinstance(params, Tensor | Module):
+        if isinstance(params, Tensor | Stateful):
             raise ArgumentError(
                 f"{type(self).__name__}: params is a {type(params).__name__}. "
                 "Pass a list: model.parameters()"
