@@ -133,7 +133,7 @@ def test_bits_do_not_depend_on_who_computes_a_chunk(transposed, small, monkeypat
     multiply._scratch[:] = np.nan
     with ThreadPoolExecutor(3) as pool:
         for phase in multiply.emitted.phases:
-            calls = [f for f in multiply.bind(a, b, c, chunks=scattered)]
+            calls = multiply.bind(a, b, c, chunks=scattered)
             first = 0 if phase is multiply.emitted.phases[0] else len(calls) - phase.chunks
             list(pool.map(lambda call: call(), calls[first : first + phase.chunks]))
     assert c.tobytes() == whole.tobytes()
@@ -241,15 +241,15 @@ def test_products_share_kernels():
 @given(st.integers(1, 3000), st.integers(1, 3000), st.integers(0, 3000), st.booleans())
 def test_plan_covers_everything_once(m, n, k, transpose_b):
     plan = matmul_blocking.plan(Product(m, n, k, transpose_b=transpose_b), llvm.host())
-    size = {"tiles": plan.product.m, "panels": plan.product.n}
-    for name, total in size.items():
-        first = start = 0
-        for group in getattr(plan, name):
-            assert (group.first, group.start) == (first, start)
-            first, start = group.last, start + (group.last - group.first) * group.size
-        assert start == total
-    assert 1 <= plan.row_chunks <= plan.tiles[-1].last
-    assert 1 <= plan.column_chunks <= plan.panels[-1].last
+    for cut, total in ((plan.tiles, plan.product.m), (plan.panels, plan.product.n)):
+        ends = [cut.start(i) for i in range(cut.count + 1)]
+        assert ends[0] == 0
+        assert ends[-1] == total
+        sizes = np.diff(ends)
+        assert np.all(sizes[:-1] == [cut.units(i) * cut.unit for i in range(cut.count - 1)])
+        assert 0 < sizes[-1] <= cut.units(cut.count - 1) * cut.unit
+    assert 1 <= plan.row_chunks <= plan.tiles.count
+    assert 1 <= plan.column_chunks <= plan.panels.count
 
 
 def test_errors_say_what_to_do():

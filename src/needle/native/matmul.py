@@ -23,7 +23,7 @@ from .llvm import Host, compile_ir
 from .llvm import host as this_host
 from .matmul_blocking import Plan, Product, plan
 from .matmul_kernels import Kernels
-from .matmul_loops import Epilogue, write_epilogue, write_pack, write_product
+from .matmul_loops import Epilogue, write_phases
 from .vectors import F64, Source, Type
 
 __all__ = ["CompiledProduct", "Emitted", "Epilogue", "Kernels", "Phase", "Product", "emit"]
@@ -71,17 +71,10 @@ def emit(
     vector to store. The memory it loads from must not overlap C.
     """
     cut = plan(product, kernels.source.host)
-    further = dict(further or {})
-    phases: list[Phase] = []
-    if cut.pack_chunks:
-        phases.append(Phase(f"{name}.pack", cut.pack_chunks))
-        write_pack(kernels, cut, phases[-1].symbol, further)
-    if cut.chunks:
-        finish = f"{name}.epilogue" if epilogue else ""
-        phases.append(Phase(name, cut.chunks))
-        write_product(kernels, cut, name, further, finish)
-        if epilogue:
-            write_epilogue(kernels, cut, finish, further, epilogue)
+    counts = {f"{name}.pack": cut.pack_chunks, name: cut.chunks}
+    phases = [Phase(symbol, chunks) for symbol, chunks in counts.items() if chunks]
+    if phases:
+        write_phases(kernels, cut, name, dict(further or {}), epilogue)
     return Emitted(tuple(phases), cut)
 
 

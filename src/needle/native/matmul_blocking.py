@@ -16,14 +16,14 @@ from .vectors import F32, F64, Type
 
 # Measured on AVX-512 cores with 1 MB of L2.
 TILE_ROWS = 6
-ROWS_OF_ONE_VECTOR = 12  # C no wider than a vector: more rows keep the multipliers busy
+ROWS_OF_ONE_VECTOR = 10  # C no wider than a vector: more rows keep the multipliers busy
 DOT_TILE_ROWS = 4
 DOT_ROWS = 16  # A B^T with so few rows: B is not worth transposing ...
 DOT_K = 20  # ... if K is so many times the rows, or there are no more rows than in one tile
 PANEL_VECTORS = 8  # widest panel
 LARGE_BYTES = 2**21  # an operand that does not stay in L2; it is packed ...
 PACKED_B_USES = 384  # ... if so many rows of C make use of B,
-PACKED_A_USES = 128  # ... or so many columns of a transposed A
+PACKED_A_USES = 64  # ... or so many columns of a transposed A
 BLOCK_K = 512  # of K at a time, where an operand is large
 WHOLE_K = 1024  # ... and with neighbours near each other
 CHUNK_FLOP = 600_000  # about 4 microseconds
@@ -84,27 +84,44 @@ class Product:
 
 
 @dataclass(frozen=True)
-class Group:
-    """Pieces of one size in a row: pieces number `first` ... `last` - 1, from element `start`."""
+class Cut:
+    """`total` elements in `count` even pieces of whole units, the longer ones first.
 
-    first: int
-    last: int
-    start: int
+    The first `longer` pieces have `size` + 1 units, the others `size`; the last unit may be ragged.
+    """
+
+    total: int
+    unit: int
+    count: int
     size: int
+    longer: int
+
+    def units(self, piece: int) -> int:
+        """Units of a piece."""
+        return self.size + (piece < self.longer)
+
+    def start(self, piece: int) -> int:
+        """First element of a piece; for `count`, the end."""
+        return min(self.total, (piece * self.size + min(piece, self.longer)) * self.unit)
 
 
 @dataclass(frozen=True)
 class Plan:
-    """Where the cuts are. `tiles` are of rows, `panels` of columns (in elements)."""
+    """Where the cuts are: `tiles` of rows, `panels` of columns (in vectors; in columns if `dot`).
+
+    With `free_masks` (AVX-512) whole panels go through the masked kernel too, and save compiling
+    another one.
+    """
 
     product: Product
     swap: bool
     dot: bool
     packed_a: bool
     packed_b: bool
+    free_masks: bool
     lanes: int
-    tiles: tuple[Group, ...]
-    panels: tuple[Group, ...]
+    tiles: Cut
+    panels: Cut
     blocks: int
     row_chunks: int
     column_chunks: int
@@ -122,8 +139,8 @@ class Plan:
     @property
     def packed_rows(self) -> int:
         """Rows of C that a chunk has at most, in whole vectors: the width of its packed A."""
-        per_chunk = -(-self.tiles[-1].last // self.row_chunks)
-        return self.padded(per_chunk * self.tiles[0].size)
+        per_chunk = -(-self.tiles.count // max(self.row_chunks, 1))
+        return self.padded(per_chunk * self.tiles.units(0))
 
     @property
     def packed_a_size(self) -> int:
@@ -148,7 +165,7 @@ class Plan:
     @property
     def pack_chunks(self) -> int:
         """Pieces of work of the packing before it."""
-        return self.panels[-1].last if self.packed_b and self.panels else 0
+        return self.panels.count if self.packed_b else 0
 
 
 def plan(product: Product, host: Host) -> Plan:
@@ -157,14 +174,10 @@ def plan(product: Product, host: Host) -> Plan:
     if swap:
         product = product.swapped()
     lanes = host.lanes // (2 if product.kind == F64 else 1)
-    vectors = -(-product.n // lanes)
     dot = _is_dot(product)
-    tiles = balanced(product.m, DOT_TILE_ROWS if dot else _tile_rows(vectors))
-    height = tiles[0].size if tiles else 1
-    if dot:
-        panels = balanced(product.n, min(PANEL_VECTORS, _registers(host) // 2 // height))
-    else:
-        panels = _panels(product.n, lanes, _panel_vectors(height, _registers(host)))
+    tiles = cut(product.m, DOT_TILE_ROWS if dot else _tile_rows(product.n, lanes))
+    widest = _panel_units(tiles.units(0), _registers(host), dot=dot)
+    panels = cut(product.n, widest, 1 if dot else lanes)
     size = product.k * product.kind.bits // 8
     large_a, large_b = product.lda * size > LARGE_BYTES, product.ldb * size > LARGE_BYTES
     packed_a = product.transpose_a and large_a and product.n >= PACKED_A_USES and product.m > 0
@@ -174,22 +187,17 @@ def plan(product: Product, host: Host) -> Plan:
     blocks = 1 if dot else max(1, -(-product.k // largest))
     row_chunks, column_chunks = _chunks(product, tiles, panels)
     return Plan(
-        product, swap, dot, packed_a, packed_b, lanes, tiles, panels, blocks,
+        product, swap, dot, packed_a, packed_b, host.lanes == 16, lanes, tiles, panels, blocks,
         row_chunks, column_chunks,
     )  # fmt: skip
 
 
-def balanced(total: int, largest: int, unit: int = 1) -> tuple[Group, ...]:
-    """Cut `total` units into the fewest pieces of at most `largest`, even ones, tall ones first."""
-    if not total:
-        return ()
-    count = -(-total // largest)
-    size, longer = divmod(total, count)
-    groups = (
-        Group(0, longer, 0, (size + 1) * unit),
-        Group(longer, count, longer * (size + 1) * unit, size * unit),
-    )
-    return tuple(group for group in groups if group.last > group.first)
+def cut(total: int, largest: int, unit: int = 1) -> Cut:
+    """Cut `total` elements into the fewest pieces of at most `largest` units, even ones."""
+    units = -(-total // unit)
+    count = -(-units // largest)
+    size, longer = divmod(units, count) if count else (0, 0)
+    return Cut(total, unit, count, size, longer)
 
 
 def _is_dot(product: Product) -> bool:
@@ -200,8 +208,8 @@ def _is_dot(product: Product) -> bool:
     return m <= DOT_TILE_ROWS or (m <= DOT_ROWS and product.k >= DOT_K * m)
 
 
-def _tile_rows(vectors: int) -> int:
-    return ROWS_OF_ONE_VECTOR if vectors == 1 else TILE_ROWS
+def _tile_rows(columns: int, lanes: int) -> int:
+    return ROWS_OF_ONE_VECTOR if columns <= lanes else TILE_ROWS
 
 
 def _registers(host: Host) -> int:
@@ -209,32 +217,20 @@ def _registers(host: Host) -> int:
     return 32 if host.lanes == 16 or (host.lanes == 4 and host.fma) else 16
 
 
-def _panel_vectors(rows: int, registers: int) -> int:
+def _panel_units(rows: int, registers: int, *, dot: bool) -> int:
     """Widest panel whose sums fit in registers beside one row of B and a factor, or the reverse."""
+    if dot:
+        return min(PANEL_VECTORS, registers // 2 // max(rows, 1))
     fits = [w for w in range(1, PANEL_VECTORS + 1) if rows * w + min(rows, w) + 1 < registers]
     return max(fits, default=1)
 
 
-def _panels(columns: int, lanes: int, widest: int) -> tuple[Group, ...]:
-    """Panels of whole vectors; a ragged last one is a group of its own, as wide as its columns."""
-    groups = balanced(-(-columns // lanes), widest, lanes)
-    if columns % lanes == 0:
-        return groups
-    end = groups[-1]
-    last_start = end.start + (end.last - 1 - end.first) * end.size
-    ragged = Group(end.last - 1, end.last, last_start, columns - last_start)
-    whole = replace(end, last=end.last - 1)
-    return (*groups[:-1], *([whole] if whole.last > whole.first else []), ragged)
-
-
-def _chunks(
-    product: Product, tiles: tuple[Group, ...], panels: tuple[Group, ...]
-) -> tuple[int, int]:
+def _chunks(product: Product, tiles: Cut, panels: Cut) -> tuple[int, int]:
     """Numbers of parts of the rows, and of the columns if the rows alone make too few."""
-    if not tiles or not panels:
+    if not tiles.count or not panels.count:
         return 0, 0
     useful = min(MANY_CHUNKS, max(1, product.flop // CHUNK_FLOP))
     rows = CHUNK_ROWS if product.n * product.k * product.kind.bits // 8 > CACHED_BYTES else 1
-    row_chunks = min(tiles[-1].last, max(min(useful, product.m // rows), 1))
+    row_chunks = min(tiles.count, max(min(useful, product.m // rows), 1))
     row_chunks = max(row_chunks, -(-product.m // (2 * CHUNK_ROWS)))
-    return row_chunks, max(1, min(panels[-1].last, useful // row_chunks))
+    return row_chunks, max(1, min(panels.count, useful // row_chunks))

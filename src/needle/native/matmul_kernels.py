@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from .vectors import F64, I32, I64, PTR, VOID, Builder, Source, Type, Value
+from .vectors import F64, I32, I64, PTR, Builder, Source, Type, Value
 
 SIGNATURE = {
     **dict.fromkeys(("a", "b", "c", "start"), PTR),
@@ -141,13 +141,6 @@ class Kernels:
             write(function.body, function.arguments, kind.vector(self.lanes(kind)))
             function.body.ret()
         return name
-
-    def call(
-        self, b: Builder, name: str, signature: dict[str, Type], *operands: Value | int
-    ) -> None:
-        """Call the function `name` on values and whole numbers."""
-        kinds = zip(operands, signature.values(), strict=True)
-        b.call(name, VOID, *(b.coerce(operand, kind) for operand, kind in kinds))
 
 
 def first_lanes(b: Builder, count: Value, lanes: int) -> Value:

@@ -1,105 +1,86 @@
-"""The loops around the inner kernels: the functions of one product, written from its plan.
+"""The loops around the inner kernels, written once for all products of a module.
 
-For each chunk, each block of K, each panel of columns and each tile of rows, a kernel is called.
-The epilogue runs over a finished chunk, which is still in the cache: so kernels do not depend on it
-and are shared, and it is compiled once for all sizes of tiles.
+What differs from product to product is a table of constants: sizes, strides, cuts and kernels. The
+loops read it when they run, so a product costs no more to compile than its epilogue, if it has one.
+The epilogue runs over a finished chunk, which is still in the cache: so it is compiled once, and
+kernels do not depend on it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
-from contextlib import contextmanager
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
 
 from . import matmul_packing as packing
-from .matmul_blocking import Group, Plan
-from .matmul_kernels import SIGNATURE, Dot, Kernels, Tile
+from .matmul_blocking import Cut, Plan
+from .matmul_kernels import Dot, Kernels, Tile
 from .vectors import I64, PTR, VOID, Builder, Type, Value
 
 Epilogue = Callable[..., Value]
-Index = Value | int  # known when the program runs, or already now
+
+_SIGNATURE = {**dict.fromkeys(("table", "a", "b", "c", "scratch"), PTR), "begin": I64, "end": I64}
+_CUT = ("total", "unit", "count", "size", "longer")
+_NUMBERS = (
+    "k", "blocks", "row.chunks", "column.chunks", "accumulate",
+    "lda", "a.row", "a.k", "ldb", "b.column", "ldc", "source.ldb", "source.column",
+    "packed.b", "packed.k", "packed.rows", "packed.a.size", "packed.b.size",
+    *(f"{axis}.{name}" for axis in ("row", "column") for name in _CUT),
+)  # fmt: skip
+_PACK, _KERNELS = len(_NUMBERS), len(_NUMBERS) + 1  # places of pointers
+_WIDE, _NARROW, _LAST = 0, 1, 2  # kinds of panels; each has a kernel for tall tiles and for others
 
 
-class _Block(NamedTuple):
-    """A block of K, and where A begins for it: row `top` is at `a`."""
-
-    k: Index
-    size: Index
-    a: Value
-    lda: int
-    top: Index
-
-
-class _Phase:
-    """A function of a product while it is written: its builder and arguments."""
-
-    def __init__(self, kernels: Kernels, cut: Plan, name: str, further: dict[str, Type]) -> None:
-        pointers = dict.fromkeys(("a", "b", "c", "scratch"), PTR)
-        signature = {**pointers, **further, "begin": I64, "end": I64}
-        function = kernels.source.function(name, signature)
-        self.kernels = kernels
-        self.cut = cut
-        self.kind = cut.product.kind
-        self.code = function.body
-        left, right, self.c, self.scratch, *self.further = function.arguments
-        self.a, self.b = (right, left) if cut.swap else (left, right)
-        self.begin, self.end = self.further.pop(-2), self.further.pop()
-
-    def offset(self, pointer: Value, index: Index) -> Value:
-        """Address of an element."""
-        return self.code.offset(pointer, self.kind, index)
-
-
-def write_pack(kernels: Kernels, cut: Plan, name: str, further: dict[str, Type]) -> None:
-    """The function `name` that packs panels `begin` ... `end` - 1 of B into the scratch."""
-    phase, product = _Phase(kernels, cut, name, further), cut.product
-    write = packing.transpose_panel if product.transpose_b else packing.copy_panel
-    symbol = write(kernels, product.kind)
-    for panels in cut.panels:
-        with _pieces(phase.code, panels, (phase.begin, phase.end)) as column:
-            kernels.call(
-                phase.code, symbol, packing.SIGNATURE,
-                phase.offset(phase.b, column * product.ldb if product.transpose_b else column),
-                phase.offset(phase.scratch, column * cut.packed_k),
-                product.k, panels.size, product.ldb, cut.padded(panels.size),
-            )  # fmt: skip
-    phase.code.ret()
-
-
-def write_product(
-    kernels: Kernels, cut: Plan, name: str, further: dict[str, Type], finish: str
+def write_phases(
+    kernels: Kernels,
+    cut: Plan,
+    name: str,
+    further: dict[str, Type],
+    epilogue: Epilogue | None,
 ) -> None:
-    """The function `name` that computes chunks of C and calls `finish` on each, if given."""
-    phase = _Phase(kernels, cut, name, further)
-    code = phase.code
-    with code.loop(phase.begin, phase.end) as loop:
-        across = code.binary("urem", loop.index, cut.column_chunks)
-        down = code.binary("udiv", loop.index, cut.column_chunks)
-        columns = _share(code, across, cut.column_chunks, cut.panels)
-        rows = _share(code, down, cut.row_chunks, cut.tiles)
-        with _blocks(phase, loop.index, rows) as block:
-            for panels in cut.panels:
-                with _pieces(code, panels, columns) as column:
-                    for tiles in cut.tiles:
-                        with _pieces(code, tiles, rows) as row:
-                            _call_kernel(phase, block, (tiles, panels), (row, column))
-        if finish:
-            edges = [_position(code, cut.tiles, edge) for edge in rows]
-            edges += [_position(code, cut.panels, edge) for edge in columns]
-            code.call(finish, VOID, phase.c, *phase.further, *edges)
+    """The functions of a product: `name.pack` if B is packed, and `name`."""
+    table = _constants(kernels, cut, f"{name}.table")
+    kind = cut.product.kind
+    if cut.pack_chunks:
+        loops = kernels.function("pack.panels", kind, _SIGNATURE, _write_pack)
+        code, operands, _, (begin, end) = _begin(kernels, cut, f"{name}.pack", further)
+        code.call(loops, VOID, code.symbol(table), *operands, begin, end)
+        code.ret()
+    loops = kernels.function("chunks", kind, _SIGNATURE, _write_chunks(kernels))
+    code, operands, values, (begin, end) = _begin(kernels, cut, name, further)
+    if epilogue is None:
+        code.call(loops, VOID, code.symbol(table), *operands, begin, end)
+    else:
+        with code.loop(begin, end) as loop:
+            chunk = loop.index
+            code.call(loops, VOID, code.symbol(table), *operands, chunk, chunk + 1)
+            edges = _Table(code, code.symbol(table)).edges(chunk)
+            _finish(code, cut, edges, operands[2], epilogue, values)
     code.ret()
 
 
-def write_epilogue(
-    kernels: Kernels, cut: Plan, name: str, further: dict[str, Type], epilogue: Epilogue
+def _begin(
+    kernels: Kernels, cut: Plan, name: str, further: dict[str, Type]
+) -> tuple[Builder, list[Value], list[Value], list[Value]]:
+    """Start the function of a phase: code, A B C scratch, further arguments, begin and end."""
+    pointers = dict.fromkeys(("a", "b", "c", "scratch"), PTR)
+    function = kernels.source.function(name, {**pointers, **further, "begin": I64, "end": I64})
+    a, b, c, scratch, *values = function.arguments
+    operands = [b, a, c, scratch] if cut.swap else [a, b, c, scratch]
+    return function.body, operands, values[:-2], values[-2:]
+
+
+def _finish(
+    code: Builder,
+    cut: Plan,
+    edges: tuple[list[Value], list[Value]],
+    c: Value,
+    epilogue: Epilogue,
+    values: Sequence[Value],
 ) -> None:
-    """The function `name` that applies the epilogue to some rows and columns of C."""
-    edges = dict.fromkeys(("top", "bottom", "left", "right"), I64)
-    function = kernels.source.function(name, {"c": PTR, **further, **edges})
-    code, (c, *values, top, bottom, left, right) = function.body, function.arguments
+    """Apply the epilogue to the rows and columns of C between the edges."""
     kind, stride = cut.product.kind, cut.product.ldc
     if cut.swap:  # C is one column, computed as one row
-        top, bottom, left, right, stride = left, right, top, bottom, 1
+        edges, stride = (edges[1], edges[0]), 1
+    (top, bottom), (left, right) = edges
     with code.loop(top, bottom) as loop:
         row = loop.index
         line = code.offset(c, kind, row * stride)
@@ -110,102 +91,208 @@ def write_epilogue(
             return ()
 
         code.vector_loop(left, right, cut.lanes, body)
-    code.ret()
 
 
-@contextmanager
-def _blocks(phase: _Phase, chunk: Value, rows: tuple[Value, Value]) -> Generator[_Block]:
-    """Each block of K for a chunk, after its rows of A are packed if they are to be."""
-    k, count = phase.cut.product.k, phase.cut.blocks
-    if count == 1:
-        yield _left(phase, chunk, rows, 0, k)
-        return
-    code = phase.code
-    with code.loop(0, count) as loop:
-        begin, end = (code.binary("udiv", i * k, count) for i in (loop.index, loop.index + 1))
-        yield _left(phase, chunk, rows, begin, end - begin)
+class _Table:
+    """The table of a product as the loops see it: its numbers, loaded."""
+
+    def __init__(self, code: Builder, pointer: Value) -> None:
+        self.code = code
+        self.base = pointer
+        self.numbers = {name: code.load(pointer, I64, i) for i, name in enumerate(_NUMBERS)}
+
+    def __getitem__(self, name: str) -> Value:
+        return self.numbers[name]
+
+    def pointer(self, place: Value | int) -> Value:
+        """The pointer at a place of the table."""
+        return self.code.load(self.base, PTR, place)
+
+    def units(self, axis: str, piece: Value) -> Value:
+        """See `Cut.units`."""
+        return self[f"{axis}.size"] + self.code.cast(piece < self[f"{axis}.longer"], I64)
+
+    def start(self, axis: str, piece: Value) -> Value:
+        """See `Cut.start`."""
+        total, unit, _, size, longer = (self[f"{axis}.{name}"] for name in _CUT)
+        return self.code.minimum(total, (piece * size + self.code.minimum(piece, longer)) * unit)
+
+    def shares(self, chunk: Value) -> tuple[tuple[Value, Value], tuple[Value, Value]]:
+        """Tiles and panels of a chunk: of each the first, and the first of the next part."""
+        parts = self["column.chunks"]
+        down, across = (self.code.binary(op, chunk, parts) for op in ("udiv", "urem"))
+        return self._share("row", down), self._share("column", across)
+
+    def edges(self, chunk: Value) -> tuple[list[Value], list[Value]]:
+        """Rows and columns of a chunk: of each the first, and the end."""
+        rows, columns = self.shares(chunk)
+        return [self.start("row", i) for i in rows], [self.start("column", i) for i in columns]
+
+    def _share(self, axis: str, part: Value) -> tuple[Value, Value]:
+        count, parts = self[f"{axis}.count"], self[f"{axis}.chunks"]
+        return (
+            self.code.binary("udiv", part * count, parts),
+            self.code.binary("udiv", (part + 1) * count, parts),
+        )
 
 
-def _left(phase: _Phase, chunk: Value, rows: tuple[Value, Value], k: Index, size: Index) -> _Block:
-    """A as the kernels read it in one block of K."""
-    cut, code, lda = phase.cut, phase.code, phase.cut.product.lda
-    start = phase.offset(phase.a, k * lda if cut.product.transpose_a else k)
-    if not cut.packed_a:
-        return _Block(k, size, start, lda, 0)
-    top, bottom = (_position(code, cut.tiles, edge) for edge in rows)
-    target = phase.offset(phase.scratch, chunk * cut.packed_a_size + cut.packed_b_size)
-    phase.kernels.call(
-        code, packing.copy_panel(phase.kernels, phase.kind), packing.SIGNATURE,
-        phase.offset(start, top), target, size, bottom - top, lda, cut.packed_rows,
-    )  # fmt: skip
-    return _Block(k, size, target, cut.packed_rows, top)
+def _constants(kernels: Kernels, cut: Plan, name: str) -> str:
+    """Write the table of a product; returns its name."""
+    product, packed = cut.product, cut.packed_b
+    numbers = {
+        "k": product.k, "blocks": cut.blocks, "accumulate": product.accumulate,
+        "row.chunks": cut.row_chunks, "column.chunks": cut.column_chunks,
+        "lda": product.lda, "ldc": product.ldc,
+        "a.row": 1 if product.transpose_a else product.lda,
+        "a.k": product.lda if product.transpose_a else 1,
+        "ldb": product.ldb, "b.column": cut.packed_k if packed else product.ldb if cut.dot else 1,
+        "source.ldb": product.ldb, "source.column": product.ldb if product.transpose_b else 1,
+        "packed.b": packed, "packed.k": cut.packed_k, "packed.rows": cut.packed_rows,
+        "packed.a.size": cut.packed_a_size, "packed.b.size": cut.packed_b_size,
+        **{f"row.{field}": getattr(cut.tiles, field) for field in _CUT},
+        **{f"column.{field}": getattr(cut.panels, field) for field in _CUT},
+    }  # fmt: skip
+    pack = packing.transpose_panel if product.transpose_b else packing.copy_panel
+    pointers = [f"@{pack(kernels, product.kind)}" if packed else "null"]
+    for panel in (_WIDE, _NARROW, _LAST):
+        for tile in (0, 1):
+            shape = _shape(cut, panel, tile)
+            pointers.append(f"@{kernels.tile(shape, product.kind)}" if shape else "null")
+    items = [*(f"i64 {int(numbers[name])}" for name in _NUMBERS), *(f"ptr {p}" for p in pointers)]
+    kinds = ", ".join(item.split()[0] for item in items)
+    kernels.source.add(f"@{name} = private constant {{ {kinds} }} {{ {', '.join(items)} }}")
+    return name
 
 
-def _call_kernel(
-    phase: _Phase, block: _Block, groups: tuple[Group, Group], place: tuple[Value, Value]
-) -> None:
-    """Call the kernel for the tile of C at `place`, of a group of tiles and one of panels."""
-    cut, product, (tiles, panels), (row, column) = phase.cut, phase.cut.product, groups, place
-    tile = phase.offset(phase.c, row * product.ldc + column)
-    start, stride = _start(phase, tile, block.k)
-    line = row - block.top
-    right, ldb = _right(phase, panels, column, block.k)
-    ragged = panels.size % cut.lanes
-    shape = (
-        Dot(tiles.size, panels.size)
-        if cut.dot
-        else Tile(tiles.size, -(-panels.size // cut.lanes), product.transpose_a, ragged > 0)
-    )
-    phase.kernels.call(
-        phase.code, phase.kernels.tile(shape, phase.kind), SIGNATURE,
-        phase.offset(block.a, line if product.transpose_a else line * block.lda), right, tile,
-        start, block.size, block.lda, ldb, product.ldc, stride, ragged,
-    )  # fmt: skip
+def _shape(cut: Plan, panel: int, tile: int) -> Tile | Dot | None:
+    """Shape of the kernel for a kind of panels and of tiles; None if there are none of them."""
+    rows = _size(cut.tiles, cut.tiles.count, tile)
+    last = cut.panels.count - 1
+    columns = cut.panels.units(last) if panel == _LAST else _size(cut.panels, last, panel)
+    if not rows or not columns:
+        return None
+    if cut.dot:
+        return Dot(rows, columns)
+    ragged = panel == _LAST and cut.product.n % cut.lanes > 0
+    return Tile(rows, columns, cut.product.transpose_a, ragged or cut.free_masks)
 
 
-def _start(phase: _Phase, tile: Value, k: Index) -> tuple[Value, Index]:
-    """What the sums of a tile start from, and its stride: C, or zeros."""
-    code, stride = phase.code, phase.cut.product.ldc
-    if phase.cut.product.accumulate:
-        return tile, stride
-    zeros = code.symbol(phase.kernels.zeros())
-    if not isinstance(k, Value):
-        return zeros, 0
-    first = code.compare("==", k, 0)
-    return code.select(first, zeros, tile), code.select(first, code.constant(0, I64), stride)
+def _size(cut: Cut, last: int, kind: int) -> int:
+    """Units of the longer pieces (kind 0) or the others (1) before `last`; 0 if there are none."""
+    there = cut.longer > 0 if kind == 0 else last > cut.longer
+    return cut.size + (kind == 0) if there and last else 0
 
 
-def _right(phase: _Phase, panels: Group, column: Value, k: Index) -> tuple[Value, int]:
-    """Where the rows of B from k on begin in a panel, and their stride."""
-    cut, ldb = phase.cut, phase.cut.product.ldb
-    if cut.packed_b:
-        width = cut.padded(panels.size)
-        return phase.offset(phase.scratch, column * cut.packed_k + k * width), width
-    start = column * ldb + k if cut.product.transpose_b else column + k * ldb
-    return phase.offset(phase.b, start), ldb
+def _write_pack(code: Builder, arguments: Sequence[Value], kind: Type) -> None:
+    """Pack panels `begin` ... `end` - 1 of B into the scratch."""
+    pointer, _, b, _, scratch, begin, end = arguments
+    table = _Table(code, pointer)
+    pack = table.pointer(_PACK)
+    with code.loop(begin, end) as panel:
+        left, right = (table.start("column", i) for i in (panel.index, panel.index + 1))
+        code.call_pointer(
+            pack, VOID,
+            code.offset(b, kind, left * table["source.column"]),
+            code.offset(scratch, kind, left * table["packed.k"]),
+            table["k"], right - left, table["source.ldb"],
+            table.units("column", panel.index) * table["column.unit"],
+        )  # fmt: skip
 
 
-@contextmanager
-def _pieces(code: Builder, group: Group, share: tuple[Value, Value]) -> Generator[Value]:
-    """Each piece of the group that lies in the share: its first element."""
-    begin, end = share
-    first = code.select(begin > group.first, begin, group.first)
-    with code.loop(first, code.minimum(end, group.last)) as loop:
-        yield (loop.index - group.first) * group.size + group.start
+def _write_chunks(kernels: Kernels) -> Callable[[Builder, Sequence[Value], Type], None]:
+    def write(code: Builder, arguments: Sequence[Value], kind: Type) -> None:
+        """Compute chunks `begin` ... `end` - 1 of C."""
+        pointer, *operands, begin, end = arguments
+        table = _Table(code, pointer)
+        with code.loop(begin, end) as chunk:
+            rows, columns = table.shares(chunk.index)
+            with code.loop(0, table["blocks"]) as block:
+                k, stop = (
+                    code.binary("udiv", i * table["k"], table["blocks"])
+                    for i in (block.index, block.index + 1)
+                )
+                _Sweep(kernels, table, operands, kind, (k, stop - k)).write(
+                    chunk.index, rows, columns
+                )
+
+    return write
 
 
-def _share(
-    code: Builder, part: Value, parts: int, groups: tuple[Group, ...]
-) -> tuple[Value, Value]:
-    """The first piece of an even part of all pieces, and the first of the next part."""
-    count = groups[-1].last
-    return code.binary("udiv", part * count, parts), code.binary("udiv", (part + 1) * count, parts)
+class _Sweep:
+    """The part of the loops inside a block of K, while it is written."""
 
+    def __init__(
+        self,
+        kernels: Kernels,
+        table: _Table,
+        operands: Sequence[Value],
+        kind: Type,
+        block: tuple[Value, Value],
+    ) -> None:
+        self.kernels = kernels
+        self.table = table
+        self.code = table.code
+        self.kind = kind
+        self.a, self.b, self.c, self.scratch = operands
+        self.k, self.size = block
 
-def _position(code: Builder, groups: tuple[Group, ...], piece: Value) -> Value:
-    """First element of a piece, or the end of all."""
-    places = [(piece - group.first) * group.size + group.start for group in groups]
-    result = places[-1]
-    for group, place in list(zip(groups, places, strict=True))[-2::-1]:
-        result = code.select(piece < group.last, place, result)
-    return result
+    def write(self, chunk: Value, rows: tuple[Value, Value], columns: tuple[Value, Value]) -> None:
+        """Call a kernel for each panel and each tile of a chunk."""
+        code, table = self.code, self.table
+        a, lda, top = self._left(chunk, rows)
+        fresh = code.compare("==", self.k + table["accumulate"], 0)
+        zeros = code.symbol(self.kernels.zeros())
+        stride = code.select(fresh, 0, table["ldc"])
+        with code.loop(*columns) as panel:
+            column, kernel = table.start("column", panel.index), self._kernel(panel.index)
+            right, ldb, tail = self._right(panel.index, column)
+            with code.loop(*rows) as tile:
+                row = table.start("row", tile.index)
+                other = code.cast(tile.index >= table["row.longer"], I64)
+                c = code.offset(self.c, self.kind, row * table["ldc"] + column)
+                code.call_pointer(
+                    table.pointer(kernel + other), VOID,
+                    code.offset(a, self.kind, (row - top) * table["a.row"]), right, c,
+                    code.select(fresh, zeros, c), self.size, lda, ldb, table["ldc"], stride, tail,
+                )  # fmt: skip
+
+    def _left(self, chunk: Value, rows: tuple[Value, Value]) -> Sequence[Value]:
+        """Where a block of A begins, its stride, and its first row; packed first if it is to be."""
+        code, table, zero = self.code, self.table, self.code.constant(0, I64)
+        start = code.offset(self.a, self.kind, self.k * table["a.k"])
+        place = chunk * table["packed.a.size"] + table["packed.b.size"]
+
+        def pack() -> Sequence[Value]:
+            top, bottom = (table.start("row", i) for i in rows)
+            target = code.offset(self.scratch, self.kind, place)
+            scalar = self.kind.vector(0)
+            code.call(
+                packing.copy_panel(self.kernels, scalar), VOID,
+                code.offset(start, self.kind, top), target, self.size, bottom - top,
+                table["lda"], table["packed.rows"],
+            )  # fmt: skip
+            return target, table["packed.rows"], top
+
+        packed = table["packed.a.size"] > 0
+        return code.either(packed, pack, lambda: (start, table["lda"], zero))
+
+    def _kernel(self, panel: Value) -> Value:
+        """Place in the table of the first kernel for a panel."""
+        code, table = self.code, self.table
+        narrow = code.cast(panel >= table["column.longer"], I64)
+        last = code.compare("==", panel, table["column.count"] - 1)
+        return code.select(last, _LAST, narrow) * 2 + _KERNELS
+
+    def _right(self, panel: Value, column: Value) -> tuple[Value, Value, Value]:
+        """Where a block of B begins in a panel, its stride, and the lanes of its last vector."""
+        code, table = self.code, self.table
+        packed = table["packed.b"] > 0
+        width = table.units("column", panel) * table["column.unit"]
+        ldb = code.select(packed, width, table["ldb"])
+        start = code.offset(
+            code.select(packed, self.scratch, self.b),
+            self.kind,
+            column * table["b.column"] + self.k * ldb,
+        )
+        lanes = self.kind.lanes
+        return start, ldb, code.minimum(table["column.total"] - column - width + lanes, lanes)
