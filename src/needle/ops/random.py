@@ -12,7 +12,7 @@ from ..random import ambient_stream
 from ..shapes import Spec, as_dtype, checked_shape
 
 
-class Random(Source):
+class Random(Source, abstract=True):
     """Base of the sources that draw."""
 
     random = True

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from ..errors import ArgumentError
+from ..errors import IndexRangeError
 from ..graph.kinds import Elementwise
 from ..graph.op import Sample, TensorOp, TensorTupleOp
+from ..shapes import as_int
 from .arithmetic import as_number
 
 
@@ -62,12 +63,21 @@ class TupleGetItem(TensorOp):
         ]
         return MakeTensorTuple()(*parts)
 
+    @classmethod
+    def samples(cls) -> Iterator[Sample]:
+        yield Sample(cls(0), (((2, 3), (4,)),))
+        yield Sample(cls(1), (((2, 3), (), (0,)),))
+
 
 def tuple_get_item(value: Any, index: int) -> Any:
     """Element `index` of a `TensorTuple`.
 
+    Args:
+        value: The tuple.
+        index: An integer; negative ones count from the end.
+
     Raises:
-        ArgumentError: the tuple has no such element.
+        IndexRangeError: the tuple has no such element.
 
     Example:
         >>> import needle as ndl
@@ -75,12 +85,13 @@ def tuple_get_item(value: Any, index: int) -> Any:
         >>> ndl.tuple_get_item(pair, 1).numpy()
         array([2.])
     """
-    count = len(value)
-    if not -count <= index < count:
-        raise ArgumentError(
-            f"tuple_get_item: index {index} for {count} elements. Use 0 to {count - 1}"
+    count, place = len(value), as_int(index, "tuple_get_item", "index")
+    if not -count <= place < count:
+        raise IndexRangeError(
+            f"tuple_get_item: index {place} is out of range for {count} elements. "
+            f"Use an index from {-count} to {count - 1}"
         )
-    return TupleGetItem(index % count)(value)
+    return TupleGetItem(place % count)(value)
 
 
 class FusedAddScalars(Elementwise, TensorTupleOp):

@@ -1,4 +1,4 @@
-"""Update rules of the optimisers: one fused elementwise operator a rule, hyperparameters as run-time scalars."""
+"""Update rules of the optimisers, one elementwise operator each; hyperparameters are scalars."""
 
 from __future__ import annotations
 
@@ -8,8 +8,11 @@ from ..graph.kinds import Elementwise
 from ..graph.op import TensorTupleOp
 
 
-class UpdateRule(Elementwise, TensorTupleOp):
-    """Base of the rules: (new parameter, new state…) from (parameter, gradient, state…, hyperparameters…)."""
+class UpdateRule(Elementwise, TensorTupleOp, abstract=True):
+    """Base of the rules: (new parameter, new state…) of parameter, gradient, state and scalars.
+
+    The scalars are run-time operands, not static arguments: they may change at any step.
+    """
 
     differentiable = False
 
@@ -38,10 +41,11 @@ class MomentumUpdate(UpdateRule):
 
 
 class AdamUpdate(UpdateRule):
-    """m' = β₁m + (1 - β₁)g; v' = β₂v + (1 - β₂)g²; θ' = θ - η (m'/c₁) / (√(v'/c₂) + ε), with g = ∇ + λθ.
+    """m' = β₁m + (1 - β₁)g; v' = β₂v + (1 - β₂)g²; θ' = θ - η (m'/c₁) / (√(v'/c₂) + ε); g = ∇ + λθ.
 
-    c₁ = 1 - β₁ᵗ and c₂ = 1 - β₂ᵗ correct the bias (Kingma & Ba 2015, algorithm 1). `decay` is AdamW's
-    decoupled η·λ (Loshchilov & Hutter 2019, algorithm 2), 0 for Adam.
+    c₁ = 1 - β₁ᵗ and c₂ = 1 - β₂ᵗ correct the bias (Kingma & Ba 2015, algorithm 1); their inverses
+    are `scale1` and `scale2`. `decay` is AdamW's decoupled η·λ (Loshchilov & Hutter 2019, algorithm
+    2), 0 for Adam.
     """
 
     label = "adam_update"
