@@ -94,6 +94,8 @@ class Reduction(Op):
         self.keepdims = bool(keepdims)
 
     def compute(self, x: Storage) -> Any:
+        if not x.ndim:  # NumPy takes axis 0 of a 0-d array
+            normalize_axes(self.axes, 0, self.name)
         return getattr(np, self.combine).reduce(x, axis=self.axes, keepdims=self.keepdims)
 
     def infer(self, x: Any) -> Any:

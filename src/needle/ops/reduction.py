@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,7 +11,8 @@ import numpy as np
 from ..errors import ShapeError
 from ..graph.kinds import SAMPLE_SHAPES, Reduction
 from ..graph.op import Sample, TensorOp
-from ..shapes import Axes, Spec, normalize_axes, normalize_axis, reduced_shape
+from ..shapes import Axes, Spec, as_int, normalize_axes, normalize_axis, reduced_shape
+from .arithmetic import as_tensor
 
 
 class Summation(Reduction):
@@ -42,7 +44,7 @@ def summation(a: Any, axes: Axes = None, keepdims: bool = False) -> Any:
     return Summation(axes, keepdims)(a)
 
 
-class Extreme(Reduction):
+class Extreme(Reduction, abstract=True):
     """Base of `max` and `min`: elements that share the extreme share the gradient."""
 
     has_identity = False
@@ -113,14 +115,15 @@ class ArgMax(TensorOp):
     differentiable = False
 
     def __init__(self, axis: int | None = None) -> None:
-        self.axis = axis
+        self.axis = None if axis is None else as_int(axis, self.name, "axis")
 
     def compute(self, a: Any) -> Any:
+        if not a.ndim:  # NumPy takes axis 0 of a 0-d array
+            normalize_axes(self.axis, 0, self.name)
         return np.argmax(a, axis=self.axis)
 
     def infer(self, a: Any) -> Any:
-        axes = None if self.axis is None else normalize_axis(self.axis, len(a.shape), self.name)
-        listed = normalize_axes(axes, len(a.shape), self.name)
+        listed = normalize_axes(self.axis, len(a.shape), self.name)
         if any(a.shape[axis] == 0 for axis in listed):
             raise ShapeError(
                 f"argmax: shape {a.shape} has nothing to choose from. Use axes of size >= 1"
@@ -148,7 +151,7 @@ def argmax(a: Any, axis: int | None = None) -> Any:
 
     Example:
         >>> import needle as ndl
-        >>> ndl.argmax(ndl.Tensor([[1.0, 5.0], [3.0, 4.0]]), axis=1).numpy()
+        >>> ndl.argmax(ndl.Tensor([[1.0, 5.0], [7.0, 4.0]]), axis=1).numpy()
         array([1, 0])
     """
     return ArgMax(axis)(a)
@@ -162,22 +165,19 @@ class LogSumExp(Reduction):
 
     def decompose(self, a: Any) -> Any:
         """The same in terms of other operators, for the compiler."""
-        top = a.max(self.axes, keepdims=True).detach()
-        finite = top.where((top - top).equal(0), 0)
-        total = (a - finite.broadcast_to(a.shape)).exp().sum(self.axes, keepdims=True)
-        result = total.log() + finite
+        top = _finite(a.max(self.axes, keepdims=True).detach())
+        total = (a - top.broadcast_to(a.shape)).exp().sum(self.axes, keepdims=True)
+        result = total.log() + top
         return result.reshape(
             reduced_shape(a.shape, normalize_axes(self.axes, a.ndim, self.name), self.keepdims)
         )
 
     def compute(self, a: Any) -> Any:
-        if a.dtype.kind != "f":
-            a = a.astype(np.float64)
-        top = np.maximum.reduce(a, axis=self.axes, keepdims=True)
-        # An infinite maximum cannot be subtracted: inf - inf is NaN where the result is the infinity itself.
-        top = np.where(np.isfinite(top), top, np.zeros_like(top))
+        if not a.ndim:  # NumPy takes axis 0 of a 0-d array
+            normalize_axes(self.axes, 0, self.name)
+        shifted, top = _shifted(a, self.axes)
         with np.errstate(divide="ignore"):
-            result = np.log(np.add.reduce(np.exp(a - top), axis=self.axes, keepdims=True)) + top
+            result = np.log(np.add.reduce(np.exp(shifted), axis=self.axes, keepdims=True)) + top
         return result if self.keepdims else result.squeeze(self.axes)
 
     def gradient(self, out_grad: Any, node: Any) -> Any:
@@ -204,50 +204,81 @@ def logsumexp(a: Any, axes: Axes = None, keepdims: bool = False) -> Any:
     return LogSumExp(axes, keepdims)(a)
 
 
+def _shifted(a: Any, axes: Axes) -> tuple[Any, Any]:
+    """Floating-point `a` minus its maximum over axes, and that maximum: `exp` then cannot overflow.
+
+    An infinite maximum is not subtracted: inf - inf is NaN where the result is the infinity itself.
+    """
+    if a.dtype.kind != "f":
+        a = a.astype(np.float64)
+    top = np.maximum.reduce(a, axis=axes, keepdims=True)
+    top = np.where(np.isfinite(top), top, np.zeros_like(top))
+    return a - top, top
+
+
+def _finite(top: Any) -> Any:
+    """A tensor with zeros where it is infinite or NaN."""
+    return top.where((top - top).equal(0), 0)
+
+
 class LogSoftmax(TensorOp):
-    """y = a - ln Σ exp(a) over the last axis."""
+    """y = (a - max a) - ln Σ exp(a - max a) along an axis: exact for large values too."""
 
     label = "logsoftmax"
 
+    def __init__(self, axis: int = -1) -> None:
+        self.axis = as_int(axis, self.name, "axis")
+
     def decompose(self, a: Any) -> Any:
         """The same in terms of other operators, for the compiler."""
-        return a - a.logsumexp(-1, keepdims=True).broadcast_to(a.shape)
+        shifted = a - _finite(a.max(self.axis, keepdims=True).detach()).broadcast_to(a.shape)
+        total = shifted.exp().sum(self.axis, keepdims=True)
+        return shifted - total.log().broadcast_to(a.shape)
 
     def compute(self, a: Any) -> Any:
-        return a - LogSumExp(-1, keepdims=True).compute(a)
+        if not a.ndim:  # NumPy takes axis 0 of a 0-d array
+            self.infer(a)
+        shifted, _ = _shifted(a, self.axis)
+        return shifted - np.log(np.add.reduce(np.exp(shifted), axis=self.axis, keepdims=True))
 
     def infer(self, a: Any) -> Any:
-        if not a.shape:
-            raise ShapeError("logsoftmax: shape () has no axis to normalise. Use at least one axis")
-        dtype = a.dtype if a.dtype.kind == "f" else np.dtype(np.float64)
-        return Spec(a.shape, LogSumExp(-1, keepdims=True).infer(a) and dtype)
+        axis = normalize_axis(self.axis, len(a.shape), self.name)
+        if not a.shape[axis]:
+            raise ShapeError(
+                f"logsoftmax: axis {axis} of shape {a.shape} is empty. Use an axis of size >= 1"
+            )
+        return Spec(a.shape, a.dtype if a.dtype.kind == "f" else np.dtype(np.float64))
 
     def gradient(self, out_grad: Any, node: Any) -> Any:
-        total = out_grad.sum(-1, keepdims=True).broadcast_to(node.shape)
+        total = out_grad.sum(self.axis, keepdims=True).broadcast_to(node.shape)
         return out_grad - node.exp() * total
 
     @classmethod
     def samples(cls) -> Iterator[Sample]:
         for shape in SAMPLE_SHAPES:
-            if shape and shape[-1]:
-                yield Sample(cls(), (shape,))
+            for axis in range(-len(shape), len(shape)):
+                if shape[axis]:
+                    yield Sample(cls(axis), (shape,))
 
 
-def logsoftmax(a: Any) -> Any:
-    """Logarithm of the softmax over the last axis (axis 1 of a matrix): y = a - ln Σ exp(a).
+def logsoftmax(a: Any, axis: int = -1) -> Any:
+    """Logarithm of the softmax, by default over the last axis: y = a - ln Σ exp(a).
+
+    The maximum is subtracted first, so that it is exact for inputs of 1e5 and more.
 
     Args:
-        a: Tensor with at least one axis.
+        a: Tensor with at least one axis; integers give float64.
+        axis: The axis along which exp(y) sums to one.
 
     Raises:
-        ShapeError: `a` has no axis, or its last one is empty.
+        ShapeError: there is no such axis, or it is empty.
 
     Example:
         >>> import needle as ndl
         >>> ndl.logsoftmax(ndl.Tensor([[1e5, 1e5]])).exp().numpy()
         array([[0.5, 0.5]])
     """
-    return LogSoftmax()(a)
+    return LogSoftmax(axis)(a)
 
 
 def softmax(a: Any, axis: int = -1) -> Any:
@@ -257,21 +288,23 @@ def softmax(a: Any, axis: int = -1) -> Any:
         a: Tensor; integers give float64.
         axis: The axis that sums to one.
 
+    Raises:
+        ShapeError: there is no such axis, or it is empty.
+
     Example:
         >>> import needle as ndl
         >>> ndl.softmax(ndl.Tensor([[2.0, 2.0]])).numpy()
         array([[0.5, 0.5]])
     """
-    return (a - logsumexp(a, axis, keepdims=True).broadcast_to(a.shape)).exp()
+    return logsoftmax(a, axis).exp()
 
 
 def _count(a: Any, axes: Axes, operation: str) -> int:
-    count = 1
-    for axis in normalize_axes(axes, a.ndim, operation):
-        count *= a.shape[axis]
+    count = math.prod([a.shape[axis] for axis in normalize_axes(axes, a.ndim, operation)])
     if count == 0:
         raise ShapeError(
-            f"{operation}: shape {a.shape} has no elements to average over axes {axes}"
+            f"{operation}: shape {a.shape} has no elements to average over axes {axes}. "
+            "Use axes of size >= 1"
         )
     return count
 
@@ -292,6 +325,7 @@ def mean(a: Any, axes: Axes = None, keepdims: bool = False) -> Any:
         >>> ndl.mean(ndl.Tensor([1.0, 2.0, 6.0])).item()
         3.0
     """
+    a = as_tensor(a)
     return summation(a, axes, keepdims) / _count(a, axes, "mean")
 
 
@@ -302,7 +336,7 @@ def var(a: Any, axes: Axes = None, keepdims: bool = False, *, ddof: int = 0) -> 
         a: Tensor.
         axes: None (all), an int or a tuple.
         keepdims: Keep reduced axes with size 1.
-        ddof: 0 for the biased variance (NumPy's default), 1 for the unbiased one (PyTorch's default).
+        ddof: 0 for the biased variance (NumPy's default), 1 for the unbiased one (PyTorch's).
 
     Raises:
         ShapeError: an axis is out of range, or there are not more than `ddof` elements.
@@ -312,6 +346,7 @@ def var(a: Any, axes: Axes = None, keepdims: bool = False, *, ddof: int = 0) -> 
         >>> ndl.var(ndl.Tensor([1.0, 3.0])).item()
         1.0
     """
+    a = as_tensor(a)
     count = _count(a, axes, "var")
     if count <= ddof:
         raise ShapeError(
