@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -9,19 +10,26 @@ import numpy as np
 from ..errors import ArgumentError, IndexRangeError, ShapeError
 from ..graph.kinds import as_indices
 from ..graph.node import Value
+from ..shapes import Shape, broadcast_shapes
+from .arithmetic import as_tensor
 from .movement import Range
+
+_FULL = slice(None)
 
 
 def subscript(a: Any, index: Any) -> Any:
-    """`a[index]` as in NumPy, with a gradient: a `Slice`, a `Reshape`, and a `Take` for index arrays.
+    """`a[index]` as in NumPy, recorded as `Slice`, `Reshape`, and `Take` for index arrays.
 
     Args:
         a: Tensor.
-        index: Ints, slices, `...`, None, one index array or bool mask, or several index arrays on the leading
-            axes; or a tuple of ints, slices, `...`, None and at most one index array.
+        index: Ints, slices, `...`, None, and index arrays (tensors, NumPy arrays or lists of
+            integers) or masks (the same of bools), one or several in a tuple. A slice between two
+            index arrays, or between one and an int, is not supported.
 
     Raises:
-        IndexRangeError: an int or index is outside its axis.
+        IndexRangeError: an int or index is outside its axis, or there are too many.
+        ShapeError: a mask is not of the shape of the axes it indexes, or index arrays do not
+            broadcast.
         ArgumentError: a kind of index, or a mixture, that is not supported.
 
     Example:
@@ -32,57 +40,76 @@ def subscript(a: Any, index: Any) -> Any:
                [6., 5., 4.]]), array([3., 1.]))
     """
     items = _expanded(a, index if isinstance(index, tuple) else (index,))
-    arrays = [item for item in items if _is_array(item)]
-    if not arrays:
+    places = [place for place, item in enumerate(items) if isinstance(item, Value)]
+    if not places:
         return _basic(a, items)
-    if _dtype(arrays[0]) == np.bool_:
-        arrays = _positions(a, items, arrays[0])
-    elif len(arrays) == 1:
-        return _one_array(a, items, arrays[0])
-    elif not all(_is_array(item) for item in items[: len(arrays)]) or not _all_full(
-        items[len(arrays) :]
-    ):
-        raise ArgumentError(
-            f"subscript: {index!r} mixes index arrays and slices. Index in two steps: x[slices][arrays]"
-        )
-    return _several_arrays(a, arrays)
-
-
-def _all_full(items: list[Any]) -> bool:
-    return all(isinstance(item, slice) and item == slice(None) for item in items)
-
-
-def _is_array(item: Any) -> bool:
-    return isinstance(item, list | np.ndarray | Value)
-
-
-def _dtype(item: Any) -> Any:
-    return item.dtype if hasattr(item, "dtype") else np.asarray(item).dtype
+    _check_adjacent(items, places)
+    rest = [_FULL if isinstance(item, Value) else item for item in items]
+    base = a if all(isinstance(i, slice) and i == _FULL for i in rest) else _basic(a, rest)
+    axis = sum(item is None or isinstance(item, slice) for item in rest[: places[0]])
+    return _gathered(base, [items[place] for place in places], axis)
 
 
 def _expanded(a: Any, items: tuple[Any, ...]) -> list[Any]:
-    """The index with `...` written out and full slices at the end: one item an axis, and the Nones."""
-    used = sum(
-        (item.ndim if _is_array(item) and _dtype(item) == np.bool_ and hasattr(item, "ndim") else 1)
-        for item in items
-        if item is not None and item is not Ellipsis
-    )
-    dots = [place for place, item in enumerate(items) if item is Ellipsis]
+    """The index with one item an axis, and the Nones: `...` written out, masks as index arrays."""
+    parts = [as_tensor(i) if isinstance(i, list | np.ndarray) else i for i in items]
+    used = sum(_axes(part) for part in parts)
+    dots = [place for place, part in enumerate(parts) if part is Ellipsis]
     if used > a.ndim or len(dots) > 1:
         raise IndexRangeError(
-            f"subscript: {len(items)} indices ({used} of axes) for shape {a.shape}. "
+            f"subscript: {len(parts)} indices ({used} of axes) for shape {a.shape}. "
             f"Use at most {a.ndim} indices and one '...'"
         )
-    fill = [slice(None)] * (a.ndim - used)
-    if dots:
-        return [*items[: dots[0]], *fill, *items[dots[0] + 1 :]]
-    return [*items, *fill]
+    place = dots[0] if dots else len(parts)
+    parts[place : place + len(dots)] = [_FULL] * (a.ndim - used)
+    result: list[Any] = []
+    axis = 0
+    for part in parts:
+        result += _positions(a.shape, axis, part) if _is_mask(part) else [part]
+        axis += _axes(part)
+    return result
+
+
+def _is_mask(item: Any) -> bool:
+    return isinstance(item, Value) and as_tensor(item).dtype == np.bool_
+
+
+def _axes(item: Any) -> int:
+    """How many axes an item of the index stands for."""
+    if item is None or item is Ellipsis:
+        return 0
+    return as_tensor(item).ndim if _is_mask(item) else 1
+
+
+def _positions(shape: Shape, axis: int, mask: Any) -> list[Any]:
+    """Where a mask is true: an index array for each of its axes."""
+    if not mask.ndim or mask.shape != shape[axis : axis + mask.ndim]:
+        raise ShapeError(
+            f"subscript: mask of shape {mask.shape} at axis {axis} of shape {shape}. "
+            "A mask has one or more axes, of the sizes that it indexes"
+        )
+    return [as_tensor(positions) for positions in np.nonzero(mask.numpy())]
+
+
+def _check_adjacent(items: list[Any], places: list[int]) -> None:
+    """Refuse what makes NumPy move axes to the front: something between ints and index arrays."""
+    chosen = [place for place, item in enumerate(items) if hasattr(item, "__index__")]
+    if any(not hasattr(items[place], "__index__") for place in range(min(chosen), max(chosen) + 1)):
+        raise ArgumentError(
+            "subscript: ints and index arrays are separated by a slice, '...' or None, where NumPy "
+            "moves axes to the front. Index in two steps: x[slices][arrays]"
+        )
 
 
 def _range(item: Any, size: int, axis: int) -> Range:
     """Start, count and step of a slice or int along an axis."""
     if isinstance(item, slice):
-        start, stop, step = item.indices(size)
+        try:
+            start, stop, step = item.indices(size)
+        except (TypeError, ValueError) as error:
+            raise ArgumentError(
+                f"subscript: {item} is no slice ({error}). Use integers, and a step that is not 0"
+            ) from None
         return start, len(range(start, stop, step)), step
     if isinstance(item, bool | np.bool_) or not hasattr(item, "__index__"):
         raise ArgumentError(
@@ -113,47 +140,19 @@ def _basic(a: Any, items: list[Any]) -> Any:
     return result if result.shape == tuple(shape) else result.reshape(tuple(shape))
 
 
-def _one_array(a: Any, items: list[Any], array: Any) -> Any:
-    """Slices and ints first, the array's axis kept whole, then a take along it."""
-    place = next(k for k, item in enumerate(items) if item is array)
-    numbers = [
-        k for k, item in enumerate(items) if hasattr(item, "__index__") and item is not array
-    ]
-    if any(
-        not hasattr(items[k], "__index__") and k != place
-        for n in numbers
-        for k in _between(n, place)
-    ):
-        raise ArgumentError(
-            "subscript: an int and an index array are separated by a slice, where NumPy moves axes to the "
-            "front. Index in two steps"
-        )
-    rest = [*items[:place], slice(None), *items[place + 1 :]]
-    axis = sum(1 for item in items[:place] if item is None or isinstance(item, slice))
-    return (a if _all_full(rest) else _basic(a, rest)).take(array, axis)
-
-
-def _between(i: int, j: int) -> range:
-    return range(min(i, j), max(i, j))
-
-
-def _positions(a: Any, items: list[Any], mask: Any) -> list[Any]:
-    """The positions where a bool mask on the leading axes is true, one array an axis."""
-    values = mask.numpy() if isinstance(mask, Value) else np.asarray(mask)
-    if items[0] is not mask or not _all_full(items[1:]) or values.shape != a.shape[: values.ndim]:
+def _gathered(a: Any, arrays: list[Any], axis: int) -> Any:
+    """Index arrays on neighbouring axes, from `axis` on: those axes flattened, and one `Take`."""
+    if len(arrays) == 1:
+        return a.take(arrays[0], axis)
+    if broadcast_shapes(*[array.shape for array in arrays]) is None:
         raise ShapeError(
-            f"subscript: mask of shape {values.shape} for shape {a.shape}. "
-            "A mask comes first, matches the leading axes, and stands alone"
+            f"subscript: index arrays of shapes {' and '.join(str(i.shape) for i in arrays)} "
+            "do not broadcast. Give them one shape"
         )
-    return list(np.nonzero(values))
-
-
-def _several_arrays(a: Any, arrays: list[Any]) -> Any:
-    """Index arrays on the leading axes: those axes flattened, and one take."""
-    values = [item.numpy() if isinstance(item, Value) else np.asarray(item) for item in arrays]
+    sizes = a.shape[axis : axis + len(arrays)]
     flat: Any = 0
-    for axis, value in enumerate(values):
-        size = a.shape[axis]
-        flat = flat * size + as_indices(value, size, "subscript", negative=True) % max(size, 1)
-    rows = int(np.prod(a.shape[: len(values)]))
-    return a.reshape((rows, *a.shape[len(values) :])).take(flat)
+    for array, size in zip(arrays, sizes, strict=True):
+        index = as_indices(array.numpy(), size, "subscript", negative=True).astype(np.int64)
+        flat = flat * size + index % max(size, 1)
+    shape = (*a.shape[:axis], math.prod(sizes), *a.shape[axis + len(arrays) :])
+    return a.reshape(shape).take(flat, axis)
