@@ -503,7 +503,7 @@ def _reflected(operator: Any, a: Tensor, other: Any) -> Any:
     if isinstance(other, np.ndarray) and other.size != 1:
         return operator(Tensor(other, requires_grad=False), a)
     if isinstance(other, int | float | np.generic | np.ndarray):
-        return operator(comparison.as_operand(other, a), a)
+        return operator(arithmetic.constant_like(a, other, operator.__name__), a)
     return NotImplemented
 
 

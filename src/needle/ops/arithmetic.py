@@ -15,7 +15,7 @@ Number = int | float | bool
 
 
 def as_tensor(value: Any) -> Any:
-    """`value` where it is a tensor; arrays, lists and numbers become constants without a gradient."""
+    """`value` where it is a tensor; arrays, lists and numbers become constants."""
     make: Any = Value.tensor_class
     return value if isinstance(value, Value) else make(value, requires_grad=False)
 

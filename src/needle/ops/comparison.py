@@ -8,20 +8,19 @@ import numpy as np
 
 from ..errors import ArgumentError
 from ..graph.kinds import Elementwise
-from .arithmetic import as_number
+from .arithmetic import as_number, as_tensor, constant_like, is_number
 
 
-def as_operand(b: Any, a: Any) -> Any:
-    """`b` as a tensor that fits `a`: a number becomes a constant, without rounding it to integers."""
-    if hasattr(b, "broadcast_to"):
-        return b
-    number = as_number(b, "comparison")
-    if isinstance(number, float) and a.dtype.kind != "f":
-        return a.full_like(number, dtype="float64")
-    return a.full_like(number)
+def as_operands(a: Any, b: Any, operation: str) -> tuple[Any, Any]:
+    """Two operands as tensors; a number beside a tensor becomes a constant of its shape."""
+    if is_number(b):
+        a = as_tensor(a)
+        return a, constant_like(a, b, operation)
+    b = as_tensor(b)
+    return (constant_like(b, a, operation) if is_number(a) else as_tensor(a)), b
 
 
-class Comparison(Elementwise):
+class Comparison(Elementwise, abstract=True):
     """Base of the comparisons: operands of one shape, a bool result, no gradient."""
 
     differentiable = False
@@ -71,7 +70,7 @@ def equal(a: Any, b: Any) -> Any:
         >>> ndl.equal(ndl.Tensor([1.0, 2.0]), 2).numpy()
         array([False,  True])
     """
-    return Equal()(a, as_operand(b, a))
+    return Equal()(*as_operands(a, b, "equal"))
 
 
 def not_equal(a: Any, b: Any) -> Any:
@@ -82,7 +81,7 @@ def not_equal(a: Any, b: Any) -> Any:
         >>> ndl.not_equal(ndl.Tensor([1.0, 2.0]), 2).numpy()
         array([ True, False])
     """
-    return NotEqual()(a, as_operand(b, a))
+    return NotEqual()(*as_operands(a, b, "not_equal"))
 
 
 def less(a: Any, b: Any) -> Any:
@@ -93,7 +92,7 @@ def less(a: Any, b: Any) -> Any:
         >>> ndl.less(ndl.Tensor([1.0, 2.0]), 2).numpy()
         array([ True, False])
     """
-    return Less()(a, as_operand(b, a))
+    return Less()(*as_operands(a, b, "less"))
 
 
 def less_equal(a: Any, b: Any) -> Any:
@@ -104,7 +103,7 @@ def less_equal(a: Any, b: Any) -> Any:
         >>> ndl.less_equal(ndl.Tensor([1.0, 3.0]), 2).numpy()
         array([ True, False])
     """
-    return LessEqual()(a, as_operand(b, a))
+    return LessEqual()(*as_operands(a, b, "less_equal"))
 
 
 def greater(a: Any, b: Any) -> Any:
@@ -115,7 +114,8 @@ def greater(a: Any, b: Any) -> Any:
         >>> ndl.greater(ndl.Tensor([1.0, 3.0]), 2).numpy()
         array([False,  True])
     """
-    return Less()(as_operand(b, a), a)
+    a, b = as_operands(a, b, "greater")
+    return Less()(b, a)
 
 
 def greater_equal(a: Any, b: Any) -> Any:
@@ -126,7 +126,8 @@ def greater_equal(a: Any, b: Any) -> Any:
         >>> ndl.greater_equal(ndl.Tensor([1.0, 2.0]), 2).numpy()
         array([False,  True])
     """
-    return LessEqual()(as_operand(b, a), a)
+    a, b = as_operands(a, b, "greater_equal")
+    return LessEqual()(b, a)
 
 
 class Where(Elementwise):
@@ -163,16 +164,13 @@ def where(condition: Any, a: Any, b: Any) -> Any:
         >>> ndl.where(x.greater(0), x, 0).numpy()
         array([0., 2.])
     """
-    if not hasattr(a, "broadcast_to"):
-        a = (
-            as_operand(a, b)
-            if hasattr(b, "broadcast_to")
-            else condition.full_like(a, dtype=np.result_type(a))
-        )
-    return Where()(condition, a, as_operand(b, a))
+    condition = as_tensor(condition)
+    if is_number(a) and is_number(b):
+        a = condition.full_like(as_number(a, "where"), dtype=np.asarray(a).dtype)
+    return Where()(condition, *as_operands(a, b, "where"))
 
 
-class Extremum(Elementwise):
+class Extremum(Elementwise, abstract=True):
     """Base of `maximum` and `minimum`: where both are equal, each gets half of the gradient."""
 
     def gradient(self, out_grad: Any, node: Any) -> Any:
@@ -210,30 +208,28 @@ def maximum(a: Any, b: Any) -> Any:
     """The larger of two, element by element; NaN where either is. Ties share the gradient.
 
     Args:
-        a: Tensor.
-        b: Tensor of a's shape, or a number.
+        a, b: Tensors of one shape, or one of them a number.
 
     Example:
         >>> import needle as ndl
         >>> ndl.maximum(ndl.Tensor([1.0, 5.0]), 2).numpy()
         array([2., 5.])
     """
-    return Maximum()(a, as_operand(b, a))
+    return Maximum()(*as_operands(a, b, "maximum"))
 
 
 def minimum(a: Any, b: Any) -> Any:
     """The smaller of two, element by element; NaN where either is. Ties share the gradient.
 
     Args:
-        a: Tensor.
-        b: Tensor of a's shape, or a number.
+        a, b: Tensors of one shape, or one of them a number.
 
     Example:
         >>> import needle as ndl
         >>> ndl.minimum(ndl.Tensor([1.0, 5.0]), 2).numpy()
         array([1., 2.])
     """
-    return Minimum()(a, as_operand(b, a))
+    return Minimum()(*as_operands(a, b, "minimum"))
 
 
 class Clip(Elementwise):
@@ -259,7 +255,9 @@ class Clip(Elementwise):
 
 
 def clip(a: Any, low: float | None = None, high: float | None = None) -> Any:
-    """Limit values to [low, high]; None leaves a side open. Inside, limits included, the derivative is 1.
+    """Limit values to [low, high]; None leaves a side open.
+
+    The derivative is 1 inside, limits included, and 0 outside.
 
     Raises:
         ArgumentError: low is above high.

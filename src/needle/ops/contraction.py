@@ -12,6 +12,7 @@ from ..errors import ShapeError
 from ..graph.kinds import Contraction
 from ..graph.op import Sample
 from ..shapes import Shape, Spec, broadcast_shapes
+from .arithmetic import as_tensor
 
 
 class MatMul(Contraction):
@@ -20,22 +21,27 @@ class MatMul(Contraction):
     label = "matmul"
 
     def compute(self, a: Any, b: Any) -> Any:
+        if a.ndim < 2 or b.ndim < 2:
+            self.infer(a, b)
         return a @ b
 
     def infer(self, a: Any, b: Any) -> Any:
         if len(a.shape) < 2 or len(b.shape) < 2:
             raise ShapeError(
-                f"matmul: shapes {a.shape} and {b.shape} are not matrices. Use ndl.matmul, which takes vectors"
+                f"matmul: shapes {a.shape} and {b.shape} are not both matrices. "
+                "Use ndl.matmul, which takes vectors too"
             )
         batch = broadcast_shapes(a.shape[:-2], b.shape[:-2])
         if a.shape[-1] != b.shape[-2]:
             raise ShapeError(
-                f"matmul: inner sizes differ: {a.shape} @ {b.shape} has {a.shape[-1]} and {b.shape[-2]}. "
-                "The last axis of a must equal the last but one of b: transpose or reshape one"
+                f"matmul: inner sizes differ: {a.shape} @ {b.shape} has {a.shape[-1]} and "
+                f"{b.shape[-2]}. The last axis of a must equal the last but one of b: "
+                "transpose or reshape one"
             )
         if batch is None:
             raise ShapeError(
-                f"matmul: batch axes {a.shape[:-2]} and {b.shape[:-2]} do not broadcast. Make them equal or 1"
+                f"matmul: batch axes {a.shape[:-2]} and {b.shape[:-2]} do not broadcast. "
+                "Make them equal or 1"
             )
         return Spec((*batch, a.shape[-2], b.shape[-1]), np.result_type(a.dtype, b.dtype))
 
@@ -51,8 +57,9 @@ class MatMul(Contraction):
     @classmethod
     def samples(cls) -> Iterator[Sample]:
         pairs = [
-            ((3, 4), (4, 2)), ((1, 1), (1, 1)), ((0, 4), (4, 2)), ((3, 0), (0, 2)), ((2, 3, 4), (2, 4, 5)),
-            ((2, 3, 4), (4, 5)), ((3, 4), (2, 4, 5)), ((2, 1, 3, 4), (5, 4, 2)),
+            ((3, 4), (4, 2)), ((1, 1), (1, 1)), ((0, 4), (4, 2)), ((3, 0), (0, 2)),
+            ((2, 3, 4), (2, 4, 5)), ((2, 3, 4), (4, 5)), ((3, 4), (2, 4, 5)),
+            ((2, 1, 3, 4), (5, 4, 2)),
         ]  # fmt: skip
         for pair in pairs:
             yield Sample(cls(), pair)
@@ -75,7 +82,8 @@ def matmul(a: Any, b: Any) -> Any:
         b: Shape (…, k, n), or (k,).
 
     Returns:
-        Shape (…, m, n). Where one operand has fewer batch axes, its gradient is summed over the others.
+        Shape (…, m, n). Where one operand has fewer batch axes, its gradient is summed over the
+        others.
 
     Raises:
         ShapeError: the inner sizes differ, or the batch axes do not broadcast.
@@ -85,6 +93,7 @@ def matmul(a: Any, b: Any) -> Any:
         >>> ndl.matmul(ndl.Tensor([[1.0, 2.0]]), ndl.Tensor([[3.0], [4.0]])).numpy()
         array([[11.]])
     """
+    a, b = as_tensor(a), as_tensor(b)
     if a.ndim >= 2 and b.ndim >= 2:
         return _MATMUL(a, b)
     if a.ndim == 0 or b.ndim == 0:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
+from ..errors import ArgumentError, DTypeError
 from ..graph.kinds import Source
 from ..graph.op import Sample
 from ..shapes import Spec, as_dtype, checked_shape
-from .arithmetic import as_number
+from .arithmetic import Number, as_number
 
 
 class Full(Source):
@@ -22,6 +24,11 @@ class Full(Source):
         self.shape = checked_shape(shape, "full")
         self.value = as_number(value, "full")
         self.dtype = as_dtype(dtype, "full")
+
+        if self.dtype.kind in "iu" and not _holds(self.dtype, self.value):
+            raise DTypeError(
+                f"full: {self.dtype} cannot hold {value!r}. Use another value or dtype"
+            )
 
     def compute(self) -> Any:
         return np.full(self.shape, self.value, self.dtype)
@@ -44,12 +51,22 @@ def full(shape: Any, value: float, dtype: Any = "float32") -> Any:
         value: The number.
         dtype: Of the elements.
 
+    Raises:
+        ShapeError: a size is negative.
+        DTypeError: an integer dtype cannot hold the value.
+
     Example:
         >>> import needle as ndl
         >>> ndl.full((2,), 3).numpy()
         array([3., 3.], dtype=float32)
     """
     return Full(shape, value, dtype)()
+
+
+def _holds(dtype: np.dtype[Any], value: Number) -> bool:
+    """Whether an integer dtype has a value for the whole part of a number."""
+    bounds = np.iinfo(dtype)
+    return math.isfinite(value) and bounds.min <= math.trunc(value) <= bounds.max
 
 
 class Arange(Source):
@@ -61,10 +78,13 @@ class Arange(Source):
         self.start = as_number(start, "arange")
         self.stop = as_number(stop, "arange")
         self.step = as_number(step, "arange")
+        if not self.step:
+            raise ArgumentError("arange: step 0 leads nowhere. Use another step")
         self.dtype = None if dtype is None else as_dtype(dtype, "arange")
 
     def compute(self) -> Any:
-        return np.arange(self.start, self.stop, self.step, self.dtype)
+        bounds: Any = (self.start, self.stop, self.step)
+        return np.arange(*bounds, dtype=self.dtype)
 
     def infer(self) -> Any:
         array = self.compute()
@@ -79,6 +99,14 @@ class Arange(Source):
 
 def arange(start: float, stop: float | None = None, step: float = 1, dtype: Any = None) -> Any:
     """Evenly spaced numbers from `start` (0 if only one is given) up to but not including `stop`.
+
+    Args:
+        start, stop: The interval; a single argument is `stop`.
+        step: Distance of two neighbours; a negative one counts down.
+        dtype: Of the elements; None takes int64, or float64 where a float is given.
+
+    Raises:
+        ArgumentError: the step is 0.
 
     Example:
         >>> import needle as ndl

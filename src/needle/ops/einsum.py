@@ -6,15 +6,18 @@ import math
 from typing import Any
 
 from ..errors import ArgumentError, ShapeError
+from .arithmetic import as_tensor
 
 
 def einsum(subscripts: str, *operands: Any) -> Any:
     """Einstein summation: labels that the output lacks are summed over.
 
     Args:
-        subscripts: Such as "bij,bjk->bik"; without "->" the output has the labels that occur once, in
-            alphabetical order. One letter an axis; a letter twice in one operand is not supported, nor "...".
-        operands: One tensor for each comma-separated term; several are contracted from left to right.
+        subscripts: Such as "bij,bjk->bik"; without "->" the output has the labels that occur once,
+            in alphabetical order. One letter an axis; a letter twice in one operand is not
+            supported, nor "...".
+        operands: One tensor for each comma-separated term; several are contracted from left to
+            right.
 
     Raises:
         ArgumentError: the subscripts cannot be read, or do not match the operands.
@@ -27,9 +30,10 @@ def einsum(subscripts: str, *operands: Any) -> Any:
         array([[11.]])
     """
     terms, output = _parsed(subscripts, operands)
-    _sizes(subscripts, terms, operands)
-    result, labels = operands[0], terms[0]
-    for position, (operand, term) in enumerate(zip(operands[1:], terms[1:], strict=True), start=2):
+    tensors = [as_tensor(operand) for operand in operands]
+    _check_sizes(subscripts, terms, tensors)
+    result, labels = tensors[0], terms[0]
+    for position, (operand, term) in enumerate(zip(tensors[1:], terms[1:], strict=True), start=2):
         kept = set(output).union(*terms[position:])
         result, labels = _contract(result, labels, operand, term, kept)
     summed = tuple([axis for axis, label in enumerate(labels) if label not in output])
@@ -45,7 +49,8 @@ def _parsed(subscripts: str, operands: tuple[Any, ...]) -> tuple[list[str], str]
     terms = left.split(",")
     if len(terms) != len(operands):
         raise ArgumentError(
-            f"einsum: {subscripts!r} names {len(terms)} operands, {len(operands)} were given"
+            f"einsum: {subscripts!r} names {len(terms)} operands, {len(operands)} were given. "
+            "Pass one for each comma-separated term"
         )
     if not arrow:
         output = "".join(sorted(label for label in set(left) - {","} if left.count(label) == 1))
@@ -59,22 +64,26 @@ def _parsed(subscripts: str, operands: tuple[Any, ...]) -> tuple[list[str], str]
                 f"einsum: {term!r} in {subscripts!r} names an axis twice. Take the diagonal first"
             )
     if not set(output) <= set("".join(terms)):
-        raise ArgumentError(f"einsum: the output of {subscripts!r} has a label that no operand has")
+        raise ArgumentError(
+            f"einsum: the output of {subscripts!r} has a label that no operand has. Leave it out"
+        )
     return terms, output
 
 
-def _sizes(subscripts: str, terms: list[str], operands: tuple[Any, ...]) -> None:
+def _check_sizes(subscripts: str, terms: list[str], operands: list[Any]) -> None:
+    """Refuse terms that do not have their operand's axes, and labels with two sizes."""
     sizes: dict[str, int] = {}
     for term, operand in zip(terms, operands, strict=True):
         if len(term) != operand.ndim:
             raise ShapeError(
-                f"einsum: {term!r} in {subscripts!r} names {len(term)} axes of shape {operand.shape}"
+                f"einsum: {term!r} in {subscripts!r} names {len(term)} axes of shape "
+                f"{operand.shape}. Write one letter an axis"
             )
         for label, size in zip(term, operand.shape, strict=True):
             if sizes.setdefault(label, size) != size:
                 raise ShapeError(
-                    f"einsum: label {label!r} in {subscripts!r} has sizes {sizes[label]} and {size}. "
-                    "A label stands for one size"
+                    f"einsum: label {label!r} in {subscripts!r} has sizes {sizes[label]} and "
+                    f"{size}. A label stands for one size"
                 )
 
 

@@ -43,11 +43,14 @@ class Take(Indexed):
 
 
 def take(a: Any, index: Any, axis: int = 0) -> Any:
-    """Slices along an axis by index: rows of a table, embeddings. The gradient is added up where indices repeat.
+    """Slices along an axis by index: rows of a table, embeddings.
+
+    Where an index repeats, its gradients are added up.
 
     Args:
         a: Tensor with at least one axis.
-        index: Tensor or array of whole numbers, of any shape and dtype; negative ones count from the end.
+        index: Tensor or array of whole numbers, of any shape and dtype; negative ones count from
+            the end.
         axis: The axis that is indexed; it is replaced by the index's axes.
 
     Raises:
@@ -76,7 +79,8 @@ class ScatterAdd(Indexed):
     def compute(self, a: Any, index: Any) -> Any:
         index = as_indices(index, self.shape[self.axis], "scatter_add", negative=True)
         result = np.zeros(self.shape, a.dtype)
-        np.add.at(result, (*[slice(None)] * self.axis, index), a)
+        positions: Any = (*[slice(None)] * self.axis, index)
+        np.add.at(result, positions, a)
         return result
 
     def infer(self, a: Any, index: Any) -> Any:
@@ -103,6 +107,8 @@ class Pick(Indexed):
     label = "pick"
 
     def compute(self, a: Any, index: Any) -> Any:
+        if index.shape != a.shape[:-1]:
+            self.infer(a, index)
         index = as_indices(index, a.shape[-1], "pick")
         return np.take_along_axis(a, index[..., None].astype(np.int64, copy=False), axis=-1)[..., 0]
 

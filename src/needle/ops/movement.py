@@ -11,6 +11,7 @@ from ..errors import ArgumentError, ShapeError
 from ..graph.kinds import SAMPLE_SHAPES, Movement
 from ..graph.op import Sample
 from ..shapes import Shape, Spec, as_int, as_shape, checked_shape, normalize_axis, reshaped
+from .arithmetic import as_tensor
 
 
 class Transpose(Movement):
@@ -22,7 +23,8 @@ class Transpose(Movement):
         self.axes = (-1, -2) if axes is None else as_shape(axes, "transpose")
         if len(self.axes) != 2:
             raise ArgumentError(
-                f"transpose: axes {self.axes} are not two. It swaps two axes; use permute for a new order"
+                f"transpose: axes {self.axes} are not two. It swaps two axes; "
+                "use permute for a new order"
             )
 
     def compute(self, a: Any) -> Any:
@@ -98,6 +100,10 @@ class Permute(Movement):
 def permute(a: Any, axes: Sequence[int]) -> Any:
     """Put the axes in a new order: axis k of the result is axis `axes[k]` of `a`.
 
+    Args:
+        a: Tensor.
+        axes: Every axis once; negative ones count from the end.
+
     Raises:
         ShapeError: `axes` does not name each axis once.
 
@@ -166,8 +172,8 @@ class BroadcastTo(Movement):
         new = len(self.shape) - len(a.shape)
         if new < 0 or any(n not in (1, m) for n, m in zip(a.shape, self.shape[new:], strict=True)):
             raise ShapeError(
-                f"broadcast_to: shape {a.shape} does not fit {self.shape}. Axes are matched from the last "
-                "one on; each must be equal or 1: insert an axis with reshape"
+                f"broadcast_to: shape {a.shape} does not fit {self.shape}. Axes are matched from "
+                "the last one on; each must be equal or 1: insert an axis with reshape"
             )
         return Spec(self.shape, a.dtype)
 
@@ -226,14 +232,9 @@ class Slice(Movement):
 
     def __init__(self, ranges: tuple[Range, ...]) -> None:
         self.ranges = ranges
-        self._slices = _slices(ranges)
-
-    @property
-    def key(self) -> tuple[Any, ...]:
-        return (type(self), self.ranges)
 
     def compute(self, a: Any) -> Any:
-        return a[self._slices]
+        return a[_slices(self.ranges)]
 
     def infer(self, a: Any) -> Any:
         return Spec(tuple([count for _, count, _ in self.ranges]), a.dtype)
@@ -291,6 +292,7 @@ def pad(a: Any, widths: Sequence[tuple[int, int]]) -> Any:
         >>> ndl.pad(ndl.Tensor([1.0, 2.0]), [(1, 2)]).numpy()
         array([0., 1., 2., 0., 0.])
     """
+    a = as_tensor(a)
     pairs = [tuple([as_int(n, "pad", "width") for n in pair]) for pair in widths]
     if len(pairs) != a.ndim or any(len(pair) != 2 or min(pair) < 0 for pair in pairs):
         raise ShapeError(
@@ -360,6 +362,7 @@ def concatenate(tensors: Sequence[Any], axis: int = 0) -> Any:
         >>> ndl.concatenate([ndl.Tensor([1.0]), ndl.Tensor([2.0, 3.0])]).numpy()
         array([1., 2., 3.])
     """
-    if not len(tensors):
+    tensors = list(tensors)
+    if not tensors:
         raise ShapeError("concatenate: no tensors given. Pass at least one")
     return Concatenate(axis)(*tensors)
