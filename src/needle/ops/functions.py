@@ -257,8 +257,14 @@ def silu(a: Any) -> Any:
     return SiLU()(a)
 
 
+_TWICE = 2 * math.sqrt(2 / math.pi)
+
+
 class GELU(Elementwise):
-    """y = a · Φ(a), Φ the normal distribution function; or its tanh approximation."""
+    """y = a · Φ(a), Φ the normal distribution function; or its tanh approximation.
+
+    (1 + tanh(x)) / 2 is written as sigmoid(2x): 1 + tanh(x) has no digits left where tanh(x) is -1.
+    """
 
     label = "gelu"
     float_result = True
@@ -273,16 +279,15 @@ class GELU(Elementwise):
 
     def expression(self, e: Any, a: Any) -> Any:
         if self.approximate == "tanh":
-            return a * 0.5 * (1 + e.tanh((a + a * a * a * 0.044715) * math.sqrt(2 / math.pi)))
+            return a * e.sigmoid((a + a * a * a * 0.044715) * _TWICE)
         return a * 0.5 * (1 + e.erf(a * math.sqrt(0.5)))
 
     def gradient(self, out_grad: Any, node: Any) -> Any:
         a = node.inputs[0]
         if self.approximate == "tanh":
-            scale = math.sqrt(2 / math.pi)
-            t = ((a + a * a * a * 0.044715) * scale).tanh()
-            inner = (a * a * (3 * 0.044715) + 1) * scale
-            return out_grad * ((1 + t) * 0.5 + a * 0.5 * (1 - t * t) * inner)
+            s = ((a + a * a * a * 0.044715) * _TWICE).sigmoid()
+            inner = (a * a * (3 * 0.044715) + 1) * _TWICE
+            return out_grad * (s + a * s * (1 - s) * inner)
         phi = (-(a * a) / 2).exp() / math.sqrt(2 * math.pi)
         return out_grad * (((a * math.sqrt(0.5)).erf() + 1) * 0.5 + a * phi)
 
