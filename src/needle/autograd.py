@@ -1,7 +1,7 @@
 """The course's names for the graph: `needle.autograd`.
 
-`TENSOR_COUNTER` is the number of values alive now, counted when it is read. Assigning `LAZY_MODE = True`
-makes operators of this thread record only, and compute when a value is read.
+`TENSOR_COUNTER` is the number of values alive now, counted when it is read. Assigning
+`LAZY_MODE = True` makes operators of this thread record only, and compute when a value is read.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ class _Autograd(ModuleType):
     """A module whose `TENSOR_COUNTER` and `LAZY_MODE` forward to where the truth is kept."""
 
     @property
-    def TENSOR_COUNTER(self) -> int:
+    def TENSOR_COUNTER(self) -> int:  # noqa: N802 - the course's name
         return count_live_nodes()
 
     @property
-    def LAZY_MODE(self) -> bool:
+    def LAZY_MODE(self) -> bool:  # noqa: N802
         return ambient.evaluator is LAZY
 
     @LAZY_MODE.setter
-    def LAZY_MODE(self, value: bool) -> None:
+    def LAZY_MODE(self, value: bool) -> None:  # noqa: N802
         ambient.evaluator = LAZY if value else EAGER
 
 

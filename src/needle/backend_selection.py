@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import numpy as array_api
+import numpy as array_api  # noqa: ICN001 - the course's name
 
 from . import config
 from .device import Device, default_device

@@ -9,7 +9,6 @@ import numpy as np
 
 from .errors import GradientError
 from .graph.gradient import value_and_grad
-from .graph.node import Value
 from .tensor import Tensor
 
 
@@ -22,11 +21,15 @@ def check_gradients(
     atol: float = 1e-6,
     seed: int = 0,
 ) -> None:
-    """Compare the gradients of `f` with central differences in float64: (s(x + eps) - s(x - eps)) / 2 eps.
+    """Compare the gradients of `f` with central differences in float64.
+
+    The difference is (s(x + eps) - s(x - eps)) / (2 eps), s the sum of f's results with random
+    weights.
 
     Args:
-        f: Takes the tensors and returns a tensor, or a tuple of tensors; s is its sum with random weights.
-        args: Tensors or arrays. Floating-point ones are differentiated, in float64; others are passed on.
+        f: Takes the tensors and returns a tensor, or a tuple of tensors.
+        args: Tensors or arrays. Floating-point ones are differentiated, in float64; others are
+            passed on.
         order: 2 also checks the gradient of the gradient, and so on.
         eps: Step of the differences.
         rtol, atol: A gradient g may differ from the difference d by atol + rtol · max|d|.
@@ -69,9 +72,10 @@ def _weighted(f: Callable[..., Any], random: np.random.RandomState) -> Callable[
     def number(*inputs: Tensor) -> Tensor:
         result = f(*inputs)
         parts = [result] if isinstance(result, Tensor) else list(result)
-        parts = [part for part in parts if isinstance(part, Value) and part.dtype.kind == "f"]
-        for part in parts[len(weights) :]:
-            weights.append(np.asarray(random.uniform(0.5, 1.5, part.shape)))
+        parts = [part for part in parts if isinstance(part, Tensor) and part.dtype.kind == "f"]
+        weights.extend(
+            np.asarray(random.uniform(0.5, 1.5, part.shape)) for part in parts[len(weights) :]
+        )
         total = Tensor(0.0, dtype="float64", requires_grad=False)
         for part, weight in zip(parts, weights, strict=True):
             total = total + (part * Tensor(weight, requires_grad=False)).sum()
@@ -107,7 +111,7 @@ def _compare(
     if wrong.any():
         position = tuple([int(i) for i in np.argwhere(wrong)[0]])
         raise GradientError(
-            f"check_gradients: argument {k} at {position}: finite differences give {expected[position]:.9g}, "
-            f"the gradient is {received[position]:.9g} (allowed difference {allowed:.2g}). "
-            "Correct the operator's gradient rule"
+            f"check_gradients: argument {k} at {position}: finite differences give "
+            f"{expected[position]:.9g}, the gradient is {received[position]:.9g} "
+            f"(allowed difference {allowed:.2g}). Correct the operator's gradient rule"
         )

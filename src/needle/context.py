@@ -1,13 +1,13 @@
 """All ambient state of the library, one set for each thread.
 
-`ambient.evaluator` decides what an operator call does: compute at once (eager), record and compute on
-demand (lazy), or record only (trace). The `graph` package puts the eager one in place.
+`ambient.evaluator` decides what an operator call does: compute at once (eager), record and compute
+on demand (lazy), or record only (trace). The `graph` package puts the eager one in place.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Any
 
@@ -24,7 +24,7 @@ ambient = Ambient()
 
 
 class Changes:
-    """Counts what compiled programs rely on not to change: tensors given new data, attributes set."""
+    """Counts changes of what compiled programs rely on: tensors given new data, attributes set."""
 
     count: int = 0
 
@@ -33,7 +33,7 @@ changes = Changes()
 
 
 @contextmanager
-def ambient_set(**modes: Any) -> Iterator[None]:
+def ambient_set(**modes: Any) -> Generator[None]:
     """Set modes of this thread inside a `with` block and put the old ones back after it."""
     before = {name: getattr(ambient, name) for name in modes}
     for name, value in modes.items():

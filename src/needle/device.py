@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
@@ -37,11 +37,11 @@ class CPUDevice(Device):
 
     def rand(self, *shape: int, dtype: Any = "float64") -> Array:
         """Uniform numbers in [0, 1) from NumPy's global state."""
-        return np.asarray(np.random.rand(*shape)).astype(dtype)
+        return np.asarray(np.random.rand(*shape)).astype(dtype)  # noqa: NPY002 - as the course says
 
     def randn(self, *shape: int, dtype: Any = "float64") -> Array:
         """Normal numbers from NumPy's global state."""
-        return np.asarray(np.random.randn(*shape)).astype(dtype)
+        return np.asarray(np.random.randn(*shape)).astype(dtype)  # noqa: NPY002 - as the course says
 
     def one_hot(self, n: int, i: Any, dtype: Any = "float32") -> Array:
         """Rows of the n x n identity matrix."""
@@ -65,12 +65,18 @@ class CPUDevice(Device):
 
 
 class CUDADevice(Device):
-    """A GPU, which Needle has no code for: `enabled()` is False, and making an array here raises."""
+    """A GPU, which Needle has no code for: `enabled()` is False, making an array here raises."""
 
     name = "cuda"
 
     def enabled(self) -> bool:
         return False
+
+    def _refuse(self, *args: Any, **kwargs: Any) -> NoReturn:
+        """There is nothing to make an array with: BackendError."""
+        raise BackendError("cuda: Needle has no code for GPUs. Use ndl.cpu()")
+
+    rand = randn = one_hot = empty = full = zeros = ones = _refuse
 
 
 def _flat(shape: tuple[Any, ...]) -> Any:

@@ -38,7 +38,8 @@ def as_int(value: object, operation: str, name: str) -> int:
         return operator.index(value)  # type: ignore[arg-type]
     except TypeError:
         raise ArgumentError(
-            f"{operation}: {name} must be an integer, got {value!r}. Write int({name}) if that is meant"
+            f"{operation}: {name} must be an integer, got {value!r}. "
+            f"Write int({name}) if that is meant"
         ) from None
 
 
@@ -63,7 +64,7 @@ def normalize_axis(axis: object, ndim: int, operation: str) -> int:
     if not -ndim <= index < ndim:
         raise ShapeError(
             f"{operation}: axis {index} is out of range for {ndim} axes. "
-            f"Use an axis from {-ndim} to {ndim - 1}"
+            + (f"Use an axis from {-ndim} to {ndim - 1}" if ndim else "Give the tensor an axis")
         )
     return index % ndim
 
@@ -82,7 +83,7 @@ def normalize_axes(axes: Axes, ndim: int, operation: str) -> Shape:
 
 
 def frozen_axes(axes: Axes, operation: str) -> int | Shape | None:
-    """A static `axes` argument as something hashable; its range is checked when the shape is known."""
+    """A static `axes` argument, hashable; its range is checked when the shape is known."""
     if axes is None or isinstance(axes, int):
         return axes
     if isinstance(axes, Iterable):
