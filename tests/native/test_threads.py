@@ -270,8 +270,8 @@ def test_control_c_stops_a_loop_of_runs():
 def test_arguments_are_checked():
     with pytest.raises(ArgumentError, match=r"set_threads: 0 threads cannot run anything"):
         threads.set_threads(0)
-    with pytest.raises(ArgumentError, match=r"16777216 chunks are more than 16777215"):
-        Program([Phase(0, 2**24)], 0)
+    with pytest.raises(ArgumentError, match=r"2147483648 chunks are more than 2147483647"):
+        Program([Phase(0, 2**31)], 0)
 
 
 def test_threads_says_how_many():

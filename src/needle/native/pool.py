@@ -1,12 +1,15 @@
 """How threads share the chunks of a program, as native code: the lower half of `threads`.
 
-Two words decide everything. `TICKET` holds the number of the run and the next chunk to hand out;
-`OPEN` the number of the run and how many chunks may be handed out now. While ticket < open, any
-thread may take a chunk by counting the ticket up with compare-and-swap. Who finishes the last
-chunk of a stage opens the next stage. Nobody waits for a thread that holds no chunk, so one that
-the system has put aside is not missed. A swap that succeeds proves that the run is still the one
-whose `OPEN` was read, and a run does not end before all its chunks have: so a late worker never
-touches the memory of a program that is gone.
+Each thread has a queue: one word with the numbers of the next chunk and of the end. The owner takes
+chunks from the front, others, once their own queue is empty, from the back, both by
+compare-and-swap of the whole word. So a thread meets the same chunks in each phase and finds their
+data in its cache, and one that is late holds up the chunk it has and no more. Who finishes the last
+chunk of a stage fills the queues for the next stage. Nobody waits for a thread that has no chunk:
+one that the system has put aside is not missed.
+
+A swap that succeeds proves that its chunk is to be had now, whatever happened since the word was
+read; and a run does not end before all its chunks have. So a late worker never touches the memory
+of a program that is gone.
 
 A program is an array of i64: a header, then one row for each phase (the layouts are below). The
 phases of a stage run side by side; `ROW` points at the first one.
@@ -14,6 +17,7 @@ phases of a stage run side by side; `ROW` points at the first one.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 
 from .llvm import Host
@@ -22,18 +26,18 @@ from .vectors import Builder, Source
 
 # Pool: byte offsets. Words that several threads write are 128 bytes apart, because neighbouring
 # cache lines come together on many processors.
-TICKET, OPEN, DONE, BUSY, PROGRAM, ROW = 0, 128, 256, 384, 392, 400
-LIMIT, STOP, IDLE_SPINS, YIELD_SPINS = 512, 520, 528, 536
+DONE, BUSY, PROGRAM, ROW, LIMIT, STOP, IDLE_SPINS, YIELD_SPINS = (0, *range(128, 184, 8))
 # Then a record for each thread; 64 bytes hold a mutex or a condition on every system.
-RECORDS, RECORD_SIZE = 640, 256
-ASLEEP, MUTEX, CONDITION = 0, 64, 128
+RECORDS, RECORD_SIZE = 256, 384
+QUEUE, ASLEEP, MUTEX, CONDITION = 0, 128, 192, 256
 
 # Program: words of the header, and of a row. Chunks count through all phases of the program.
 PROGRAM_POOL, PROGRAM_THREADS, PROGRAM_CHUNKS, PROGRAM_ARGUMENTS, PROGRAM_ROWS, HEADER = range(6)
 ROW_FUNCTION, ROW_FIRST, ROW_END, ROW_STAGE_END, ROW_NEXT_STAGE, ROW_WORDS = range(6)
 
-RUN_BITS = 24
-MAX_CHUNKS = 2**RUN_BITS - 1
+# A queue: next chunk in the high half, end in the low half.
+NEXT = 1 << 32
+MAX_CHUNKS = 2**31 - 1
 
 
 def serial_ir(host: Host) -> str:
@@ -132,9 +136,7 @@ def _run(source: Source) -> None:
         b.atomic_store(_word(b, program, PROGRAM_THREADS), _at(b, pool, LIMIT))
         b.store(program, _at(b, pool, PROGRAM))
         b.atomic_store(b.constant(0, I64), _at(b, pool, DONE))
-        ticket = ((b.atomic_load(_at(b, pool, TICKET)) >> RUN_BITS) + 1) << RUN_BITS
-        b.atomic_store(ticket, _at(b, pool, TICKET))
-        b.call("publish", VOID, pool, ticket, _at(b, program, 8 * HEADER))
+        b.call("publish", VOID, pool, _at(b, program, 8 * HEADER))
         _help_until_done(b, pool, _word(b, program, PROGRAM_CHUNKS))
         b.atomic_store(b.constant(0, I64), busy)
         return ()
@@ -162,24 +164,35 @@ def _help_until_done(b: Builder, pool: Value, chunks: Value) -> None:
 
 
 def _attempt(source: Source) -> None:
-    """Take a chunk and run it; false where none is to be had now."""
+    """Take a chunk and run it: from the own queue, else from another; false where all are empty."""
     b, (pool, thread) = _function(source, "attempt", I1, pool=PTR, thread=I64)
-    ticket = b.atomic_load(_at(b, pool, TICKET))
-    available = ticket < b.atomic_load(_at(b, pool, OPEN))
+    limit = b.atomic_load(_at(b, pool, LIMIT))
 
-    def take() -> None:
-        won = b.compare_swap(_at(b, pool, TICKET), ticket, ticket + 1)
-        _when(b, won, lambda: b.call("chunk", VOID, pool, ticket, thread))
+    def turn(step: Value) -> tuple[Value, Value, Value]:
+        other = thread + step
+        queue = _record(b, pool, b.select(other < limit, other, other - limit))
+        word = b.atomic_load(queue)
+        first, end = b.binary("lshr", word, 32), word & (NEXT - 1)
+        available, own = first < end, b.compare("==", step, 0)
 
-    _when(b, available, take)
+        def take() -> None:
+            left = b.select(own, word + NEXT, word - 1)
+            number = b.select(own, first, end - 1)
+            won = b.compare_swap(queue, word, left)
+            _when(b, won, lambda: b.call("chunk", VOID, pool, number, thread))
+
+        _when(b, available, take)
+        return ~available & (step + 1 < limit), step + 1, available
+
+    step, nothing = b.constant(0, I64), b.constant(0, I1)
+    _, available = b.repeat(lambda step, _: turn(step), [step, nothing])
     b.ret(available)
 
 
 def _chunk(source: Source) -> None:
-    """Run the chunk of a ticket that was won; after the last of a stage, open the next stage."""
-    b, (pool, ticket, thread) = _function(source, "chunk", VOID, pool=PTR, ticket=I64, thread=I64)
+    """Run a chunk that was taken; after the last of a stage, open the next stage."""
+    b, (pool, number, thread) = _function(source, "chunk", VOID, pool=PTR, number=I64, thread=I64)
     program = b.load(_at(b, pool, PROGRAM), PTR)
-    number = ticket & MAX_CHUNKS
 
     def search(row: Value) -> tuple[Value, Value]:
         further = _word(b, row, ROW_END) <= number
@@ -192,16 +205,24 @@ def _chunk(source: Source) -> None:
     stage_end, following = _word(b, row, ROW_STAGE_END), _word(b, row, ROW_NEXT_STAGE)
     done = b.atomic_add(_at(b, pool, DONE), 1) + 1
     opens = b.compare("==", done, stage_end) & b.compare("!=", following, 0)
-    run = ticket ^ number
-    _when(b, opens, lambda: b.call("publish", VOID, pool, run, b.offset(program, I64, following)))
+    _when(b, opens, lambda: b.call("publish", VOID, pool, b.offset(program, I64, following)))
     b.ret()
 
 
 def _publish(source: Source) -> None:
-    """Open the stage of a run that begins with `row`."""
-    b, (pool, run, row) = _function(source, "publish", VOID, pool=PTR, run=I64, row=PTR)
+    """Share the stage that begins with `row` out to the queues, in equal parts."""
+    b, (pool, row) = _function(source, "publish", VOID, pool=PTR, row=PTR)
     b.store(row, _at(b, pool, ROW))
-    b.atomic_store(run + _word(b, row, ROW_STAGE_END), _at(b, pool, OPEN))
+    first, limit = _word(b, row, ROW_FIRST), b.atomic_load(_at(b, pool, LIMIT))
+    chunks = _word(b, row, ROW_STAGE_END) - first
+    with b.loop(0, limit, carry=[first]) as loop:
+        (begin,) = loop.values
+        end = first + (chunks * (loop.index + 1) + limit - 1) / limit
+        queue = _record(b, pool, loop.index)
+        word = (begin << 32) | end
+        # Not an empty part: all others may have been done, and the next stage opened, by now.
+        _when(b, begin < end, functools.partial(b.atomic_store, word, queue))
+        loop.update(end)
     b.call("wake", VOID, pool)
     b.ret()
 
@@ -248,7 +269,7 @@ def _worker(source: Source) -> None:
 def _sleep(source: Source) -> None:
     """Sleep until woken, unless there is work after all.
 
-    Who opens a stage writes `OPEN` and then reads `ASLEEP`; who sleeps writes and reads the other
+    Who opens a stage writes queues and then reads `ASLEEP`; who sleeps writes and reads the other
     way round. Both are in one order for all threads, so one of the two sees the other.
     """
     b, (pool, thread) = _function(source, "sleep", VOID, pool=PTR, thread=I64)
@@ -256,9 +277,11 @@ def _sleep(source: Source) -> None:
     asleep = _at(b, record, ASLEEP)
     _lock(b, "lock", record)
     b.atomic_store(b.constant(1, I64), asleep)
-    ticket = b.atomic_load(_at(b, pool, TICKET))
-    work = ticket < b.atomic_load(_at(b, pool, OPEN))
-    work &= thread < b.atomic_load(_at(b, pool, LIMIT))
+    limit = b.atomic_load(_at(b, pool, LIMIT))
+    with b.loop(0, limit, carry=[b.constant(0, I1)]) as loop:
+        word = b.atomic_load(_record(b, pool, loop.index))
+        loop.update(loop.values[0] | (b.binary("lshr", word, 32) < (word & (NEXT - 1))))
+    work = loop.values[0] & (thread < limit)
     work |= b.compare("!=", b.atomic_load(_at(b, pool, STOP)), 0)
     _when(b, work, lambda: b.atomic_store(b.constant(0, I64), asleep))
 
