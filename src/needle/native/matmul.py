@@ -43,8 +43,8 @@ class Phase:
 class Emitted:
     """What a program needs to know of a product: its phases in order, and how it was cut.
 
-    `scratch` elements of C's type are needed while the phases run; one that is all packing of B
-    (`name.pack`) need not run again while B and the scratch stay as they are.
+    The phases need `scratch` elements of C's type. While B and the scratch stay as they are, the
+    phase that packs B (`name.pack`) need not run again.
     """
 
     phases: tuple[Phase, ...]

@@ -24,6 +24,7 @@ PANEL_VECTORS = 8  # widest panel
 LARGE_BYTES = 2**21  # an operand that does not stay in L2; it is packed ...
 PACKED_B_USES = 384  # ... if so many rows of C make use of B,
 PACKED_A_USES = 64  # ... or so many columns of a transposed A
+PACKED_A_ROWS = 192  # rows that a chunk packs
 BLOCK_K = 512  # of K at a time, where an operand is large
 WHOLE_K = 1024  # ... and with neighbours near each other
 CHUNK_FLOP = 600_000  # about 4 microseconds
@@ -186,6 +187,8 @@ def plan(product: Product, host: Host) -> Plan:
     largest = BLOCK_K if far else WHOLE_K
     blocks = 1 if dot else max(1, -(-product.k // largest))
     row_chunks, column_chunks = _chunks(product, tiles, panels)
+    if packed_a:  # each chunk packs its rows: no two should pack the same
+        row_chunks, column_chunks = min(tiles.count, -(-product.m // PACKED_A_ROWS)), 1
     return Plan(
         product, swap, dot, packed_a, packed_b, host.lanes == 16, lanes, tiles, panels, blocks,
         row_chunks, column_chunks,

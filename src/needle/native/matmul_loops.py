@@ -21,7 +21,7 @@ _SIGNATURE = {**dict.fromkeys(("table", "a", "b", "c", "scratch"), PTR), "begin"
 _CUT = ("total", "unit", "count", "size", "longer")
 _NUMBERS = (
     "k", "blocks", "row.chunks", "column.chunks", "accumulate",
-    "lda", "a.row", "a.k", "ldb", "b.column", "ldc", "source.ldb", "source.column",
+    "lda", "a.row", "a.k", "ldb", "b.column", "ldc", "source.column",
     "packed.b", "packed.k", "packed.rows", "packed.a.size", "packed.b.size",
     *(f"{axis}.{name}" for axis in ("row", "column") for name in _CUT),
 )  # fmt: skip
@@ -146,7 +146,7 @@ def _constants(kernels: Kernels, cut: Plan, name: str) -> str:
         "a.row": 1 if product.transpose_a else product.lda,
         "a.k": product.lda if product.transpose_a else 1,
         "ldb": product.ldb, "b.column": cut.packed_k if packed else product.ldb if cut.dot else 1,
-        "source.ldb": product.ldb, "source.column": product.ldb if product.transpose_b else 1,
+        "source.column": product.ldb if product.transpose_b else 1,
         "packed.b": packed, "packed.k": cut.packed_k, "packed.rows": cut.packed_rows,
         "packed.a.size": cut.packed_a_size, "packed.b.size": cut.packed_b_size,
         **{f"row.{field}": getattr(cut.tiles, field) for field in _CUT},
@@ -194,7 +194,7 @@ def _write_pack(code: Builder, arguments: Sequence[Value], kind: Type) -> None:
             pack, VOID,
             code.offset(b, kind, left * table["source.column"]),
             code.offset(scratch, kind, left * table["packed.k"]),
-            table["k"], right - left, table["source.ldb"],
+            table["k"], right - left, table["ldb"],
             table.units("column", panel.index) * table["column.unit"],
         )  # fmt: skip
 
