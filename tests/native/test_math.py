@@ -27,7 +27,7 @@ BOUNDS32 = {
     "log": 0.9,
     "tanh": 1.4,
     "sigmoid": 2.5,
-    "erf": 1.1,
+    "erf": 1.2,
     "sin": 0.6,
     "cos": 0.6,
     "sqrt": 0.5,

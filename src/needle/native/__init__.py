@@ -4,8 +4,8 @@ This room knows loops and arrays, not tensors. From the ground up:
 
 - `cache`: compiled objects on disk
 - `llvm`: IR text -> addresses; the only module that imports llvmlite
-- `vectors`: a small builder of IR text
+- `values`, `instructions`, `vectors`: a small builder of IR text
 - `math`: `exp`, `log`, `tanh` and friends over vectors
 - `matmul`: register-tiled matrix products
-- `threads`: worker threads for one program
+- `pool`, `schedule`, `threads`: programs of phases, shared out among worker threads
 """
