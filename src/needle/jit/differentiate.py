@@ -1,0 +1,109 @@
+"""Differentiation of a compiled call from outside: one node, whose gradient is a compiled reverse program."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from ..graph.gradient import reverse
+from ..graph.node import Node, Value, new_handle
+from ..graph.op import Op
+from ..ops.tuples import MakeTensorTuple
+from ..tensor import Tensor
+from .interpret import is_random, live_nodes
+from .signature import mapped
+from .trace import Out
+
+if TYPE_CHECKING:
+    from .program import Program
+
+
+class CompiledCall(Op):
+    """The outputs of one compiled call, as a tuple, from the inputs that need a gradient."""
+
+    def __init__(self, call: Differentiable, arrays: Sequence[Any], draws: Sequence[Any]) -> None:
+        self.call = call
+        self.arrays = arrays
+        self.draws = draws
+
+    @property
+    def key(self) -> None:
+        return None
+
+    @staticmethod
+    def of(program: Program) -> Differentiable | None:
+        """What is needed to differentiate calls of a program; None where nothing can be."""
+        outs: dict[Node, None] = {}
+
+        def note(item: Any) -> None:
+            if isinstance(item, Out) and item.requires_grad:
+                outs.setdefault(item.node)
+
+        mapped(program.trace.result, note)
+        if not outs or program.trace.writes_state:
+            return None
+        return Differentiable(program, list(outs))
+
+    def gradient(self, out_grad: Any, node: Any) -> Any:
+        constants = [Tensor.wrap(array) for array in self.arrays]
+        draws = [Tensor.wrap(array) for array in self.draws]
+        return tuple(self.call.reverse(list(node.inputs), constants, draws, list(out_grad)))
+
+
+class Differentiable:
+    """Records calls of a program as nodes.
+
+    Args:
+        program: The program; it assigns no state.
+        outs: The results that need a gradient.
+    """
+
+    compile: Callable[..., Any]
+    """`jit`, put in place by the module that defines it: reverse programs are compiled too."""
+
+    def __init__(self, program: Program, outs: list[Node]) -> None:
+        self.outs = outs
+        self.inputs = program.inputs
+        self.wanted = program.wanted
+        self.nodes = live_nodes(program.trace.nodes, outs)
+        self.draws = [node for node in self.nodes if is_random(node)]
+        for node in self.draws:
+            if node not in self.wanted:
+                self.wanted.append(node)
+        self.variables = [k for k, node in enumerate(self.inputs) if node.requires_grad]
+        self.reverse = type(self).compile(self._reverse, warmup=0)
+
+    def record(
+        self, tensors: list[Any], arrays: list[Any], results: list[Any]
+    ) -> Callable[[Node], Any]:
+        """One call as a node of the graph; gives the handle of each result."""
+        place = {node: k for k, node in enumerate(self.wanted)}
+        draws = [results[place[node]] for node in self.draws]
+        constants = [a for k, a in enumerate(arrays) if k not in self.variables]
+        storage = tuple([results[place[node]] for node in self.outs])
+        inputs = tuple([tensors[k].node for k in self.variables])
+        call = Node(CompiledCall(self, constants, draws), inputs, storage, True)
+        handle = new_handle(call, Value.tuple_class)
+        parts = {node: handle[k] for k, node in enumerate(self.outs)}
+        return parts.__getitem__
+
+    def _reverse(self, variables: Any, constants: Any, draws: Any, out_grads: Any) -> list[Any]:
+        """Gradients of the variables: the call replayed on them, and differentiated."""
+        known: dict[Node, Any] = dict(zip(self.draws, draws, strict=True))
+        rest = iter(constants)
+        for k, node in enumerate(self.inputs):
+            known[node] = variables[self.variables.index(k)] if k in self.variables else next(rest)
+        for node in self.nodes:
+            if node not in known:
+                known[node] = node.op(
+                    *[known.get(child) or _constant(child) for child in node.inputs]
+                )
+        outputs = MakeTensorTuple()(*[known[node] for node in self.outs])
+        if not outputs.requires_grad:
+            return [variable.zeros_like() for variable in variables]
+        found = reverse(outputs, MakeTensorTuple()(*out_grads), [v.node for v in variables])
+        return [found[v.node] if v.node in found else v.zeros_like() for v in variables]
+
+
+def _constant(node: Node) -> Any:
+    return Tensor.wrap(node.storage)

@@ -1,0 +1,93 @@
+"""Evaluation of a traced graph through NumPy: what a program means, and what runs where LLVM is missing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from ..errors import ShapeError
+from ..graph.node import Node
+from ..graph.order import topological_order
+from ..shapes import Spec, spec_of
+
+
+def live_nodes(nodes: Sequence[Node], wanted: Sequence[Node]) -> list[Node]:
+    """The recorded nodes that results depend on, in program order; draws always count as wanted."""
+    recorded = set(nodes)
+    roots = [*wanted, *[node for node in nodes if is_random(node)]]
+    needed = set(topological_order(roots, lambda node: node in recorded))
+    return [node for node in nodes if node in needed]
+
+
+def is_random(node: Node) -> bool:
+    """Whether the node draws from the random stream."""
+    return getattr(node.op, "random", False)
+
+
+class Interpreter:
+    """Runs the operators of a trace one by one.
+
+    Args:
+        inputs: Nodes whose values are given at each call.
+        nodes: Recorded nodes in program order.
+        wanted: Nodes whose values are returned.
+    """
+
+    def __init__(
+        self, inputs: Sequence[Node], nodes: Sequence[Node], wanted: Sequence[Node]
+    ) -> None:
+        place = {node: k for k, node in enumerate(inputs)}
+        self._constants: list[Any] = []
+        steps: list[tuple[Node, tuple[int, ...]]] = []
+
+        def place_of(node: Node) -> int:
+            if node not in place:  # a constant of the trace
+                place[node] = len(place)
+                self._constants.append((place[node], node.storage))
+            return place[node]
+
+        for node in live_nodes(nodes, wanted):
+            children = tuple([place_of(child) for child in node.inputs])
+            place[node] = len(place)
+            steps.append((node, children))
+        self._wanted = [place_of(node) for node in wanted]
+        self._steps = [(node, children, place[node]) for node, children in steps]
+        self._size = len(place)
+
+    def __call__(self, arrays: Sequence[Any]) -> list[Any]:
+        """The wanted values, given those of the inputs."""
+        values: list[Any] = [None] * self._size
+        values[: len(arrays)] = arrays
+        for place, storage in self._constants:
+            values[place] = storage
+        for node, children, place in self._steps:
+            values[place] = _evaluated(node, [values[child] for child in children])
+        return [values[place] for place in self._wanted]
+
+
+def _evaluated(node: Node, arrays: list[Any]) -> Any:
+    op = node.op
+    assert op is not None
+    if op.scalars:
+        count = len(arrays) - op.scalars
+        arrays = [*arrays[:count], *[float(number) for number in arrays[count:]]]
+    result = op.evaluate(*arrays)
+    check_result(node, result)
+    return result
+
+
+def check_result(node: Node, result: Any) -> None:
+    """A user's operator without a shape rule must give what it gave during the trace."""
+    found = tuple([spec_of(a) for a in result]) if isinstance(result, tuple) else spec_of(result)
+    if found != node.spec:
+        raise ShapeError(
+            f"{node.op.name if node.op else 'operator'}: gave {_text(node.spec)} when it was traced and "
+            f"{_text(found)} now. A jitted function needs the same shapes and dtypes at each call: "
+            "call it eagerly, or state the rule in infer"
+        )
+
+
+def _text(specs: Any) -> str:
+    if isinstance(specs, Spec):
+        return f"{specs.dtype} {specs.shape}"
+    return str([_text(spec) for spec in specs or ()])

@@ -1,0 +1,149 @@
+"""The evaluator of a trace: operators are recorded, nothing is computed."""
+
+from __future__ import annotations
+
+from typing import Any
+from weakref import ReferenceType, ref
+
+from ..context import ambient
+from ..errors import TraceError
+from ..graph.evaluate import as_values
+from ..graph.location import user_line
+from ..graph.node import Live, Node, Value, new_handle
+from ..graph.op import Op
+from ..graph.order import topological_order
+from ..shapes import Spec, spec_of
+from ..tensor import Tensor
+
+
+class Scalar(Tensor):
+    """A run-time scalar of a trace: a number that is not known yet. Like a Python number it is weak: beside a
+    tensor it takes the tensor's dtype.
+    """
+
+    __slots__ = ()
+    weak = True
+
+
+class Tracer:
+    """Records what a function does. Values that existed before are captured by reference.
+
+    Args:
+        arguments: Nodes that stand for the arguments, with their values in this call.
+
+    Attributes:
+        nodes: Recorded nodes in program order.
+        captured: Nodes that existed before, with a weak reference to the tensor they were read from.
+        constants: Leaves made during the trace from Python data.
+        node_before: Tensors that were given new data, with the node they had.
+        grad_before: Tensors whose `.grad` was touched, with what it was.
+        grad_read: Those of them whose `.grad` was read before it was set.
+    """
+
+    computes = False
+
+    def __init__(self, arguments: dict[Node, Any]) -> None:
+        self.nodes: list[Node] = []
+        self.captured: dict[Node, ReferenceType[Value]] = {}
+        self.constants: set[Node] = set()
+        self.node_before: dict[Value, Node] = {}
+        self.grad_before: dict[Value, Any] = {}
+        self.grad_read: set[Value] = set()
+        self.drew = False
+        self._arguments = frozenset(arguments)
+        self._made: set[Node] = set()
+        self._real = dict(arguments)
+
+    def make(self, op: Op, inputs: tuple[Any, ...]) -> Any:
+        """Record one operator; the result has shape and dtype, but no storage."""
+        values = as_values(op, inputs)
+        nodes = tuple([self.known(value) for value in values])
+        spec = op.infer(*[node.specs() for node in nodes])
+        if spec is None:
+            spec = self._learnt(op, nodes)
+        requires = (
+            op.differentiable and ambient.gradients and any(node.requires_grad for node in nodes)
+        )
+        node = Node(op, nodes, None, requires, spec, user_line())
+        self.nodes.append(node)
+        self._made.add(node)
+        if node.is_tuple():
+            return new_handle(node, Value.tuple_class)
+        weak = bool(values) and all(value.weak for value in values)
+        return new_handle(node, Scalar if weak else Tensor)
+
+    def leaf(self, storage: Any, requires_grad: bool = False) -> Node:
+        """A constant made from Python data during the trace."""
+        node = Node(None, (), storage, requires_grad)
+        self.constants.add(node)
+        self._made.add(node)
+        return node
+
+    def read(self, node: Node) -> Any:
+        """Values of constants only; everything else is not known while tracing."""
+        if node in self.constants:
+            return node.storage
+        made = f" (made at {node.where})" if node.where else ""
+        raise TraceError(
+            f"the values of a tensor of shape {_shape(node)}{made} are not known while a jitted function is "
+            f"traced, at {user_line()}. float(), int(), item(), numpy() and cached_data cannot be used there: "
+            "return the tensor and read it outside, or compute with tensors (ndl.where instead of if)"
+        )
+
+    def touch_node(self, value: Value) -> None:
+        """A tensor is about to be given new data: remember what it had."""
+        if not self.is_made_here(value.node):
+            self.node_before.setdefault(value, value.node)
+
+    def touch_grad(self, value: Value, *, reading: bool) -> None:
+        """A `.grad` is about to be read or set: remember what it was."""
+        made_here = self.is_made_here(value.node) and value not in self.node_before
+        if not made_here and value not in self.grad_before:
+            self.grad_before[value] = value._grad
+            if reading:
+                self.grad_read.add(value)
+
+    def is_made_here(self, node: Node) -> bool:
+        """Whether a node came into being during the trace (arguments did not)."""
+        return node in self._made
+
+    def known(self, value: Value) -> Node:
+        node = value.node
+        if node not in self._made and node not in self._arguments and node not in self.captured:
+            if node.storage is None and not isinstance(node, Live):
+                raise TraceError(
+                    f"a tensor of an earlier trace is used, at {user_line()}. It has no value: return tensors "
+                    "from the jitted function instead of keeping them elsewhere"
+                )
+            self.captured[node] = ref(value)
+        return node
+
+    # -- operators without a shape rule --------------------------------------------------------------
+
+    def _learnt(self, op: Op, nodes: tuple[Node, ...]) -> Any:
+        """Run a user's operator once on the real values of this call, to learn its result's shape and dtype."""
+        result = op.evaluate(*[self._real_value(node) for node in nodes])
+        if isinstance(result, tuple):
+            return tuple([spec_of(array) for array in result])
+        return spec_of(result)
+
+    def _real_value(self, node: Node) -> Any:
+        for item in topological_order([node]):
+            if item not in self._real:
+                self._real[item] = _stored(item, self._real)
+                self.drew = self.drew or getattr(item.op, "random", False)
+        return self._real[node]
+
+
+def _stored(node: Node, real: dict[Node, Any]) -> Any:
+    if isinstance(node, Live):
+        return node.memory
+    if node.storage is not None:
+        return node.storage
+    assert node.op is not None
+    return node.op.evaluate(*[real[child] for child in node.inputs])
+
+
+def _shape(node: Node) -> Any:
+    specs = node.specs()
+    return specs.shape if isinstance(specs, Spec) else [spec.shape for spec in specs]
