@@ -35,6 +35,7 @@ from .graph.gradient import grad, value_and_grad
 from .graph.node import Value
 from .graph.op import Op, TensorOp, TensorTupleOp
 from .init import ones, ones_like, rand, randn, zeros, zeros_like
+from .jit import jit
 from .models import summary
 from .ops import (
     GELU,
@@ -285,6 +286,7 @@ __all__ = [
     "greater_equal",
     "implicit_broadcasting",
     "init",
+    "jit",
     "less",
     "less_equal",
     "load",

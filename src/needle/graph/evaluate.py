@@ -81,7 +81,7 @@ class Eager:
     def touch_node(self, value: Value) -> None:
         """Called before a tensor is given new data."""
 
-    def touch_grad(self, value: Value) -> None:
+    def touch_grad(self, value: Value, *, reading: bool) -> None:
         """Called before a `.grad` is read or set."""
 
 

@@ -86,12 +86,12 @@ class Value:
     @property
     def grad(self) -> Any:
         """The gradient that `backward` set, None before."""
-        ambient.evaluator.touch_grad(self)
+        ambient.evaluator.touch_grad(self, reading=True)
         return self._grad
 
     @grad.setter
     def grad(self, value: Any) -> None:
-        ambient.evaluator.touch_grad(self)
+        ambient.evaluator.touch_grad(self, reading=False)
         self._grad = value
 
     @property
@@ -217,4 +217,4 @@ def realize(node: Node) -> Any:
 
 def count_live_nodes() -> int:
     """The number of values alive in the process, counted now: operators pay nothing for it."""
-    return sum(type(thing) is Node for thing in gc.get_objects())
+    return sum(type(thing) in (Node, Live) for thing in gc.get_objects())
