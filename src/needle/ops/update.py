@@ -16,6 +16,11 @@ class UpdateRule(Elementwise, TensorTupleOp, abstract=True):
 
     differentiable = False
 
+    def compute(self, *arrays: Any) -> Any:
+        # Scalars that come out of a graph are 0-d arrays: as Python numbers they decide no dtype.
+        count = len(arrays) - self.scalars
+        return super().compute(*arrays[:count], *[float(number) for number in arrays[count:]])
+
 
 class SGDUpdate(UpdateRule):
     """g' = g + λθ; θ' = θ - η g'."""
@@ -49,6 +54,7 @@ class AdamUpdate(UpdateRule):
     """
 
     label = "adam_update"
+    domain = (0.0, 2.0)  # v is a mean of squares
     scalars = 10
 
     def expression(
