@@ -1,4 +1,4 @@
-"""What the layer tests share: inputs of a dtype, tolerances, and gradients of written-out formulas."""
+"""What the layer tests share: inputs of a dtype, tolerances, numerical gradients."""
 
 import numpy as np
 

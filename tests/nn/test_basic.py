@@ -140,7 +140,7 @@ def test_flatten_keeps_the_first_axis(shape, flat):
 
 
 def test_flatten_needs_a_batch_axis():
-    with pytest.raises(ndl.ShapeError, match="^Flatten: input of shape .* has no batch axis"):
+    with pytest.raises(ndl.ShapeError, match=r"^Flatten: input of shape .* has no batch axis"):
         nn.Flatten()(ndl.Tensor(1.0))
 
 

@@ -1,0 +1,333 @@
+"""The base class: what it walks, users' own rules, clipping, and state that goes on bit for bit."""
+
+import math
+
+import numpy as np
+import pytest
+
+import needle as ndl
+from needle import nn
+from needle.optim import SGD, Adam, AdamW, Optimizer
+
+KINDS = {
+    "SGD": lambda params: SGD(params, lr=0.1),
+    "momentum": lambda params: SGD(params, lr=0.1, momentum=0.9, weight_decay=0.01),
+    "Adam": lambda params: Adam(params, lr=0.1, weight_decay=0.01),
+    "AdamW": lambda params: AdamW(params, lr=0.1),
+}
+
+
+class SignSGD(Optimizer):
+    """The dead-simple rule of the documentation."""
+
+    def __init__(self, params, lr=0.01):
+        super().__init__(params)
+        self.lr = lr
+
+    def update(self, param, grad, state):
+        return param - grad.sign() * self.lr
+
+
+class Normed(Optimizer):
+    """A rule that remembers one number a parameter, and has hyperparameters of other kinds."""
+
+    hyperparameters = ("lr", "betas", "nesterov")
+
+    def __init__(self, params):
+        super().__init__(params)
+        self.lr, self.betas, self.nesterov = 0.5, (0.25, 0.75), True
+
+    def update(self, param, grad, state):
+        norm = (grad * grad).sum().sqrt()
+        state["norm"] = state["norm"] * self.betas[0] + norm if "norm" in state else norm
+        return param - grad * (self.lr / float(state["norm"]))
+
+
+def model_and_data(dtype="float32"):
+    np.random.seed(1)
+    model = nn.Sequential(nn.Linear(3, 4, dtype=dtype), nn.Tanh(), nn.Linear(4, 2, dtype=dtype))
+    return model, ndl.Tensor(np.random.randn(8, 3), dtype=dtype)
+
+
+def train(model, optimizer, x, steps):
+    for _ in range(steps):
+        optimizer.reset_grad()
+        (model(x) ** 2).sum().backward()
+        optimizer.step()
+    return [p.numpy().tobytes() for p in model.parameters()]
+
+
+# -- parameters ----------------------------------------------------------------------------------
+
+
+def test_parameters_may_come_from_a_generator_and_count_once():
+    a, b = nn.Parameter([1.0]), nn.Parameter([2.0])
+    optimizer = SGD((p for p in (a, b, a)), lr=1.0)
+    assert optimizer.params == [a, b]
+    a.grad = ndl.Tensor([1.0])
+    optimizer.step()
+    np.testing.assert_array_equal(a.numpy(), [0.0])
+
+
+def test_plain_tensors_are_parameters_too():
+    t = ndl.Tensor([1.0])
+    (t * 3).backward()
+    SGD([t], lr=1.0).step()
+    np.testing.assert_array_equal(t.numpy(), [-2.0])
+    assert t.requires_grad
+
+
+@pytest.mark.parametrize(
+    ("params", "message"),
+    [
+        (nn.Linear(1, 1), r"SGD: params is a Linear\. Pass a list: model\.parameters\(\)"),
+        (nn.Parameter([1.0]), r"SGD: params is a Parameter"),
+        ([nn.Linear(1, 1)], r"SGD: params holds a Linear\. Pass tensors: model\.parameters\(\)"),
+        ([{"params": []}], r"SGD: params holds a dict"),
+        ([np.ones(1)], r"SGD: params holds a ndarray"),
+    ],
+)
+def test_what_is_no_list_of_tensors_is_refused(params, message):
+    with pytest.raises(ndl.ArgumentError, match=message):
+        SGD(params)
+
+
+@pytest.mark.parametrize("reset", ["reset_grad", "zero_grad"])
+def test_gradients_are_reset_to_none(reset):
+    a, b = nn.Parameter([1.0]), nn.Parameter([2.0])
+    (a * 2).backward()
+    optimizer = SGD([a, b])
+    getattr(optimizer, reset)()
+    assert a.grad is None
+    assert b.grad is None
+
+
+@pytest.mark.parametrize("make", KINDS.values(), ids=KINDS)
+def test_a_step_records_no_graph_and_leaves_the_gradient_alone(make):
+    parameter = nn.Parameter(np.random.randn(3))
+    optimizer = make([parameter])
+    for _ in range(3):
+        (parameter**3).sum().backward()
+        gradient = parameter.grad
+        before = gradient.numpy().copy()
+        optimizer.step()
+        assert parameter.grad is gradient
+        np.testing.assert_array_equal(gradient.numpy(), before)
+        assert parameter.is_leaf()
+        assert parameter.requires_grad
+    assert not any(t.requires_grad for state in optimizer.state.values() for t in state.values())
+
+
+@pytest.mark.parametrize("make", KINDS.values(), ids=KINDS)
+def test_a_graph_from_before_the_step_keeps_its_values(make):
+    parameter = nn.Parameter([2.0])
+    y = parameter * parameter
+    y.backward()
+    make([parameter]).step()
+    assert parameter.numpy()[0] != 2.0
+    y.backward()
+    np.testing.assert_array_equal(parameter.grad.numpy(), [4.0])
+
+
+def test_a_gradient_of_another_shape_is_refused():
+    parameter = nn.Parameter([1.0, 2.0])
+    parameter.grad = ndl.Tensor([1.0])
+    with pytest.raises(ndl.ShapeError, match=r"adam_update: shapes"):
+        Adam([parameter]).step()
+
+
+# -- users' own rules ----------------------------------------------------------------------------
+
+
+def test_a_simple_rule_of_ones_own():
+    parameter = nn.Parameter([1.0, -1.0, 0.0])
+    optimizer = SignSGD([parameter], lr=0.25)
+    (parameter * parameter).sum().backward()
+    optimizer.step()
+    np.testing.assert_array_equal(parameter.numpy(), [0.75, -0.75, 0.0])
+    assert optimizer.state_dict() == {"lr": 0.25}
+
+
+def test_a_rule_with_state_of_any_shape_makes_the_round_trip():
+    model, x = model_and_data("float64")
+    optimizer = Normed(model.parameters())
+    train(model, optimizer, x, 2)
+    saved, weights = optimizer.state_dict(), model.state_dict()
+    assert saved["norm.0"].shape == ()
+    ahead = train(model, optimizer, x, 3)
+    model.load_state_dict(weights)
+    other = Normed(model.parameters())
+    other.betas = (9, 9)
+    other.load_state_dict(saved)
+    assert tuple(other.betas) == (0.25, 0.75)
+    assert train(model, other, x, 3) == ahead
+
+
+def test_a_rule_has_to_be_defined():
+    parameter = nn.Parameter([1.0])
+    (parameter * 2).backward()
+    with pytest.raises(NotImplementedError, match=r"Optimizer: define update\(self, param, grad"):
+        Optimizer([parameter]).step()
+
+
+def test_a_step_may_be_replaced_as_a_whole():
+    class Plain(Optimizer):
+        def __init__(self, params, lr):
+            super().__init__(params)
+            self.lr, self.t, self.u = lr, 0, {}
+
+        def step(self):
+            self.t += 1
+            for p in self.params:
+                self.u[p] = self.u.get(p, 0) * 0.5 + p.grad.data
+                p.data = p.data - self.lr * self.u[p]
+
+    parameter = nn.Parameter([1.0], dtype="float32")
+    optimizer = Plain([parameter], 0.5)
+    for _ in range(2):
+        optimizer.reset_grad()
+        (parameter * 2).backward()
+        optimizer.step()
+    np.testing.assert_array_equal(parameter.numpy(), [1 - 0.5 * 2 - 0.5 * 3])
+    assert optimizer.t == 2
+
+
+# -- clipping ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("kind", [SGD, Adam, SignSGD])
+@pytest.mark.parametrize("max_norm", [0.25, 3.0, 1e3, math.inf])
+def test_clipping_scales_all_gradients_by_their_joint_norm(kind, max_norm, dtype):
+    params = [nn.Parameter(np.ones(shape, dtype)) for shape in [(3,), (2, 2), ()]]
+    unused = nn.Parameter([1.0])
+    gradients = [np.asarray(np.random.randn(*p.shape), dtype) for p in params]
+    kept = [gradient.copy() for gradient in gradients]
+    for p, gradient in zip(params, gradients, strict=True):
+        p.grad = ndl.Tensor.wrap(gradient)
+    norm = kind([*params, unused]).clip_grad_norm(max_norm)
+    expected = math.sqrt(sum((g.astype("float64") ** 2).sum() for g in gradients))
+    np.testing.assert_allclose(float(norm), expected, rtol=1e-6)
+    scale = max_norm / expected if expected > max_norm else 1.0
+    for p, gradient, before in zip(params, gradients, kept, strict=True):
+        assert p.grad.dtype == np.dtype(dtype)
+        np.testing.assert_allclose(p.grad.numpy(), before * scale, rtol=1e-6)
+        np.testing.assert_array_equal(gradient, before)
+        if scale == 1.0:
+            assert p.grad.numpy().tobytes() == before.tobytes()
+    assert unused.grad is None
+
+
+def test_the_published_default_is_a_quarter():
+    parameter = nn.Parameter([1.0])
+    (parameter * 3).backward()
+    SGD([parameter]).clip_grad_norm()
+    np.testing.assert_allclose(parameter.grad.numpy(), [0.25])
+
+
+def test_clipping_of_exploding_zero_and_no_gradients():
+    parameter = nn.Parameter(np.ones(4, "float32"))
+    optimizer = SGD([parameter])
+    assert float(optimizer.clip_grad_norm(1.0)) == 0.0
+    parameter.grad = ndl.Tensor(np.full(4, 1e30, "float32"))
+    assert float(optimizer.clip_grad_norm(1.0)) == pytest.approx(2e30)
+    np.testing.assert_allclose(parameter.grad.numpy(), np.full(4, 0.5), rtol=1e-6)
+    parameter.grad = ndl.Tensor(np.zeros(4, "float32"))
+    assert float(optimizer.clip_grad_norm(1.0)) == 0.0
+    assert not parameter.grad.numpy().any()
+
+
+@pytest.mark.parametrize("max_norm", [0, -1.0, math.nan])
+def test_a_norm_that_is_not_positive_is_refused(max_norm):
+    with pytest.raises(ndl.ArgumentError, match=f"clip_grad_norm: max_norm={max_norm} is not pos"):
+        SGD([nn.Parameter([1.0])]).clip_grad_norm(max_norm)
+
+
+# -- state ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("make", KINDS.values(), ids=KINDS)
+def test_state_makes_the_round_trip_and_goes_on_bit_for_bit(make, dtype):
+    model, x = model_and_data(dtype)
+    optimizer = make(model.parameters())
+    train(model, optimizer, x, 3)
+    optimizer.lr = 1 / 3
+    saved, weights = optimizer.state_dict(), model.state_dict()
+    assert all(type(array) is np.ndarray for array in saved.values())
+    ahead = train(model, optimizer, x, 4)
+
+    model, _ = model_and_data(dtype)
+    model.load_state_dict(weights)
+    optimizer = make(model.parameters())
+    optimizer.load_state_dict(saved)
+    assert optimizer.lr == 1 / 3
+    assert train(model, optimizer, x, 4) == ahead
+
+
+def test_state_has_numbers_by_name_and_moments_by_position():
+    model, x = model_and_data()
+    optimizer = Adam(model.parameters())
+    options = ["t", "lr", "beta1", "beta2", "eps", "weight_decay"]
+    assert list(optimizer.state_dict()) == options
+    train(model, optimizer, x, 2)
+    state = optimizer.state_dict()
+    assert list(state) == options + [f"{name}.{i}" for i in range(4) for name in "mv"]
+    assert (int(state["t"]), float(state["beta2"])) == (2, 0.999)
+    assert state["v.2"].shape == (4, 2)
+
+
+def test_state_is_copied_out_and_in():
+    model, x = model_and_data()
+    optimizer = Adam(model.parameters())
+    train(model, optimizer, x, 1)
+    state = optimizer.state_dict()
+    before = {name: array.copy() for name, array in state.items()}
+    train(model, optimizer, x, 1)
+    assert all(np.array_equal(state[name], array) for name, array in before.items())
+    optimizer.load_state_dict(state)
+    for array in state.values():
+        array += 7
+    after = optimizer.state_dict()
+    assert all(np.array_equal(after[name], array) for name, array in before.items())
+
+
+def test_state_of_parameters_that_were_skipped_is_absent():
+    used, unused = nn.Parameter([1.0]), nn.Parameter([2.0])
+    optimizer = Adam([unused, used])
+    used.grad = ndl.Tensor([1.0])
+    optimizer.step()
+    state = optimizer.state_dict()
+    assert "m.1" in state
+    assert "m.0" not in state
+    other = Adam([unused, used])
+    other.load_state_dict(state)
+    assert list(other.m) == [used]
+
+
+def test_what_does_not_fit_is_named_in_one_message_and_nothing_is_loaded():
+    model, x = model_and_data()
+    optimizer = Adam(model.parameters())
+    train(model, optimizer, x, 1)
+    state = optimizer.state_dict()
+    before = optimizer.state_dict()
+    del state["t"], state["eps"], state["v.1"]
+    state["m.0"] = np.ones((4, 3))
+    state["m.4"] = state["m.x"] = state["momentum"] = state["²"] = state["a.²"] = np.ones(1)
+    with pytest.raises(ndl.StateError, match="load_state_dict: Adam does not fit: ") as caught:
+        optimizer.load_state_dict(state)
+    for part in (
+        "t is missing; eps is missing; ",
+        "m.0 has shape (4, 3), its parameter (3, 4); ",
+        "m.4 is unexpected; m.x is unexpected; momentum is unexpected; ² is unexpected; ",
+        "v.1 is missing. Build the same optimiser",
+    ):
+        assert part in str(caught.value)
+    after = optimizer.state_dict()
+    assert all(np.array_equal(after[name], array) for name, array in before.items())
+
+
+def test_the_state_of_another_rule_is_refused():
+    params = [nn.Parameter([1.0])]
+    with pytest.raises(ndl.StateError, match=r"beta1 is missing.*momentum is unexpected"):
+        Adam(params).load_state_dict(SGD(params, momentum=0.5).state_dict())

@@ -1,0 +1,181 @@
+"""SGD, Adam and AdamW against their formulas, written out in NumPy, over ten steps."""
+
+import numpy as np
+import pytest
+
+import needle as ndl
+from needle import nn
+
+DTYPES = ["float32", "float64"]
+TOLERANCE = {"float32": {"rtol": 1e-5, "atol": 1e-6}, "float64": {"rtol": 1e-12, "atol": 1e-14}}
+SHAPES = [(), (3,), (2, 3), (0, 2)]
+
+
+def sgd(theta, gradients, lr=0.01, momentum=0.0, weight_decay=0.0):
+    """θ after each step; `lr` is a number, or one for each step."""
+    u = 0.0
+    for gradient, lr in zip(gradients, np.broadcast_to(lr, len(gradients)), strict=True):
+        g = gradient + weight_decay * theta
+        u = momentum * u + (1 - momentum) * g
+        theta = theta - lr * u
+        yield theta
+
+
+def adam(
+    theta, gradients, lr=0.01, beta1=0.9, beta2=0.999, eps=1e-8, weight_decay=0.0, decoupled=0.0
+):
+    m = v = 0.0
+    rates = np.broadcast_to(lr, len(gradients))
+    for t, (gradient, lr) in enumerate(zip(gradients, rates, strict=True), start=1):
+        g = gradient + weight_decay * theta
+        m = beta1 * m + (1 - beta1) * g
+        v = beta2 * v + (1 - beta2) * g**2
+        m_hat, v_hat = m / (1 - beta1**t), v / (1 - beta2**t)
+        theta = theta - lr * decoupled * theta - lr * m_hat / (np.sqrt(v_hat) + eps)
+        yield theta
+
+
+def adamw(theta, gradients, weight_decay=0.01, **options):
+    return adam(theta, gradients, decoupled=weight_decay, **options)
+
+
+CASES = [
+    (ndl.optim.SGD, sgd, {}),
+    (ndl.optim.SGD, sgd, {"lr": 0.5}),
+    (ndl.optim.SGD, sgd, {"lr": 0.1, "weight_decay": 0.3}),
+    (ndl.optim.SGD, sgd, {"lr": 0.1, "momentum": 0.9}),
+    (ndl.optim.SGD, sgd, {"lr": 0.1, "momentum": 0.5, "weight_decay": 0.2}),
+    (ndl.optim.Adam, adam, {}),
+    (ndl.optim.Adam, adam, {"lr": 0.1, "weight_decay": 0.3}),
+    (ndl.optim.Adam, adam, {"lr": 0.05, "beta1": 0.5, "beta2": 0.7, "eps": 0.1}),
+    (ndl.optim.Adam, adam, {"lr": 0.05, "beta1": 0.0, "beta2": 0.0}),
+    (ndl.optim.AdamW, adamw, {}),
+    (ndl.optim.AdamW, adamw, {"lr": 0.1, "weight_decay": 0.3, "beta1": 0.8, "eps": 1e-3}),
+]
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize(("kind", "formula", "options"), CASES)
+def test_ten_steps_follow_the_formula(kind, formula, options, shape, dtype):
+    start = np.asarray(np.random.randn(*shape), dtype)
+    gradients = np.random.randn(10, *shape).astype(dtype)
+    parameter = nn.Parameter(start)
+    optimizer = kind([parameter], **options)
+    expected = formula(start.astype("float64"), gradients.astype("float64"), **options)
+    for gradient, theta in zip(gradients, expected, strict=True):
+        kept = gradient.copy()
+        parameter.grad = ndl.Tensor.wrap(gradient)
+        optimizer.step()
+        assert parameter.dtype == np.dtype(dtype)
+        assert parameter.shape == shape
+        np.testing.assert_allclose(parameter.numpy(), theta, **TOLERANCE[dtype])
+        np.testing.assert_array_equal(gradient, kept)
+    assert parameter.requires_grad
+    assert parameter.is_leaf()
+
+
+def test_defaults_are_the_published_ones():
+    p = [nn.Parameter([1.0])]
+    assert vars(ndl.optim.SGD(p)).items() >= {"lr": 0.01, "momentum": 0, "weight_decay": 0}.items()
+    options = {"lr": 0.01, "beta1": 0.9, "beta2": 0.999, "eps": 1e-8}
+    assert vars(ndl.optim.Adam(p)).items() >= {**options, "weight_decay": 0.0}.items()
+    assert vars(ndl.optim.AdamW(p)).items() >= {**options, "weight_decay": 0.01}.items()
+
+
+def test_arguments_may_be_given_by_position():
+    p = [nn.Parameter([1.0])]
+    assert (
+        vars(ndl.optim.SGD(p, 1, 0.2, 0.3)).items()
+        >= {
+            "lr": 1,
+            "momentum": 0.2,
+            "weight_decay": 0.3,
+        }.items()
+    )
+    adam = ndl.optim.Adam(p, 1, 0.2, 0.3, 0.4, 0.5)
+    names = ["lr", "beta1", "beta2", "eps", "weight_decay"]
+    assert [getattr(adam, name) for name in names] == [1, 0.2, 0.3, 0.4, 0.5]
+
+
+@pytest.mark.parametrize("kind", [ndl.optim.SGD, ndl.optim.Adam, ndl.optim.AdamW])
+def test_parameters_without_a_gradient_are_skipped(kind):
+    used, unused = nn.Parameter([1.0, 2.0]), nn.Parameter([3.0])
+    optimizer = kind([used, unused], lr=0.1, weight_decay=0.5)
+    (used * used).sum().backward()
+    optimizer.step()
+    np.testing.assert_array_equal(unused.numpy(), [3.0])
+    assert not np.array_equal(used.numpy(), [1.0, 2.0])
+    assert unused not in optimizer.state
+
+
+@pytest.mark.parametrize(
+    ("kind", "formula"),
+    [(ndl.optim.SGD, sgd), (ndl.optim.Adam, adam), (ndl.optim.AdamW, adamw)],
+)
+def test_the_rate_may_change_between_steps(kind, formula):
+    parameter = nn.Parameter([1.0, -2.0])
+    optimizer = kind([parameter], lr=0.1)
+    gradients = np.random.randn(6, 2)
+    rates = [0.1, 0.1, 0.5, 0.01, 1, np.float32(0.25)]
+    expected = formula(np.array([1.0, -2.0]), gradients, lr=rates)
+    for rate, gradient, theta in zip(rates, gradients, expected, strict=True):
+        optimizer.lr = rate
+        parameter.grad = ndl.Tensor(gradient)
+        optimizer.step()
+        np.testing.assert_allclose(parameter.numpy(), theta, rtol=1e-12)
+
+
+def test_weight_decay_and_momentum_may_change_between_steps():
+    parameter = nn.Parameter([1.0])
+    optimizer = ndl.optim.SGD([parameter], lr=0.5)
+    theta, u = 1.0, 0.0
+    for momentum, weight_decay in ((0.0, 0.0), (0.5, 0.0), (0.5, 0.25), (0.9, 0.125)):
+        optimizer.momentum, optimizer.weight_decay = momentum, weight_decay
+        parameter.grad = ndl.Tensor([2.0])
+        optimizer.step()
+        g = 2.0 + weight_decay * theta
+        u = momentum * u + (1 - momentum) * g if momentum else 0.0
+        theta -= 0.5 * (u if momentum else g)
+        np.testing.assert_allclose(parameter.numpy(), [theta], rtol=1e-14)
+
+
+def test_adam_shows_its_moments_and_counts_steps():
+    one, other = nn.Parameter([1.0, 2.0]), nn.Parameter([3.0])
+    optimizer = ndl.optim.Adam([one, other])
+    assert (optimizer.t, optimizer.m, optimizer.v) == (0, {}, {})
+    for _ in range(3):
+        one.grad = ndl.Tensor([1.0, -2.0])
+        optimizer.step()
+    assert type(optimizer.t) is int
+    assert optimizer.t == 3
+    assert list(optimizer.m) == list(optimizer.v) == [one]
+    g = np.array([1.0, -2.0])
+    np.testing.assert_allclose(optimizer.m[one].numpy(), g * (1 - 0.9**3))
+    np.testing.assert_allclose(optimizer.v[one].numpy(), g**2 * (1 - 0.999**3))
+    assert not optimizer.m[one].requires_grad
+    optimizer.t = 10
+    assert optimizer.t == 10
+
+
+def test_adam_counts_steps_without_any_gradient():
+    optimizer = ndl.optim.Adam([nn.Parameter([1.0])])
+    optimizer.step()
+    assert optimizer.t == 1
+
+
+def test_sgd_shows_its_momentum():
+    parameter = nn.Parameter([1.0])
+    optimizer = ndl.optim.SGD([parameter], momentum=0.9)
+    parameter.grad = ndl.Tensor([10.0])
+    assert optimizer.u == {}
+    optimizer.step()
+    np.testing.assert_allclose(optimizer.u[parameter].numpy(), [1.0])
+
+
+def test_tiny_float32_gradients_still_move_adam():
+    """g² = 1e-30 is representable; its square root over the bias corrections must not vanish."""
+    parameter = nn.Parameter(np.ones(1, "float32"))
+    parameter.grad = ndl.Tensor(np.full(1, 1e-15, "float32"))
+    ndl.optim.Adam([parameter], lr=0.1, eps=0.0).step()
+    np.testing.assert_allclose(parameter.numpy(), [0.9], rtol=1e-5)

@@ -1,0 +1,120 @@
+"""Learning-rate schedules against their formulas."""
+
+import json
+import math
+
+import pytest
+
+import needle as ndl
+from needle.optim import SGD, CosineLR, Schedule, StepLR
+
+
+def optimizer(lr=0.8):
+    return SGD([ndl.nn.Parameter([1.0])], lr=lr)
+
+
+def rates(make, steps):
+    opt = optimizer()
+    schedule = make(opt)
+    found = [opt.lr]
+    for _ in range(steps):
+        schedule.step()
+        found.append(opt.lr)
+    return found
+
+
+def test_steps():
+    found = rates(lambda opt: StepLR(opt, every=3, gamma=0.5), 7)
+    assert found == pytest.approx([0.8] * 3 + [0.4] * 3 + [0.2] * 2, rel=1e-15)
+
+
+def test_cosine():
+    found = rates(lambda opt: CosineLR(opt, total=4, low=0.2), 6)
+    wave = [0.2 + 0.6 * (1 + math.cos(math.pi * k / 4)) / 2 for k in range(5)]
+    assert found == pytest.approx([*wave, 0.2, 0.2], rel=1e-15)
+    assert rates(lambda opt: CosineLR(opt, total=2), 2)[-1] == 0.0
+
+
+def test_constant_after_a_warm_up():
+    found = rates(lambda opt: Schedule(opt, warmup=3), 5)
+    assert found == pytest.approx([0.2, 0.4, 0.6, 0.8, 0.8, 0.8])
+    assert rates(Schedule, 2) == [0.8] * 3
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda opt, **options: StepLR(opt, every=2, gamma=0.1, **options),
+        lambda opt, **options: CosineLR(opt, total=5, low=0.1, **options),
+    ],
+)
+def test_a_warm_up_goes_before_any_schedule(make):
+    warm = rates(lambda opt: make(opt, warmup=4), 10)
+    assert warm[:4] == pytest.approx([0.8 * (k + 1) / 5 for k in range(4)])
+    assert warm[4:] == rates(make, 6)
+
+
+def test_a_schedule_of_ones_own():
+    class Inverse(Schedule):
+        def factor(self, step):
+            return 1 / (1 + step)
+
+    assert rates(Inverse, 3) == pytest.approx([0.8, 0.4, 0.8 / 3, 0.2])
+
+
+def test_a_rate_of_zero_stays_zero():
+    opt = optimizer(lr=0)
+    schedule = CosineLR(opt, total=3)
+    schedule.step()
+    assert opt.lr == 0
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda opt: Schedule(opt, warmup=5),
+        lambda opt: StepLR(opt, every=2, gamma=0.3, warmup=1),
+        lambda opt: CosineLR(opt, total=7, low=0.01),
+    ],
+)
+def test_state_survives_json_and_goes_on_bit_for_bit(make):
+    opt = optimizer(lr=1 / 3)
+    schedule = make(opt)
+    for _ in range(4):
+        schedule.step()
+    state = json.loads(json.dumps(schedule.state_dict()))
+    resumed = optimizer(lr=opt.lr)  # built after the optimiser's state, with its rate of now
+    again = make(resumed)
+    again.load_state_dict(state)
+    for _ in range(6):
+        assert resumed.lr == opt.lr
+        schedule.step()
+        again.step()
+
+
+def test_the_optimiser_uses_the_rate():
+    parameter = ndl.nn.Parameter([0.0])
+    opt = SGD([parameter], lr=1.0)
+    schedule = StepLR(opt, every=1, gamma=0.5)
+    for _ in range(3):
+        parameter.grad = ndl.Tensor([1.0])
+        opt.step()
+        schedule.step()
+    assert parameter.numpy()[0] == -1.75
+
+
+ERRORS = {
+    "warm-up": (lambda: Schedule(optimizer(), warmup=-1), "Schedule: warmup=-1 is negative"),
+    "every": (lambda: StepLR(optimizer(), every=0), "StepLR: every=0 is not positive"),
+    "total": (lambda: CosineLR(optimizer(), total=0), "CosineLR: total=0 is not positive"),
+    "state": (
+        lambda: StepLR(optimizer(), 1).load_state_dict(CosineLR(optimizer(), 1).state_dict()),
+        "load_state_dict: state of a CosineLR for a StepLR",
+    ),
+}
+
+
+@pytest.mark.parametrize(("call", "message"), ERRORS.values(), ids=ERRORS)
+def test_wrong_arguments_are_refused(call, message):
+    with pytest.raises(ndl.NeedleError, match=message):
+        call()
