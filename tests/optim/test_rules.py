@@ -14,10 +14,10 @@ SHAPES = [(), (3,), (2, 3), (0, 2)]
 def sgd(theta, gradients, lr=0.01, momentum=0.0, weight_decay=0.0):
     """θ after each step; `lr` is a number, or one for each step."""
     u = 0.0
-    for gradient, lr in zip(gradients, np.broadcast_to(lr, len(gradients)), strict=True):
+    for gradient, rate in zip(gradients, np.broadcast_to(lr, len(gradients)), strict=True):
         g = gradient + weight_decay * theta
         u = momentum * u + (1 - momentum) * g
-        theta = theta - lr * u
+        theta = theta - rate * u
         yield theta
 
 
@@ -26,12 +26,12 @@ def adam(
 ):
     m = v = 0.0
     rates = np.broadcast_to(lr, len(gradients))
-    for t, (gradient, lr) in enumerate(zip(gradients, rates, strict=True), start=1):
+    for t, (gradient, rate) in enumerate(zip(gradients, rates, strict=True), start=1):
         g = gradient + weight_decay * theta
         m = beta1 * m + (1 - beta1) * g
         v = beta2 * v + (1 - beta2) * g**2
         m_hat, v_hat = m / (1 - beta1**t), v / (1 - beta2**t)
-        theta = theta - lr * decoupled * theta - lr * m_hat / (np.sqrt(v_hat) + eps)
+        theta = theta - rate * decoupled * theta - rate * m_hat / (np.sqrt(v_hat) + eps)
         yield theta
 
 
@@ -117,7 +117,7 @@ def test_the_rate_may_change_between_steps(kind, formula):
     parameter = nn.Parameter([1.0, -2.0])
     optimizer = kind([parameter], lr=0.1)
     gradients = np.random.randn(6, 2)
-    rates = [0.1, 0.1, 0.5, 0.01, 1, np.float32(0.25)]
+    rates = [0.1, 0.1, 0.5, 0.01, 1, np.float64(0.25)]
     expected = formula(np.array([1.0, -2.0]), gradients, lr=rates)
     for rate, gradient, theta in zip(rates, gradients, expected, strict=True):
         optimizer.lr = rate
