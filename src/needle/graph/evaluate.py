@@ -86,16 +86,18 @@ class Eager:
 
 
 class Lazy(Eager):
-    """Record only; storage is computed when it is read. Operators without a shape rule compute at once."""
+    """Record only; storage is computed when it is read.
+
+    Computed at once are operators without a shape rule, and those that no gradient passes: draws
+    keep the program's order, and `detach` and updates let go of what they were made from.
+    """
 
     def make(self, op: Op, inputs: tuple[Any, ...]) -> Any:
         nodes = tuple([_recordable(value).node for value in as_values(op, inputs)])
-        spec = op.infer(*[node.specs() for node in nodes])
+        spec = op.infer(*[node.specs() for node in nodes]) if op.differentiable else None
         if spec is None:
             return super().make(op, inputs)
-        requires = (
-            op.differentiable and ambient.gradients and any(node.requires_grad for node in nodes)
-        )
+        requires = ambient.gradients and any(node.requires_grad for node in nodes)
         node = Node(op, nodes, None, requires, spec)
         return new_handle(node, Value.tuple_class if node.is_tuple() else Value.tensor_class)
 

@@ -211,6 +211,8 @@ def realize(node: Node) -> Any:
             pending.extend(reversed(missing))
         else:
             top.storage = top.op.evaluate(*[child.storage for child in top.inputs])
+            if not top.requires_grad:
+                top.op, top.inputs = None, ()  # nobody asks how it was made: let go of it
             pending.pop()
     return node.storage
 
