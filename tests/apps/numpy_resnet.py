@@ -29,60 +29,68 @@ class MLPResNet:
 
     def forward(self, x, training):
         """Logits, and a function from their gradient to those of the parameters."""
-        p = self.parameters
-        back = [None] * len(p)
-        tape = []
-
-        def linear(x, k):
-            def backward(g):
-                back[k], back[k + 1] = x.T @ g, g.sum(0)
-                return g @ p[k].T
-
-            tape.append(backward)
-            return x @ p[k] + p[k + 1]
-
-        def relu(x):
-            tape.append(lambda g: g * (x > 0))
-            return np.maximum(x, 0)
-
-        def norm(x, k, s):
-            mean, var = (x.mean(0), x.var(0)) if training else self.statistics[s : s + 2]
-            if training:
-                for i, batch in ((s, mean), (s + 1, var)):
-                    running = self.statistics[i]
-                    self.statistics[i] = (1 - MOMENTUM) * running + MOMENTUM * batch
-            root = np.sqrt(var + EPS)
-            h = (x - mean) / root
-
-            def backward(g):
-                back[k], back[k + 1] = (g * h).sum(0), g.sum(0)
-                g = g * p[k]
-                return (g - g.mean(0) - h * (g * h).mean(0)) / root
-
-            tape.append(backward)
-            return h * p[k] + p[k + 1]
-
-        def dropout(x):
-            scale = (np.random.rand(*x.shape) <= 1 - DROP) / (1 - DROP) if training else 1.0
-            tape.append(lambda g: g * scale)
-            return x * scale
-
-        x = relu(linear(x, 0))
+        run = Pass(self, training)
+        x = run.relu(run.linear(x, 0))
         for block in range(self.blocks):
             k, s = 2 + 8 * block, 4 * block
-            mark = len(tape)
-            inner = dropout(relu(norm(linear(x, k), k + 2, s)))
-            inner = norm(linear(inner, k + 4), k + 6, s + 2)
-            tape[mark:] = [residual(tape[mark:])]
-            x = relu(x + inner)
-        logits = linear(x, len(p) - 2)
+            mark = len(run.tape)
+            inner = run.dropout(run.relu(run.norm(run.linear(x, k), k + 2, s)))
+            inner = run.norm(run.linear(inner, k + 4), k + 6, s + 2)
+            run.tape[mark:] = [residual(run.tape[mark:])]
+            x = run.relu(x + inner)
+        return run.linear(x, len(self.parameters) - 2), run.gradients
 
-        def gradients(g):
-            for backward in reversed(tape):
-                g = backward(g)
-            return back
 
-        return logits, gradients
+class Pass:
+    """One forward pass: each layer puts on the tape how a gradient goes back through it."""
+
+    def __init__(self, model, training):
+        self.model, self.training = model, training
+        self.tape = []
+        self.found = [None] * len(model.parameters)
+
+    def linear(self, x, k):
+        W, b = self.model.parameters[k : k + 2]
+
+        def backward(g):
+            self.found[k], self.found[k + 1] = x.T @ g, g.sum(0)
+            return g @ W.T
+
+        self.tape.append(backward)
+        return x @ W + b
+
+    def relu(self, x):
+        self.tape.append(lambda g: g * (x > 0))
+        return np.maximum(x, 0)
+
+    def norm(self, x, k, s):
+        w, b = self.model.parameters[k : k + 2]
+        running = self.model.statistics
+        mean, var = (x.mean(0), x.var(0)) if self.training else running[s : s + 2]
+        if self.training:
+            running[s] = (1 - MOMENTUM) * running[s] + MOMENTUM * mean
+            running[s + 1] = (1 - MOMENTUM) * running[s + 1] + MOMENTUM * var
+        root = np.sqrt(var + EPS)
+        h = (x - mean) / root
+
+        def backward(g):
+            self.found[k], self.found[k + 1] = (g * h).sum(0), g.sum(0)
+            g = g * w
+            return (g - g.mean(0) - h * (g * h).mean(0)) / root
+
+        self.tape.append(backward)
+        return h * w + b
+
+    def dropout(self, x):
+        scale = (np.random.rand(*x.shape) <= 1 - DROP) / (1 - DROP) if self.training else 1.0
+        self.tape.append(lambda g: g * scale)
+        return x * scale
+
+    def gradients(self, g):
+        """Gradients of all parameters, given that of the logits."""
+        for backward in reversed(self.tape):
+            g = backward(g)
+        return self.found
 
 
 def residual(inner):

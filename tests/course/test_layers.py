@@ -117,7 +117,9 @@ def network(linear, norm, dropout, residual, dtype="float32"):
 def test_a_network_of_students_layers_is_the_librarys(mine, theirs, dtype):
     student = network(StudentLinear, mine, StudentDropout, StudentResidual, dtype)
     library = network(nn.Linear, theirs, nn.Dropout, nn.Residual, dtype)
-    tolerance = {"rtol": 1e-4, "atol": 1e-5} if dtype == "float32" else {"rtol": 1e-10, "atol": 1e-12}
+    tolerance = (
+        {"rtol": 1e-4, "atol": 1e-5} if dtype == "float32" else {"rtol": 1e-10, "atol": 1e-12}
+    )
     for mode in (True, True, False):
         x = ndl.Tensor(np.random.randn(8, 6), dtype=dtype)
         y = ndl.Tensor(np.random.randint(3, size=8))
