@@ -128,7 +128,10 @@ def test_arrays_of_another_shape_are_refused_on_either_side():
 @every_operator
 def test_other_operands_are_pythons_type_errors(name, other):
     apply, _ = BINARY[name]
-    for compute in (lambda: apply(ndl.Tensor([1.0]), other), lambda: apply(other, ndl.Tensor([1.0]))):
+    for compute in (
+        lambda: apply(ndl.Tensor([1.0]), other),
+        lambda: apply(other, ndl.Tensor([1.0])),
+    ):
         with pytest.raises(TypeError):
             compute()
 
@@ -254,7 +257,7 @@ def test_gradient_of_integer_powers():
 
 
 def test_integers_to_negative_integers():
-    message = r'power: integers \(int64\) to negative integer powers .* a.astype\("float64"\) \*\* b'
+    message = r'power: integers \(int64\) to negative .* Write a.astype\("float64"\) \*\* b'
     with pytest.raises(ArgumentError, match=message):
         ndl.Tensor([2, 3]) ** ndl.Tensor([1, -1])
     np.testing.assert_array_equal((ndl.Tensor([2, 4]) ** -1).numpy(), [0.5, 0.25])

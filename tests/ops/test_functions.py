@@ -87,7 +87,9 @@ def tanh_gelu(x):
 
 def test_gelu():
     x = np.linspace(-10, 10, 2001)
-    np.testing.assert_allclose(ndl.gelu(ndl.Tensor(x)).numpy(), exact_gelu(x), rtol=4e-16, atol=1e-15)
+    np.testing.assert_allclose(
+        ndl.gelu(ndl.Tensor(x)).numpy(), exact_gelu(x), rtol=4e-16, atol=1e-15
+    )
     y = ndl.gelu(ndl.Tensor(x, dtype="float32")).numpy()
     x32 = x.astype(np.float32).astype(np.float64)
     np.testing.assert_allclose(y, exact_gelu(x32), rtol=1e-6, atol=4e-7)

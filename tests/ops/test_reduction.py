@@ -1,0 +1,288 @@
+"""Reductions over axes against NumPy and SciPy."""
+
+import numpy as np
+import pytest
+import scipy.special
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+import needle as ndl
+from needle.errors import ArgumentError, ShapeError
+
+EXACT = {
+    "sum": np.sum,
+    "max": np.max,
+    "min": np.min,
+    "mean": np.mean,
+    "var": np.var,
+    "logsumexp": lambda x, axis, keepdims: np.log(np.sum(np.exp(x), axis, keepdims=keepdims)),
+}
+
+
+def reduced(name, x, axes, keepdims):
+    return getattr(x, name)(axes, keepdims=keepdims)
+
+
+@st.composite
+def reductions(draw, min_side=1):
+    """An array, axes (None, int or tuple, negative ones included) and keepdims."""
+    shape = draw(hnp.array_shapes(min_dims=0, max_dims=4, min_side=min_side, max_side=4))
+    x = draw(hnp.arrays(np.float64, shape, elements=st.floats(-8, 8, width=32)))
+    axis = st.integers(-len(shape), len(shape) - 1) if shape else st.nothing()
+    several = st.lists(axis, unique_by=lambda a: a % len(shape), max_size=len(shape))
+    axes = draw(st.none() | axis | several.map(tuple) | several)
+    return x, axes, draw(st.booleans())
+
+
+def as_numpy_axes(axes):
+    return tuple(axes) if isinstance(axes, list) else axes
+
+
+@pytest.mark.parametrize("name", EXACT)
+@given(case=reductions())
+def test_reductions(name, case):
+    x, axes, keepdims = case
+    result = reduced(name, ndl.Tensor(x), axes, keepdims)
+    expected = np.asarray(EXACT[name](x, axis=as_numpy_axes(axes), keepdims=keepdims))
+    assert (result.shape, result.dtype) == (expected.shape, np.float64)
+    np.testing.assert_allclose(result.numpy(), expected, rtol=1e-13, atol=1e-13)
+
+
+@given(case=reductions(min_side=0))
+def test_sums_of_nothing_are_zero(case):
+    x, axes, keepdims = case
+    result = ndl.summation(ndl.Tensor(x), axes, keepdims)
+    np.testing.assert_allclose(result.numpy(), np.sum(x, as_numpy_axes(axes), keepdims=keepdims))
+
+
+@given(case=reductions())
+def test_gradient_of_a_sum_is_one_everywhere(case):
+    x, axes, keepdims = case
+    tensor = ndl.Tensor(x)
+    tensor.sum(axes, keepdims=keepdims).backward()
+    np.testing.assert_array_equal(tensor.grad.numpy(), np.ones_like(x))
+
+
+@pytest.mark.parametrize("name", EXACT)
+@pytest.mark.parametrize("axes", [None, 0, -1, (0, 2), ()])
+@pytest.mark.parametrize("keepdims", [False, True])
+def test_gradients_to_second_order(name, axes, keepdims):
+    x = np.random.uniform(-2, 2, (2, 2, 2))
+    ndl.check_gradients(lambda t: reduced(name, t, axes, keepdims), x, order=2)
+
+
+def test_sum_over_everything_is_0d():
+    for result in (ndl.Tensor([1.0, 2.0]).sum(), ndl.logsumexp(ndl.Tensor([[0.0, 0.0]]))):
+        assert result.shape == ()
+    error, loss = ndl.Tensor([1.0, 2.0]).sum(), ndl.Tensor([1.5]).sum()
+    pair = np.array([error, loss])
+    assert pair.dtype == np.float64
+    np.testing.assert_array_equal(pair, [3.0, 1.5])
+
+
+@pytest.mark.parametrize("dtype", ["bool", "int8", "uint8", "int64", "float16", "float32"])
+def test_dtypes_are_numpys(dtype):
+    x = np.array([[1, 0], [1, 1]], dtype)
+    tensor = ndl.Tensor(x)
+    for name in ("sum", "max", "min"):
+        expected = EXACT[name](x)
+        assert reduced(name, tensor, None, False).dtype == expected.dtype
+        assert reduced(name, tensor, None, False).numpy() == expected
+    mean = tensor.mean()
+    assert mean.dtype == (dtype if dtype.startswith("float") else "float64")
+    assert mean.item() == 0.75
+
+
+def test_sum_of_float32_keeps_its_digits():
+    x = np.full(1_000_000, 0.1, "float32")
+    np.testing.assert_allclose(ndl.Tensor(x).sum().item(), 1e6 * float(x[0]), rtol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["max", "min"])
+def test_ties_share_the_gradient(name):
+    x = ndl.Tensor([[2.0, 2.0, 1.0], [2.0, 3.0, 3.0]])
+    getattr(x, name)(1).backward()
+    expected = {"max": [[0.5, 0.5, 0], [0, 0.5, 0.5]], "min": [[0, 0, 1], [1, 0, 0]]}
+    np.testing.assert_array_equal(x.grad.numpy(), expected[name])
+
+
+def test_nan_is_the_largest_and_the_smallest():
+    x = ndl.Tensor([1.0, np.nan])
+    assert np.isnan(x.max().item())
+    assert np.isnan(x.min().item())
+
+
+@given(case=reductions(), data=st.data())
+def test_argmax(case, data):
+    x, _, _ = case
+    axis = data.draw(st.none() | st.integers(-x.ndim, x.ndim - 1) if x.ndim else st.none())
+    result = ndl.argmax(ndl.Tensor(x), axis)
+    assert (result.dtype, result.requires_grad) == (np.int64, False)
+    np.testing.assert_array_equal(result.numpy(), np.argmax(x, axis))
+
+
+@pytest.mark.parametrize("ddof", [0, 1, 2])
+def test_var_with_ddof(ddof):
+    x = np.random.randn(5, 3)
+    np.testing.assert_allclose(ndl.var(ndl.Tensor(x), 0, ddof=ddof).numpy(), x.var(0, ddof=ddof))
+
+
+def test_var_keeps_its_digits_far_from_zero():
+    x = np.random.randn(1000) + 1e6
+    np.testing.assert_allclose(ndl.Tensor(x).var().item(), x.var(), rtol=1e-12)
+
+
+@pytest.mark.parametrize("scale", [1, 1e2, 1e5, 1e30])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_logsoftmax_is_exact_for_large_inputs(scale, dtype):
+    x = (np.random.randn(4, 5) * scale).astype(dtype)
+    x[0] = x[0, 0]  # all equal: the answer is -ln 5 whatever the scale
+    result = ndl.logsoftmax(ndl.Tensor(x))
+    expected = scipy.special.log_softmax(x.astype("float64"), axis=1)
+    assert result.dtype == dtype
+    np.testing.assert_allclose(
+        result.numpy(), expected, rtol=4 * np.finfo(dtype).eps, atol=4 * np.finfo(dtype).eps
+    )
+    np.testing.assert_allclose(
+        ndl.softmax(ndl.Tensor(x)).numpy(), np.exp(expected), rtol=1e-5, atol=1e-7
+    )
+    np.testing.assert_allclose(
+        ndl.logsumexp(ndl.Tensor(x), axes=(1,)).numpy(),
+        scipy.special.logsumexp(x.astype("float64"), axis=1),
+        rtol=4 * np.finfo(dtype).eps,
+    )
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2, -1, -3])
+def test_softmax_along_an_axis(axis):
+    x = np.random.randn(2, 3, 4)
+    np.testing.assert_allclose(
+        ndl.softmax(ndl.Tensor(x), axis).numpy(), scipy.special.softmax(x, axis), rtol=1e-14
+    )
+    np.testing.assert_allclose(
+        ndl.logsoftmax(ndl.Tensor(x), axis).numpy(), scipy.special.log_softmax(x, axis), rtol=1e-13
+    )
+    ndl.check_gradients(lambda t: ndl.softmax(t, axis), x[:, :2, :2], order=2)
+
+
+def test_softmax_of_minus_infinity_is_zero_with_a_clean_gradient():
+    x = ndl.Tensor([[0.0, -np.inf, 0.0]])
+    y = ndl.softmax(x)
+    np.testing.assert_array_equal(y.numpy(), [[0.5, 0, 0.5]])
+    (y * ndl.Tensor([[1.0, 2.0, 3.0]])).backward()
+    np.testing.assert_array_equal(x.grad.numpy(), [[-0.5, 0, 0.5]])
+
+
+@pytest.mark.parametrize(
+    ("x", "expected"),
+    [([-np.inf, -np.inf], -np.inf), ([np.inf, 0.0], np.inf), ([np.nan, 0.0], np.nan)],
+)
+def test_logsumexp_of_infinities(x, expected):
+    np.testing.assert_array_equal(ndl.logsumexp(ndl.Tensor(x)).numpy(), expected)
+
+
+@pytest.mark.parametrize("name", ["logsumexp", "logsoftmax", "softmax"])
+@pytest.mark.parametrize("dtype", ["int64", "bool", "uint8"])
+def test_exponentials_of_integers_are_float64(name, dtype):
+    result = getattr(ndl, name)(ndl.Tensor([[1, 0]], dtype=dtype))
+    assert result.dtype == np.float64
+    np.testing.assert_array_equal(
+        result.numpy(), getattr(ndl, name)(ndl.Tensor([[1.0, 0.0]])).numpy()
+    )
+
+
+@pytest.mark.parametrize("make", [ndl.LogSumExp(1), ndl.LogSumExp((0, 1), True), ndl.LogSumExp()])
+def test_decomposed_logsumexp_is_the_same(make):
+    x = ndl.Tensor(np.random.randn(3, 4) * 100)
+    np.testing.assert_allclose(make.decompose(x).numpy(), make(x).numpy(), rtol=1e-15)
+
+
+@pytest.mark.parametrize("axis", [0, 1, -1])
+def test_decomposed_logsoftmax_is_the_same(axis):
+    x = ndl.Tensor(np.random.randn(3, 4) * 100)
+    operator = ndl.LogSoftmax(axis)
+    np.testing.assert_allclose(operator.decompose(x).numpy(), operator(x).numpy(), rtol=1e-15)
+
+
+REFUSED = {
+    "axis out of range": (
+        lambda x: x.sum(2),
+        ShapeError,
+        r"summation: axis 2 is out of range for 2 axes. Use an axis from -2 to 1",
+    ),
+    "axis of a 0-d tensor": (
+        lambda x: ndl.Tensor(1.0).sum(0),
+        ShapeError,
+        r"summation: axis 0 is out of range for 0 axes. Give the tensor an axis",
+    ),
+    "logsumexp of a 0-d tensor": (
+        lambda x: ndl.Tensor(1.0).logsumexp(-1),
+        ShapeError,
+        r"logsumexp: axis -1 is out of range for 0 axes",
+    ),
+    "logsoftmax of a 0-d tensor": (
+        lambda x: ndl.Tensor(1.0).logsoftmax(),
+        ShapeError,
+        r"logsoftmax: axis -1 is out of range for 0 axes",
+    ),
+    "argmax of a 0-d tensor": (
+        lambda x: ndl.Tensor(1.0).argmax(0),
+        ShapeError,
+        r"argmax: axis 0 is out of range for 0 axes",
+    ),
+    "axis named twice": (
+        lambda x: x.max((0, -2)),
+        ShapeError,
+        r"max: axes \(0, -2\) name an axis twice. Name each axis once",
+    ),
+    "axis no integer": (
+        lambda x: x.sum(0.5),
+        ArgumentError,
+        r"summation: axis must be an integer, got 0.5. Write int\(axis\)",
+    ),
+    "axes no integers": (lambda x: x.mean((0, "1")), ArgumentError, r"axis must be an integer"),
+    "argmax along no integer": (
+        lambda x: x.argmax(1.0),
+        ArgumentError,
+        r"argmax: axis must be an integer, got 1.0",
+    ),
+    "maximum of nothing": (
+        lambda x: ndl.zeros(0, 3).max(0),
+        ShapeError,
+        r"max: shape \(0, 3\) has no elements along axes \(0,\). Reduce axes of size >= 1",
+    ),
+    "logsumexp of nothing": (
+        lambda x: ndl.zeros(2, 0).logsumexp(),
+        ShapeError,
+        r"logsumexp: shape \(2, 0\) has no elements",
+    ),
+    "logsoftmax of nothing": (
+        lambda x: ndl.zeros(2, 0).logsoftmax(),
+        ShapeError,
+        r"logsoftmax: axis 1 of shape \(2, 0\) is empty. Use an axis of size >= 1",
+    ),
+    "argmax of nothing": (
+        lambda x: ndl.zeros(0).argmax(),
+        ShapeError,
+        r"argmax: shape \(0,\) has nothing to choose from",
+    ),
+    "mean of nothing": (
+        lambda x: ndl.zeros(2, 0).mean(1),
+        ShapeError,
+        r"mean: shape \(2, 0\) has no elements to average over axes 1. Use axes of size >= 1",
+    ),
+    "var of one": (
+        lambda x: ndl.var(ndl.Tensor([1.0]), ddof=1),
+        ShapeError,
+        r"var: 1 elements and ddof=1 leave nothing to divide by. Use ddof < 1",
+    ),
+}
+
+
+@pytest.mark.parametrize(("compute", "error", "message"), REFUSED.values(), ids=REFUSED.keys())
+@pytest.mark.parametrize("lazy", [False, True])
+def test_refused(compute, error, message, lazy, monkeypatch):
+    monkeypatch.setattr(ndl.autograd, "LAZY_MODE", lazy)
+    with pytest.raises(error, match=message):
+        compute(ndl.Tensor([[1.0, 2.0], [3.0, 4.0]]))
