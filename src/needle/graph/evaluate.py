@@ -65,7 +65,7 @@ class Eager:
         except Exception:
             _explain(op, nodes)
             raise
-        if ambient.gradients and any(node.requires_grad for node in nodes):
+        if op.differentiable and ambient.gradients and any(node.requires_grad for node in nodes):
             lifted = tuple([Node(None, (), np.asarray(number), False) for number in scalars])
             return _handle(Node(op, nodes + lifted, storage, True))
         return _handle(Node(None, (), storage, False))

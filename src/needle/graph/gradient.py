@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from typing import Any, cast
 
+from ..context import ambient_set
 from ..errors import ArgumentError, GradientError, ShapeError
 from .node import Node, Value, handle_of, owner_of
 from .op import Op, as_tuple
@@ -90,8 +91,13 @@ def value_and_grad(f: Callable[..., Any], argnums: int | tuple[int, ...] = 0) ->
         argnums: Position of the argument (or a tuple of positions) to differentiate by.
 
     Returns:
-        `g(*args) -> (value, gradient)`; the gradient has the argument's shape, is a tuple where `argnums`
-        is one, and can be differentiated again.
+        `g(*args) -> (value, gradient)`; the gradient has the argument's shape, is a tuple where
+        `argnums` is one, and can be differentiated again. Where f returns more than one number, it
+        is the gradient of their sum. Inside `no_grad()` the gradient is right too.
+
+    Raises:
+        ArgumentError: `argnums` names no argument.
+        GradientError: f returned no tensor.
 
     Example:
         >>> import needle as ndl
@@ -109,10 +115,12 @@ def value_and_grad(f: Callable[..., Any], argnums: int | tuple[int, ...] = 0) ->
                     f"grad: argnums {position} names no argument of a call with {len(inputs)}. "
                     "Pass tensors by position"
                 )
-            inputs[position] = _variable(inputs[position])
+        with ambient_set(gradients=True):
+            for position in positions:
+                inputs[position] = _variable(inputs[position])
+            output = f(*inputs, **kwargs)
         wanted = [inputs[position] for position in positions]
-        output = f(*inputs, **kwargs)
-        if not isinstance(output, Value):
+        if not isinstance(output, Value.tensor_class):
             raise GradientError(
                 f"grad: the function returned {type(output).__name__}. Return one tensor"
             )
@@ -149,13 +157,17 @@ def grad(f: Callable[..., Any], argnums: int | tuple[int, ...] = 0) -> Callable[
 
 
 def _variable(argument: Any) -> Any:
-    """The argument itself where it takes part in differentiation, else a fresh leaf over it."""
+    """A value of its own over an argument: f may see the same tensor elsewhere, as a constant.
+
+    Where the argument takes part in differentiation it is a view of it, else a leaf.
+    """
     make: Any = Value.tensor_class
     if not isinstance(argument, Value):
         return make(argument)
-    if argument.requires_grad:
-        return argument
-    fresh = cast(Any, argument).detach()
+    given: Any = argument
+    if given.requires_grad:
+        return given.reshape(given.shape)
+    fresh = given.detach()
     fresh.requires_grad = True
     return fresh
 
