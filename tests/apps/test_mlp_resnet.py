@@ -8,7 +8,7 @@ import needle as ndl
 from needle import nn
 
 from . import numpy_resnet
-from .mnist_files import cut
+from .mnist_files import DATA, cut, read
 
 
 @pytest.fixture(scope="module")
@@ -40,6 +40,19 @@ def test_training_gives_the_numbers_of_the_algorithm(
     expected += numpy_resnet.epoch(model, *test, batch)
     assert [type(number) for number in results] == [float] * 4
     np.testing.assert_allclose(results, expected, atol=1e-4)
+
+
+@pytest.mark.fuzz
+def test_two_epochs_of_all_of_mnist_give_the_numbers_of_the_algorithm():
+    results = mlp_resnet.train_mnist(250, 2, ndl.optim.SGD, 0.001, 0.01, 100, DATA)
+    np.random.seed(4)
+    model = numpy_resnet.MLPResNet(784, 100)
+    step = numpy_resnet.sgd(model.parameters, 0.001, 0.01)
+    (x, y), (x_test, y_test) = read("train"), read("t10k")
+    for _ in range(2):
+        expected = numpy_resnet.epoch(model, x / 255, y, 250, step)
+    expected += numpy_resnet.epoch(model, x_test / 255, y_test, 250)
+    np.testing.assert_allclose(results, expected, atol=1e-3)
 
 
 def test_all_arguments_have_their_published_names_and_defaults(small_mnist):
