@@ -65,6 +65,12 @@ class Source:
         self.add(f"@{name} = private constant [{len(numbers)} x {kind}] [{items}], align 64")
         return name
 
+    def include(self, other: Source, name: str, renamed: str) -> None:
+        """Take over another module that defines the function `name`, under another name."""
+        for line in other._globals:
+            self._globals[line] = None
+        self._globals["\n".join(f.text() for f in other._functions).replace(f"@{name}(", f"@{renamed}(")] = None
+
     def has(self, name: str) -> bool:
         """Whether the function is there already."""
         return any(function.name == name for function in self._functions)

@@ -1,0 +1,153 @@
+"""Last stage: a compiled program, its memory, and one call of it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ..errors import CompileError
+from ..graph.node import Node
+from ..native import llvm, threads
+from ..random import PhiloxStream, ambient_stream
+from .emit import Call, Emitted, Emitter, scratch_sizes
+from .fuse import Fused, fuse
+from .interpret import is_random
+from .plan import ALIGNMENT, Plan, plan
+from .simplify import Graph, simplify
+from .specials import is_drawn_here
+
+Array = np.ndarray[Any, Any]
+
+
+def aligned(shape: tuple[int, ...], dtype: Any) -> Array:
+    """Memory for an array, beginning at a cache line."""
+    dtype = np.dtype(dtype)
+    size = math.prod(shape) * dtype.itemsize
+    memory = np.empty(size + ALIGNMENT, np.uint8)
+    start = -memory.ctypes.data % ALIGNMENT
+    return memory[start : start + size].view(dtype).reshape(shape)
+
+
+class Compiled:
+    """The stages of a program, from graph to code, each a value that can be looked at.
+
+    Args:
+        inputs: Nodes whose values are given at each call.
+        nodes: Recorded nodes in program order.
+        results: Nodes whose values are handed out.
+        state: For inputs that are state, the node that replaces each in place.
+        host: The machine; this one unless another is named.
+    """
+
+    def __init__(
+        self,
+        inputs: Sequence[Node],
+        nodes: Sequence[Node],
+        results: Sequence[Node],
+        state: dict[Node, Node],
+        host: llvm.Host | None = None,
+    ) -> None:
+        self.host = host or llvm.host()
+        wanted = [*results, *state.values()]
+        self.traced = Graph(inputs, nodes, wanted)
+        self.graph = simplify(self.traced)
+        now = dict(zip(wanted, self.graph.outputs, strict=True))
+        self.results = [now[node] for node in results]
+        self.fused: Fused = fuse(self.graph, self.results, {old: now[new] for old, new in state.items()})
+        self.plan: Plan = plan(self.fused, scratch_sizes(self.fused, self.host))
+        self.status, self.stream = self.plan.size, self.plan.size + 1
+        self.emitted: Emitted = Emitter(self.fused, self.plan, self.host, self.status, self.stream).emit()
+        self.module = llvm.compile_ir(self.emitted.ir, self.host)
+
+
+class NativeExecutor:
+    """Runs a compiled program.
+
+    Args:
+        compiled: The program.
+    """
+
+    def __init__(self, compiled: Compiled) -> None:
+        self.compiled = compiled
+        layout = compiled.plan
+        self._table = np.zeros(layout.size + 2, np.int64)
+        self._status = np.zeros(1, np.int64)
+        self._stream = np.zeros(4, np.int64)
+        self._arena = aligned((layout.arena,), np.uint8)
+        self._keep: dict[int, Array] = dict(layout.constants)
+        start = self._arena.ctypes.data
+        for slot, offset in layout.offsets.items():
+            self._table[slot] = start + offset
+        for slot, array in self._keep.items():
+            self._table[slot] = array.ctypes.data
+        self._table[compiled.status] = self._status.ctypes.data
+        self._table[compiled.stream] = self._stream.ctypes.data
+        self._input_slots = [layout.slot[node] for node in compiled.graph.inputs]
+        self._results = [
+            (slot, node.specs())
+            for slot, node in zip(layout.results, compiled.fused.results.values(), strict=True)
+        ]
+        self._result_of = {node: k for k, node in enumerate(compiled.fused.results)}
+        self._order = [self._result_of[node] for node in compiled.results]
+        self._draws = [(node, layout.slot[node]) for node in compiled.graph.nodes if is_random(node)]
+        self._main = self._program(compiled.emitted.stages)
+        self._last = self._program([compiled.emitted.last] if compiled.emitted.last else [])
+
+    def _program(self, stages: list[list[Call]]) -> threads.Program | None:
+        phases = [
+            threads.Phase(self.compiled.module.address(call.symbol), call.chunks, place == 0)
+            for stage in stages
+            for place, call in enumerate(stage)
+        ]
+        if not phases:
+            return None
+        keep = (self.compiled.module, self._table, self._arena)
+        return threads.Program(phases, self._table.ctypes.data, keep=keep)
+
+    def bind(self, place: int, array: Array) -> None:
+        """Let input `place` be read (and, if it is state, written) where an array lies."""
+        slot = self._input_slots[place]
+        self._keep[slot] = array
+        self._table[slot] = array.ctypes.data
+
+    def __call__(self) -> list[Array]:
+        """Run on the inputs that are bound; the results.
+
+        Raises:
+            CompileError: an index was out of range; no state was written.
+        """
+        table = self._table
+        results = []
+        for slot, spec in self._results:
+            array = np.empty(spec.shape, spec.dtype)
+            table[slot] = array.ctypes.data
+            results.append(array)
+        if self._draws:
+            self._draw()
+        if self._main is not None:
+            self._main.run()
+        if self._status[0]:
+            self._status[0] = 0
+            raise CompileError("an index is out of range in a compiled program")
+        if self._last is not None:
+            self._last.run()
+        return [results[k] for k in self._order]
+
+    def _draw(self) -> None:
+        """Let Python draw what has no native code, and tell the code where the stream stands."""
+        stream = ambient_stream()
+        philox = isinstance(stream, PhiloxStream)
+        if philox:
+            self._stream[:] = (stream.seed & 0xFFFFFFFF, stream.seed >> 32, stream.draw, 0)
+        for node, slot in self._draws:
+            if philox and is_drawn_here(node):
+                stream.reserve(1)
+                continue
+            op: Any = node.op
+            drawn = np.ascontiguousarray(op.evaluate())
+            self._keep[slot] = drawn
+            self._table[slot] = drawn.ctypes.data
+

@@ -1,0 +1,297 @@
+"""Symbols: what an operator's `expression` computes with while code is written for it.
+
+`CODE` is the vocabulary of `graph/expressions.py` for the code generator, as `NUMPY` is for eager mode. A
+`Symbol` is a register with NumPy's dtype; dtypes promote by NumPy's own rules. Integers live in registers of
+64 bits and are wrapped to their width after arithmetic, bools in registers of one bit.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ..native import math
+from ..native.values import F32, F64, I1, I8, I32, I64, Type, Value
+from ..native.vectors import Builder
+from .fuse import Unsupported
+
+DType = np.dtype[Any]
+BOOL, FLOAT32, FLOAT64, INT64 = (np.dtype(name) for name in ("bool", "float32", "float64", "int64"))
+
+_MEMORY = {
+    "bool": I8, "int8": I8, "uint8": I8, "int16": Type("i16"), "uint16": Type("i16"), "int32": I32,
+    "uint32": I32, "int64": I64, "float32": F32, "float64": F64,
+}  # fmt: skip
+_REPEATED_PRODUCTS = 4
+"""Integer powers up to this one are products."""
+
+
+def memory_type(dtype: DType) -> Type:
+    """How elements of a dtype lie in memory."""
+    kind = _MEMORY.get(dtype.name)
+    if kind is None:
+        raise Unsupported(f"there is no native code for {dtype}")
+    return kind
+
+
+def register_type(dtype: DType) -> Type:
+    """How elements of a dtype are held in registers."""
+    memory_type(dtype)
+    if dtype == BOOL:
+        return I1
+    return I64 if dtype.kind in "iu" else memory_type(dtype)
+
+
+class Symbol:
+    """A register of one dtype.
+
+    Args:
+        b: Where code is appended.
+        value: The register.
+        dtype: What NumPy would have here.
+        weak: A run-time scalar, which takes the other operand's dtype.
+    """
+
+    def __init__(self, b: Builder, value: Value, dtype: DType, weak: bool = False) -> None:
+        self.b = b
+        self.value = value
+        self.dtype = dtype
+        self.weak = weak
+        self.ready: dict[DType, Value] = {}
+
+    def to(self, dtype: DType) -> Value:
+        """The register converted to another dtype."""
+        if dtype == self.dtype:
+            return self.value
+        if dtype in self.ready:
+            return self.ready[dtype]
+        if dtype == BOOL:
+            return _truth(self.b, self.value)
+        if self.dtype.kind == "f" and dtype.kind in "iu":
+            return _wrapped(self.b, self.b.cast(self.value, I64), dtype)
+        if self.dtype.kind in "iu" and dtype.kind in "iu":
+            return _wrapped(self.b, self.value, dtype)
+        return self.b.cast(self.value, register_type(dtype))
+
+    # Python's operators, as NumPy's arrays have them.
+
+    def __add__(self, other: Any) -> Symbol:
+        return _arithmetic("add", self, other)
+
+    def __radd__(self, other: Any) -> Symbol:
+        return _arithmetic("add", other, self)
+
+    def __sub__(self, other: Any) -> Symbol:
+        return _arithmetic("sub", self, other)
+
+    def __rsub__(self, other: Any) -> Symbol:
+        return _arithmetic("sub", other, self)
+
+    def __mul__(self, other: Any) -> Symbol:
+        return _arithmetic("mul", self, other)
+
+    def __rmul__(self, other: Any) -> Symbol:
+        return _arithmetic("mul", other, self)
+
+    def __truediv__(self, other: Any) -> Symbol:
+        return _divide(self, other)
+
+    def __rtruediv__(self, other: Any) -> Symbol:
+        return _divide(other, self)
+
+    def __pow__(self, other: Any) -> Symbol:
+        return CODE.pow(self, other)
+
+    def __neg__(self) -> Symbol:
+        if self.dtype == BOOL:
+            raise Unsupported("bools have no negative")
+        return Symbol(self.b, _wrapped(self.b, -self.value, self.dtype), self.dtype)
+
+    def __lt__(self, other: Any) -> Symbol:
+        return _compare("<", self, other)
+
+    def __le__(self, other: Any) -> Symbol:
+        return _compare("<=", self, other)
+
+    def __gt__(self, other: Any) -> Symbol:
+        return _compare(">", self, other)
+
+    def __ge__(self, other: Any) -> Symbol:
+        return _compare(">=", self, other)
+
+    def __eq__(self, other: object) -> Any:
+        return _compare("==", self, other)
+
+    def __ne__(self, other: object) -> Any:
+        return _compare("!=", self, other)
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+def _truth(b: Builder, value: Value) -> Value:
+    return b.compare("!=", value, 0)
+
+
+def _wrapped(b: Builder, value: Value, dtype: DType) -> Value:
+    """An integer in 64 bits, cut to the width of its dtype."""
+    if dtype.kind not in "iu" or dtype.itemsize == 8:
+        return value
+    narrow = b.cast(value, memory_type(dtype))
+    return b.cast(narrow, I64, unsigned=dtype.kind == "u")
+
+
+def _dtype_of(x: Any) -> Any:
+    return x.dtype if isinstance(x, Symbol) else x
+
+
+def _promoted(*operands: Any) -> DType:
+    """The dtype that NumPy would compute in; weak symbols count as Python floats."""
+    strong = [_dtype_of(x) for x in operands if not (isinstance(x, Symbol) and x.weak)]
+    if not strong:
+        return FLOAT64
+    weak = [1.0] if len(strong) < len(operands) else []
+    return np.result_type(*strong, *weak)
+
+
+def _both(dtype: DType, *operands: Any) -> list[Value]:
+    """Operands as registers of one dtype; numbers become constants."""
+    model = next(x for x in operands if isinstance(x, Symbol))
+    values = [x.to(dtype) if isinstance(x, Symbol) else None for x in operands]
+    lanes = max([v.type.lanes for v in values if v is not None])
+    kind = register_type(dtype).vector(lanes)
+    result = []
+    for x, value in zip(operands, values, strict=True):
+        if value is None:
+            number = float(x) if dtype.kind == "f" else int(x)
+            result.append(model.b.constant(number, kind))
+        else:
+            result.append(value if value.type.lanes == lanes else model.b.splat(value, lanes))
+    return result
+
+
+def _builder(*operands: Any) -> Builder:
+    return next(x.b for x in operands if isinstance(x, Symbol))
+
+
+def _arithmetic(name: str, x: Any, y: Any) -> Symbol:
+    dtype = _promoted(x, y)
+    if dtype == BOOL:
+        raise Unsupported(f"{name} of bools")
+    a, c = _both(dtype, x, y)
+    b = _builder(x, y)
+    return Symbol(b, _wrapped(b, b.binary(name, a, c), dtype), dtype)
+
+
+def _divide(x: Any, y: Any) -> Symbol:
+    dtype = _promoted(x, y)
+    dtype = dtype if dtype.kind == "f" else FLOAT64
+    a, c = _both(dtype, x, y)
+    return Symbol(_builder(x, y), a / c, dtype)
+
+
+def _compare(relation: str, x: Any, y: Any) -> Symbol:
+    dtype = _promoted(x, y)
+    if dtype == BOOL:
+        dtype = INT64
+    a, c = _both(dtype, x, y)
+    return Symbol(_builder(x, y), _builder(x, y).compare(relation, a, c), BOOL)
+
+
+class CodeExpressions:
+    """The vocabulary of elementwise expressions, written as code."""
+
+    def exp(self, x: Symbol) -> Symbol:
+        return self._unary(math.exp, x)
+
+    def log(self, x: Symbol) -> Symbol:
+        return self._unary(math.log, x)
+
+    def tanh(self, x: Symbol) -> Symbol:
+        return self._unary(math.tanh, x)
+
+    def sqrt(self, x: Symbol) -> Symbol:
+        return self._unary(math.sqrt, x)
+
+    def sin(self, x: Symbol) -> Symbol:
+        return self._unary(math.sin, x)
+
+    def cos(self, x: Symbol) -> Symbol:
+        return self._unary(math.cos, x)
+
+    def sigmoid(self, x: Symbol) -> Symbol:
+        return self._unary(math.sigmoid, x)
+
+    def erf(self, x: Symbol) -> Symbol:
+        return self._unary(math.erf, x)
+
+    def abs(self, x: Symbol) -> Symbol:
+        if x.dtype.kind == "f":
+            return Symbol(x.b, x.b.intrinsic("fabs", x.value), x.dtype)
+        if x.dtype.kind != "i":
+            return x
+        return Symbol(x.b, x.b.select(x.value < 0, _wrapped(x.b, -x.value, x.dtype), x.value), x.dtype)
+
+    def maximum(self, x: Any, y: Any) -> Symbol:
+        return self._extreme("maximum", x, y)
+
+    def minimum(self, x: Any, y: Any) -> Symbol:
+        return self._extreme("minimum", x, y)
+
+    def where(self, condition: Symbol, x: Any, y: Any) -> Symbol:
+        dtype = _promoted(x, y)
+        a, c = _both(dtype, x, y)
+        b = condition.b
+        lanes = max(condition.value.type.lanes, a.type.lanes)
+        choice, a, c = (v if v.type.lanes == lanes else b.splat(v, lanes) for v in (condition.value, a, c))
+        return Symbol(b, b.select(choice, a, c), dtype)
+
+    def cast(self, x: Symbol, dtype: Any) -> Symbol:
+        return Symbol(x.b, x.to(np.dtype(dtype)), np.dtype(dtype))
+
+    def pow(self, x: Any, y: Any) -> Symbol:
+        """x ** y; the powers that NumPy has special code for are special here too."""
+        if isinstance(x, Symbol) and isinstance(y, int | float):
+            dtype = _promoted(x, y)
+            special = self._special_power(Symbol(x.b, x.to(dtype), dtype), y)
+            if special is not None:
+                return special
+        dtype = _promoted(x, y)
+        if dtype.kind != "f":
+            raise Unsupported("powers of integers")
+        a, c = _both(dtype, x, y)
+        b = _builder(x, y)
+        return Symbol(b, math.pow(b, a, c), dtype)
+
+    def _special_power(self, x: Symbol, y: float) -> Symbol | None:
+        if y == int(y) if abs(y) < 2**31 else False:
+            if 1 <= y <= _REPEATED_PRODUCTS:
+                result = x
+                for _ in range(int(y) - 1):
+                    result = result * x
+                return result
+            if y == 0:
+                return Symbol(x.b, x.b.constant(1, x.value.type), x.dtype)
+        if x.dtype.kind == "f" and y == -1:
+            return 1 / x
+        if x.dtype.kind == "f" and y == 0.5:
+            return self.sqrt(x)
+        return None
+
+    @staticmethod
+    def _unary(function: Any, x: Symbol) -> Symbol:
+        if x.dtype.kind != "f":
+            raise Unsupported(f"functions of {x.dtype}")
+        return Symbol(x.b, function(x.b, x.value), x.dtype)
+
+    @staticmethod
+    def _extreme(name: str, x: Any, y: Any) -> Symbol:
+        dtype = _promoted(x, y)
+        if dtype == BOOL:
+            raise Unsupported("extremes of bools")
+        a, c = _both(dtype, x, y)
+        b = _builder(x, y)
+        return Symbol(b, getattr(b, name)(a, c), dtype)
+
+
+CODE = CodeExpressions()
