@@ -1,0 +1,647 @@
+"""Gradients: what backward sets, on whom, and what the graph keeps."""
+
+import threading
+
+import numpy as np
+import pytest
+
+import needle as ndl
+from needle.autograd import Tensor, compute_gradient_of_variables, find_topo_sort
+from needle.errors import ArgumentError, GradientError, ShapeError
+
+
+def values(tensors):
+    return [t.numpy().tolist() for t in tensors]
+
+
+# backward
+
+
+def test_backward_sets_leaves_and_held_intermediates():
+    x, y = Tensor([1.0, 2.0]), Tensor([3.0, 4.0])
+    z = x * y
+    w = z + x
+    w.backward()
+    np.testing.assert_array_equal(x.grad.numpy(), [4, 5])
+    np.testing.assert_array_equal(y.grad.numpy(), [1, 2])
+    np.testing.assert_array_equal(z.grad.numpy(), [1, 1])
+    np.testing.assert_array_equal(w.grad.numpy(), [1, 1])
+
+
+def test_backward_overwrites_and_the_graph_survives():
+    x = Tensor([3.0])
+    y = x * x
+    for _ in range(3):
+        y.backward()
+        assert x.grad.item() == 6
+    (x * 2).backward()
+    assert x.grad.item() == 2
+
+
+@pytest.mark.parametrize("shape", [(), (1,), (2, 3), (0,)])
+def test_backward_without_an_argument_means_ones(shape):
+    x = Tensor(np.random.randn(*shape), dtype="float32")
+    y = x * 2
+    y.backward()
+    assert (y.grad.shape, y.grad.dtype) == (shape, np.float32)
+    np.testing.assert_array_equal(x.grad.numpy(), np.full(shape, 2))
+
+
+def test_out_grad():
+    x = Tensor([1.0, 2.0])
+    y = x * 3
+    for out_grad in (Tensor([1.0, 10.0]), np.array([1.0, 10.0]), [1, 10]):
+        y.backward(out_grad)
+        np.testing.assert_array_equal(x.grad.numpy(), [3, 30])
+    compute_gradient_of_variables(y, Tensor([2.0, 0.0]))
+    np.testing.assert_array_equal(x.grad.numpy(), [6, 0])
+
+
+def test_an_out_grad_of_another_shape():
+    y = Tensor([1.0, 2.0]) * 3
+    message = r"backward: the output has shape \(2,\), out_grad \(3,\). Pass an out_grad of shape"
+    with pytest.raises(ShapeError, match=message):
+        y.backward(Tensor([1.0, 2.0, 3.0]))
+
+
+def test_one_element_fits_one_element():
+    """A published loss of shape (1,) is ours of shape ()."""
+    x = Tensor([2.0, 3.0])
+    x.sum().backward(Tensor([10.0]))
+    np.testing.assert_array_equal(x.grad.numpy(), [10, 10])
+
+
+def test_nothing_to_differentiate():
+    x = Tensor([1.0], requires_grad=False)
+    for y in (x, x * 2, Tensor([1.0]).detach(), Tensor([1.0]).greater(0)):
+        with pytest.raises(GradientError, match="backward: the output requires no gradient"):
+            y.backward()
+
+
+def test_only_what_requires_a_gradient_gets_one():
+    x, y = Tensor([1.0]), Tensor([2.0], requires_grad=False)
+    (x * y).backward()
+    assert (x.grad.item(), y.grad) == (2, None)
+
+
+def test_float64_out_grad_for_a_float32_result():
+    x = Tensor([1.0, 2.0], dtype="float32")
+    y = ndl.tanh(x)
+    y.backward(Tensor([1.0, 1.0], dtype="float64"))
+    assert x.grad.dtype == np.float32
+    (gradient,) = y.op.gradient_as_tuple(Tensor(np.ones(2)), y)
+    np.testing.assert_allclose(gradient.numpy(), 1 - np.tanh([1, 2]) ** 2, rtol=1e-6)
+
+
+def test_mixed_dtypes_get_their_own():
+    a, b = Tensor([1.0], dtype="float32"), Tensor([2.0], dtype="float64")
+    y = a * b
+    assert y.dtype == np.float64
+    y.backward()
+    assert (a.grad.dtype, b.grad.dtype) == (np.float32, np.float64)
+
+
+def test_integers_have_gradients():
+    x2, x3 = Tensor([6]), Tensor([0])
+    y = x2 * x2 + x2 * x3
+    y.backward()
+    grad_x2, grad_x3 = x2.grad, x3.grad
+    assert (grad_x2.item(), grad_x3.item()) == (12, 6)
+    grad_x2.backward()
+    assert (x2.grad.item(), x3.grad.item()) == (2, 1)
+    grad_x3.backward()
+    assert x2.grad.item() == 1
+
+
+def test_gradients_of_gradients():
+    x = Tensor([2.0])
+    value = x**4
+    for expected in (32, 48, 48, 24):
+        value.backward()
+        assert x.grad.item() == expected
+        value = x.grad
+
+
+def test_second_backward_through_a_gradient():
+    """A penalty on the gradient's norm: d/dx (2xw)² = 8xw²."""
+    x, w = Tensor([3.0]), Tensor([0.5])
+    (x * x * w).backward()
+    penalty = (x.grad * x.grad).sum()
+    penalty.backward()
+    np.testing.assert_allclose(x.grad.numpy(), 8 * 3 * 0.25)
+    np.testing.assert_allclose(w.grad.numpy(), 8 * 9 * 0.5)
+
+
+def test_a_value_used_many_times_sums_its_gradients():
+    x = Tensor([2.0])
+    y = x + x + x * x + x
+    y.backward()
+    assert x.grad.item() == 7
+    z = x + x
+    assert z.inputs[0] is x
+    assert z.inputs[1] is x
+
+
+def test_a_diamond():
+    x = Tensor([1.0, 2.0])
+    left, right = ndl.exp(x), ndl.tanh(x)
+    (left * right + left).sum().backward()
+    ndl.check_gradients(lambda t: ndl.exp(t) * ndl.tanh(t) + ndl.exp(t), [1.0, 2.0], order=2)
+    assert left.grad is not None
+
+
+def test_new_data_between_two_uses():
+    """Each use keeps the values it was recorded with; the tensor's gradient is the sum."""
+    x = Tensor([2.0])
+    first = x * x
+    x.data = Tensor([5.0])
+    second = x * x
+    (first + second).backward()
+    assert (first.item(), second.item()) == (4, 25)
+    assert x.grad.item() == 2 * 2 + 2 * 5
+
+
+def test_recorded_graphs_keep_their_values():
+    x = Tensor([2.0])
+    y = x * x
+    x.data = Tensor([100.0])
+    assert values(y.inputs) == [[2], [2]]
+    y.backward()
+    assert x.grad.item() == 4
+
+
+def test_a_gradient_is_not_written_by_a_later_backward():
+    x = Tensor([1.0])
+    (x * 3).backward()
+    kept = x.grad
+    (x * 5).backward()
+    assert (kept.item(), x.grad.item()) == (3, 5)
+
+
+def test_detached_values_stop_gradients():
+    x = Tensor([2.0])
+    for cut in (x.detach(), x.data):
+        (x * cut).backward()
+        assert x.grad.item() == 2
+
+
+def test_inputs_are_the_live_handles():
+    x = Tensor([1.0])
+    y = x * 2
+    z = y + x
+    assert z.inputs == (y, x)
+    assert values(z.inputs) == [[2], [1]]
+    del y
+    assert values(z.inputs) == [[2], [1]]
+    assert z.inputs[0].op.scalar == 2
+
+
+def test_leaves():
+    x = Tensor([1.0])
+    assert x.is_leaf()
+    assert not (x * 2).is_leaf()
+    assert (x * 2).detach().is_leaf()
+
+
+# find_topo_sort
+
+
+def test_find_topo_sort_is_post_order_left_to_right():
+    a, b = Tensor([[0.88282157]]), Tensor([[0.90170084]])
+    c = 3 * a * a + 4 * b * a - a
+    x, y = a.item(), b.item()
+    expected = [
+        x, 3 * x, 3 * x * x, y, 4 * y, 4 * y * x, 3 * x * x + 4 * y * x, -x,
+        3 * x * x + 4 * y * x - x,
+    ]  # fmt: skip
+    np.testing.assert_allclose([t.item() for t in find_topo_sort([c])], expected, rtol=1e-14)
+
+
+def test_find_topo_sort_of_several_values():
+    a, b = Tensor([1.0]), Tensor([2.0])
+    c = a * b
+    d = b + 1
+    assert find_topo_sort([c, d]) == [a, b, c, d]
+    assert find_topo_sort([d, c]) == [b, d, a, c]
+    assert find_topo_sort([a, a]) == [a]
+    assert find_topo_sort([]) == []
+
+
+# users' operators
+
+
+class Square(ndl.TensorOp):
+    """As users write them: compute and gradient, nothing else."""
+
+    def __init__(self, wrap=None):
+        self.wrap = wrap or (lambda gradient: gradient)
+
+    def compute(self, a):
+        assert isinstance(a, np.ndarray)
+        return a * a
+
+    def gradient(self, out_grad, node):
+        return self.wrap(out_grad * node.inputs[0] * 2)
+
+
+@pytest.mark.parametrize("lazy", [False, True])
+@pytest.mark.parametrize("wrap", [None, lambda g: (g,), lambda g: [g]])
+def test_users_operators(wrap, lazy, monkeypatch):
+    monkeypatch.setattr(ndl.autograd, "LAZY_MODE", lazy)
+    x = Tensor([1.0, 3.0])
+    y = Square(wrap)(x)
+    assert type(y) is Tensor
+    assert (y.shape, y.dtype) == ((2,), np.float64)
+    assert (y.op.name, repr(y.op)[:7]) == ("Square", "Square(")
+    assert type(y.op.gradient_as_tuple(Tensor([1.0, 1.0]), y)) is tuple
+    y.sum().backward()
+    np.testing.assert_array_equal(x.grad.numpy(), [2, 6])
+    ndl.check_gradients(lambda t: ndl.exp(Square(wrap)(t)), [0.5, 1.0], order=2)
+
+
+class Total(ndl.TensorOp):
+    def compute(self, a):
+        return a.sum()  # a NumPy scalar
+
+    def gradient(self, out_grad, node):
+        return out_grad.broadcast_to(node.inputs[0].shape)
+
+
+def test_users_operators_may_return_numbers():
+    x = Tensor([1.0, 2.0])
+    y = Total()(x)
+    assert (y.shape, type(y.cached_data)) == ((), np.ndarray)
+    y.backward()
+    np.testing.assert_array_equal(x.grad.numpy(), [1, 1])
+
+
+class StackFirst(ndl.TensorOp):
+    """Takes a tuple of tensors, as the course's Stack; the gradient is a 1-tuple of a tuple."""
+
+    def compute(self, args):
+        return np.stack(args)
+
+    def gradient(self, out_grad, node):
+        return (ndl.make_tuple(*[out_grad[i] for i in range(len(node.inputs[0]))]),)
+
+
+class Rows(ndl.TensorTupleOp):
+    def compute(self, a):
+        return tuple(a[i] for i in range(a.shape[0]))
+
+    def gradient(self, out_grad, node):
+        return StackFirst()(out_grad)
+
+
+@pytest.mark.parametrize("lazy", [False, True])
+def test_users_operators_on_tuples(lazy, monkeypatch):
+    monkeypatch.setattr(ndl.autograd, "LAZY_MODE", lazy)
+    x = Tensor([[1.0, 2.0], [3.0, 4.0]])
+    rows = Rows()(x)
+    assert type(rows) is ndl.TensorTuple
+    assert len(rows) == 2
+    stacked = StackFirst()(rows)
+    (stacked * stacked).backward()
+    np.testing.assert_array_equal(x.grad.numpy(), [[2, 4], [6, 8]])
+    ndl.check_gradients(lambda t: Rows()(t)[0] * Rows()(t)[1], np.random.randn(2, 2), order=2)
+
+
+def test_users_operators_take_arrays_and_numbers():
+    assert Square()(3.0).item() == 9
+    np.testing.assert_array_equal(Square()(np.array([1.0, 2.0])).numpy(), [1, 4])
+
+
+@pytest.mark.parametrize("operand", [None, "a", {"a": 1}])
+def test_operands_that_are_no_tensors(operand):
+    with pytest.raises(
+        ArgumentError, match=r"Square: operand .* is not a tensor. Pass a Tensor, an"
+    ):
+        Square()(operand)
+
+
+class Unfinished(ndl.TensorOp):
+    pass
+
+
+class NoGradient(ndl.TensorOp):
+    def compute(self, a):
+        return a.copy()
+
+
+def test_an_operator_without_compute():
+    message = r"Unfinished: define compute\(self, \*arrays\)"
+    with pytest.raises(NotImplementedError, match=message):
+        Unfinished()(Tensor([1.0]))
+
+
+def test_an_operator_without_a_gradient():
+    message = r"NoGradient has no gradient. Call detach\(\) on its input, or define gradient"
+    with pytest.raises(GradientError, match=message):
+        NoGradient()(Tensor([1.0])).backward()
+
+
+WRONG_GRADIENTS = {
+    "too many": (
+        lambda g: (g, g),
+        "Square: gradient returned 2 gradients for 1 inputs",
+    ),
+    "too few": (lambda g: (), "Square: gradient returned 0 gradients for 1 inputs"),
+    "another shape": (
+        lambda g: g.sum(),
+        r"Square: gradient of shape \(\) for an input of shape \(2,\). A gradient has its input's",
+    ),
+    "an array": (
+        lambda g: g.numpy(),
+        "Square: gradient returned ndarray. Return tensors computed from out_grad",
+    ),
+}
+
+
+@pytest.mark.parametrize(("wrap", "message"), WRONG_GRADIENTS.values(), ids=WRONG_GRADIENTS.keys())
+def test_gradients_that_do_not_fit(wrap, message):
+    y = Square(wrap)(Tensor([1.0, 2.0]))
+    with pytest.raises(GradientError, match=message):
+        y.backward()
+
+
+class Half(ndl.TensorOp):
+    """An operand without a gradient: None says so."""
+
+    def compute(self, a, mask):
+        return np.where(mask, a, a / 2)
+
+    def gradient(self, out_grad, node):
+        mask = node.inputs[1]
+        return out_grad.where(mask, out_grad / 2), None
+
+
+def test_none_is_no_gradient():
+    x, mask = Tensor([1.0, 1.0]), Tensor([True, False])
+    y = Half()(x, mask)
+    y.backward()
+    np.testing.assert_array_equal(x.grad.numpy(), [1, 0.5])
+    assert mask.grad is None
+    assert len(y.op.gradient_as_tuple(y, y)) == 2
+
+
+# gradient_as_tuple on any result
+
+
+X, Y = np.random.RandomState(0).randn(3, 4), np.random.RandomState(1).randn(3, 4)
+RESULTS = {
+    "a - b": lambda a, b: a - b,
+    "a / b": lambda a, b: a / (b * b + 1),
+    "mean": lambda a, b: (a * b).mean(),
+    "var": lambda a, b: (a + b).var(0),
+    "softmax": lambda a, b: ndl.softmax(a * b),
+    "einsum": lambda a, b: ndl.einsum("ij,kj->ik", a, b),
+    "subscript": lambda a, b: (a * b)[1:, [0, 2]],
+    "concatenate": lambda a, b: ndl.concatenate([a, b], 1),
+    "where": lambda a, b: ndl.where(a.greater(b), a, b),
+    "clip": lambda a, b: (a * b).clip(-1, 1),
+    "through a tuple": lambda a, b: ndl.make_tuple(a, b)[1] * a,
+    "fused": lambda a, b: ndl.fused_add_scalars(a * b, 1.0, 2.0)[0],
+    "logsoftmax": lambda a, b: ndl.logsoftmax(a + b),
+    "max": lambda a, b: (a * b).max(1),
+    "vectors": lambda a, b: a[0] @ b[1],
+}
+
+
+@pytest.mark.parametrize("f", RESULTS.values(), ids=RESULTS.keys())
+def test_gradient_as_tuple_on_any_result(f):
+    result = f(Tensor(X), Tensor(Y))
+    gradients = result.op.gradient_as_tuple(Tensor(np.ones(result.shape)), result)
+    assert len(gradients) == len(result.inputs)
+    for gradient, value in zip(gradients, result.inputs, strict=True):
+        if isinstance(gradient, Tensor):
+            assert gradient.shape == value.shape
+    ndl.check_gradients(f, X, Y, order=2)
+
+
+def test_gradient_as_tuple_gives_those_that_need_none_too():
+    x, c = Tensor([2.0]), Tensor([3.0], requires_grad=False)
+    y = x * c
+    assert values(y.op.gradient_as_tuple(Tensor([1.0]), y)) == [[3], [2]]
+    assert not c.requires_grad
+
+
+# grad and value_and_grad
+
+
+def test_grad_and_value_and_grad():
+    def f(x, y, power=2):
+        return (x**power * y).sum()
+
+    x, y = Tensor([1.0, 2.0]), Tensor([3.0, 4.0])
+    np.testing.assert_array_equal(ndl.grad(f)(x, y).numpy(), [6, 16])
+    np.testing.assert_array_equal(ndl.grad(f, argnums=1)(x, y, power=3).numpy(), [1, 8])
+    np.testing.assert_array_equal(ndl.grad(f, -1)(x, y).numpy(), [1, 4])
+    value, gradients = ndl.value_and_grad(f, (0, 1))(x, y)
+    assert value.item() == 19
+    assert values(gradients) == [[6, 16], [1, 4]]
+    assert type(gradients) is tuple
+    assert type(ndl.grad(f, (1,))(x, y)) is tuple
+    assert (x.grad, y.grad) == (None, None)
+
+
+@pytest.mark.parametrize("argument", [2.0, [2.0], np.array(2.0), Tensor(2.0, requires_grad=False)])
+def test_grad_takes_what_a_tensor_is_made_from(argument):
+    assert ndl.grad(lambda x: x * x)(argument).sum().item() == 4
+
+
+def test_grad_of_grad():
+    third = ndl.grad(ndl.grad(ndl.grad(lambda x: x**4)))
+    assert third(Tensor(2.0)).item() == 48
+    x = Tensor(3.0)
+    ndl.grad(lambda t: t**3)(x).backward()
+    assert x.grad.item() == 18
+
+
+def test_grad_of_more_than_one_number_is_that_of_the_sum():
+    np.testing.assert_array_equal(ndl.grad(lambda x: x * x)(Tensor([1.0, 2.0])).numpy(), [2, 4])
+
+
+def test_grad_by_an_argument_that_is_not_used():
+    gradients = ndl.grad(lambda x, y: x * 2, (0, 1))(Tensor([1.0]), Tensor([1.0, 2.0], dtype="f4"))
+    assert values(gradients) == [[2], [0, 0]]
+    assert gradients[1].dtype == np.float32
+    assert ndl.grad(lambda x: Tensor(1.0))(Tensor([5.0])).item() == 0
+    assert ndl.grad(lambda x: x.detach() * 2)(Tensor([5.0])).item() == 0
+
+
+def test_grad_is_by_the_argument_alone():
+    """The same tensor as another argument, or seen by f from outside, is a constant."""
+    x = Tensor([3.0])
+    assert ndl.grad(lambda a, b: a * b)(x, x).item() == 3
+    assert values(ndl.grad(lambda a, b: a * a * b, (0, 1))(x, x)) == [[18], [9]]
+    assert ndl.grad(lambda a: a * x)(x).item() == 3
+    y = x * 2
+    assert ndl.grad(lambda a: a * y)(y).item() == 6
+
+
+def test_grad_inside_no_grad():
+    with ndl.no_grad():
+        gradient = ndl.grad(ndl.grad(lambda x: x**3))(Tensor([2.0]))
+    assert gradient.item() == 12
+    assert not gradient.requires_grad
+
+
+@pytest.mark.parametrize("argnums", [1, -2, (0, 1)])
+def test_argnums_that_name_nothing(argnums):
+    with pytest.raises(
+        ArgumentError, match=r"grad: argnums -?\d names no argument of a call with 1"
+    ):
+        ndl.grad(lambda x: x, argnums)(Tensor([1.0]))
+
+
+@pytest.mark.parametrize("result", [None, 1.0, [Tensor(1.0)], ndl.make_tuple(Tensor(1.0))])
+def test_functions_that_return_no_tensor(result):
+    with pytest.raises(GradientError, match=r"grad: the function returned .*. Return one tensor"):
+        ndl.grad(lambda x: result)(Tensor([1.0]))
+
+
+# no_grad
+
+
+def test_no_grad_records_nothing():
+    x = Tensor([1.0])
+    with ndl.no_grad():
+        y = x * 2
+        with ndl.enable_grad():
+            z = x * 2
+            with ndl.no_grad():
+                assert not (x * 2).requires_grad
+        assert not (x * 2).requires_grad
+    assert (y.requires_grad, y.is_leaf(), y.inputs) == (False, True, ())
+    assert z.requires_grad
+    assert (x * 2).requires_grad
+
+
+def test_no_grad_ends_with_an_error():
+    with pytest.raises(ZeroDivisionError), ndl.no_grad():
+        raise ZeroDivisionError
+    assert (Tensor([1.0]) * 2).requires_grad
+
+
+def test_no_grad_decorates():
+    @ndl.no_grad()
+    def double(x):
+        return x * 2
+
+    assert not double(Tensor([1.0])).requires_grad
+    assert not double(Tensor([1.0])).requires_grad
+    assert (Tensor([1.0]) * 2).requires_grad
+
+
+def test_modes_belong_to_their_thread():
+    seen = {}
+
+    def other():
+        seen["gradients"] = (Tensor([1.0]) * 2).requires_grad
+        seen["lazy"] = ndl.autograd.LAZY_MODE
+        try:
+            Tensor([[1.0]]) + Tensor([1.0])
+        except ShapeError:
+            seen["strict"] = True
+
+    with ndl.no_grad(), ndl.implicit_broadcasting(), Lazily():
+        thread = threading.Thread(target=other)
+        thread.start()
+        thread.join()
+    assert seen == {"gradients": True, "lazy": False, "strict": True}
+
+
+# LAZY_MODE
+
+
+class Lazily:
+    def __enter__(self):
+        ndl.autograd.LAZY_MODE = True
+
+    def __exit__(self, *error):
+        ndl.autograd.LAZY_MODE = False
+
+
+class Counting(ndl.TensorOp):
+    """Counts how often it computes."""
+
+    def __init__(self):
+        self.count = 0
+
+    def compute(self, a):
+        self.count += 1
+        return a * 2
+
+    def infer(self, a):
+        return a
+
+    def gradient(self, out_grad, node):
+        return out_grad * 2
+
+
+def test_lazy_computes_on_demand_and_once():
+    assert ndl.autograd.LAZY_MODE is False
+    operator = Counting()
+    x = Tensor([1.0])
+    with Lazily():
+        assert ndl.autograd.LAZY_MODE is True
+        y = operator(x)
+        z = y + y
+        assert (z.shape, z.dtype, operator.count) == ((1,), np.float64, 0)
+        assert z.numpy()[0] == 4
+        assert z.numpy()[0] == 4
+        assert operator.count == 1
+    assert operator(x).numpy()[0] == 2
+    assert operator.count == 2
+
+
+def test_lazy_and_eager_values_mix():
+    x = Tensor([2.0])
+    with Lazily():
+        y = x * x
+    z = y * 3
+    with Lazily():
+        w = z + y
+    w.backward()
+    assert (w.item(), x.grad.item()) == (16, 16)
+
+
+def test_lazy_errors_come_at_their_line():
+    with Lazily(), pytest.raises(ShapeError, match="add: shapes"):
+        Tensor([1.0]) + Tensor([1.0, 2.0])
+
+
+def test_lazy_training_is_eager_training():
+    def train():
+        np.random.seed(0)
+        w = ndl.nn.Parameter(np.random.randn(3, 2), dtype="float32")
+        optimizer = ndl.optim.Adam([w], lr=0.1, weight_decay=0.01)
+        for _ in range(5):
+            optimizer.reset_grad()
+            loss = ndl.relu(Tensor(np.random.randn(4, 3), dtype="float32") @ w).sum()
+            loss.backward()
+            optimizer.step()
+        return w.numpy()
+
+    eager = train()
+    with Lazily():
+        lazy = train()
+    assert lazy.dtype == np.float32
+    np.testing.assert_array_equal(lazy, eager)
+
+
+def test_a_lazy_tensor_is_copied():
+    with Lazily():
+        y = Tensor([1.0]) + 1
+        twin = Tensor(y)
+        twin.realize_cached_data()[0] = 9
+        assert y.item() == 2
+        assert twin.is_leaf()
+
+
+def test_the_module_keeps_its_docstring_and_names():
+    from needle import autograd
+
+    assert "TENSOR_COUNTER" in autograd.__doc__
+    assert {"Op", "TensorOp", "TensorTupleOp", "TensorTuple", "Value"} <= set(dir(autograd))
+    assert isinstance(autograd.TENSOR_COUNTER, int)
