@@ -73,15 +73,19 @@ class Emitter:
         host: The machine.
         status: Slot of the status word.
         draws: Slot of the state of the random stream.
+        philox: Whether the stream is Philox, which code draws from itself.
     """
 
-    def __init__(self, fused: Fused, plan: Plan, host: Host, status: int, draws: int) -> None:
+    def __init__(
+        self, fused: Fused, plan: Plan, host: Host, status: int, draws: int, philox: bool
+    ) -> None:
         self.fused = fused
         self.plan = plan
         self.source = Source(host)
         self.kernels = matmul.Kernels(self.source)
         self.status = status
         self.draws = draws
+        self.philox = philox
         self.bodies: dict[str, str] = {}
         self.count = 0
         order = [n for n in fused.graph.nodes if is_random(n)]
@@ -221,7 +225,7 @@ class Emitter:
     def _special(self, work: Special) -> list[Call]:
         node = work.node
         spec: Any = node.specs()
-        if is_random(node) and not is_drawn_here(node):
+        if is_random(node) and not (self.philox and is_drawn_here(node)):
             return []
         if not size_of(spec.shape):
             return []

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import CompileError
 from ..graph.node import Node
 from ..native import llvm, threads
 from ..random import PhiloxStream, ambient_stream
@@ -59,7 +58,9 @@ class Compiled:
         self.fused: Fused = fuse(self.graph, self.results, {old: now[new] for old, new in state.items()})
         self.plan: Plan = plan(self.fused, scratch_sizes(self.fused, self.host))
         self.status, self.stream = self.plan.size, self.plan.size + 1
-        self.emitted: Emitted = Emitter(self.fused, self.plan, self.host, self.status, self.stream).emit()
+        philox = isinstance(ambient_stream(), PhiloxStream)
+        emitter = Emitter(self.fused, self.plan, self.host, self.status, self.stream, philox)
+        self.emitted: Emitted = emitter.emit()
         self.module = llvm.compile_ir(self.emitted.ir, self.host)
 
 
@@ -113,12 +114,8 @@ class NativeExecutor:
         self._keep[slot] = array
         self._table[slot] = array.ctypes.data
 
-    def __call__(self) -> list[Array]:
-        """Run on the inputs that are bound; the results.
-
-        Raises:
-            CompileError: an index was out of range; no state was written.
-        """
+    def __call__(self) -> list[Array] | None:
+        """Run on the inputs that are bound; the results. None: an index was out of range, nothing was written."""
         table = self._table
         results = []
         for slot, spec in self._results:
@@ -131,7 +128,7 @@ class NativeExecutor:
             self._main.run()
         if self._status[0]:
             self._status[0] = 0
-            raise CompileError("an index is out of range in a compiled program")
+            return None
         if self._last is not None:
             self._last.run()
         return [results[k] for k in self._order]

@@ -87,6 +87,7 @@ class _Rewriting:
 
     def __init__(self, graph: Graph) -> None:
         self.nodes: list[Node] = []
+        self._given = frozenset(graph.inputs)
         self._became: dict[Node, Node] = {node: node for node in graph.inputs}
         self._merged: dict[Any, Node] = {}
 
@@ -107,7 +108,7 @@ class _Rewriting:
         same = _passed_over(op, inputs, like)
         if same is not None:
             return same
-        constant = _folded(op, inputs, like)
+        constant = None if self._given.intersection(inputs) else _folded(op, inputs, like)
         if constant is not None:
             op, inputs = constant, ()
         key = None if op.key is None else (op.key, like.spec, tuple(map(id, inputs)))
