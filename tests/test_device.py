@@ -1,5 +1,9 @@
 """Devices under the `np` backend, as existing programs use them."""
 
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
@@ -63,6 +67,19 @@ def test_arrays():
         one_hot = cpu.one_hot(3, index, dtype="float64")
         np.testing.assert_array_equal(one_hot, [[0, 0, 1], [1, 0, 0]])
     assert cpu.zeros(1).dtype == cpu.ones(1).dtype == cpu.full(1, 1).dtype == np.float32
+
+
+def test_the_strided_backend_is_not_there_yet():
+    process = subprocess.run(
+        [sys.executable, "-c", "import needle"],
+        env={**os.environ, "NEEDLE_BACKEND": "nd"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert process.returncode == 1
+    message = "BackendError: NEEDLE_BACKEND=nd asks for needle.backend_ndarray, which is not part of"
+    assert message in process.stderr.splitlines()[-1]
 
 
 def test_backend_selection():

@@ -242,7 +242,10 @@ class Tensor(Value):
     def __deepcopy__(self, memo: dict[int, Any]) -> Tensor:
         twin = new_handle(ambient.evaluator.leaf(ambient.evaluator.read(self.node).copy(), self.requires_grad), type(self))
         memo[id(self)] = twin
-        twin.grad = None if self.grad is None else self.grad.detach().__deepcopy__(memo)
+        if self.grad is not None:
+            # Not of a temporary: the memo goes by id, which must not be used again.
+            twin.grad = self.grad.__deepcopy__(memo)
+            twin.grad.requires_grad = False
         twin.__dict__.update(self.__dict__)
         return twin
 
@@ -359,24 +362,21 @@ class Tensor(Value):
     take = indexing.take
     pick = indexing.pick
 
-    def reshape(self, *shape: Any) -> Tensor:
-        """The same elements in another shape, `t.reshape((2, 3))` or `t.reshape(2, 3)`; see `ndl.reshape`."""
-        return movement.reshape(self, _spread(shape))
+    def reshape(self, *sizes: Any, shape: Any = None) -> Tensor:
+        """The same elements in another shape, `t.reshape((2, 3))` or `t.reshape(2, 3)`."""
+        return movement.reshape(self, _spread(sizes, shape))
 
-    def broadcast_to(self, *shape: Any) -> Tensor:
-        """Repeated to a larger shape; see `ndl.broadcast_to`."""
-        return movement.broadcast_to(self, _spread(shape))
+    def broadcast_to(self, *sizes: Any, shape: Any = None) -> Tensor:
+        """Repeated to a larger shape, `t.broadcast_to((2, 3))` or `t.broadcast_to(2, 3)`."""
+        return movement.broadcast_to(self, _spread(sizes, shape))
 
-    def permute(self, *axes: Any) -> Tensor:
-        """The axes in a new order; see `ndl.permute`."""
-        return movement.permute(self, _spread(axes))
+    def permute(self, *order: Any, axes: Any = None) -> Tensor:
+        """The axes in a new order, `t.permute((2, 0, 1))` or `t.permute(2, 0, 1)`."""
+        return movement.permute(self, _spread(order, axes))
 
-    def transpose(self, *axes: Any, **named: Sequence[int] | None) -> Tensor:
-        """Two axes swapped, the last two by default: `t.transpose((0, 1))`, `t.transpose(axes=(0, 1))`."""
-        chosen = named.pop("axes", None)
-        if named:
-            raise TypeError(f"transpose: unexpected argument {next(iter(named))!r}. It takes axes")
-        return movement.transpose(self, _spread(axes) if axes and axes != (None,) else chosen)
+    def transpose(self, *pair: Any, axes: Sequence[int] | None = None) -> Tensor:
+        """Two axes swapped, the last two by default: `t.transpose((0, 1))`, `t.transpose(0, 1)`."""
+        return movement.transpose(self, _spread(pair, axes) if pair else axes)
 
     def slice(self, ranges: tuple[movement.Range, ...]) -> Tensor:
         """A (start, count, step) of each axis: what `t[a:b:c]` records."""
@@ -515,6 +515,8 @@ def _subtract_scalar(a: Tensor, scalar: Any) -> Tensor:
     return arithmetic.add_scalar(a, -arithmetic.as_number(scalar, "subtract"))
 
 
-def _spread(arguments: tuple[Any, ...]) -> Any:
-    """`f((2, 3))` and `f(2, 3)` mean the same."""
+def _spread(arguments: tuple[Any, ...], named: Any) -> Any:
+    """`f((2, 3))`, `f(2, 3)` and `f(shape=(2, 3))` mean the same."""
+    if named is not None:
+        return named
     return arguments[0] if len(arguments) == 1 else arguments

@@ -68,7 +68,10 @@ def test_spellings_of_methods():
     assert x.broadcast_to(5, 2, 3, 4).shape == x.broadcast_to((5, 2, 3, 4)).shape == (5, 2, 3, 4)
     assert ndl.Tensor(1.0).T.shape == ()
     assert ndl.reshape(x, shape=np.array([24])).shape == (24,)
-    with pytest.raises(TypeError, match="transpose: unexpected argument 'axis'"):
+    assert x.reshape(shape=(6, 4)).shape == x.reshape((6, 4)).shape
+    assert x.broadcast_to(shape=(5, 2, 3, 4)).shape == (5, 2, 3, 4)
+    assert x.permute(axes=(2, 0, 1)).shape == (4, 2, 3)
+    with pytest.raises(TypeError, match="unexpected keyword argument 'axis'"):
         x.transpose(axis=(0, 1))
 
 
