@@ -1,0 +1,1 @@
+"""How fast Needle is, beside NumPy written by hand, PyTorch, JAX and ONNX Runtime."""

@@ -1,0 +1,93 @@
+"""The benchmarks' pure functions, and Needle's side of them for two steps. No time is asserted."""
+
+import doctest
+import importlib
+
+import numpy as np
+import pytest
+
+import needle as ndl
+from benchmarks import bars
+from benchmarks.harness import figures, problem, table
+from benchmarks.harness.process import Contestant, environment
+from benchmarks.peers import needle_mlp, needle_operators, numpy_mlp, numpy_operators
+
+FLOAT32 = 1e-5  # of a loss: a few hundred roundings of 6e-8
+
+
+@pytest.fixture(autouse=True)
+def _streams():
+    yield
+    ndl.seed(None)
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("problem")
+    return str(problem.write(folder / "problem.npz", batch=20, hidden=16, batches=2))
+
+
+@pytest.mark.parametrize("name", ["figures", "problem", "table"])
+def test_the_examples_of_the_harness_are_true(name):
+    module = importlib.import_module(f"benchmarks.harness.{name}")
+    failed, tried = doctest.testmod(module)
+    assert tried
+    assert not failed
+
+
+def test_a_summary_has_median_best_and_count():
+    assert figures.summary([5.0, 1.0, 3.0, 4.0]) == {"median": 3.5, "best": 1.0, "count": 4}
+
+
+def test_a_ratio_needs_both_sides():
+    assert figures.ratio(6.0, 2.0) == 3.0
+    assert figures.ratio(None, 2.0) is None
+    assert figures.ratio(6.0, None) is None
+
+
+def test_a_table_without_a_place_is_refused():
+    with pytest.raises(KeyError, match="no place for step"):
+        table.filled("<!-- table: other -->\n<!-- end -->", {"step": "|"})
+
+
+def test_bars_that_were_not_measured_say_so():
+    assert all("not measured" in bar.line({}) for bar in bars.BARS)
+
+
+@pytest.mark.parametrize(("value", "word"), [(5.0, "yes"), (3.0, "**no**"), (None, "not measured")])
+def test_a_bar_says_whether_it_was_reached(value, word):
+    bar = bars.Bar("text", "part", 4, True, lambda result: result)
+    assert bar.line({"part": value})[-1] == word
+
+
+def test_stand_ins_for_the_processor_are_taken_away(monkeypatch):
+    monkeypatch.setenv("OPENBLAS_CORETYPE", "Haswell")
+    monkeypatch.setenv("OMP_NUM_THREADS", "7")
+    variables = environment(Contestant("name", "module", {}, 2))
+    assert "OPENBLAS_CORETYPE" not in variables
+    assert variables["OMP_NUM_THREADS"] == "2"
+    assert "OMP_NUM_THREADS" not in environment(Contestant("name", "module", {}))
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+def test_two_steps_of_needle_agree_with_float64_by_hand(path, compiled):
+    wanted = numpy_mlp.Training(path, 0, "float64").check(2)
+    training = needle_mlp.Training(path, problem.DROPOUT, compiled)
+    np.testing.assert_allclose(training.check(2), wanted, rtol=FLOAT32)
+    training.run(2)
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+def test_inference_agrees_with_numpy(path, compiled):
+    wanted = numpy_mlp.Inference(path, 20).check()
+    found = needle_mlp.Inference(path, 20, compiled).check()
+    np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("operator", numpy_operators.FORWARD)
+@pytest.mark.parametrize("size", [1, 1000])
+def test_single_operators_agree_with_numpy(operator, size):
+    ours, theirs = needle_operators.Operators(), numpy_operators.Operators()
+    for side in (ours, theirs):
+        side.select(operator, size, backward=True)
+    np.testing.assert_allclose(ours.check(), theirs.check(), rtol=1e-4, atol=1e-6)
