@@ -1,5 +1,6 @@
 """Arithmetic of tensors, numbers and arrays against NumPy's, and the graph that it records."""
 
+import builtins
 import operator
 
 import numpy as np
@@ -273,3 +274,10 @@ def test_constants_need_no_gradient():
     for value in (A * np.array([1.0, 2.0]), np.array([1.0, 2.0]) ** A, 2 / A):
         constants = [item for item in value.inputs if item is not A]
         assert [item.requires_grad for item in constants] == [False]
+
+
+def test_a_star_import_leaves_pythons_functions_alone():
+    names = {}
+    exec("from needle.ops import *", names)
+    assert "matmul" in names
+    assert set(names).isdisjoint(dir(builtins))

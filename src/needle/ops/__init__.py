@@ -3,6 +3,7 @@
 Operands of an elementwise operator have equal shapes; only `power` broadcasts by itself.
 """
 
+from . import functions, reduction
 from .arithmetic import (
     AddScalar,
     DivScalar,
@@ -63,7 +64,6 @@ from .functions import (
     Sqrt,
     Step,
     Tanh,
-    abs,
     cos,
     erf,
     exp,
@@ -105,9 +105,7 @@ from .reduction import (
     argmax,
     logsoftmax,
     logsumexp,
-    max,
     mean,
-    min,
     softmax,
     summation,
     var,
@@ -121,6 +119,9 @@ from .tuples import (
     tuple_get_item,
 )
 from .update import AdamUpdate, MomentumUpdate, SGDUpdate
+
+# Not in __all__: a star import leaves Python's own functions alone, as NumPy's does.
+abs, max, min = functions.abs, reduction.max, reduction.min
 
 __all__ = [
     "GELU",
@@ -185,7 +186,6 @@ __all__ = [
     "Uniform",
     "Unslice",
     "Where",
-    "abs",
     "add",
     "add_scalar",
     "arange",
@@ -212,10 +212,8 @@ __all__ = [
     "logsumexp",
     "make_tuple",
     "matmul",
-    "max",
     "maximum",
     "mean",
-    "min",
     "minimum",
     "mul_scalar",
     "multiply",

@@ -16,10 +16,15 @@ class UpdateRule(Elementwise, TensorTupleOp, abstract=True):
 
     differentiable = False
 
-    def compute(self, *arrays: Any) -> Any:
-        # Scalars that come out of a graph are 0-d arrays: as Python numbers they decide no dtype.
-        count = len(arrays) - self.scalars
-        return super().compute(*arrays[:count], *[float(number) for number in arrays[count:]])
+
+class RunningUpdate(UpdateRule):
+    """r' = (1 - share)·r + share·b: a running statistic, moved towards that of a batch."""
+
+    label = "running_update"
+    scalars = 2
+
+    def expression(self, e: Any, r: Any, b: Any, rest: Any, share: Any) -> Any:
+        return (r * rest + b * share,)
 
 
 class SGDUpdate(UpdateRule):
