@@ -12,6 +12,7 @@ array([2., 4., 6.])
 from __future__ import annotations
 
 from . import autograd, backend_selection, data, init, models, nn, ops, optim, random, training
+from .allocator import keep_freed_memory
 from .check import check_gradients
 from .context import enable_grad, implicit_broadcasting, no_grad
 from .device import Device, all_devices, cpu, cpu_numpy, cuda, default_device
@@ -82,6 +83,7 @@ from .ops import (
     PowerScalar,
     ReLU,
     Reshape,
+    RunningUpdate,
     ScatterAdd,
     SGDUpdate,
     Sigmoid,
@@ -167,6 +169,8 @@ from .threads import get_num_threads, set_num_threads
 
 __version__ = "0.1.0"
 
+keep_freed_memory()
+
 __all__ = [
     "GELU",
     "Abs",
@@ -224,6 +228,7 @@ __all__ = [
     "PowerScalar",
     "ReLU",
     "Reshape",
+    "RunningUpdate",
     "SGDUpdate",
     "ScatterAdd",
     "ShapeError",

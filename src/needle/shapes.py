@@ -45,6 +45,11 @@ def as_int(value: object, operation: str, name: str) -> int:
 
 def as_shape(shape: object, operation: str) -> Shape:
     """A shape given as an int, list, tuple or array, as a tuple of Python ints."""
+    if type(shape) is tuple:
+        try:
+            return tuple(map(operator.index, shape))
+        except TypeError:
+            pass  # the message below names the offending size
     if isinstance(shape, Iterable):
         return tuple([as_int(size, operation, "shape") for size in shape])  # type: ignore[arg-type]
     return (as_int(shape, operation, "shape"),)
@@ -53,7 +58,7 @@ def as_shape(shape: object, operation: str) -> Shape:
 def checked_shape(shape: object, operation: str) -> Shape:
     """Like `as_shape`, for shapes that are created: sizes must not be negative."""
     result = as_shape(shape, operation)
-    if any(size < 0 for size in result):
+    if result and min(result) < 0:
         raise ShapeError(f"{operation}: shape {result} has a negative size. Give sizes >= 0")
     return result
 

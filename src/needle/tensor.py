@@ -20,8 +20,6 @@ from .ops.subscript import subscript
 from .ops.tuples import MakeTensorTuple, tuple_get_item
 from .shapes import Shape, as_dtype
 
-_detach = comparison.StopGradient()
-
 
 class Tensor(Value):
     """An array that remembers how it was computed.
@@ -119,7 +117,7 @@ class Tensor(Value):
 
     def detach(self) -> Tensor:
         """The same values, cut off from the graph: no gradient flows through. Memory is shared."""
-        return _detach(self)
+        return new_handle(ambient.evaluator.detached(self), Tensor)
 
     @property
     def data(self) -> Tensor:
@@ -127,7 +125,7 @@ class Tensor(Value):
 
         Graphs recorded before an assignment keep the values that they were computed with.
         """
-        return _detach(self)
+        return self.detach()
 
     @data.setter
     def data(self, value: Any) -> None:
@@ -138,7 +136,7 @@ class Tensor(Value):
                 f"data: a tensor of {self.dtype} was assigned one of {value.dtype}. "
                 f'Write value.astype("{self.dtype}")'
             )
-        self.rebind(_detach(value).node)
+        self.rebind(ambient.evaluator.detached(value))
 
     @property
     def cached_data(self) -> Any:
@@ -262,12 +260,18 @@ class Tensor(Value):
     # -- arithmetic ----------------------------------------------------------------------------------
 
     def __add__(self, other: Any) -> Tensor:
+        if isinstance(other, Tensor):
+            return arithmetic.add(self, other)
         return _binary(arithmetic.add, arithmetic.add_scalar, self, other)
 
     def __mul__(self, other: Any) -> Tensor:
+        if isinstance(other, Tensor):
+            return arithmetic.multiply(self, other)
         return _binary(arithmetic.multiply, arithmetic.mul_scalar, self, other)
 
     def __truediv__(self, other: Any) -> Tensor:
+        if isinstance(other, Tensor):
+            return arithmetic.divide(self, other)
         return _binary(arithmetic.divide, arithmetic.divide_scalar, self, other)
 
     def __pow__(self, other: Any) -> Tensor:
@@ -429,11 +433,12 @@ class TensorTuple(Value):
         return tuple_get_item(self, index)
 
     def __iter__(self) -> Iterator[Tensor]:
-        return iter([self[i] for i in range(len(self))])
+        elements = ambient.evaluator.elements(self)
+        return iter([self[i] for i in range(len(self))] if elements is None else elements)
 
     def tuple(self) -> builtins.tuple[Tensor, ...]:
         """The elements as a Python tuple."""
-        return tuple([self[i] for i in range(len(self))])
+        return tuple(self)
 
     def __add__(self, other: Any) -> TensorTuple:
         if not isinstance(other, TensorTuple) or len(other) != len(self):
@@ -464,7 +469,7 @@ def _copied(array: Any, dtype: Any) -> Node:
     """A new leaf over a dense copy of what a tensor is made from."""
     wanted = None if dtype is None else as_dtype(dtype, "Tensor")
     if isinstance(array, Tensor):
-        source = _detach(array)
+        source = array.detach()
         source = source if wanted is None else source.astype(wanted)
         if source.node.storage is None:
             return source.node

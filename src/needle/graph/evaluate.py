@@ -6,8 +6,8 @@ first NaN or infinity. The tracer of `jit/` is a fourth, written there.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from operator import attrgetter
 from typing import Any
 from weakref import ref
 
@@ -20,8 +20,6 @@ from .node import Live, Node, Value, new_handle, realize, settled
 from .op import Op
 
 _new = object.__new__
-_node = attrgetter("node")
-_storage = attrgetter("storage")
 
 
 class Eager:
@@ -34,25 +32,29 @@ class Eager:
         """The result of `op` on `inputs` as a new handle."""
         if op.scalars:
             return self._make_with_scalars(op, inputs)
+        nodes = []
+        arrays = []
+        record = False
         try:
-            nodes = tuple(map(_node, inputs))
+            for value in inputs:
+                node = value.node
+                nodes.append(node)
+                arrays.append(node.storage)
+                if node.requires_grad:
+                    record = True
+                if node.storage is None:
+                    return self.make(op, tuple(map(settled, inputs)))
         except AttributeError:
             return self.make(op, as_values(op, inputs))
-        record = False
-        for node in nodes:
-            if node.storage is None:
-                return self.make(op, tuple(map(settled, inputs)))
-            if node.requires_grad:
-                record = True
         try:
-            storage = op.compute(*map(_storage, nodes))
+            storage = op.compute(*arrays)
         except Exception:
             _explain(op, nodes)
             raise
         if type(storage) is not np.ndarray:
             storage = _as_arrays(storage)
         if record and op.differentiable and ambient.gradients:
-            return _handle(Node(op, nodes, storage, True))
+            return _handle(Node(op, tuple(nodes), storage, True))
         return _handle(Node(None, (), storage, False))
 
     def _make_with_scalars(self, op: Op, inputs: tuple[Any, ...]) -> Any:
@@ -73,6 +75,17 @@ class Eager:
     def leaf(self, storage: Any, requires_grad: bool = False) -> Node:
         """A node without an operator over an array."""
         return Node(None, (), storage, requires_grad)
+
+    def detached(self, value: Any) -> Node:
+        """A node with the values of a tensor and no graph; the memory is shared."""
+        return Node(None, (), settled(value).node.storage, False)
+
+    def elements(self, value: Any) -> list[Any] | None:
+        """The elements of a tuple as tensors; None where they have to be recorded."""
+        storage = value.node.storage
+        if storage is None or value.node.requires_grad:
+            return None
+        return [_handle(Node(None, (), array, False)) for array in storage]
 
     def read(self, node: Node) -> Any:
         """The storage of a node, for whoever wants its numbers."""
@@ -152,7 +165,7 @@ def _constant(op: Op, item: Any) -> Any:
     return make(item, requires_grad=False)
 
 
-def _explain(op: Op, nodes: tuple[Node, ...]) -> None:
+def _explain(op: Op, nodes: Sequence[Node]) -> None:
     """NumPy refused: where the shape rule knows why, it says so in the library's own words."""
     op.infer(*[node.specs() for node in nodes])
 

@@ -205,6 +205,12 @@ def _fitted(op: Op, child: Node, part: Any) -> Any:
 
     An integer input keeps a float gradient: rounding it would lose it silently.
     """
+    try:
+        have, want = part.node.storage, child.storage
+        if have.shape == want.shape and have.dtype is want.dtype:
+            return part
+    except AttributeError:  # not computed, a tuple, or no tensor at all
+        pass
     if not isinstance(part, Value):
         raise GradientError(
             f"{op.name}: gradient returned {type(part).__name__}. Return tensors computed from out_grad"

@@ -16,6 +16,8 @@ from .expressions import NUMPY
 from .node import Storage
 from .op import Op, Sample
 
+_COMBINE = {"add": np.add, "maximum": np.maximum, "minimum": np.minimum}
+
 SAMPLE_SHAPES: tuple[Shape, ...] = ((), (0,), (1,), (5,), (3, 4), (2, 1, 3), (2, 0, 3))
 
 
@@ -96,21 +98,25 @@ class Reduction(Op):
     def compute(self, x: Storage) -> Any:
         if not x.ndim:  # NumPy takes axis 0 of a 0-d array
             normalize_axes(self.axes, 0, self.name)
-        return getattr(np, self.combine).reduce(x, axis=self.axes, keepdims=self.keepdims)
+        return _COMBINE[self.combine].reduce(x, axis=self.axes, keepdims=self.keepdims)
 
     def infer(self, x: Any) -> Any:
         axes = normalize_axes(self.axes, len(x.shape), self.name)
         shape = reduced_shape(x.shape, axes, self.keepdims)
         if not self.has_identity and any(x.shape[axis] == 0 for axis in axes):
             raise ShapeError(
-                f"{self.name}: shape {x.shape} has no elements along axes {axes}. Reduce axes of size >= 1"
+                f"{self.name}: shape {x.shape} has no elements along axes {axes}. "
+                "Reduce axes of size >= 1"
             )
         return Spec(shape, self.compute(np.ones((1,) * len(x.shape), x.dtype)).dtype)
 
     def expand(self, reduced: Any, x: Any) -> Any:
         """A tensor of the reduced shape, repeated along the reduced axes to the shape of `x`."""
-        axes = normalize_axes(self.axes, x.ndim, self.name)
-        return reduced.reshape(reduced_shape(x.shape, axes, True)).broadcast_to(x.shape)
+        shape = x.shape
+        axes = normalize_axes(self.axes, len(shape), self.name)
+        if not self.keepdims and axes != tuple(range(len(axes))):
+            reduced = reduced.reshape(reduced_shape(shape, axes, True))
+        return reduced.broadcast_to(shape)
 
     @classmethod
     def samples(cls) -> Iterator[Sample]:

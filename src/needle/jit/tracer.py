@@ -12,8 +12,12 @@ from ..graph.location import user_line
 from ..graph.node import Live, Node, Value, new_handle
 from ..graph.op import Op
 from ..graph.order import topological_order
+from ..ops.comparison import StopGradient
 from ..shapes import Spec, spec_of
 from ..tensor import Tensor
+
+
+_STOP = StopGradient()
 
 
 class Scalar(Tensor):
@@ -78,6 +82,13 @@ class Tracer:
         self.constants.add(node)
         self._made.add(node)
         return node
+
+    def detached(self, value: Any) -> Node:
+        """A recorded node with the same values and no gradient."""
+        return self.make(_STOP, (value,)).node
+
+    def elements(self, value: Any) -> None:
+        """Elements of a tuple are recorded, one operator each."""
 
     def read(self, node: Node) -> Any:
         """Values of constants only; everything else is not known while tracing."""

@@ -8,8 +8,11 @@ from .. import init
 from ..context import no_grad
 from ..device import Device
 from ..errors import ShapeError
+from ..ops.update import RunningUpdate
 from ..tensor import Tensor
 from .module import Module, Parameter
+
+_UPDATE = RunningUpdate()
 
 
 class BatchNorm1d(Module):
@@ -71,8 +74,8 @@ class BatchNorm1d(Module):
         """Move the running statistics towards those of a batch."""
         with no_grad():
             for running, batch in ((self.running_mean, mean), (self.running_var, variance)):
-                update = running * (1 - self.momentum) + batch.detach() * self.momentum
-                running.data = update.astype(running.dtype)
+                (moved,) = _UPDATE(running, batch, 1 - self.momentum, self.momentum)
+                running.data = moved.astype(running.dtype)
 
     def extra_repr(self) -> str:
         return f"{self.dim}, eps={self.eps}, momentum={self.momentum}"

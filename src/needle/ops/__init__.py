@@ -118,7 +118,7 @@ from .tuples import (
     make_tuple,
     tuple_get_item,
 )
-from .update import AdamUpdate, MomentumUpdate, SGDUpdate
+from .update import AdamUpdate, MomentumUpdate, RunningUpdate, SGDUpdate
 
 # Not in __all__: a star import leaves Python's own functions alone, as NumPy's does.
 abs, max, min = functions.abs, reduction.max, reduction.min
@@ -168,6 +168,7 @@ __all__ = [
     "PowerScalar",
     "ReLU",
     "Reshape",
+    "RunningUpdate",
     "SGDUpdate",
     "ScatterAdd",
     "SiLU",
