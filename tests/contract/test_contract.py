@@ -260,6 +260,7 @@ REACHED_BY = {
     "Cast": ndl.Tensor.astype,
     "MomentumUpdate": ndl.optim.SGD,
     "Normal": ndl.randn,
+    "RunningUpdate": ndl.nn.BatchNorm1d,
     "ScatterAdd": ndl.take,
     "SGDUpdate": ndl.optim.SGD,
     "Slice": ndl.Tensor.__getitem__,
