@@ -9,7 +9,7 @@ from typing import Any
 from . import products
 from .harness.figures import fastest, ratio
 from .harness.table import markdown, significant
-from .step import needle_and_peers
+from .step import needle_and_peers, needle_rows
 
 Parts = Mapping[str, Any]
 PEERS_OF_INFERENCE = ("ONNX Runtime", "JAX jit")
@@ -51,13 +51,15 @@ def peer_over_needle(rows: Parts) -> float | None:
 
 
 def _jit_over_floor(size: Parts) -> float | None:
-    row = size["rows"].get("Needle jit, 1 thread")
-    return ratio(row and row["median"], size["flops"] / size["hardware"]["peak"])
+    name = "Needle jit, 1 thread"
+    if not _counts(size["rows"], name):
+        return None
+    return ratio(size["rows"][name]["median"], size["flops"] / size["hardware"]["peak"])
 
 
 def _inference(rows: Parts) -> float | None:
     """Best of ONNX Runtime and JAX by Needle's best."""
-    ours = fastest(rows, [name for name in rows if name.startswith("Needle")])
+    ours = fastest(rows, needle_rows(rows))
     theirs = fastest(rows, [name for name in rows if name.startswith(PEERS_OF_INFERENCE)])
     return _quotient(rows, theirs, ours)
 
@@ -93,8 +95,13 @@ def _least_step_product(result: Parts) -> float | None:
     return min(products.ratios(result["bars"]).values())
 
 
+def _counts(rows: Parts, name: str | None) -> bool:
+    """Whether a row is there; one of Needle's must also be what its name says."""
+    return name in rows and (name in needle_rows(rows) or not name.startswith("Needle"))
+
+
 def _quotient(rows: Parts, above: str | None, below: str | None) -> float | None:
-    if above not in rows or below not in rows:
+    if not (_counts(rows, above) and _counts(rows, below)):
         return None
     return ratio(rows[above]["median"], rows[below]["median"])
 

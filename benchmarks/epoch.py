@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import tempfile
 from pathlib import Path
-from time import perf_counter
 from typing import Any
 
 from .harness import problem
 from .harness.figures import ratio, summary
 from .harness.process import ContestantError
-from .harness.rounds import Effort, Field, field_of, say
+from .harness.rounds import Effort, Field, conditions, field_of, say
 from .harness.table import duration, markdown, times
-from .step import absent, contestants, needle_and_peers
+from .step import absent, contestants, label, needle_and_peers
 
 BATCH, HIDDEN = 100, 100
 ROUNDS = 5
@@ -36,6 +35,7 @@ def measure(effort: Effort) -> dict[str, Any]:
 
 def _rounds(field: Field, rounds: int, batches: int) -> dict[str, Any]:
     seconds: dict[str, list[float]] = {name: [] for name in field.processes}
+    processors: dict[str, list[float]] = {name: [] for name in field.processes}
     losses: dict[str, list[float]] = {name: [] for name in field.processes}
     loading: list[float] = []
     for number in range(rounds):
@@ -43,19 +43,25 @@ def _rounds(field: Field, rounds: int, batches: int) -> dict[str, Any]:
         names = list(field.processes)
         first = number % max(1, len(names))
         for name in names[first:] + names[:first]:
-            start = perf_counter()
+            process = field.processes[name]
             try:
-                losses[name].append(field.processes[name].ask("epoch", batches=batches))
+                done = process.ask("timed", method="epoch", batches=batches)
             except ContestantError as error:
                 field.drop(name, error)
                 continue
-            seconds[name].append(perf_counter() - start)
+            seconds[name].append(done["seconds"])
+            processors[name].append(done["processors"])
+            losses[name].append(done["result"])
             if name == "Needle eager, 1 thread":
-                start = perf_counter()
-                field.processes[name].ask("loading", batches=batches)
-                loading.append(perf_counter() - start)
+                alone = process.ask("timed", method="loading", batches=batches)
+                loading.append(alone["seconds"])
     rows = {
-        name: {**summary(seconds[name]), "first_loss": losses[name][0]} for name in field.processes
+        name: {
+            **summary(seconds[name]),
+            **conditions(process, processors[name]),
+            "first_loss": losses[name][0],
+        }
+        for name, process in field.processes.items()
     }
     return {"rows": rows, "loading": summary(loading) if loading else None}
 
@@ -67,7 +73,7 @@ def tables(result: dict[str, Any]) -> dict[str, str]:
     best_peer = rows[peer]["median"] if peer else None
     lines = [
         [
-            name,
+            label(name, row),
             duration(row["median"]),
             duration(row["best"]),
             f"{row['first_loss']:.3f}",

@@ -13,7 +13,7 @@ from .harness.figures import ratio
 from .harness.process import Contestant, Process
 from .harness.rounds import Effort, field_of, interleave, say
 from .harness.table import duration, markdown, times
-from .step import absent, needle_and_peers
+from .step import absent, label, needle_and_peers
 
 BATCHES = (1, 256)
 HIDDEN = 100
@@ -75,7 +75,7 @@ def _table(part: dict[str, Any]) -> str:
     best_peer = rows[peer]["median"] if peer else None
     lines = [
         [
-            name,
+            label(name, row),
             duration(row["median"]),
             duration(row["best"]),
             f"{row['processors']:.1f}",

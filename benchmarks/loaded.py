@@ -16,7 +16,7 @@ from .harness.figures import ratio
 from .harness.process import Contestant
 from .harness.rounds import Effort, field_of, interleave, say
 from .harness.table import duration, markdown, times
-from .step import SIZES, absent, contestants
+from .step import SIZES, absent, contestants, label
 
 _LEFT_OUT = ("Needle eager", "NumPy", "PyTorch eager, default", "PyTorch compile")
 
@@ -75,7 +75,7 @@ def tables(result: dict[str, Any]) -> dict[str, str]:
         alone = loaded.get(one_thread(name), {}).get("median")
         lines.append(
             [
-                name,
+                label(name, row),
                 duration(quiet[name]["median"]),
                 duration(row["median"]),
                 times(ratio(row["median"], alone)),

@@ -78,7 +78,7 @@ def _compile(row: Contestant, folder: Path, repetitions: int) -> dict[str, Any]:
     """Seconds to the first result with an empty cache, and with the one that this left behind."""
     seconds: dict[str, list[float]] = {"cold": [], "cached": []}
     for number in range(repetitions):
-        cache = folder / f"{row.module} {number}"
+        cache = folder / f"{row.module}-{number}"
         for kind in ("cold", "cached"):
             contestant = Contestant(
                 row.name, row.module, row.settings, row.threads, _caches_in(cache)

@@ -9,6 +9,8 @@ from typing import Any
 
 Summary = dict[str, Any]
 
+SLACK = 1.2  # a library's helper threads may wake up for a moment
+
 
 def summary(seconds: Sequence[float]) -> Summary:
     """Median and best of a sample, and how many there are.
@@ -28,6 +30,16 @@ def ratio(theirs: float | None, ours: float | None) -> float | None:
     if theirs is None or not ours:
         return None
     return theirs / ours
+
+
+def overran(row: Summary) -> bool:
+    """Whether a row kept more cores busy than the threads it claims.
+
+    >>> overran({"threads": 1, "processors": 1.8}), overran({"threads": 2, "processors": 1.9})
+    (True, False)
+    """
+    threads, used = row.get("threads"), row.get("processors")
+    return threads is not None and used is not None and used > threads * SLACK
 
 
 def fastest(rows: Mapping[str, Summary], names: Iterable[str]) -> str | None:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import platform
+import subprocess
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from .process import ROOT
 from .table import markdown
 
 PACKAGES = ("needle-dl", "numpy", "llvmlite", "torch", "jax", "jaxlib", "onnxruntime")
@@ -16,12 +18,26 @@ PACKAGES = ("needle-dl", "numpy", "llvmlite", "torch", "jax", "jaxlib", "onnxrun
 def description() -> dict[str, Any]:
     """Processor, system and versions."""
     return {
+        "commit": commit(),
         "processor": _processor(),
         "cores": os.cpu_count(),
         "system": platform.platform(),
         "python": platform.python_version(),
         "packages": {name: _version(name) for name in PACKAGES},
     }
+
+
+def commit() -> str | None:
+    """The commit that was measured, with a + where files of the library differ from it."""
+
+    def git(*arguments: str) -> str | None:
+        done = subprocess.run(
+            ["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=False
+        )
+        return None if done.returncode else done.stdout.strip()
+
+    name = git("rev-parse", "--short", "HEAD")
+    return name and name + ("+" if git("status", "--porcelain", "--", "src") else "")
 
 
 def load() -> float | None:
@@ -38,12 +54,13 @@ def table(results: dict[str, Any]) -> str:
             [
                 name,
                 item["date"],
+                machine["commit"] or "–",
                 f"{machine['processor']}, {machine['cores']} cores",
                 f"{item['load_before']}",
                 ", ".join(f"{p} {v}" for p, v in machine["packages"].items() if v),
             ]
         )
-    return markdown(["part", "date", "machine", "load before", "versions"], lines)
+    return markdown(["part", "date", "commit", "machine", "load before", "versions"], lines)
 
 
 def _processor() -> str:

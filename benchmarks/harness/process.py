@@ -69,6 +69,7 @@ class Process:
         settings = {**contestant.settings, "threads": contestant.threads}
         command = ["-m", "benchmarks.harness.worker", contestant.module, json.dumps(settings)]
         self.name = contestant.name
+        self.threads = contestant.threads
         self._process = subprocess.Popen(
             [sys.executable, *command],
             cwd=ROOT,

@@ -113,8 +113,17 @@ def interleave(
         if between is not None:
             between()
     return {
-        name: {**summary(seconds[name]), "processors": median(processors[name])}
-        for name in field.processes
+        name: {**summary(seconds[name]), **conditions(process, processors[name])}
+        for name, process in field.processes.items()
+    }
+
+
+def conditions(process: Process, processors: Sequence[float]) -> dict[str, Any]:
+    """Threads a row claims, cores it kept busy, and what executed it."""
+    return {
+        "threads": process.threads,
+        "processors": median(processors),
+        "executor": process.ask("ran"),
     }
 
 

@@ -24,7 +24,7 @@ class Worker:
 
     def answer(self, method: str, arguments: dict[str, Any]) -> Any:
         """The worker's own methods come first, then the contestant's."""
-        owner = self if method in ("time", "peak_memory") else self.subject
+        owner = self if method in ("time", "timed", "ran", "peak_memory") else self.subject
         return getattr(owner, method)(**arguments)
 
     def time(self, groups: int, size: int) -> dict[str, Any]:
@@ -37,6 +37,18 @@ class Worker:
             seconds.append((perf_counter() - start) / size)
         used = (process_time() - processors) / (perf_counter() - wall)
         return {"seconds": seconds, "processors": used}
+
+    def timed(self, method: str, **arguments: Any) -> dict[str, Any]:
+        """One call of a contestant's method: its result, seconds and processors used."""
+        wall, processors = perf_counter(), process_time()
+        result = getattr(self.subject, method)(**arguments)
+        seconds = perf_counter() - wall
+        used = (process_time() - processors) / seconds
+        return {"result": result, "seconds": seconds, "processors": used}
+
+    def ran(self) -> str | None:
+        """What executed the work, where a contestant can tell."""
+        return self.subject.executor() if hasattr(self.subject, "executor") else None
 
     def peak_memory(self) -> int:
         """The most bytes of memory that this process has held at once."""

@@ -9,6 +9,8 @@ import numpy as np
 
 import needle as ndl
 from needle import nn
+from needle.native import llvm
+from needle.native.threads import threads as native_threads
 
 from ..harness import problem
 from ..harness.process import ROOT
@@ -17,8 +19,24 @@ from ..harness.process import ROOT
 def build(task: str, threads: int | None, **settings: Any) -> Any:
     """The contestant for a task."""
     if threads is not None:
-        ndl.set_num_threads(threads)
+        _limit(threads, compiled=settings["compiled"])
     return {"training": Training, "epoch": Epoch, "inference": Inference}[task](**settings)
+
+
+def _limit(threads: int, *, compiled: bool) -> None:
+    """Use so many threads; who cannot be held to a number has no row that claims one."""
+    ndl.set_num_threads(1)
+    if compiled and native_threads() != 1:
+        raise RuntimeError("ndl.set_num_threads does not reach compiled programs")
+    ndl.set_num_threads(threads)
+
+
+def executor(function: Any) -> str:
+    """What ran a function: "eager", "native", or why a program is not native."""
+    programs = getattr(function, "programs", None)
+    if programs is None:
+        return "eager"
+    return ", ".join(sorted({program.backend for program in programs})) or "no program was made"
 
 
 def network(task: problem.Problem, dropout: float) -> Any:
@@ -72,6 +90,10 @@ class Training:
         ]
         self._number = 0
 
+    def executor(self) -> str:
+        """What ran."""
+        return executor(self._step)
+
     def run(self, count: int) -> None:
         """`count` steps."""
         for _ in range(count):
@@ -86,6 +108,7 @@ class Training:
     def first_result(self) -> float:
         """Seconds from the call that compiles to its loss."""
         self._step(*self._batches[0])  # the eager call in which the optimiser's state appears
+        llvm.available()  # imports llvmlite
         start = perf_counter()
         float(self._step(*self._batches[1]))
         return perf_counter() - start
@@ -102,6 +125,10 @@ class Epoch:
             ROOT / "data" / f"train-{name}-ubyte.gz" for name in ("images-idx3", "labels-idx1")
         ]
         self._loader = ndl.data.DataLoader(ndl.data.MNISTDataset(*files), batch, shuffle=True)
+
+    def executor(self) -> str:
+        """What ran."""
+        return executor(self._step)
 
     def epoch(self, batches: int) -> float:
         """So many steps over newly shuffled images; the mean loss."""
@@ -124,6 +151,10 @@ class Inference:
         model = network(task, 0).eval()
         self._call = ndl.jit(model) if compiled else model
         self._x = np.ascontiguousarray(task.x.reshape(-1, problem.PIXELS)[:batch])
+
+    def executor(self) -> str:
+        """What ran."""
+        return executor(self._call)
 
     def run(self, count: int) -> None:
         """`count` calls."""

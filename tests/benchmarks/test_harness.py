@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import needle as ndl
-from benchmarks import bars
+from benchmarks import bars, step
 from benchmarks.harness import figures, problem, table
 from benchmarks.harness.process import Contestant, environment
 from benchmarks.peers import needle_mlp, needle_operators, numpy_mlp, numpy_operators
@@ -58,6 +58,25 @@ def test_bars_that_were_not_measured_say_so():
 def test_a_bar_says_whether_it_was_reached(value, word):
     bar = bars.Bar("text", "part", 4, True, lambda result: result)
     assert bar.line({"part": value})[-1] == word
+
+
+def test_a_row_that_used_more_cores_than_it_claims_is_marked_and_never_the_fastest():
+    rows = {
+        "Needle jit, 1 thread": {
+            "median": 1.0,
+            "threads": 1,
+            "processors": 1.8,
+            "executor": "native",
+        },
+        "Needle eager, 1 thread": {"median": 9.0, "threads": 1, "processors": 1.0},
+    }
+    assert figures.fastest(rows, rows) == "Needle eager, 1 thread"
+    assert "kept 1.8 cores busy" in step.label("Needle jit, 1 thread", rows["Needle jit, 1 thread"])
+
+
+def test_a_compiled_row_that_is_not_native_says_so():
+    row = {"median": 1.0, "threads": 1, "processors": 1.0, "executor": "llvmlite is missing"}
+    assert "not native: llvmlite is missing" in step.label("Needle jit, 1 thread", row)
 
 
 def test_stand_ins_for_the_processor_are_taken_away(monkeypatch):
