@@ -11,8 +11,19 @@ array([2., 4., 6.])
 
 from __future__ import annotations
 
-from . import autograd, backend_selection, data, init, models, nn, ops, optim, random, training
-from .allocator import keep_freed_memory
+from . import (
+    allocator,
+    autograd,
+    backend_selection,
+    data,
+    init,
+    models,
+    nn,
+    ops,
+    optim,
+    random,
+    training,
+)
 from .check import check_gradients
 from .context import enable_grad, implicit_broadcasting, no_grad
 from .device import Device, all_devices, cpu, cpu_numpy, cuda, default_device
@@ -72,6 +83,7 @@ from .ops import (
     Maximum,
     Min,
     Minimum,
+    Moments,
     MomentumUpdate,
     MulScalar,
     Negate,
@@ -92,6 +104,8 @@ from .ops import (
     Sin,
     Slice,
     Sqrt,
+    Standardize,
+    StandardizeGradient,
     Step,
     StopGradient,
     Summation,
@@ -134,6 +148,7 @@ from .ops import (
     mean,
     min,
     minimum,
+    moments,
     mul_scalar,
     multiply,
     negate,
@@ -152,6 +167,7 @@ from .ops import (
     sin,
     softmax,
     sqrt,
+    standardize,
     step,
     summation,
     take,
@@ -169,7 +185,7 @@ from .threads import get_num_threads, set_num_threads
 
 __version__ = "0.1.0"
 
-keep_freed_memory()
+allocator.keep_freed_memory()
 
 __all__ = [
     "GELU",
@@ -214,6 +230,7 @@ __all__ = [
     "Maximum",
     "Min",
     "Minimum",
+    "Moments",
     "MomentumUpdate",
     "MulScalar",
     "NeedleError",
@@ -238,6 +255,8 @@ __all__ = [
     "Sin",
     "Slice",
     "Sqrt",
+    "Standardize",
+    "StandardizeGradient",
     "StateError",
     "Step",
     "StopGradient",
@@ -306,6 +325,7 @@ __all__ = [
     "min",
     "minimum",
     "models",
+    "moments",
     "mul_scalar",
     "multiply",
     "negate",
@@ -337,6 +357,7 @@ __all__ = [
     "sin",
     "softmax",
     "sqrt",
+    "standardize",
     "step",
     "summary",
     "summation",

@@ -13,6 +13,7 @@ from ..errors import DTypeError, IndexRangeError, ShapeError
 from ..shapes import Axes, Shape, Spec, broadcast_shapes, frozen_axes, normalize_axes, reduced_shape
 from .evaluate import as_values
 from .expressions import NUMPY
+from .gradient import reverse
 from .node import Storage
 from .op import Op, Sample
 
@@ -143,6 +144,23 @@ class Contraction(Op):
 
 class Indexed(Op):
     """Reads or writes at positions that another operand holds."""
+
+
+class Composite(Op, abstract=True):
+    """An operator that can be written in terms of others, and computes the same faster at once.
+
+    `compute` is the NumPy meaning, `decompose` says it in tensor operators: the compiler uses that, and the
+    gradient is derived from it unless the class states one.
+    """
+
+    def decompose(self, *inputs: Any) -> Any:
+        """The result (or a tuple of results) in terms of other operators."""
+        raise NotImplementedError(f"{self.name}: define decompose(self, *inputs)")
+
+    def gradient(self, out_grad: Any, node: Any) -> Any:
+        inputs = node.inputs
+        found = reverse(self.decompose(*inputs), out_grad, [value.node for value in inputs])
+        return tuple([found.get(value.node) for value in inputs])
 
 
 class Source(Op):

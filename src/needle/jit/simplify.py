@@ -130,6 +130,9 @@ class _Rewriting:
         for inner in tracer.nodes:
             inner.where = node.where
             self.add(inner)
+        if isinstance(result, tuple):
+            parts = tuple([self.now(part.node) for part in result])
+            return Node(MakeTensorTuple(), parts, None, False, node.specs(), node.where)
         return self.now(result.node)
 
 

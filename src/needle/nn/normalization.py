@@ -8,6 +8,7 @@ from .. import init
 from ..context import no_grad
 from ..device import Device
 from ..errors import ShapeError
+from ..ops.normalization import moments, standardize
 from ..ops.update import RunningUpdate
 from ..tensor import Tensor
 from .module import Module, Parameter
@@ -62,17 +63,18 @@ class BatchNorm1d(Module):
 
     def forward(self, x: Tensor) -> Tensor:
         _check_input(x, self.dim)
-        mean = x.mean(0) if self.training else self.running_mean
-        centred = x + (-mean).broadcast_to(x.shape)
-        variance = (centred * centred).mean(0) if self.training else self.running_var
         if self.training:
-            self._remember(mean, variance)
-        scale = self.weight / (variance + self.eps) ** 0.5
-        return centred * scale.broadcast_to(x.shape) + self.bias.broadcast_to(x.shape)
+            normal = standardize(x, 0, self.eps)
+            self._remember(x)
+        else:
+            centred = x + (-self.running_mean).broadcast_to(x.shape)
+            normal = centred / ((self.running_var + self.eps) ** 0.5).broadcast_to(x.shape)
+        return normal * self.weight.broadcast_to(x.shape) + self.bias.broadcast_to(x.shape)
 
-    def _remember(self, mean: Tensor, variance: Tensor) -> None:
+    def _remember(self, x: Tensor) -> None:
         """Move the running statistics towards those of a batch."""
         with no_grad():
+            mean, variance = moments(x, 0)
             for running, batch in ((self.running_mean, mean), (self.running_var, variance)):
                 (moved,) = _UPDATE(running, batch, 1 - self.momentum, self.momentum)
                 running.data = moved.astype(running.dtype)
@@ -113,10 +115,7 @@ class LayerNorm1d(Module):
 
     def forward(self, x: Tensor) -> Tensor:
         _check_input(x, self.dim)
-        centred = x - x.mean(1, keepdims=True).broadcast_to(x.shape)
-        variance = (centred * centred).mean(1, keepdims=True)
-        inverse = (variance + self.eps) ** -0.5
-        normal = centred * inverse.broadcast_to(x.shape)
+        normal = standardize(x, 1, self.eps)
         return normal * self.weight.broadcast_to(x.shape) + self.bias.broadcast_to(x.shape)
 
     def extra_repr(self) -> str:

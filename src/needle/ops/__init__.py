@@ -94,6 +94,7 @@ from .movement import (
     reshape,
     transpose,
 )
+from .normalization import Moments, Standardize, StandardizeGradient, moments, standardize
 from .random import Bernoulli, Normal, Uniform
 from .reduction import (
     ArgMax,
@@ -157,6 +158,7 @@ __all__ = [
     "Maximum",
     "Min",
     "Minimum",
+    "Moments",
     "MomentumUpdate",
     "MulScalar",
     "Negate",
@@ -177,6 +179,8 @@ __all__ = [
     "Sin",
     "Slice",
     "Sqrt",
+    "Standardize",
+    "StandardizeGradient",
     "Step",
     "StopGradient",
     "Summation",
@@ -216,6 +220,7 @@ __all__ = [
     "maximum",
     "mean",
     "minimum",
+    "moments",
     "mul_scalar",
     "multiply",
     "negate",
@@ -234,6 +239,7 @@ __all__ = [
     "sin",
     "softmax",
     "sqrt",
+    "standardize",
     "step",
     "summation",
     "take",

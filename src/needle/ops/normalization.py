@@ -1,0 +1,192 @@
+"""Standardisation: what batch norm and layer norm have in common."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from ..errors import DTypeError, ShapeError
+from ..graph.kinds import Composite
+from ..graph.op import Sample, TensorOp, TensorTupleOp
+from ..shapes import Axes, Spec, frozen_axes, normalize_axes, reduced_shape
+
+_SAMPLES: list[tuple[Axes, tuple[int, ...]]] = [
+    (0, (4, 3)), ((0, 2), (3, 2, 2)), (-1, (2, 5)), (0, (3, 0)), (None, (6,)),
+]  # fmt: skip
+
+
+class Statistics(Composite, abstract=True):
+    """Base of the operators that need mean and variance over axes.
+
+    Args:
+        axes: None (all), an int or a tuple.
+    """
+
+    def __init__(self, axes: Axes) -> None:
+        self.axes = frozen_axes(axes, self.name)
+
+    def moments(self, x: Any) -> tuple[Any, Any, Any, Any]:
+        """Count, mean, centred values and variance, for arrays; reduced axes are kept."""
+        axes = normalize_axes(self.axes, x.ndim, self.name)
+        count = math.prod([x.shape[axis] for axis in axes])
+        mean = np.add.reduce(x, axis=axes, keepdims=True) / count
+        centred = x - mean
+        var = np.add.reduce(centred * centred, axis=axes, keepdims=True) / count
+        return count, mean, centred, var
+
+    def centred(self, x: Any) -> tuple[Any, Any]:
+        """Centred values and variance, for tensors; reduced axes are kept."""
+        centred = x - self.mean(x)
+        return centred, (centred * centred).mean(self.axes, keepdims=True)
+
+    def mean(self, x: Any) -> Any:
+        """Mean over the axes, repeated to the shape of x."""
+        return x.mean(self.axes, keepdims=True).broadcast_to(x.shape)
+
+    def checked(self, x: Any) -> tuple[int, ...]:
+        """The axes, after a look at shape and dtype."""
+        if x.dtype.kind != "f":
+            raise DTypeError(
+                f"{self.name}: not defined for dtype {x.dtype}. Convert with astype first"
+            )
+        axes = normalize_axes(self.axes, len(x.shape), self.name)
+        if any(x.shape[axis] == 0 for axis in axes):
+            raise ShapeError(
+                f"{self.name}: shape {x.shape} has nothing to average over axes {axes}. "
+                "Use axes of size >= 1"
+            )
+        return axes
+
+
+class Moments(Statistics, TensorTupleOp):
+    """(mean, var) over axes, the variance biased; they pass no gradient."""
+
+    label = "moments"
+    differentiable = False
+
+    def compute(self, x: Any) -> Any:
+        _, mean, _, var = self.moments(x)
+        shape = self.infer(x)[0].shape
+        return mean.reshape(shape), var.reshape(shape)
+
+    def decompose(self, x: Any) -> Any:
+        return x.mean(self.axes), self.centred(x)[1].reshape(self.infer(x)[0].shape)
+
+    def infer(self, x: Any) -> Any:
+        spec = Spec(reduced_shape(x.shape, self.checked(x), False), x.dtype)
+        return spec, spec
+
+    @classmethod
+    def samples(cls) -> Iterator[Sample]:
+        for axes, shape in _SAMPLES:
+            yield Sample(cls(axes), (shape,))
+
+
+class Standardize(Statistics, TensorOp):
+    """y = (x - mean) / √(var + eps), mean and biased variance taken over axes.
+
+    Args:
+        axes: None (all), an int or a tuple.
+        eps: Added to the variance.
+    """
+
+    label = "standardize"
+
+    def __init__(self, axes: Axes, eps: float) -> None:
+        super().__init__(axes)
+        self.eps = float(eps)
+
+    def compute(self, x: Any) -> Any:
+        _, _, centred, var = self.moments(x)
+        return centred / np.sqrt(var + self.eps)
+
+    def decompose(self, x: Any) -> Any:
+        centred, var = self.centred(x)
+        return centred / ((var + self.eps) ** 0.5).broadcast_to(x.shape)
+
+    def infer(self, x: Any) -> Any:
+        self.checked(x)
+        return Spec(x.shape, x.dtype)
+
+    def gradient(self, out_grad: Any, node: Any) -> Any:
+        return StandardizeGradient(self.axes, self.eps)(out_grad, node.inputs[0])
+
+    @classmethod
+    def samples(cls) -> Iterator[Sample]:
+        for axes, shape in _SAMPLES:
+            yield Sample(cls(axes, 1e-3), (shape,))
+
+
+class StandardizeGradient(Standardize):
+    """dx = (g - mean(g) - y · mean(g · y)) / √(var + eps) (Ioffe & Szegedy 2015, section 3)."""
+
+    label = "standardize_gradient"
+
+    def compute(self, g: Any, x: Any) -> Any:
+        count, _, centred, var = self.moments(x)
+        root = np.sqrt(var + self.eps)
+        y = centred / root
+        axes = normalize_axes(self.axes, x.ndim, self.name)
+        shift = np.add.reduce(g, axis=axes, keepdims=True) / count
+        slope = np.add.reduce(g * y, axis=axes, keepdims=True) / count
+        return (g - shift - y * slope) / root
+
+    def decompose(self, g: Any, x: Any) -> Any:
+        centred, var = self.centred(x)
+        root = ((var + self.eps) ** 0.5).broadcast_to(x.shape)
+        y = centred / root
+        return (g - self.mean(g) - y * self.mean(g * y)) / root
+
+    def infer(self, g: Any, x: Any) -> Any:
+        self.checked(x)
+        return Spec(x.shape, np.result_type(g.dtype, x.dtype))
+
+    def gradient(self, out_grad: Any, node: Any) -> Any:
+        return Composite.gradient(self, out_grad, node)
+
+    @classmethod
+    def samples(cls) -> Iterator[Sample]:
+        for axes, shape in _SAMPLES:
+            yield Sample(cls(axes, 1e-3), (shape, shape))
+
+
+def standardize(x: Any, axes: Axes, eps: float = 1e-5) -> Any:
+    """Zero mean and unit variance over axes: y = (x - mean) / √(var + eps).
+
+    Args:
+        x: Float tensor.
+        axes: None (all), an int or a tuple: what mean and biased variance are taken over.
+        eps: Added to the variance, inside the root.
+
+    Raises:
+        ShapeError: an axis is out of range, or there is nothing to average.
+        DTypeError: x holds integers.
+
+    Example:
+        >>> import needle as ndl
+        >>> ndl.standardize(ndl.Tensor([0.0, 2.0]), axes=0, eps=0.0).numpy()
+        array([-1.,  1.])
+    """
+    return Standardize(axes, eps)(x)
+
+
+def moments(x: Any, axes: Axes) -> Any:
+    """Mean and biased variance over axes, as a `TensorTuple`; they pass no gradient.
+
+    Args:
+        x: Float tensor.
+        axes: None (all), an int or a tuple.
+
+    Raises:
+        ShapeError: an axis is out of range, or there is nothing to average.
+        DTypeError: x holds integers.
+
+    Example:
+        >>> import needle as ndl
+        >>> [float(t) for t in ndl.moments(ndl.Tensor([1.0, 3.0]), axes=0)]
+        [2.0, 1.0]
+    """
+    return Moments(axes)(x)
