@@ -88,7 +88,9 @@ def _loading(result: Parts) -> float | None:
 
 
 def _least_product(result: Parts) -> float | None:
-    return min(ratio for rows in result.values() for ratio in products.ratios(rows).values())
+    if "sweep" not in result:
+        return None
+    return min(least for rows in result.values() for least in products.ratios(rows).values())
 
 
 def _least_step_product(result: Parts) -> float | None:

@@ -19,8 +19,8 @@ TOLERANCE = 1e-4  # of a sum of float32 results
 def contestants() -> list[Contestant]:
     """The columns of the table."""
     return [
-        Contestant("Needle", "needle_operators", {}, 2),
-        Contestant("NumPy by hand", "numpy_operators", {}, 2),
+        Contestant("Needle, 2 threads", "needle_operators", {}, 2),
+        Contestant("NumPy by hand, 2 threads", "numpy_operators", {}, 2),
         Contestant("PyTorch, 1 thread", "torch_operators", {}, 1),
         Contestant("PyTorch, 2 threads", "torch_operators", {}, 2),
     ]
@@ -45,7 +45,7 @@ def measure(effort: Effort) -> dict[str, Any]:
 
 
 def _differences(results: dict[str, list[float]]) -> dict[str, float]:
-    return differences(results, results["NumPy by hand"])
+    return differences(results, results["NumPy by hand, 2 threads"])
 
 
 def _timed(field: Field, effort: Effort) -> dict[str, Any]:

@@ -60,18 +60,24 @@ def test_a_bar_says_whether_it_was_reached(value, word):
     assert bar.line({"part": value})[-1] == word
 
 
-def test_a_row_that_used_more_cores_than_it_claims_is_marked_and_never_the_fastest():
+def test_a_row_beyond_its_threads_does_not_count_unless_it_is_a_peer_s():
     rows = {
-        "Needle jit, 1 thread": {
-            "median": 1.0,
-            "threads": 1,
-            "processors": 1.8,
-            "executor": "native",
-        },
+        "Needle jit, 1 thread": {"median": 1.0, "threads": 1, "processors": 1.8},
         "Needle eager, 1 thread": {"median": 9.0, "threads": 1, "processors": 1.0},
+        "JAX jit, 1 thread": {"median": 2.0, "threads": 1, "processors": 1.8},
+        "PyTorch, 1 thread": {"median": 3.0, "threads": 1, "processors": 1.0},
     }
-    assert figures.fastest(rows, rows) == "Needle eager, 1 thread"
-    assert "kept 1.8 cores busy" in step.label("Needle jit, 1 thread", rows["Needle jit, 1 thread"])
+    assert step.needle_and_peers(rows) == ("Needle eager, 1 thread", "JAX jit, 1 thread")
+    named = {name: step.label(name, row) for name, row in rows.items()}
+    assert "not counted: kept 1.8 cores busy" in named["Needle jit, 1 thread"]
+    assert "not counted" not in named["JAX jit, 1 thread"]
+
+
+def test_the_bar_on_all_products_needs_the_sweep():
+    steps = {"bars": {"product": {"needle": 1.0, "openblas": 2.0}}}
+    last = bars.BARS[-1]
+    assert last.line({"products": steps})[-1] == "not measured"
+    assert last.line({"products": {**steps, "sweep": steps["bars"]}})[-1] == "yes"
 
 
 def test_a_compiled_row_that_is_not_native_says_so():
