@@ -2,26 +2,34 @@
 
 from __future__ import annotations
 
+import threading
 import warnings
 from collections.abc import Callable
+from functools import partial
 from typing import Any
-from weakref import WeakKeyDictionary, ref
+from weakref import WeakSet, ref
+
+import numpy as np
 
 from .. import config
 from ..context import ambient
-from ..errors import ArgumentError
+from ..errors import ArgumentError, NeedleError, TraceError
 from ..graph.evaluate import EAGER
-from ..random import NumPyStream, ambient_stream
+from ..random import ambient_stream
+from ..tensor import Tensor
+from .aside import Aside
 from .check import compare_with_eager
 from .differentiate import Differentiable
-from .program import Program
-from .signature import Key, signature
-from .trace import NewStateError, trace
+from .program import Program, paused
+from .signature import Key, is_leaf, mapped, signature
+from .tracing import NewStateError, trace
 
 MANY_PROGRAMS = 8
 """After this many programs for one function a warning says what keeps changing."""
 MOST_PROGRAMS = 64
 """So many programs are kept for one function; the longest unused goes first."""
+MOST_SIGNATURES = 4096
+"""Of so many signatures is it remembered that they occurred."""
 PATIENCE = 3
 """So often in a row may a trace find that state came into being."""
 
@@ -31,72 +39,104 @@ class Jitted:
 
     def __init__(self, function: Callable[..., Any], warmup: int = 1, check: bool = False) -> None:
         self.__wrapped__ = function
+        for name in ("__module__", "__qualname__", "__doc__"):
+            setattr(self, name, getattr(function, name, None))
         self.__name__ = getattr(function, "__name__", type(function).__name__)
-        self.__doc__ = getattr(function, "__doc__", None)
         self._warmup = warmup
         self._check = check
         self._calls: dict[Key, int] = {}
-        self._programs: dict[Key, list[Program]] = {}
         self._patience: dict[Key, int] = {}
-        self._methods: WeakKeyDictionary[Any, Jitted] = WeakKeyDictionary()
+        self._programs: dict[Key, tuple[Program, ...]] = {}
+        self._methods: dict[int, tuple[ref[Any], Jitted]] = {}
+        self._lock = threading.RLock()
 
     def __get__(self, instance: Any, owner: type | None = None) -> Any:
         """A method's programs live with its instance."""
         if instance is None:
             return self
-        bound = self._methods.get(instance)
-        if bound is None:
+        known = self._methods.get(id(instance))
+        if known is None:
+            place, methods = id(instance), self._methods
+            gone = ref(instance, lambda _: methods.pop(place, None))
             bound = Jitted(_Method(self.__wrapped__, instance), self._warmup, self._check)
-            self._methods[instance] = bound
-        return bound
+            known = self._methods[place] = (gone, bound)
+        return known[1]
 
     @property
     def programs(self) -> list[Program]:
         """The programs made so far, each with the reason it was made."""
-        return [program for group in self._programs.values() for program in group]
+        return [program for group in tuple(self._programs.values()) for program in group]
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        if ambient.evaluator is not EAGER or config.jit_mode() == "0":
-            return self.__wrapped__(*args, **kwargs)
+        if ambient.evaluator is not EAGER:
+            return self._as_written(args, kwargs)
         leaves, key = signature(args, kwargs)
-        numpy_stream = isinstance(ambient_stream(), NumPyStream)
-        key = (key, ambient.gradients, ambient.implicit_broadcasting, numpy_stream)
+        key = (key, ambient.gradients, ambient.implicit_broadcasting, type(ambient_stream()))
+        program, reason = self._fitting(key, leaves)
+        if program is None:
+            with self._lock:
+                program = self._prepared(key, reason, args, kwargs, leaves)
+        if program is None:
+            return self._as_written(args, kwargs)
+        if self._check:
+            return compare_with_eager(program, self._as_written, args, kwargs, leaves)
+        try:
+            return program.run(leaves)
+        except NeedleError:
+            # State is that of the last call. What the function itself raises names the module.
+            error = Aside(self._as_written, args, kwargs, program.trace).error
+            if isinstance(error, NeedleError):
+                raise error from None
+            raise
+
+    def _as_written(self, args: Any, kwargs: Any) -> Any:
+        """An eager call; arrays arrive as tensors, as they do in a trace."""
+        return self.__wrapped__(*mapped(args, _as_tensor), **mapped(kwargs, _as_tensor))
+
+    def _fitting(self, key: Key, leaves: list[Any]) -> tuple[Program | None, str]:
+        """The program that fits the world as it is; None, and why the last one does not."""
         reason = "first call with this signature"
         for program in self._programs.get(key, ()):
             mismatch = program.mismatch(leaves)
             if mismatch is None:
-                return self._run(program, args, kwargs, leaves)
+                return program, ""
             reason = mismatch
-        return self._miss(key, reason, args, kwargs, leaves)
+        return None, reason
 
-    def _run(self, program: Program, args: Any, kwargs: Any, leaves: list[Any]) -> Any:
-        if self._check:
-            return compare_with_eager(program, self.__wrapped__, args, kwargs, leaves)
-        return program.run(leaves)
-
-    def _miss(self, key: Key, reason: str, args: Any, kwargs: Any, leaves: list[Any]) -> Any:
-        """No program fits: warm up, or trace one."""
-        calls = self._calls[key] = self._calls.get(key, 0) + 1
+    def _prepared(
+        self, key: Key, reason: str, args: Any, kwargs: Any, leaves: list[Any]
+    ) -> Program | None:
+        """A new program; None where the call has to be made eagerly first."""
+        program, _ = self._fitting(key, leaves)  # another thread may have made it
+        if program is not None or config.jit_mode() == "0":
+            return program
+        calls = self._calls[key] = self._calls.pop(key, 0) + 1
+        if len(self._calls) > MOST_SIGNATURES:
+            self._calls.pop(next(iter(self._calls)))
         if calls <= self._warmup:
-            return self.__wrapped__(*args, **kwargs)
+            return None
         try:
-            done = trace(self.__wrapped__, args, kwargs, leaves)
+            with paused(_programs):
+                done = trace(self.__wrapped__, args, kwargs, leaves)
         except NewStateError as state:
             self._patience[key] = self._patience.get(key, 0) + 1
             if self._patience[key] >= PATIENCE:
-                raise ArgumentError(
-                    f"jit: {state} gets a new tensor at every call, so the state of the function never "
-                    "settles. Keep a fixed number of tensors and assign their .data, or return the tensor"
+                raise TraceError(
+                    f"jit: {state} gets something new at every call, so the state of the function "
+                    "never settles. Keep a fixed number of tensors and assign their .data, or "
+                    "return the tensor"
                 ) from None
-            return self.__wrapped__(*args, **kwargs)
+            return None
         self._patience.pop(key, None)
         program = Program(done, reason)
         self._keep(key, program)
-        return self._run(program, args, kwargs, leaves)
+        return program
 
     def _keep(self, key: Key, program: Program) -> None:
-        group = self._programs.setdefault(key, [])
-        group.insert(0, program)
+        _programs.add(program)
+        self._programs[key] = (program, *self._programs.get(key, ()))
+        program.guards.when_gone = partial(_discard, ref(self), key, ref(program))
+        program.guards.accept()
         count = len(self.programs)
         if count == MANY_PROGRAMS + 1:
             warnings.warn(
@@ -105,14 +145,39 @@ class Jitted:
                 stacklevel=4,
             )
         if count > MOST_PROGRAMS:
-            oldest = min(
-                self._programs,
-                key=lambda k: min(p.last_used for p in self._programs[k] or [program]),
-            )
-            self._programs[oldest].pop()
+            others = [
+                (k, p) for k, group in self._programs.items() for p in group if p is not program
+            ]
+            self.discard(*min(others, key=lambda item: item[1].last_used))
+
+    def discard(self, key: Key, program: Program) -> None:
+        """Forget a program."""
+        group = tuple([p for p in self._programs.get(key, ()) if p is not program])
+        if group:
+            self._programs[key] = group
+        else:
+            self._programs.pop(key, None)
+            self._calls.pop(key, None)
 
     def __repr__(self) -> str:
         return f"jit({self.__name__}, {len(self.programs)} programs)"
+
+
+_programs: WeakSet[Program] = WeakSet()
+"""Every program of the process: none runs while a function is traced."""
+
+
+def _discard(owner: ref[Jitted], key: Key, program: ref[Program]) -> None:
+    """Something died without which a program cannot be used again."""
+    jitted, dead = owner(), program()
+    if jitted is not None and dead is not None:
+        jitted.discard(key, dead)
+
+
+def _as_tensor(item: Any) -> Any:
+    if isinstance(item, np.ndarray) and is_leaf(item):
+        return Tensor(item, requires_grad=False)
+    return item
 
 
 class _Method:
@@ -140,7 +205,8 @@ def jit(function: Callable[..., Any] | None = None, *, warmup: int = 1, check: b
         check: Run every call eagerly too, on copies of state and random stream, and compare.
 
     Returns:
-        A callable like `function`. Values read from other Python objects are **constants of the program**.
+        A callable like `function`. Values read from other Python objects are **constants of the
+        program**.
 
     Raises:
         TraceError: at a call, where the function does something that a program could not repeat.

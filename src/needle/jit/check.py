@@ -1,78 +1,77 @@
-"""`jit(check=True)`: every compiled call beside an eager one, on copies of state and random stream."""
+"""`jit(check=True)`: every compiled call beside an eager one, whose effects are undone."""
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from .. import random
 from ..errors import TraceError
 from ..graph.node import realize
-from ..tensor import Tensor
-from .program import Program, resolve
-from .signature import mapped
+from .aside import Aside, arrays_of
+from .program import Program
 
 
 def compare_with_eager(
     program: Program, function: Callable[..., Any], args: Any, kwargs: Any, leaves: list[Any]
 ) -> Any:
-    """Run a call compiled, put everything back, run it eagerly, and compare results and state.
+    """Call a function eagerly, undo what it did, run its program, and compare results and state.
 
     Returns:
-        What the eager call returned; the eager call's state stays.
+        What the program returned.
 
     Raises:
         TraceError: names what differs.
     """
-    held = [resolve(target, leaves) for target, _ in program.trace.rebound]
-    before = [(tensor, realize(tensor.node).copy()) for tensor in held if tensor is not None]
-    slots = [(owner, key, mapped(item, _twin)) for owner, key, item in program.slot_values()]
-    streams = random.get_state()
-    compiled = _copied(program.run(leaves))
-    compiled_state = [realize(tensor.node).copy() for tensor, _ in before]
-    compiled_slots = [_copied(item) for _, _, item in program.slot_values()]
-    after = random.get_state()
-    for tensor, values in before:
-        tensor.data = Tensor(values, requires_grad=False)
-    program.put_slots(slots)
-    random.set_state(streams)
-    result = function(*args, **kwargs)
-    if random.get_state() != after:
+    eager = Aside(function, args, kwargs, program.trace)
+    if eager.error is not None:
+        raise eager.error
+    result = program.run(leaves)
+    if not eager.streams.stands():
         raise TraceError(
-            "check: the random stream stands elsewhere after the compiled call than after the eager one. "
-            "Draw with ndl.init.rand or randn only"
+            "check: the random stream stands elsewhere after the compiled call than after the "
+            "eager one. Draw with ndl.init.rand or randn only"
         )
-    _compare("the result", compiled, _copied(result))
-    for (tensor, _), values in zip(before, compiled_state, strict=True):
-        _compare(f"a tensor of shape {tensor.shape}", values, realize(tensor.node))
-    for (_, key, item), values in zip(program.slot_values(), compiled_slots, strict=True):
-        _compare(f"slot {key!r}", values, _copied(item))
+    _compare("the result", arrays_of(result), eager.result)
+    for tensor, values in eager.state:
+        _compare(f"a tensor of shape {values.shape}", realize(tensor.node), values)
+    for tensor, values in eager.grads:
+        _compare("a .grad", arrays_of(tensor._grad), values)
+    for container, key, values in eager.slots:
+        _compare(container.label(key), arrays_of(container.slots().get(key)), values)
     return result
 
 
-def _twin(item: Any) -> Any:
-    return copy.deepcopy(item) if isinstance(item, Tensor) else item
-
-
-def _copied(item: Any) -> Any:
-    return mapped(item, lambda v: np.array(v.numpy()) if isinstance(v, Tensor) else v)
-
-
 def _compare(where: str, compiled: Any, eager: Any) -> None:
-    if isinstance(compiled, list | tuple):
+    if isinstance(eager, list | tuple) and len(compiled) == len(eager):
         for k, (a, b) in enumerate(zip(compiled, eager, strict=True)):
             _compare(f"{where}[{k}]", a, b)
-    elif isinstance(compiled, dict):
+    elif isinstance(eager, dict) and compiled.keys() == eager.keys():
         for name in compiled:
             _compare(f"{where}[{name!r}]", compiled[name], eager[name])
-    elif isinstance(compiled, np.ndarray):
-        tolerance = 1e-4 if compiled.dtype == np.float32 else 1e-9
-        if not np.allclose(compiled, eager, rtol=tolerance, atol=tolerance, equal_nan=True):
-            worst = float(np.nanmax(np.abs(compiled.astype(np.float64) - eager)))
-            raise TraceError(
-                f"check: {where} differs by up to {worst:.3g} between the compiled and the eager call. "
-                "Something that the function reads is a constant of the program: pass it as an argument"
-            )
+    elif isinstance(compiled, np.ndarray | float) and isinstance(eager, np.ndarray | float):
+        _compare_arrays(where, np.asarray(compiled), np.asarray(eager))
+    elif type(compiled) is not type(eager):
+        raise TraceError(
+            f"check: {where} is {compiled!r:.80} after the compiled call and {eager!r:.80} after "
+            "the eager one. " + _ADVICE
+        )
+
+
+def _compare_arrays(where: str, compiled: Any, eager: Any) -> None:
+    if compiled.shape != eager.shape:
+        raise TraceError(
+            f"check: {where} has shape {compiled.shape} compiled and {eager.shape} eagerly. "
+            + _ADVICE
+        )
+    tolerance = 1e-4 if compiled.dtype == np.float32 else 1e-9
+    if not np.allclose(compiled, eager, rtol=tolerance, atol=tolerance, equal_nan=True):
+        worst = float(np.nanmax(np.abs(compiled.astype(np.float64) - eager)))
+        raise TraceError(
+            f"check: {where} differs by up to {worst:.3g} between the compiled and the eager call. "
+            + _ADVICE
+        )
+
+
+_ADVICE = "Something that the function reads is a constant of the program: pass it as an argument"

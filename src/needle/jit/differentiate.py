@@ -1,10 +1,11 @@
-"""Differentiation of a compiled call from outside: one node, whose gradient is a compiled reverse program."""
+"""Differentiation of a compiled call from outside: one node, with a compiled reverse program."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from ..errors import GradientError
 from ..graph.gradient import reverse
 from ..graph.node import Node, Value, new_handle
 from ..graph.op import Op
@@ -48,6 +49,18 @@ class CompiledCall(Op):
         constants = [Tensor.wrap(array) for array in self.arrays]
         draws = [Tensor.wrap(array) for array in self.draws]
         return tuple(self.call.reverse(list(node.inputs), constants, draws, list(out_grad)))
+
+
+class StatefulCall(Op):
+    """An output of a compiled call that assigned state: a leaf that refuses reverse mode."""
+
+    label = "jit"
+
+    def gradient(self, out_grad: Any, node: Any) -> Any:
+        raise GradientError(
+            "backward: it reaches the result of a jitted call that assigned state, and cannot go "
+            "on from outside. Call backward inside the jitted function, or detach() the result"
+        )
 
 
 class Differentiable:

@@ -1,128 +1,304 @@
 """Guards: what must still hold for a program to be the right one.
 
-The cheap look: nothing in the process was given new data or set as an attribute since the last call, and the
-dicts and lists that were reached hold the same things. Only if that fails are all slots compared in detail.
+The cheap look: no attribute of a `Stateful` object was set and no tensor was given new data since
+the last call, and the names, other objects, dicts and lists that were read hold the same things.
+Only if that fails is everything compared in detail.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from itertools import chain
-from typing import Any
+from operator import is_
+from types import BuiltinFunctionType, ModuleType
+from typing import TYPE_CHECKING, Any
+from weakref import ReferenceType, ref
+
+import numpy as np
 
 from ..context import changes
-from ..shapes import Spec
-from ..state import Stateful
+from ..graph.node import Specs
 from ..tensor import Tensor
-from .trace import Trace
+from .slots import MISSING, Container, Names
 
-_MISSING = object()
+if TYPE_CHECKING:
+    from .trace import Source, Target
+
+_LIBRARY = (ModuleType, type, BuiltinFunctionType)
+"""What names stand for that nobody binds anew."""
+Pin = Callable[[Any], bool]
+"""Says whether a slot's value is still the one that a trace relied on."""
 
 
 class Guards:
-    """The state of the world that a trace relies on.
+    """The state of the world that a trace relies on. Tensors and objects are held weakly.
 
-    Args:
-        trace: The trace.
+    Attributes:
+        alive: False once something died without which the program cannot be used again.
+        when_gone: Called then.
     """
 
-    def __init__(self, trace: Trace) -> None:
-        self._expected = [(container, dict(slots)) for container, slots in trace.containers]
-        self._place = {id(container.owner): slots for container, slots in self._expected}
-        self._free = {(id(owner), name) for owner, name, _ in trace.scalars}
-        self._written = {(id(owner), key) for owner, key, _ in trace.slots}
-        self._dicts = [c.owner for c, _ in self._expected if isinstance(c.owner, dict)]
-        self._lists = [c.owner for c, _ in self._expected if isinstance(c.owner, list)]
-        self._flags = [(r, t.requires_grad) for r in trace.tensors if (t := r()) is not None]
-        self._seen = changes.count
-        self._held = self._contents()
+    def __init__(self) -> None:
+        self.alive = True
+        self.when_gone: Callable[[], None] = _nothing
+        self._slots: list[_Slots] = []
+        self._light: list[_Slots] = []
+        self._dicts: list[dict[Any, Any]] = []
+        self._lists: list[list[Any]] = []
+        self._flags: list[tuple[ReferenceType[Tensor], bool]] = []
+        self._sources: list[tuple[Source, Specs]] = []
+        self._grads: list[tuple[Target, Specs | None]] = []
+        self._aliases: list[list[Target]] = []
+        self._others: set[int] = set()
+        self._owners: list[ReferenceType[Any]] = []
+        self._seen = -1
+        self._held: list[Any] = []
+        self._sizes: list[int] = []
 
-    def _contents(self) -> list[Any]:
-        """What the reached dicts and lists hold; comparing two of these stops at identical things."""
-        return [*chain(*map(dict.values, self._dicts), *self._lists), *map(len, self._dicts)]
+    # -- what is relied on, told by the trace ------------------------------------------------------
+
+    def add(
+        self,
+        container: Container,
+        before: dict[Any, Any],
+        keys: Sequence[Any],
+        whole: bool,
+        written: set[Any],
+        numbers: set[Any],
+    ) -> None:
+        """Rely on what some slots of a container hold.
+
+        Args:
+            container: The container.
+            before: What its slots held.
+            keys: The slots that were read.
+            whole: Whether there may be no others.
+            written: (identity of the container, key) of slots that the program writes.
+            numbers: The same, of hyperparameters.
+        """
+        places = []
+        for key in keys:
+            value, place = before.get(key, MISSING), (id(container), key)
+            if isinstance(container, Names) and isinstance(value, _LIBRARY):
+                continue
+            if place in numbers:
+                places.append((key, MISSING, _is_nonzero))
+            elif place in written:
+                places.append((key, MISSING, _alike(value)))
+            else:
+                kept = MISSING if isinstance(value, tuple) else value
+                places.append((key, kept, self._pinned(value)))
+        slots = _Slots(container, len(before) if whole else None, places)
+        self._slots.append(slots)
+        owner = container.owner()
+        if isinstance(owner, dict):
+            self._dicts.append(owner)
+        elif isinstance(owner, list):
+            self._lists.append(owner)
+        else:
+            self._owners.append(ref(owner, self._gone))
+            if not container.counted:
+                self._light.append(slots)
+
+    def add_flag(self, tensor: Tensor | None, flag: bool) -> None:
+        """Rely on whether a tensor needs a gradient."""
+        if tensor is not None:
+            self._flags.append((ref(tensor), flag))
+
+    def add_source(self, source: Source, specs: Specs) -> None:
+        """Rely on the shape and dtype of a tensor."""
+        self._sources.append((source, specs))
+        self.add_others([source])
+
+    def add_grad(self, target: Target, specs: Specs | None) -> None:
+        """Rely on a `.grad` being None, or a tensor of this shape and dtype."""
+        self._grads.append((target, specs))
+
+    def add_alias(self, targets: list[Target]) -> None:
+        """Rely on several places holding one and the same tensor."""
+        self._aliases.append(targets)
+
+    def add_others(self, targets: Sequence[Source]) -> None:
+        """Rely on these tensors not being passed as arguments."""
+        for target in targets:
+            reference = getattr(target, "reference", None)
+            if reference is not None and reference() is not None:
+                self._others.add(id(reference()))
+                self._owners.append(ref(reference(), self._gone))
+
+    # -- looking -----------------------------------------------------------------------------------
 
     def unchanged(self) -> bool:
         """The cheap look: True when surely nothing changed."""
-        return self._seen == changes.count and _identical(self._held, self._contents())
+        if self._seen != changes.count or not self.alive:
+            return False
+        for slots in self._light:
+            if not slots.unchanged():
+                return False
+        now = self._contents()
+        held = self._held
+        return len(now) == len(held) and all(map(is_, now, held)) and self._sizes == self._lengths()
 
     def accept(self) -> None:
         """Take the world as it is for the one that the next cheap look compares with."""
         self._seen = changes.count
+        for slots in self._light:
+            slots.accept()
         self._held = self._contents()
+        self._sizes = self._lengths()
 
-    def expected(self, owner: Any, key: Any) -> Any:
-        """What a slot held when it was traced, or what a program put there since."""
-        return self._place[id(owner)].get(key)
-
-    def expect(self, owner: Any, key: Any, value: Any) -> None:
-        """A program put `value` into a slot."""
-        slots = self._place.get(id(owner))
-        if slots is not None:
-            slots[key] = value
-
-    def difference(self) -> str | None:
+    def difference(self, leaves: list[Any]) -> str | None:
         """The detailed look: what differs from the world of the trace, None if nothing does."""
-        for container, slots in self._expected:
-            now = container.items()
-            if len(now) != len(slots):
-                return f"{container.path} holds {len(now)} things, {len(slots)} when it was traced"
-            for key, expected in slots.items():
-                value = now.get(key, _MISSING)
-                if value is not expected and not self._agrees(
-                    container.owner, key, expected, value
-                ):
-                    return f"{container.path}.{key} changed"
+        self._held = []
+        if not self.alive:
+            return "something that was used is gone"
+        for slots in self._slots:
+            difference = slots.difference()
+            if difference is not None:
+                return difference
         for reference, flag in self._flags:
             tensor = reference()
             if tensor is not None and tensor.requires_grad != flag:
                 return f"requires_grad of a tensor of shape {tensor.shape} changed"
+        for source, specs in self._sources:
+            tensor = source.tensor(leaves)
+            if tensor is None:
+                return "a tensor that was used is gone"
+            if tensor.node.specs() != specs:
+                return f"a tensor has shape {tensor.shape} now"
         return None
 
-    def _agrees(self, owner: Any, key: Any, expected: Any, value: Any) -> bool:
-        if value is _MISSING:
-            return False
-        slot = (id(owner), key)
-        if slot in self._free:
-            return isinstance(value, int | float) and value != 0
-        if slot in self._written:
-            return _alike(expected, value)
-        if isinstance(expected, Tensor | Stateful | dict | list) or type(value) is not type(
-            expected
-        ):
-            return False
-        if isinstance(expected, tuple):
-            return len(value) == len(expected) and all(
-                a is b or self._agrees(None, None, a, b)
-                for a, b in zip(expected, value, strict=True)
+    def difference_of_call(self, leaves: list[Any]) -> str | None:
+        """What differs that no counter tells: arguments that are state too, and `.grad`."""
+        if self._others:
+            for leaf in leaves:
+                if id(leaf) in self._others:
+                    return f"an argument of shape {leaf.shape} is a tensor that is used besides"
+        for targets in self._aliases:
+            tensors = [target.tensor(leaves) for target in targets]
+            if any(tensor is not tensors[0] for tensor in tensors):
+                return (
+                    f"a tensor of shape {tensors[0].shape} was found at two places, and is not now"
+                )
+        for target, specs in self._grads:
+            tensor = target.tensor(leaves)
+            grad = None if tensor is None else tensor._grad
+            if (None if grad is None else grad.node.specs()) != specs:
+                now = "None" if grad is None else f"of shape {grad.shape}"
+                return f"a .grad was read, and is {now} now"
+        return None
+
+    # -- inside ------------------------------------------------------------------------------------
+
+    def _contents(self) -> list[Any]:
+        """What the dicts and lists hold."""
+        values = chain.from_iterable(map(dict.values, self._dicts))
+        return [*values, *chain.from_iterable(self._lists)]
+
+    def _lengths(self) -> list[int]:
+        return [*map(len, self._dicts), *map(len, self._lists)]
+
+    def _pinned(self, value: Any) -> Pin:
+        """Whether a slot still holds a value: equal, if it is a plain one, else the same."""
+        if isinstance(value, tuple):
+            kind, parts = type(value), [self._pinned(part) for part in value]
+            return lambda now: (
+                type(now) is kind
+                and len(now) == len(parts)
+                and all(pin(part) for pin, part in zip(parts, now, strict=True))
             )
-        try:
-            return bool(value == expected)
-        except Exception:
-            return False
+        if isinstance(value, list | dict) or not _dies(value):
+            return lambda now: now is value or _is_equal(now, value)
+        reference = ref(value, self._gone)
+        return lambda now: now is reference()
+
+    def _gone(self, reference: Any) -> None:
+        self.alive = False
+        self._held = []
+        self.when_gone()
 
 
-def _identical(a: list[Any], b: list[Any]) -> bool:
-    # Lists compare items by identity first; tensors and modules have no other equality.
-    return a == b
+class _Slots:
+    """Some slots of a container, and what they have to hold."""
+
+    def __init__(
+        self, container: Container, size: int | None, places: list[tuple[Any, Any, Pin]]
+    ) -> None:
+        self.container = container
+        self._size = size
+        self._keys = [key for key, _, _ in places]
+        self._pins = [pin for _, _, pin in places]
+        # The identity says enough where the pin keeps the value alive, or hears of its death.
+        self._first = [id(value) if value is not MISSING else 0 for _, value, _ in places]
+        self._read = container.reader(self._keys)
+        self._ids: list[int] = []
+        self._kept: list[Any] = []
+
+    def unchanged(self) -> bool:
+        return list(map(id, self._read())) == self._ids
+
+    def accept(self) -> None:
+        values = self._read()
+        self._ids = list(map(id, values))
+        self._kept = [value for value in values if not _dies(value)]
+
+    def difference(self) -> str | None:
+        if self._size is not None and len(self.container.slots()) != self._size:
+            now = len(self.container.slots())
+            return f"{self.container.path} holds {now} things, {self._size} when it was traced"
+        values = self._read()
+        if len(values) != len(self._keys):
+            return f"{self.container.path} changed"
+        for key, value, first, pin in zip(self._keys, values, self._first, self._pins, strict=True):
+            if id(value) != first and not pin(value):
+                return f"{self.container.label(key)} changed"
+        return None
 
 
-def _alike(expected: Any, value: Any) -> bool:
+def _dies(value: Any) -> bool:
+    """Whether a value can be held weakly."""
+    return type(value).__weakrefoffset__ != 0
+
+
+def _is_equal(a: Any, b: Any) -> bool:
+    if type(a) is not type(b) or isinstance(a, list | dict):
+        return False
+    try:
+        return bool(a == b)
+    except Exception:
+        return False
+
+
+def _is_nonzero(value: Any) -> bool:
+    """A hyperparameter is read at each call; but where it is 0, things may have been left out."""
+    return (
+        isinstance(value, int | float | np.floating) and bool(value) and not isinstance(value, bool)
+    )
+
+
+def _alike(value: Any) -> Pin:
     """Whether a slot that a program writes holds tensors of the same shapes and dtypes."""
-    if isinstance(expected, Tensor):
-        return isinstance(value, Tensor) and _spec(value) == _spec(expected)
-    if isinstance(expected, list | tuple):
-        return (
-            type(value) is type(expected)
-            and len(value) == len(expected)
-            and all(_alike(a, b) for a, b in zip(expected, value, strict=True))
+    if isinstance(value, Tensor):
+        specs, flag = value.node.specs(), value.requires_grad
+        return lambda now: (
+            isinstance(now, Tensor) and now.requires_grad == flag and now.node.specs() == specs
         )
-    if isinstance(expected, dict):
-        return (
-            isinstance(value, dict)
-            and list(value) == list(expected)
-            and all(_alike(expected[k], value[k]) for k in expected)
+    if isinstance(value, list | tuple):
+        kind, pins = type(value), [_alike(part) for part in value]
+        return lambda now: (
+            type(now) is kind
+            and len(now) == len(pins)
+            and all(pin(part) for pin, part in zip(pins, now, strict=True))
         )
-    return value is expected or value == expected
+    if isinstance(value, dict):
+        inner = {key: _alike(part) for key, part in value.items()}
+        return lambda now: (
+            isinstance(now, dict)
+            and list(now) == list(inner)
+            and all(pin(now[key]) for key, pin in inner.items())
+        )
+    return lambda now: now is value or _is_equal(now, value)
 
 
-def _spec(tensor: Tensor) -> tuple[Any, bool]:
-    return Spec(tensor.shape, tensor.dtype), tensor.requires_grad
+def _nothing() -> None:
+    """Nobody is to be told."""

@@ -1,11 +1,12 @@
-"""A program: a trace that can be run again. It reads its inputs, runs, and only then writes state."""
+"""A program: a trace that can be run again. It reads inputs, runs, and only then writes state."""
 
 from __future__ import annotations
 
 import threading
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Generator, Iterable
+from contextlib import ExitStack, contextmanager
 from typing import Any
 from weakref import ref
 
@@ -14,21 +15,15 @@ import numpy as np
 from .. import config
 from ..context import ambient, changes
 from ..errors import TraceError
-from ..graph.node import Live, Node, new_handle, realize
+from ..graph.node import Live, Node, new_handle, realize, settled
 from ..native import llvm
-from ..shapes import spec_of
 from ..tensor import Tensor
-from .differentiate import CompiledCall
+from .differentiate import CompiledCall, StatefulCall
 from .fuse import Unsupported
-from .guards import Guards
 from .interpret import Interpreter
 from .native_executor import Compiled, NativeExecutor, aligned
 from .signature import mapped
-from .slots import assign, entries
-from .trace import Argument, Held, Out, Target, Trace
-
-Read = Callable[[list[Any]], Any]
-"""Finds the tensor that an input is read from, given the leaves of the arguments; None if it is gone."""
+from .trace import Argument, Grad, Held, Out, Slot, Source, Trace
 
 
 class Captured:
@@ -36,16 +31,14 @@ class Captured:
 
     Args:
         node: Its node in the trace.
-        read: The way to the tensor at a call.
-        slot: The (container, key) that holds it, where that slot is written by the program.
-        volatile: It has to be looked up at every call (a `.grad`).
+        source: Where the tensor is found at a call.
     """
 
-    def __init__(self, node: Node, read: Read, slot: Any = None, volatile: bool = False) -> None:
+    def __init__(self, node: Node, source: Source) -> None:
         self.node = node
-        self.read = read
-        self.slot = slot
-        self.volatile = volatile
+        self.read = source.tensor
+        self.slot = source if isinstance(source, Slot) and not source.path else None
+        self.volatile = isinstance(source, Grad)  # it has to be looked up at every call
         self.in_place: Node | None = None
 
 
@@ -66,9 +59,9 @@ class Program:
         self.reason = reason
         self.calls = 0
         self.last_used = 0.0
-        self._guards = Guards(trace)
-        self._captured = self._captured_inputs()
-        self._scalars = [(vars(owner), name) for owner, name, _ in trace.scalars]
+        self.guards = trace.guards
+        self._captured = [Captured(node, source) for node, source in trace.captured]
+        self._scalars = [(container.slots(), name) for container, name, _ in trace.scalars]
         self.inputs = [
             *trace.arguments,
             *[node for _, _, node in trace.scalars],
@@ -88,61 +81,33 @@ class Program:
             self._results = self.wanted
             self._interpreter = Interpreter(self.inputs, trace.nodes, self.wanted)
         self._place = {node: k for k, node in enumerate(self._results)}
+        # What is written after a call: all but the state that is changed in place.
+        self._rebound = [(target, node) for target, node in trace.rebound if node in self._place]
+        self._slots = [
+            (k, slot)
+            for k, slot in enumerate(trace.slots)
+            if not isinstance(slot[2], Out) or slot[2].node in self._place
+        ]
+        self._grads = [(target, node) for target, node in trace.grads if node is not None]
+        self._grads_reset = [target for target, node in trace.grads if node is None]
 
     def __repr__(self) -> str:
         return f"Program({self.reason}; {self.calls} calls; {self.backend})"
 
-    # -- inputs ------------------------------------------------------------------------------------------
-
-    def _captured_inputs(self) -> list[Captured]:
-        """For each captured node the way to the tensor that holds it at the next call."""
-        slots: dict[int, tuple[Any, Any, Any]] = {}
-        for owner, key, _ in self.trace.slots:
-            for path, tensor in _tensors_in(self._guards.expected(owner, key)):
-                slots[id(tensor)] = (owner, key, path)
-        grads = {node: target for target, node in self.trace.grad_inputs if node is not None}
-        found = []
-        for node, reference in self.trace.captured:
-            handle = reference()
-            if node in grads:
-                found.append(Captured(node, _grad_reader(grads[node]), volatile=True))
-            elif handle is None:
-                found.append(Captured(node, _constant_reader(node)))
-            elif id(handle) in slots:
-                owner, key, path = slots[id(handle)]
-                slot = (owner, key) if path == () else None
-                found.append(Captured(node, _slot_reader(owner, key, path), slot))
-            else:
-                found.append(Captured(node, _held_reader(reference)))
-        return found
+    # -- inputs ------------------------------------------------------------------------------------
 
     def mismatch(self, leaves: list[Any]) -> str | None:
         """Why this program is not the one for the world as it is; None if it is."""
-        steady = self._guards.unchanged()
-        if not steady:
-            difference = self._guards.difference()
-            if difference is not None:
-                return difference
+        guards = self.guards
+        if guards.unchanged():
+            return guards.difference_of_call(leaves)
+        difference = guards.difference(leaves) or guards.difference_of_call(leaves)
+        if difference is None:
             self._bound = False
-        for target, node in self.trace.grad_inputs:
-            tensor = resolve(target, leaves)
-            if tensor is not None and (tensor._grad is None) != (node is None):
-                return f"the .grad of a tensor of shape {tensor.shape} was read and is " + (
-                    "None now" if node is not None else "set now"
-                )
-        for captured in self._captured:
-            if steady and not captured.volatile:
-                continue
-            tensor = captured.read(leaves)
-            if tensor is None:
-                return "a tensor that was used is gone"
-            if tensor.node.specs() != captured.node.specs():
-                return f"a tensor has shape {tensor.shape} now"
-        if not steady:
-            self._guards.accept()
-        return None
+            guards.accept()
+        return difference
 
-    # -- code --------------------------------------------------------------------------------------------
+    # -- code --------------------------------------------------------------------------------------
 
     def _compile(self) -> str:
         """Compile to native code where that is possible; what runs."""
@@ -162,23 +127,27 @@ class Program:
         first_scalar = len(self.trace.arguments)
         self._numbers = aligned((self._first_captured,), np.float64)
         for place, node in enumerate(self.inputs[: self._first_captured]):
-            if place >= first_scalar or node.specs().dtype == np.float64 and node.specs().shape == ():
+            if place >= first_scalar or (
+                node.specs().dtype == np.float64 and node.specs().shape == ()
+            ):
                 self._native.bind(place, self._numbers[place : place + 1])
         return "native"
 
     def _state_in_place(self) -> tuple[dict[Node, Node], list[Node]]:
         """State that is written where it lies, and the values that are handed out as new arrays."""
-        by_slot = {(id(c.slot[0]), c.slot[1]): c for c in self._captured if c.slot is not None}
+        by_slot = {(id(c.slot.container), c.slot.key): c for c in self._captured if c.slot}
         by_handle = {id(c.read([])): c for c in self._captured if c.slot is None and not c.volatile}
         handed: dict[Node, None] = {}
 
         def hand_out(tree: Any) -> None:
-            mapped(tree, lambda item: handed.setdefault(item.node) if isinstance(item, Out) else None)
+            mapped(
+                tree, lambda item: handed.update(item.nodes()) if isinstance(item, Out) else None
+            )
 
         hand_out(self.trace.result)
-        for owner, key, tree in self.trace.slots:
-            captured = by_slot.get((id(owner), key))
-            if isinstance(tree, Out) and captured is not None:
+        for container, key, tree in self.trace.slots:
+            captured = by_slot.get((id(container), key))
+            if isinstance(tree, Out) and tree.cls is not float and captured is not None:
                 captured.in_place = tree.node
             else:
                 hand_out(tree)
@@ -194,7 +163,7 @@ class Program:
         state = {c.node: c.in_place for c in self._captured if c.in_place is not None}
         return state, list(handed)
 
-    # -- a call ------------------------------------------------------------------------------------------
+    # -- a call ------------------------------------------------------------------------------------
 
     def run(self, leaves: list[Any]) -> Any:
         """Run on the leaves of a call's arguments; what the function returns."""
@@ -207,7 +176,9 @@ class Program:
         with self._lock:
             self._owner = me
             try:
-                results = self._interpreted(leaves) if self.compiled is None else self._run_native(leaves)
+                results = (
+                    self._interpreted(leaves) if self.compiled is None else self._run_native(leaves)
+                )
                 self.calls += 1
                 self.last_used = time.monotonic()
                 return self._commit(leaves, results)
@@ -245,11 +216,13 @@ class Program:
             # An index was out of range, and no state was written: NumPy raises the eager message.
             arrays, _ = self._values(leaves)
             Interpreter(self.inputs, self.trace.nodes, self.wanted)(arrays)
-            raise TraceError("an index was out of range in a compiled call, and is not in an eager one")
+            raise TraceError(
+                "an index was out of range in a compiled call, and is not in an eager one"
+            )
         return results
 
     def _bind_captured(self, leaves: list[Any]) -> None:
-        """Look up all captured tensors; state moves into memory that the program may change in place."""
+        """Look up all captured tensors; state moves into memory that may be changed in place."""
         self._each_call: list[int] = []
         for place, captured in enumerate(self._captured):
             tensor = captured.read(leaves)
@@ -261,7 +234,7 @@ class Program:
                     self._each_call.append(place)
             self._native.bind(self._first_captured + place, _dense(array))
         changes.count += 1
-        self._guards.accept()
+        self.guards.accept()
         self._bound = True
 
     def _own(self, captured: Captured, tensor: Tensor) -> Any:
@@ -271,10 +244,11 @@ class Program:
             return node.memory
         memory = aligned(tensor.shape, tensor.dtype)
         np.copyto(memory, realize(node))
-        if captured.slot is not None:  # what the slot held may be held elsewhere, and must not change
+        if (
+            captured.slot is not None
+        ):  # what the slot held may be held elsewhere, and must not change
             tensor = Tensor.wrap(memory, tensor.requires_grad)
-            assign(*captured.slot, tensor)
-            self._guards.expect(*captured.slot, tensor)
+            captured.slot.container.assign(captured.slot.key, tensor)
         live = Live(memory, tensor.requires_grad)
         live.handle = ref(tensor)
         tensor.node = live
@@ -283,81 +257,89 @@ class Program:
     def _commit(self, leaves: list[Any], results: list[Any]) -> Any:
         """Write state, set gradients, and make what the function returns."""
         values = {node: results[place] for node, place in self._place.items()}
-        trace = self.trace
-        written = False
-        for target, node in trace.rebound:
-            if node in values:
-                tensor = resolve(target, leaves)
-                if tensor is not None:
-                    _give(tensor, values[node])
-                    written = True
-        if self.compiled is None or len(values) > 1:
-            for k, (owner, key, tree) in enumerate(trace.slots):
-                if not isinstance(tree, Out) or tree.node in values:
-                    self._fill_slot(k, owner, key, tree, values)
-                    written = True
-        if written:
-            changes.count += 1
-            self._guards.accept()
-        for target, node in trace.grads:
-            tensor = resolve(target, leaves)
+        for target, node in self._rebound:
+            tensor = target.tensor(leaves)
             if tensor is not None:
-                tensor._grad = None if node is None else Tensor.wrap(values[node])
-        result = trace.result
+                _give(tensor, values[node])
+        for k, (container, key, tree) in self._slots:
+            self._fill_slot(k, container, key, tree, values, leaves)
+        if self._rebound or self._slots:
+            changes.count += 1
+            self.guards.accept()
+        for target, node in self._grads:
+            tensor = target.tensor(leaves)
+            if tensor is not None:
+                tensor._grad = Tensor.wrap(values[node])
+        for target in self._grads_reset:
+            tensor = target.tensor(leaves)
+            if tensor is not None:
+                tensor._grad = None
+        result = self.trace.result
         if type(result) is Out and self._differentiable is None:
-            return _output(result, values, None)
-        return self._tree(leaves, values, results)
+            return self._output(result, values, None)
+        return self._tree(leaves, values)
 
-    def _tree(self, leaves: list[Any], values: dict[Node, Any], results: list[Any]) -> Any:
+    def _tree(self, leaves: list[Any], values: dict[Node, Any]) -> Any:
         """What the function returns."""
         recorded = None
         if self._differentiable is not None and ambient.gradients:
-            arrays, tensors = self._values(leaves)
-            recorded = self._differentiable.record(tensors, arrays, [values[n] for n in self.wanted])
-        made: dict[Node, Any] = {}
+            for captured in self._captured:
+                settled(captured.read(leaves))  # the graph keeps the values of this call
+            arrays, tensors = self._values([_own_copy(leaf) for leaf in leaves])
+            recorded = self._differentiable.record(
+                tensors, arrays, [values[n] for n in self.wanted]
+            )
+        return self._filled(self.trace.result, leaves, values, recorded)
+
+    def _filled(self, tree: Any, leaves: list[Any], values: dict[Node, Any], recorded: Any) -> Any:
+        """A tree of a trace, with the tensors of this call."""
+        made: dict[Out, Any] = {}
 
         def finished(item: Any) -> Any:
             if isinstance(item, Out):
-                if item.node not in made:
-                    made[item.node] = _output(item, values, recorded)
-                return made[item.node]
-            return resolve(item, leaves) if isinstance(item, Argument | Held) else item
+                if item not in made:
+                    made[item] = self._output(item, values, recorded)
+                return made[item]
+            return item.tensor(leaves) if isinstance(item, Argument | Held) else item
 
-        return mapped(self.trace.result, finished)
+        return mapped(tree, finished)
 
-    def _fill_slot(self, k: int, owner: Any, key: Any, tree: Any, values: dict[Node, Any]) -> None:
+    def _fill_slot(
+        self,
+        k: int,
+        container: Any,
+        key: Any,
+        tree: Any,
+        values: dict[Node, Any],
+        leaves: list[Any],
+    ) -> None:
         """A slot with one tensor keeps the program's own handle; a tree of them is made anew."""
-        if not isinstance(tree, Out):
-            filled = mapped(
-                tree, lambda item: _output(item, values, None) if isinstance(item, Out) else item
-            )
-            assign(owner, key, filled)
-            self._guards.expect(owner, key, filled)
+        if not isinstance(tree, Out) or tree.cls is float:
+            container.assign(key, self._filled(tree, leaves, values, None))
             return
         handle = self._kept.get(k)
-        if handle is None or entries(owner).get(key) is not handle:
-            handle = self._kept[k] = Tensor.wrap(values[tree.node], tree.requires_grad)
-            assign(owner, key, handle)
-            self._guards.expect(owner, key, handle)
+        if handle is None or container.slots().get(key) is not handle:
+            handle = self._kept[k] = tree.cls.wrap(values[tree.node], tree.requires_grad)
+            container.assign(key, handle)
         else:
             _give(handle, values[tree.node])
 
-    # -- for `check` -------------------------------------------------------------------------------------
-
-    def slot_values(self) -> list[tuple[Any, Any, Any]]:
-        """(container, key, what stands there) of every slot that the program writes."""
-        return [(owner, key, entries(owner).get(key)) for owner, key, _ in self.trace.slots]
-
-    def put_slots(self, values: list[tuple[Any, Any, Any]]) -> None:
-        """Put things into slots, as the function itself would."""
-        for owner, key, value in values:
-            assign(owner, key, value)
-            self._guards.expect(owner, key, value)
-
-
-def resolve(target: Target, leaves: list[Any]) -> Any:
-    """The tensor that a target names in this call; None if it is gone."""
-    return leaves[target.place] if isinstance(target, Argument) else target.reference()
+    def _output(self, item: Out, values: dict[Node, Any], recorded: Any) -> Any:
+        """A tensor, a tuple of them or a number that the function returns."""
+        array = values[item.node]
+        if item.cls is float:
+            return float(array)
+        if recorded and item.requires_grad:
+            output = recorded(item.node)
+        elif isinstance(array, tuple):
+            return new_handle(Node(None, (), array, False), Tensor.tuple_class)
+        elif item.requires_grad and self.trace.writes_state and ambient.gradients:
+            output = new_handle(Node(StatefulCall(), (), array, True), Tensor)
+        else:
+            output = item.cls.wrap(array)
+        if item.grad is not None:
+            output._grad = Tensor.wrap(values[item.grad])
+        return output
 
 
 def _give(tensor: Tensor, array: Any) -> None:
@@ -367,17 +349,13 @@ def _give(tensor: Tensor, array: Any) -> None:
     tensor.node = node
 
 
-def _output(item: Out, values: dict[Node, Any], recorded: Any) -> Any:
-    array = values[item.node]
-    if isinstance(array, tuple):
-        return new_handle(Node(None, (), array, False), Tensor.tuple_class)
-    if recorded and item.requires_grad:
-        return recorded(item.node)
-    return Tensor.wrap(array)
-
-
 def _array(leaf: Any) -> Any:
     return realize(leaf.node) if isinstance(leaf, Tensor) else np.asarray(leaf)
+
+
+def _own_copy(leaf: Any) -> Any:
+    """A leaf that a graph can keep: the caller may write into an array later."""
+    return leaf.copy() if isinstance(leaf, np.ndarray) else leaf
 
 
 def _dense(array: Any) -> Any:
@@ -385,6 +363,20 @@ def _dense(array: Any) -> Any:
     if array.flags.c_contiguous and array.dtype.isnative:
         return array
     return np.array(array, dtype=array.dtype.newbyteorder("="), order="C")
+
+
+_tracing = threading.RLock()
+
+
+@contextmanager
+def paused(programs: Iterable[Program]) -> Generator[None]:
+    """Let no program run in other threads inside a `with` block: a trace borrows the tensors."""
+    me = threading.get_ident()
+    with _tracing, ExitStack() as stack:
+        for program in list(programs):
+            if program._owner != me:
+                stack.enter_context(program._lock)
+        yield
 
 
 _warned: list[bool] = []
@@ -397,40 +389,3 @@ def _warn_without_llvm() -> None:
             "jit: llvmlite is not installed, so traced graphs run through NumPy. Install llvmlite",
             stacklevel=6,
         )
-
-
-def _tensors_in(item: Any, path: tuple[Any, ...] = ()) -> list[tuple[tuple[Any, ...], Tensor]]:
-    if isinstance(item, Tensor):
-        return [(path, item)]
-    if isinstance(item, list | tuple):
-        return [found for k, part in enumerate(item) for found in _tensors_in(part, (*path, k))]
-    if isinstance(item, dict):
-        return [found for k, part in item.items() for found in _tensors_in(part, (*path, k))]
-    return []
-
-
-def _slot_reader(owner: Any, key: Any, path: tuple[Any, ...]) -> Read:
-    def read(leaves: list[Any]) -> Any:
-        item = entries(owner).get(key)
-        for step in path:
-            item = item[step]
-        return item
-
-    return read
-
-
-def _grad_reader(target: Target) -> Read:
-    def read(leaves: list[Any]) -> Any:
-        tensor = resolve(target, leaves)
-        return None if tensor is None else tensor._grad
-
-    return read
-
-
-def _held_reader(reference: Any) -> Read:
-    return lambda leaves: reference()
-
-
-def _constant_reader(node: Node) -> Read:
-    handle = new_handle(Node(None, (), realize(node), False, spec_of(realize(node))), Tensor)
-    return lambda leaves: handle

@@ -1,13 +1,16 @@
-"""The signature of a call: what of its arguments a program depends on, and the leaves that it reads.
+"""The signature of a call: what of its arguments a program depends on, and what it reads.
 
-Arrays and tensors count with shape, dtype and whether they need a gradient; floats are run-time scalars and
-count as such; everything else counts with its value, or, where it has none, its identity.
+Arrays and tensors count with shape, dtype and whether they need a gradient; floats are run-time
+scalars and count as such; everything else counts with its value, or, where it has none, with its
+identity.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from types import EllipsisType, MethodType
 from typing import Any
+from weakref import ref
 
 import numpy as np
 
@@ -15,11 +18,11 @@ from ..tensor import Tensor
 
 Key = tuple[Any, ...]
 
-_VALUES = (bool, int, str, bytes, type(None), np.dtype, type)
+_VALUES = (bool, int, str, bytes, complex, range, type(None), EllipsisType, np.dtype, type)
 
 
 def signature(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[list[Any], Key]:
-    """Leaves (tensors, arrays, floats) of a call's arguments in order, and the key that says the rest.
+    """Leaves (tensors, arrays, floats) of a call's arguments, and the key that says the rest.
 
     >>> import needle as ndl
     >>> leaves, key = signature((ndl.Tensor([1.0]), 2), {"lr": 0.5})
@@ -30,21 +33,34 @@ def signature(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[list[Any],
     key = tuple([_key(argument, leaves) for argument in args])
     if kwargs:
         key += tuple([(name, _key(kwargs[name], leaves)) for name in sorted(kwargs)])
-    if len(leaves) > 1:
+    if len(leaves) > 1 and len(set(map(id, leaves))) < len(leaves):
         key += _repeats(leaves)
     return leaves, key
+
+
+def is_leaf(item: Any) -> bool:
+    """Whether an argument is read at each call: a tensor, an array of real numbers or a float."""
+    if isinstance(item, np.ndarray):
+        return item.dtype.kind in "biuf"
+    return isinstance(item, Tensor | float | np.floating)
 
 
 def _key(item: Any, leaves: list[Any]) -> Any:
     if isinstance(item, Tensor):
         leaves.append(item)
-        return ("tensor", item.shape, item.dtype, item.node.requires_grad, type(item))
-    if isinstance(item, np.ndarray):
-        leaves.append(item)
-        return ("array", item.shape, item.dtype)
-    if isinstance(item, float | np.floating):
+        node = item.node
+        specs = node.specs() if node.storage is None else (node.storage.shape, node.storage.dtype)
+        return (type(item), *specs, node.requires_grad, node.op is None)
+    if is_leaf(item):
+        if isinstance(item, np.ndarray):
+            leaves.append(item)
+            return ("array", item.shape, item.dtype)
         leaves.append(float(item))
         return "float"
+    return _static_key(item, leaves)
+
+
+def _static_key(item: Any, leaves: list[Any]) -> Any:
     if isinstance(item, _VALUES):
         return (type(item), item)
     if isinstance(item, np.generic):
@@ -52,7 +68,11 @@ def _key(item: Any, leaves: list[Any]) -> Any:
     if isinstance(item, list | tuple):
         return (type(item), *[_key(part, leaves) for part in item])
     if isinstance(item, dict):
-        return (dict, *[(name, _key(part, leaves)) for name, part in item.items()])
+        return (type(item), *[(_key(k, []), _key(part, leaves)) for k, part in item.items()])
+    if isinstance(item, slice):
+        return (slice, *[_static_key(part, leaves) for part in (item.start, item.stop, item.step)])
+    if isinstance(item, MethodType):
+        return (MethodType, item.__func__, Identity(item.__self__))
     return Identity(item)
 
 
@@ -68,16 +88,23 @@ def _repeats(leaves: list[Any]) -> Key:
 
 
 class Identity:
-    """An argument that counts by identity; it is kept alive, so that its identity stays its own."""
+    """An argument that counts by identity. It is not kept alive where that can be helped."""
 
     def __init__(self, item: Any) -> None:
-        self.item = item
+        self._hash = id(item)
+        try:
+            self._item: Callable[[], Any] = ref(item)
+        except TypeError:
+            self._item = lambda: item
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Identity) and self.item is other.item
+        if not isinstance(other, Identity):
+            return False
+        item = self._item()
+        return item is not None and item is other._item()
 
     def __hash__(self) -> int:
-        return id(self.item)
+        return self._hash
 
 
 def mapped(item: Any, function: Callable[[Any], Any]) -> Any:

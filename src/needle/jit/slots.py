@@ -1,131 +1,213 @@
 """Slots: the places where Python objects keep tensors and numbers between calls.
 
-A slot is an attribute of a `Stateful` object, an entry of a dict or an item of a list. Everything that can be
-reached from a function (its closure, the globals it names, its defaults) and its arguments is looked at.
+A slot is an attribute of an object, an entry of a dict, an item of a list, or a variable of a
+function's closure or globals. A *container* is what has slots; objects and functions are held
+weakly.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from types import CodeType, FunctionType, MethodType
-from typing import Any, NamedTuple
+import dis
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+from types import CodeType, FunctionType
+from typing import Any
+from weakref import ref
 
 from ..state import Stateful
 from ..tensor import Tensor
 
-Slot = tuple[int, Any]
-"""Identity of a container and the key in it."""
+
+class Missing:
+    """Stands for what a slot holds that is not there."""
+
+    def __repr__(self) -> str:
+        return "nothing"
 
 
-class Container(NamedTuple):
-    """One mutable thing that was reached: `owner` is what holds `items`, `path` names it in messages."""
-
-    owner: Any
-    path: str
-
-    def items(self) -> dict[Any, Any]:
-        """Its slots, by key."""
-        return entries(self.owner)
+MISSING = Missing()
 
 
-def entries(owner: Any) -> dict[Any, Any]:
-    """The slots of a container: attributes, dict entries or list items."""
-    if isinstance(owner, Stateful):
-        return vars(owner)
-    if isinstance(owner, dict):
-        return owner
-    return dict(enumerate(owner))
+class Container:
+    """Something with slots.
+
+    Args:
+        owner: The object, dict, list or function.
+        path: Its name in messages.
+    """
+
+    counted = False
+    """Whether `changes.count` moves with each assignment to a slot."""
+
+    def __init__(self, owner: Any, path: str) -> None:
+        self.path = path
+        self.owner: Callable[[], Any] = lambda: owner
+
+    def slots(self) -> dict[Any, Any]:
+        """What the slots hold now, by key."""
+        raise NotImplementedError
+
+    def reader(self, keys: Sequence[Any]) -> Callable[[], list[Any]]:
+        """A function that gives what some slots hold now, `MISSING` where there is nothing."""
+
+        def read() -> list[Any]:
+            slots = self.slots()
+            return [slots.get(key, MISSING) for key in keys]
+
+        return read
+
+    def assign(self, key: Any, value: Any) -> None:
+        """Put a value into a slot."""
+        raise NotImplementedError
+
+    def restore(self, slots: dict[Any, Any]) -> None:
+        """Make the container hold exactly `slots` again."""
+        raise NotImplementedError
+
+    def label(self, key: Any) -> str:
+        """Name of a slot in messages."""
+        return f"{self.path}[a tensor]" if isinstance(key, Tensor) else f"{self.path}[{key!r}]"
 
 
-def assign(owner: Any, key: Any, value: Any) -> None:
-    """Put a value into a slot."""
-    if isinstance(owner, Stateful):
-        vars(owner)[key] = value
-    else:
-        owner[key] = value
+class Entries(Container):
+    """A dict."""
+
+    def slots(self) -> dict[Any, Any]:
+        return self.owner()
+
+    def assign(self, key: Any, value: Any) -> None:
+        self.owner()[key] = value
+
+    def restore(self, slots: dict[Any, Any]) -> None:
+        held = self.owner()
+        held.clear()
+        held.update(slots)
 
 
-def restore(owner: Any, items: dict[Any, Any]) -> None:
-    """Make a container hold exactly `items` again."""
-    if isinstance(owner, list):
-        owner[:] = items.values()
-        return
-    held = vars(owner) if isinstance(owner, Stateful) else owner
-    held.clear()
-    held.update(items)
+class Attributes(Entries):
+    """The attributes of an object."""
+
+    def __init__(self, owner: Any, path: str) -> None:
+        self.path = path
+        self.owner = ref(owner)
+        self.counted = isinstance(owner, Stateful)
+
+    def slots(self) -> dict[Any, Any]:
+        return _attributes(self.owner())
+
+    def assign(self, key: Any, value: Any) -> None:
+        self.slots()[key] = value
+
+    def restore(self, slots: dict[Any, Any]) -> None:
+        held = self.slots()
+        if list(held) != list(slots) or any(held[key] is not slots[key] for key in held):
+            held.clear()
+            held.update(slots)
+
+    def label(self, key: Any) -> str:
+        return f"{self.path}.{key}"
 
 
-def roots(function: Any) -> Iterator[tuple[str, Any]]:
-    """What a function can reach by itself, with names: closure, defaults, globals it names, its object."""
-    seen: set[int] = set()
-    pending = [("", function)]
-    while pending:
-        name, item = pending.pop()
-        if id(item) in seen:
-            continue
-        seen.add(id(item))
-        inner = getattr(item, "__wrapped__", None)
-        if inner is not None:
-            pending.append((name, inner))
-        if isinstance(item, MethodType):
-            yield "self", item.__self__
-            pending.append((name, item.__func__))
-        elif isinstance(item, FunctionType):
-            found = list(_of_function(item))
-            yield from found
-            pending.extend((label, thing) for label, thing in found if callable(thing))
-        elif name == "":
-            yield "function", item
+class Items(Container):
+    """A list."""
+
+    def slots(self) -> dict[Any, Any]:
+        return dict(enumerate(self.owner()))
+
+    def assign(self, key: Any, value: Any) -> None:
+        self.owner()[key] = value
+
+    def restore(self, slots: dict[Any, Any]) -> None:
+        self.owner()[:] = slots.values()
 
 
-def _of_function(function: FunctionType) -> Iterator[tuple[str, Any]]:
-    for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
-        try:
-            yield name, cell.cell_contents
-        except ValueError:  # a variable that is not assigned yet
-            continue
-    for name in _names(function.__code__):
-        if name in function.__globals__:
-            yield name, function.__globals__[name]
-    yield from (
-        (f"default {place}", item) for place, item in enumerate(function.__defaults__ or ())
-    )
+class Names(Container):
+    """The variables that a function's code names: those of its closure, and globals."""
+
+    def __init__(self, owner: FunctionType, path: str) -> None:
+        self.path = path
+        self.owner = ref(owner)
+        self._globals = [name for name in global_names(owner.__code__) if name in owner.__globals__]
+
+    def slots(self) -> dict[Any, Any]:
+        function = self.owner()
+        if function is None:
+            return {}
+        found = {}
+        cells = function.__closure__ or ()
+        for name, cell in zip(function.__code__.co_freevars, cells, strict=True):
+            try:
+                found[name] = cell.cell_contents
+            except ValueError:  # a variable that is not assigned yet
+                continue
+        space = function.__globals__
+        for name in self._globals:
+            if name in space:
+                found[name] = space[name]
+        return found
+
+    def reader(self, keys: Sequence[Any]) -> Callable[[], list[Any]]:
+        function, free = self.owner, self.owner().__code__.co_freevars
+        cells = [free.index(key) for key in keys if key in free]
+        names = [key for key in keys if key not in free]
+        if list(keys) != [*[free[cell] for cell in cells], *names]:
+            return super().reader(keys)
+
+        def read() -> list[Any]:
+            held = function()
+            if held is None:
+                return []
+            closure, space = held.__closure__, held.__globals__
+            try:
+                found = [closure[cell].cell_contents for cell in cells]
+            except ValueError:  # a variable that was deleted
+                return []
+            return found + [space.get(name, MISSING) for name in names]
+
+        return read
+
+    def assign(self, key: Any, value: Any) -> None:
+        function = self.owner()
+        if key in function.__code__.co_freevars:
+            cell = function.__closure__[function.__code__.co_freevars.index(key)]
+            cell.cell_contents = value
+        else:
+            function.__globals__[key] = value
+
+    def restore(self, slots: dict[Any, Any]) -> None:
+        now = self.slots()
+        for key, value in slots.items():
+            if now.get(key, MISSING) is not value:
+                self.assign(key, value)
+
+    def label(self, key: Any) -> str:
+        return str(key)
 
 
-def _names(code: CodeType) -> Iterator[str]:
-    """Global names that a function's code uses, functions nested in it included."""
-    yield from code.co_names
+def _attributes(owner: Any) -> dict[Any, Any]:
+    return {} if owner is None else object.__getattribute__(owner, "__dict__")
+
+
+@lru_cache(maxsize=4096)
+def global_names(code: CodeType) -> tuple[str, ...]:
+    """Global variables that a function's code reads or sets, functions nested in it included."""
+    names = [
+        instruction.argval
+        for instruction in dis.get_instructions(code)
+        if instruction.opname in ("LOAD_GLOBAL", "LOAD_NAME", "STORE_GLOBAL", "DELETE_GLOBAL")
+    ]
     for constant in code.co_consts:
         if isinstance(constant, CodeType):
-            yield from _names(constant)
+            names.extend(global_names(constant))
+    return tuple(dict.fromkeys(names))
 
 
-def reach(named: list[tuple[str, Any]]) -> tuple[list[Container], list[Tensor]]:
-    """Containers and tensors below some named things, each once, in a stable order."""
-    containers: list[Container] = []
-    tensors: list[Tensor] = []
-    seen: set[int] = set()
-    pending = [(name, item) for name, item in reversed(named)]
-    while pending:
-        path, item = pending.pop()
-        if not isinstance(item, Stateful | dict | list | tuple | Tensor) or id(item) in seen:
-            continue
-        seen.add(id(item))
-        if isinstance(item, Tensor):
-            tensors.append(item)
-            continue
-        if not isinstance(item, tuple):
-            containers.append(Container(item, path))
-        held = entries(item)
-        if isinstance(item, dict):
-            pending.extend((f"{path} key", key) for key in reversed(held))
-        pending.extend((_path(item, path, key), value) for key, value in reversed(held.items()))
-    return containers, tensors
-
-
-def _path(owner: Any, path: str, key: Any) -> str:
-    if isinstance(owner, Stateful):
-        return f"{path}.{key}"
-    if isinstance(key, Tensor):
-        return f"{path}[a tensor]"
-    return f"{path}[{key!r}]"
+def tensors_in(item: Any, path: tuple[Any, ...] = ()) -> list[tuple[tuple[Any, ...], Tensor]]:
+    """The tensors in a tree of lists, tuples and dicts, with the keys that lead there."""
+    if isinstance(item, Tensor):
+        return [(path, item)]
+    if isinstance(item, list | tuple):
+        return [found for k, part in enumerate(item) for found in tensors_in(part, (*path, k))]
+    if isinstance(item, dict):
+        return [found for k, part in item.items() for found in tensors_in(part, (*path, k))]
+    return []

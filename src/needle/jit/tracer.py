@@ -2,42 +2,53 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NoReturn
 from weakref import ReferenceType, ref
 
 from ..context import ambient
 from ..errors import TraceError
 from ..graph.evaluate import as_values
 from ..graph.location import user_line
-from ..graph.node import Live, Node, Value, new_handle
+from ..graph.node import Live, Node, Value, new_handle, realize
 from ..graph.op import Op
 from ..graph.order import topological_order
 from ..ops.comparison import StopGradient
 from ..shapes import Spec, spec_of
 from ..tensor import Tensor
-
+from .streams import Streams
 
 _STOP = StopGradient()
 
 
 class Scalar(Tensor):
-    """A run-time scalar of a trace: a number that is not known yet. Like a Python number it is weak: beside a
-    tensor it takes the tensor's dtype.
+    """A run-time scalar of a trace: a number that is not known yet.
+
+    Like a Python number it is weak: beside a tensor it takes the tensor's dtype.
     """
 
     __slots__ = ()
     weak = True
+
+    def _refuse_order(self, other: Any) -> NoReturn:
+        raise TraceError(
+            f"a float is compared while a jitted function is traced, at {user_line()}: it is a "
+            "run-time scalar, whose value is not known there. Decide outside and pass a bool, or "
+            "use ndl.where"
+        )
+
+    __lt__ = __le__ = __gt__ = __ge__ = _refuse_order
 
 
 class Tracer:
     """Records what a function does. Values that existed before are captured by reference.
 
     Args:
-        arguments: Nodes that stand for the arguments, with their values in this call.
+        arguments: Nodes that stand for what is given at each call, with their values in this one.
 
     Attributes:
         nodes: Recorded nodes in program order.
-        captured: Nodes that existed before, with a weak reference to the tensor they were read from.
+        captured: Nodes that existed before, with a weak reference to the tensor they were read
+            from and whether it needed a gradient.
         constants: Leaves made during the trace from Python data.
         node_before: Tensors that were given new data, with the node they had.
         grad_before: Tensors whose `.grad` was touched, with what it was.
@@ -46,17 +57,21 @@ class Tracer:
 
     computes = False
 
-    def __init__(self, arguments: dict[Node, Any]) -> None:
+    def __init__(self, arguments: dict[Node, Any] | None = None) -> None:
         self.nodes: list[Node] = []
-        self.captured: dict[Node, ReferenceType[Value]] = {}
+        self.captured: dict[Node, tuple[ReferenceType[Value], bool]] = {}
         self.constants: set[Node] = set()
         self.node_before: dict[Value, Node] = {}
         self.grad_before: dict[Value, Any] = {}
         self.grad_read: set[Value] = set()
-        self.drew = False
-        self._arguments = frozenset(arguments)
+        self._real = dict(arguments or {})
+        self._arguments = set(self._real)
         self._made: set[Node] = set()
-        self._real = dict(arguments)
+
+    def argument(self, node: Node, value: Any) -> None:
+        """`node` stands for something that is given at each call, and is `value` in this one."""
+        self._arguments.add(node)
+        self._real[node] = value
 
     def make(self, op: Op, inputs: tuple[Any, ...]) -> Any:
         """Record one operator; the result has shape and dtype, but no storage."""
@@ -96,9 +111,10 @@ class Tracer:
             return node.storage
         made = f" (made at {node.where})" if node.where else ""
         raise TraceError(
-            f"the values of a tensor of shape {_shape(node)}{made} are not known while a jitted function is "
-            f"traced, at {user_line()}. float(), int(), item(), numpy() and cached_data cannot be used there: "
-            "return the tensor and read it outside, or compute with tensors (ndl.where instead of if)"
+            f"the values of a tensor of shape {_shape(node)}{made} are not known while a jitted "
+            f"function is traced, at {user_line()}. float(), int(), item(), numpy() and "
+            "cached_data cannot be used there: return the tensor and read it outside, or compute "
+            "with tensors (ndl.where instead of if)"
         )
 
     def touch_node(self, value: Value) -> None:
@@ -119,30 +135,29 @@ class Tracer:
         return node in self._made
 
     def known(self, value: Value) -> Node:
+        """The node of a value, captured if it existed before."""
         node = value.node
         if node not in self._made and node not in self._arguments and node not in self.captured:
-            if node.storage is None and not isinstance(node, Live):
-                raise TraceError(
-                    f"a tensor of an earlier trace is used, at {user_line()}. It has no value: return tensors "
-                    "from the jitted function instead of keeping them elsewhere"
-                )
-            self.captured[node] = ref(value)
+            realize(node)
+            self.captured[node] = (ref(value), node.requires_grad)
         return node
 
-    # -- operators without a shape rule --------------------------------------------------------------
+    # -- operators without a shape rule ------------------------------------------------------------
 
     def _learnt(self, op: Op, nodes: tuple[Node, ...]) -> Any:
-        """Run a user's operator once on the real values of this call, to learn its result's shape and dtype."""
-        result = op.evaluate(*[self._real_value(node) for node in nodes])
+        """Run a user's operator once on the values of this call, to learn shape and dtype."""
+        streams = Streams()
+        try:
+            result = op.evaluate(*[self._real_value(node) for node in nodes])
+        finally:
+            streams.put_back()
         if isinstance(result, tuple):
             return tuple([spec_of(array) for array in result])
         return spec_of(result)
 
     def _real_value(self, node: Node) -> Any:
-        for item in topological_order([node]):
-            if item not in self._real:
-                self._real[item] = _stored(item, self._real)
-                self.drew = self.drew or getattr(item.op, "random", False)
+        for item in topological_order([node], lambda node: node not in self._real):
+            self._real[item] = _stored(item, self._real)
         return self._real[node]
 
 

@@ -1,0 +1,83 @@
+"""Where every random stream stands, so that a trace can leave them as it found them."""
+
+from __future__ import annotations
+
+import random as python_random
+from typing import Any
+
+import numpy as np
+
+from ..errors import TraceError
+from ..random import PhiloxStream, ambient_stream
+
+
+class Streams:
+    """The places of NumPy's and Python's global streams, of the ambient one, and of those added."""
+
+    def __init__(self) -> None:
+        self._places: list[tuple[Any, Any]] = []
+        self.add(np.random.mtrand._rand)  # type: ignore[attr-defined]
+        self.add(python_random._inst)  # type: ignore[attr-defined]
+        stream = ambient_stream()
+        if isinstance(stream, PhiloxStream):
+            self.add(stream)
+
+    def add(self, generator: Any) -> bool:
+        """Remember where a generator stands; False if it is none."""
+        place = _place(generator)
+        if place is None or any(known is generator for known, _ in self._places):
+            return place is not None
+        self._places.append((generator, place))
+        return True
+
+    def check(self) -> None:
+        """Refuse draws that were made since.
+
+        Raises:
+            TraceError: a stream stands elsewhere.
+        """
+        for generator, place in self._places:
+            if not _equal(_place(generator), place):
+                raise TraceError(
+                    f"numbers were drawn from {_name(generator)} directly while a jitted function "
+                    "was traced, and a program would repeat them. Draw with ndl.init.rand or "
+                    "randn, or pass the numbers as an argument"
+                )
+
+    def stands(self) -> bool:
+        """Whether every stream stands where it stood."""
+        return all(_equal(_place(generator), place) for generator, place in self._places)
+
+    def put_back(self) -> None:
+        """Let every stream stand where it stood."""
+        for generator, place in self._places:
+            if isinstance(generator, np.random.Generator):
+                generator.bit_generator.state = place
+            elif isinstance(generator, python_random.Random):
+                generator.setstate(place)
+            else:
+                generator.set_state(place)
+
+
+def _place(generator: Any) -> Any:
+    if isinstance(generator, np.random.Generator):
+        return generator.bit_generator.state
+    if isinstance(generator, np.random.RandomState):
+        return generator.get_state(legacy=False)
+    if isinstance(generator, PhiloxStream):
+        return generator.get_state()
+    if isinstance(generator, python_random.Random):
+        return generator.getstate()
+    return None
+
+
+def _name(generator: Any) -> str:
+    if isinstance(generator, python_random.Random):
+        return "random"
+    return "np.random" if isinstance(generator, np.random.RandomState) else repr(generator)
+
+
+def _equal(a: Any, b: Any) -> bool:
+    if isinstance(a, dict):
+        return a.keys() == b.keys() and all(_equal(a[name], b[name]) for name in a)
+    return np.array_equal(a, b) if isinstance(a, np.ndarray) else a == b

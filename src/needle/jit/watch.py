@@ -1,0 +1,216 @@
+"""Watching what a function reads while it is traced: it is what its program relies on.
+
+Objects that the function reaches (from its closure, its globals, its arguments) get, as long as the
+trace lasts, a class that notes which attributes are read; what is read is reached in turn. Nothing
+else is looked at: a list of losses beside the model guards nothing.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+from functools import partial
+from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType, SimpleNamespace
+from typing import Any
+
+import numpy as np
+
+from ..graph.node import Node, Value, new_handle
+from ..graph.op import Op
+from ..shapes import Spec
+from ..state import Stateful
+from ..tensor import Tensor
+from .slots import Attributes, Container, Entries, Items, Names
+from .streams import Streams
+from .tracer import Scalar, Tracer
+
+_LIBRARIES = {*sys.stdlib_module_names, "needle", "numpy"}
+_ATOMS = (int, float, str, bytes, type(None), np.ndarray, np.generic, ModuleType, type, Op)
+
+
+class Seen:
+    """A container that was reached: its slots as they were, and those that were read."""
+
+    def __init__(self, owner: Any, container: Container, whole: bool) -> None:
+        self.owner = owner
+        self.container = container
+        self.before = dict(container.slots())
+        self.reads: dict[Any, None] = {}
+        self.whole = whole
+        """Whether all slots count as read."""
+
+    def read(self) -> list[Any]:
+        """The slots that were read."""
+        return list(self.before if self.whole else self.reads)
+
+
+class Watch:
+    """What a trace has reached so far.
+
+    Args:
+        tracer: Is told of hyperparameters, which become run-time scalars.
+        streams: Is told of random generators.
+
+    Attributes:
+        found: By identity of the owner, in the order in which they were reached.
+        tensors: Tensors that were reached, with their `requires_grad`, by identity.
+        scalars: (container, name, node, handle) of each hyperparameter.
+    """
+
+    def __init__(self, tracer: Tracer, streams: Streams) -> None:
+        self.found: dict[int, Seen] = {}
+        self.tensors: dict[int, tuple[Tensor, bool]] = {}
+        self.scalars: list[tuple[Container, str, Node, Scalar]] = []
+        self._tracer = tracer
+        self._streams = streams
+        self._others: dict[int, Any] = {}
+        self._classes: dict[type, type] = {}
+        self._swapped: list[tuple[Any, type]] = []
+        self._thread: int | None = threading.get_ident()
+
+    def add(self, path: str, item: Any) -> None:
+        """Look at a thing that the function can read from now on."""
+        if isinstance(item, _ATOMS) or id(item) in self.found or id(item) in self._others:
+            return
+        if isinstance(item, Tensor):
+            self.tensors.setdefault(id(item), (item, item.requires_grad))
+        elif isinstance(item, dict):
+            self._add_whole(item, Entries(item, path))
+        elif isinstance(item, list):
+            self._add_whole(item, Items(item, path))
+        elif isinstance(item, FunctionType):
+            if not _is_library(item.__module__):
+                self._add_whole(item, Names(item, path))
+        elif isinstance(item, SimpleNamespace):
+            self._add_whole(item, Attributes(item, path))
+        elif isinstance(item, Stateful) or _is_users_object(item):
+            self._add_object(item, path)
+        else:
+            self._others[id(item)] = item
+            self._add_inside(path, item)
+
+    def close(self) -> None:
+        """Give every object its own class back."""
+        self._thread = None
+        for owner, cls in self._swapped:
+            object.__setattr__(owner, "__class__", cls)
+
+    # -- reaching ----------------------------------------------------------------------------------
+
+    def _add_whole(self, owner: Any, container: Container) -> None:
+        seen = self.found[id(owner)] = Seen(owner, container, whole=True)
+        self._add_all(seen)
+
+    def _add_all(self, seen: Seen) -> None:
+        for key, value in seen.before.items():
+            if isinstance(key, Tensor):
+                self.add(f"a key of {seen.container.path}", key)
+            self.add(seen.container.label(key), value)
+
+    def _add_inside(self, path: str, item: Any) -> None:
+        """What is not mutable itself: it is looked through."""
+        if isinstance(item, tuple | set | frozenset):
+            for k, part in enumerate(item):
+                self.add(f"{path}[{k}]", part)
+        elif isinstance(item, MethodType | BuiltinFunctionType):
+            self.add("self", item.__self__)
+            self.add(path, getattr(item, "__func__", None))
+        elif isinstance(item, partial):
+            for part in (item.func, item.args, item.keywords):
+                self.add(path, part)
+        elif not self._streams.add(item):
+            self._add_member(path, item)
+
+    def _add_member(self, path: str, member: Any) -> None:
+        """What stands in a class: functions, wrapped ones, properties."""
+        if isinstance(member, FunctionType):
+            self.add(path, member)
+        elif isinstance(member, property | staticmethod | classmethod) or _is_library(
+            type(member).__module__
+        ):
+            for name in ("__wrapped__", "__func__", "fget", "__self__"):
+                self.add("self" if name == "__self__" else path, getattr(member, name, None))
+
+    def _add_object(self, owner: Any, path: str) -> None:
+        try:
+            container = Attributes(owner, path)
+        except TypeError:  # no weak references to it
+            self._others[id(owner)] = owner
+            return
+        cls = type(owner)
+        seen = self.found[id(owner)] = Seen(owner, container, whole=False)
+        for name in getattr(owner, "hyperparameters", ()):
+            self._add_hyperparameter(seen, name)
+        self._add_class_member(path, cls, "__call__")
+        try:
+            object.__setattr__(owner, "__class__", self._watching(cls))
+            self._swapped.append((owner, cls))
+        except TypeError:  # its class cannot be changed
+            seen.whole = True
+            self._add_all(seen)
+
+    def _add_hyperparameter(self, seen: Seen, name: str) -> None:
+        """A number is unknown while tracing, but that it is not 0; a 0 stays, and is guarded."""
+        value = seen.before.get(name)
+        if not isinstance(value, int | float | np.floating) or isinstance(value, bool) or not value:
+            return
+        node = Node(None, (), None, False, Spec((), np.dtype(np.float64)))
+        self._tracer.argument(node, np.asarray(value, np.float64))
+        handle = new_handle(node, Scalar)
+        seen.container.assign(name, handle)
+        self.scalars.append((seen.container, name, node, handle))
+
+    # -- reading -----------------------------------------------------------------------------------
+
+    def _watching(self, cls: type) -> type:
+        """A class like `cls` whose instances tell what is read of them."""
+        if cls not in self._classes:
+            read = self._read
+
+            def __getattribute__(owner: Any, name: str) -> Any:  # noqa: N807
+                read(cls, owner, name)
+                return cls.__getattribute__(owner, name)
+
+            space = {
+                "__slots__": (),
+                "__getattribute__": __getattribute__,
+                "__module__": cls.__module__,
+                "__qualname__": cls.__qualname__,
+                "__doc__": cls.__doc__,
+            }
+            self._classes[cls] = type(cls)(cls.__name__, (cls,), space)
+        return self._classes[cls]
+
+    def _read(self, cls: type, owner: Any, name: str) -> None:
+        seen = self.found.get(id(owner))
+        if seen is None or name in seen.reads or threading.get_ident() != self._thread:
+            return
+        if name == "__dict__":
+            if not seen.whole:
+                seen.whole = True
+                self._add_all(seen)
+        elif not name.startswith("__"):
+            seen.reads[name] = None
+            path = seen.container.label(name)
+            if name in seen.before:
+                self.add(path, seen.before[name])
+            else:
+                self._add_class_member(path, cls, name)
+
+    def _add_class_member(self, path: str, cls: type, name: str) -> None:
+        for base in cls.__mro__:
+            if name in vars(base):
+                self._add_member(path, vars(base)[name])
+                return
+
+
+def _is_library(module: str | None) -> bool:
+    return (module or "").partition(".")[0] in _LIBRARIES
+
+
+def _is_users_object(item: Any) -> bool:
+    """An instance with attributes, of a class that belongs to none of the libraries below us."""
+    cls = type(item)
+    return (
+        cls.__dictoffset__ != 0 and not _is_library(cls.__module__) and not isinstance(item, Value)
+    )
