@@ -93,6 +93,7 @@ class Value:
     def grad(self, value: Any) -> None:
         ambient.evaluator.touch_grad(self, reading=False)
         self._grad = value
+        changes.count += 1
 
     @property
     def op(self) -> Op | None:

@@ -17,7 +17,18 @@ from ..native.vectors import Builder, Source
 from ..ops.movement import Transpose
 from ..shapes import Shape
 from .access import own_index, size_of
-from .fuse import Fused, Kernel, Product, Special, Unsupported, Work, base, made_by, sources, untransposed
+from .fuse import (
+    Fused,
+    Kernel,
+    Product,
+    Special,
+    Unsupported,
+    Work,
+    base,
+    made_by,
+    sources,
+    untransposed,
+)
 from .interpret import is_random
 from .loops import Nest, write
 from .plan import Plan

@@ -25,11 +25,11 @@ import numpy as np
 from ..errors import CompileError
 from ..graph.kinds import Elementwise, Reduction
 from ..graph.node import Node
-from ..ops.contraction import MatMul
+from ..ops.arithmetic import AddScalar, EWiseAdd, EWiseMul, MulScalar, Negate
 from ..ops.comparison import StopGradient
+from ..ops.contraction import MatMul
 from ..ops.creation import Arange, Full
 from ..ops.functions import Step
-from ..ops.arithmetic import AddScalar, EWiseAdd, EWiseMul, MulScalar, Negate
 from ..ops.indexing import OneHot, Pick, ScatterAdd, Take
 from ..ops.movement import Concatenate, Reshape, Transpose, Unslice
 from ..ops.tuples import TupleGetItem

@@ -17,6 +17,7 @@ from ..context import ambient, changes
 from ..errors import TraceError
 from ..graph.node import Live, Node, new_handle, realize, settled
 from ..native import llvm
+from ..random import NumPyStream, ambient_stream
 from ..tensor import Tensor
 from .differentiate import CompiledCall, StatefulCall
 from .fuse import Unsupported
@@ -48,14 +49,19 @@ class Program:
     Args:
         trace: What a call does.
         reason: Why it was traced, for `step.programs`.
+        quick: Shape, dtype and need of a gradient of each argument, where all are plain tensors.
 
     Attributes:
         compiled: The stages down to machine code; None where the graph runs through NumPy.
         backend: "native", or why it is not.
     """
 
-    def __init__(self, trace: Trace, reason: str) -> None:
+    def __init__(
+        self, trace: Trace, reason: str, quick: tuple[tuple[Any, ...], ...] | None = None
+    ) -> None:
         self.trace = trace
+        self._quick = quick
+        self._modes = _modes()
         self.reason = reason
         self.calls = 0
         self.last_used = 0.0
@@ -73,6 +79,7 @@ class Program:
         self._lock = threading.Lock()
         self._owner: int | None = None
         self._bound = False
+        self._steady = False
         self.compiled: Compiled | None = None
         self.backend = self._compile()
         if self.compiled is None:
@@ -90,16 +97,45 @@ class Program:
         ]
         self._grads = [(target, node) for target, node in trace.grads if node is not None]
         self._grads_reset = [target for target, node in trace.grads if node is None]
+        result = trace.result
+        self._plain = (
+            type(result) is Out
+            and result.cls is Tensor
+            and result.grad is None
+            and not (result.requires_grad and trace.writes_state)
+            and self._differentiable is None
+            and not (self._rebound or self._slots or self._grads)
+        )
 
     def __repr__(self) -> str:
         return f"Program({self.reason}; {self.calls} calls; {self.backend})"
 
     # -- inputs ------------------------------------------------------------------------------------
 
+    def fits(self, args: tuple[Any, ...]) -> bool:
+        """Whether a call's arguments are surely like those of the trace: the quick look."""
+        quick = self._quick
+        if quick is None or len(quick) != len(args) or _modes() != self._modes:
+            return False
+        for argument, (shape, dtype, requires_grad) in zip(args, quick, strict=True):
+            if type(argument) is not Tensor:
+                return False
+            node = argument.node
+            storage = node.storage
+            if (
+                storage is None
+                or storage.shape != shape
+                or storage.dtype is not dtype
+                or node.requires_grad != requires_grad
+            ):
+                return False
+        return len(args) < 2 or len(set(map(id, args))) == len(args)
+
     def mismatch(self, leaves: list[Any]) -> str | None:
         """Why this program is not the one for the world as it is; None if it is."""
         guards = self.guards
-        if guards.unchanged():
+        self._steady = guards.unchanged()
+        if self._steady:
             return guards.difference_of_call(leaves)
         difference = guards.difference(leaves) or guards.difference_of_call(leaves)
         if difference is None:
@@ -256,6 +292,8 @@ class Program:
 
     def _commit(self, leaves: list[Any], results: list[Any]) -> Any:
         """Write state, set gradients, and make what the function returns."""
+        if self._plain and self._steady:  # gradients that are reset are so still
+            return Tensor.wrap(results[self._place[self.trace.result.node]])
         values = {node: results[place] for node, place in self._place.items()}
         for target, node in self._rebound:
             tensor = target.tensor(leaves)
@@ -263,13 +301,13 @@ class Program:
                 _give(tensor, values[node])
         for k, (container, key, tree) in self._slots:
             self._fill_slot(k, container, key, tree, values, leaves)
-        if self._rebound or self._slots:
-            changes.count += 1
-            self.guards.accept()
         for target, node in self._grads:
             tensor = target.tensor(leaves)
             if tensor is not None:
                 tensor._grad = Tensor.wrap(values[node])
+        if self._rebound or self._slots or self._grads:
+            changes.count += 1
+            self.guards.accept()
         for target in self._grads_reset:
             tensor = target.tensor(leaves)
             if tensor is not None:
@@ -340,6 +378,11 @@ class Program:
         if item.grad is not None:
             output._grad = Tensor.wrap(values[item.grad])
         return output
+
+
+def _modes() -> tuple[bool, bool, bool]:
+    """The ambient modes that a trace depends on."""
+    return ambient.gradients, ambient.implicit_broadcasting, type(ambient_stream()) is NumPyStream
 
 
 def _give(tensor: Tensor, array: Any) -> None:
