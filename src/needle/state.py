@@ -8,6 +8,7 @@ nothing was swapped.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import wraps
 from typing import Any
 
 from .context import changes
@@ -24,6 +25,30 @@ class Stateful:
     def __delattr__(self, name: str) -> None:
         object.__delattr__(self, name)
         changes.count += 1
+
+
+class Counted(dict[Any, Any]):
+    """A dict whose every change moves the counter: compiled programs need not look into it."""
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        super().__setitem__(key, value)
+        changes.count += 1
+
+
+def _counting(name: str) -> Any:
+    """A method of dict that moves the counter too."""
+    method = getattr(dict, name)
+
+    @wraps(method)
+    def counting(self: Counted, *args: Any, **kwargs: Any) -> Any:
+        changes.count += 1
+        return method(self, *args, **kwargs)
+
+    return counting
+
+
+for _name in ("__delitem__", "__ior__", "clear", "pop", "popitem", "setdefault", "update"):
+    setattr(Counted, _name, _counting(_name))
 
 
 def children(value: Any) -> Iterator[tuple[str, Any]]:

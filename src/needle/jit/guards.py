@@ -92,7 +92,8 @@ class Guards:
         self._slots.append(slots)
         owner = container.owner()
         if isinstance(owner, dict):
-            self._dicts.append(owner)
+            if not container.counted:
+                self._dicts.append(owner)
         elif isinstance(owner, list):
             self._lists.append(owner)
         else:

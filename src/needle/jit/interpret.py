@@ -55,14 +55,19 @@ class Interpreter:
         self._size = len(place)
 
     def __call__(self, arrays: Sequence[Any]) -> list[Any]:
-        """The wanted values, given those of the inputs."""
+        """The wanted values, given those of the inputs, in memory of their own."""
         values: list[Any] = [None] * self._size
         values[: len(arrays)] = arrays
         for place, storage in self._constants:
             values[place] = storage
         for node, children, place in self._steps:
             values[place] = _evaluated(node, [values[child] for child in children])
-        return [values[place] for place in self._wanted]
+        return [_own(values[place]) for place in self._wanted]
+
+
+def _own(value: Any) -> Any:
+    """A result that shares memory with nothing that lives on: inputs and constants, mainly."""
+    return tuple([part.copy() for part in value]) if isinstance(value, tuple) else value.copy()
 
 
 def _evaluated(node: Node, arrays: list[Any]) -> Any:

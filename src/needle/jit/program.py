@@ -238,8 +238,11 @@ class Program:
         for place, leaf in enumerate(leaves):
             if type(leaf) is float:
                 numbers[place] = leaf
-            else:
-                native.bind(place, _dense(_array(leaf)))
+                continue
+            array = leaf.node.storage if type(leaf) is Tensor else None
+            if array is None or not array.flags.c_contiguous:
+                array = _dense(_array(leaf))
+            native.bind(place, array)
         for place, (held, name) in enumerate(self._scalars, len(leaves)):
             numbers[place] = held[name]
         if not self._bound:

@@ -14,7 +14,7 @@ from types import CodeType, FunctionType
 from typing import Any
 from weakref import ref
 
-from ..state import Stateful
+from ..state import Counted, Stateful
 from ..tensor import Tensor
 
 
@@ -71,6 +71,10 @@ class Container:
 
 class Entries(Container):
     """A dict."""
+
+    def __init__(self, owner: Any, path: str) -> None:
+        super().__init__(owner, path)
+        self.counted = isinstance(owner, Counted)
 
     def slots(self) -> dict[Any, Any]:
         return self.owner()

@@ -215,7 +215,8 @@ class _Tracing:
                 if new != old:
                     changed.append((container, key, new))
             elif old is MISSING and isinstance(container, Items) and not _holds_tensors(new):
-                continue  # a Python side effect
+                seen.before[key] = new  # a side effect of Python: it stays, and nothing relies on it
+                seen.whole = False
             elif old is MISSING or (_holds_tensors(new) and _structure(old) != _structure(new)):
                 raise NewStateError(container.label(key))
             elif _holds_tensors(new) or not _equal(old, new):

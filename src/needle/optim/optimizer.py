@@ -9,7 +9,7 @@ import numpy as np
 
 from ..context import no_grad
 from ..errors import ArgumentError, StateError
-from ..state import Stateful
+from ..state import Counted, Stateful
 from ..tensor import Tensor
 
 
@@ -58,7 +58,7 @@ class Optimizer(Stateful):
                     "Pass tensors: model.parameters()"
                 )
         self.params = list(dict.fromkeys(given))
-        self.state: dict[Tensor, dict[str, Tensor]] = {}
+        self.state: dict[Tensor, dict[str, Tensor]] = Counted()
 
     def update(self, param: Tensor, grad: Tensor, state: dict[str, Tensor]) -> Tensor:
         """The new value of one parameter.
@@ -81,7 +81,7 @@ class Optimizer(Stateful):
                 if param.grad is not None:
                     state = self.state.get(param)
                     if state is None:
-                        state = self.state[param] = {}
+                        state = self.state[param] = Counted()
                     param.data = self.update(param, param.grad, state)
 
     def reset_grad(self) -> None:
