@@ -26,8 +26,12 @@ from .fuse import Kernel, children_of, is_leaf_of_expression, reads_of
 from .scope import Memory, Scope
 from .symbols import CODE, Symbol, register_type
 
-CHUNK_ELEMENTS = 8192
-"""About so many elements are visited by one chunk of a kernel."""
+CHUNK_WORK = 400_000
+"""Elements times steps of one chunk, about 10 microseconds: below, sharing costs more than it gains."""
+CHUNK_BLOCKS = 4
+"""Least number of neighbouring vectors of columns in a chunk: rows share cache lines."""
+FLAT_CHUNK = 16_384
+"""Elements of one chunk of a flat kernel."""
 ACCUMULATORS = 4
 """Independent sums in a reduction: they hide the latency of additions."""
 
@@ -96,8 +100,11 @@ class Nest:
             each = inner * self.lanes
         else:
             self.items, each = math.prod(self.sizes[k] for k in self.outer), inner
-        work = each * len(self.kernel.steps) if not self.flat else 1
-        self.per_chunk = max(1, CHUNK_ELEMENTS // max(work, 1))
+        if self.flat:
+            self.per_chunk = FLAT_CHUNK
+        else:
+            least = CHUNK_BLOCKS if self.by_column else 1
+            self.per_chunk = max(least, CHUNK_WORK // max(each * len(self.kernel.steps), 1))
         self.chunks = -(-self.items // self.per_chunk)
 
 
