@@ -47,7 +47,7 @@ from .graph.gradient import grad, value_and_grad
 from .graph.node import Value
 from .graph.op import Op, TensorOp, TensorTupleOp
 from .init import ones, ones_like, rand, randn, zeros, zeros_like
-from .jit import jit
+from .jit import explain, jit
 from .models import summary
 from .ops import (
     GELU,
@@ -300,6 +300,7 @@ __all__ = [
     "equal",
     "erf",
     "exp",
+    "explain",
     "full",
     "fused_add_scalars",
     "gelu",

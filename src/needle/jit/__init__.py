@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from .api import Jitted, jit
+from .explain import Explanation, explain
 from .program import Program
 
-__all__ = ["Jitted", "Program", "jit"]
+__all__ = ["Explanation", "Jitted", "Program", "explain", "jit"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import count
 from typing import Any
 
 from ..errors import ShapeError
@@ -37,22 +38,23 @@ class Interpreter:
         self, inputs: Sequence[Node], nodes: Sequence[Node], wanted: Sequence[Node]
     ) -> None:
         place = {node: k for k, node in enumerate(inputs)}
+        free = count(len(inputs))
         self._constants: list[Any] = []
         steps: list[tuple[Node, tuple[int, ...]]] = []
 
         def place_of(node: Node) -> int:
             if node not in place:  # a constant of the trace
-                place[node] = len(place)
+                place[node] = next(free)
                 self._constants.append((place[node], node.storage))
             return place[node]
 
         for node in live_nodes(nodes, wanted):
             children = tuple([place_of(child) for child in node.inputs])
-            place[node] = len(place)
+            place[node] = next(free)
             steps.append((node, children))
         self._wanted = [place_of(node) for node in wanted]
         self._steps = [(node, children, place[node]) for node, children in steps]
-        self._size = len(place)
+        self._size = next(free)
 
     def __call__(self, arrays: Sequence[Any]) -> list[Any]:
         """The wanted values, given those of the inputs, in memory of their own."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import ctypes
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -129,6 +130,12 @@ class NativeExecutor:
             return None
         keep = (self.compiled.module, self._table, self._arena)
         return threads.Program(phases, self._table.ctypes.data, keep=keep)
+
+    def alone(self, call: Call) -> Callable[[], None]:
+        """A function that runs one function of the program by itself, on one thread."""
+        word = ctypes.c_int64
+        run = self.compiled.module.function(call.symbol, None, ctypes.c_void_p, word, word, word)
+        return partial(run, self._table.ctypes.data, 0, call.chunks, 0)
 
     def bind(self, place: int, array: Array) -> None:
         """Let input `place` be read (and, if it is state, written) where an array lies."""

@@ -23,7 +23,7 @@ from .differentiate import CompiledCall, StatefulCall
 from .fuse import Unsupported
 from .interpret import Interpreter
 from .native_executor import Compiled, NativeExecutor, aligned
-from .signature import mapped
+from .signature import in_native_order, mapped
 from .trace import Argument, Grad, Held, Out, Slot, Source, Trace
 
 
@@ -95,6 +95,7 @@ class Program:
             for k, slot in enumerate(trace.slots)
             if not isinstance(slot[2], Out) or slot[2].node in self._place
         ]
+        self._sets_constants = any(_holds_constants(tree) for _, (_, _, tree) in self._slots)
         self._grads = [(target, node) for target, node in trace.grads if node is not None]
         self._grads_reset = [target for target, node in trace.grads if node is None]
         result = trace.result
@@ -222,10 +223,10 @@ class Program:
                 self._owner = None
 
     def _interpreted(self, leaves: list[Any]) -> list[Any]:
-        arrays, _ = self._values(leaves)
+        arrays, _ = self.values(leaves)
         return self._interpreter(arrays)
 
-    def _values(self, leaves: list[Any]) -> tuple[list[Any], list[Any]]:
+    def values(self, leaves: list[Any]) -> tuple[list[Any], list[Any]]:
         """All inputs as arrays, and the tensors that they were read from."""
         tensors = [*leaves, *[None] * len(self._scalars), *[c.read(leaves) for c in self._captured]]
         arrays = [_array(leaf) for leaf in leaves]
@@ -253,7 +254,7 @@ class Program:
         results = native()
         if results is None:
             # An index was out of range, and no state was written: NumPy raises the eager message.
-            arrays, _ = self._values(leaves)
+            arrays, _ = self.values(leaves)
             Interpreter(self.inputs, self.trace.nodes, self.wanted)(arrays)
             raise TraceError(
                 "an index was out of range in a compiled call, and is not in an eager one"
@@ -326,7 +327,7 @@ class Program:
         if self._differentiable is not None and ambient.gradients:
             for captured in self._captured:
                 settled(captured.read(leaves))  # the graph keeps the values of this call
-            arrays, tensors = self._values([_own_copy(leaf) for leaf in leaves])
+            arrays, tensors = self.values([_own_copy(leaf) for leaf in leaves])
             recorded = self._differentiable.record(
                 tensors, arrays, [values[n] for n in self.wanted]
             )
@@ -395,8 +396,15 @@ def _give(tensor: Tensor, array: Any) -> None:
     tensor.node = node
 
 
+def _holds_constants(tree: Any) -> bool:
+    found: list[bool] = []
+    mapped(tree, lambda item: found.append(not isinstance(item, Out)))
+    return any(found) or not found
+
+
 def _array(leaf: Any) -> Any:
-    return realize(leaf.node) if isinstance(leaf, Tensor) else np.asarray(leaf)
+    array = realize(leaf.node) if isinstance(leaf, Tensor) else np.asarray(leaf)
+    return in_native_order(array)
 
 
 def _own_copy(leaf: Any) -> Any:

@@ -45,6 +45,11 @@ def is_leaf(item: Any) -> bool:
     return isinstance(item, Tensor | float | np.floating)
 
 
+def in_native_order(array: Any) -> Any:
+    """The array, or a copy in the machine's own byte order."""
+    return array if array.dtype.isnative else array.astype(array.dtype.newbyteorder("="))
+
+
 def _key(item: Any, leaves: list[Any]) -> Any:
     if isinstance(item, Tensor):
         leaves.append(item)

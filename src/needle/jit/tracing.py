@@ -19,7 +19,7 @@ from ..graph.node import Node, Value, new_handle, realize
 from ..shapes import spec_of
 from ..tensor import Tensor
 from .guards import Guards
-from .signature import is_leaf, mapped
+from .signature import in_native_order, is_leaf, mapped
 from .slots import MISSING, Container, Items, tensors_in
 from .streams import Streams
 from .trace import Argument, Grad, Held, Out, Slot, Source, Target, Trace
@@ -90,21 +90,27 @@ class _Tracing:
         """The trace; everything is as before after it."""
         stand_ins, nodes = self._stand_ins()
         try:
+            done, grad_inputs = self._recorded(stand_ins, nodes)
+            del stand_ins
+            self.watch.scalars.clear()
+            _refuse_escapes(self.tracer)
+            self._guard(done, grad_inputs)
+        finally:
+            self.watch.forget()
+        return done
+
+    def _recorded(self, stand_ins: list[Any], nodes: list[Node]) -> tuple[Trace, list[Any]]:
+        """The trace, and the gradients that were read."""
+        try:
             self.watch.add("self", self.function)
             with ambient_set(evaluator=self.tracer):
                 result = self._call(stand_ins)
             self.streams.check()
-            done, grad_inputs = self._collected(nodes, result)
-            del result
+            return self._collected(nodes, result)
         finally:
             self.watch.close()
             self._put_back()
             self.streams.put_back()
-        del stand_ins
-        self.watch.scalars.clear()
-        _refuse_escapes(self.tracer)
-        self._guard(done, grad_inputs)
-        return done
 
     # -- before ------------------------------------------------------------------------------------
 
@@ -116,12 +122,12 @@ class _Tracing:
             if isinstance(leaf, Tensor):
                 handle = leaf
                 if id(leaf) not in self.places:
-                    value = realize(leaf.node)
+                    value = in_native_order(realize(leaf.node))
                     leaf.node = Node(None, (), None, leaf.requires_grad, spec_of(value))
                     leaf.node.handle = ref(leaf)
                     self.tracer.argument(leaf.node, value)
             else:
-                value = np.asarray(leaf)
+                value = in_native_order(np.asarray(leaf))
                 node = Node(None, (), None, False, spec_of(value))
                 handle = new_handle(node, Scalar if isinstance(leaf, float) else Tensor)
                 self.tracer.argument(node, value)
@@ -155,29 +161,28 @@ class _Tracing:
     def _collected(self, nodes: list[Node], result: Any) -> tuple[Trace, list[Any]]:
         tracer = self.tracer
         self._check_flags()
-        slots: list[tuple[Container, Any, Any]] = []
-        changed: list[tuple[Container, Any, Any]] = []
-        for seen in self.watch.found.values():
-            self._compare(seen, slots, changed)
-        if changed:
-            raise ChangedNumberError(changed)
+        slots = self._compared()
+        by_slot = self._written_tensors(slots)
+        for _, tensor in tensors_in([result, [new for _, _, new in slots]]):
+            if id(tensor) in by_slot:
+                tracer.known(tensor)
         rebound = [
             (value, tracer.known(value))
             for value, node in tracer.node_before.items()
             if value.node is not node and self._is_real(value)
         ]
         grads, grad_inputs = self._gradients()
-        captured = self._captured(slots, grad_inputs)
+        captured = self._captured(by_slot, grad_inputs)
         done = Trace(
             arguments=nodes,
             scalars=[(container, name, node) for container, name, node, _ in self.watch.scalars],
             captured=[(self.stubs[node], source) for node, source in captured],
             nodes=tracer.nodes,
             guards=Guards(),
-            result=self._tree(result),
+            result=self._tree(result, by_slot),
             rebound=[(self._target(value), self._stub(node)) for value, node in rebound],
             grads=grads,
-            slots=[(container, key, self._tree(new)) for container, key, new in slots],
+            slots=[(container, key, self._tree(new, by_slot)) for container, key, new in slots],
         )
         for node in tracer.nodes:
             node.inputs = tuple([self._stub(child) for child in node.inputs])
@@ -195,6 +200,21 @@ class _Tracing:
                     "function was traced. Set it outside"
                 )
 
+    def _compared(self) -> list[tuple[Container, Any, Any]]:
+        """What the slots hold that changed: (container, key, new)."""
+        slots: list[tuple[Container, Any, Any]] = []
+        changed: list[tuple[Container, Any, Any]] = []
+        for seen in self.watch.found.values():
+            self._compare(seen, slots, changed)
+        if changed:
+            raise ChangedNumberError(changed)
+        for seen in self.watch.found.values():
+            now = seen.container.slots()
+            if isinstance(seen.container, Items) and len(now) > len(seen.before):
+                # It grew by Python values: a side effect, that stays, and that nothing relies on.
+                seen.before, seen.whole = now, False
+        return slots
+
     def _compare(self, seen: Seen, slots: list[Any], changed: list[Any]) -> None:
         """What happened to the slots of one container."""
         container = seen.container
@@ -207,7 +227,7 @@ class _Tracing:
         scalars = {name: handle for c, name, _, handle in self.watch.scalars if c is container}
         for key, new in now.items():
             old = seen.before.get(key, MISSING)
-            if new is old or new is scalars.get(key):
+            if new is old or new is scalars.get(key, MISSING):
                 continue
             if key in scalars and isinstance(new, Scalar):
                 slots.append((container, key, new))
@@ -215,12 +235,22 @@ class _Tracing:
                 if new != old:
                     changed.append((container, key, new))
             elif old is MISSING and isinstance(container, Items) and not _holds_tensors(new):
-                seen.before[key] = new  # a side effect of Python: it stays, and nothing relies on it
-                seen.whole = False
+                continue
             elif old is MISSING or (_holds_tensors(new) and _structure(old) != _structure(new)):
                 raise NewStateError(container.label(key))
             elif _holds_tensors(new) or not _equal(old, new):
                 slots.append((container, key, new))
+
+    def _written_tensors(self, slots: list[Any]) -> dict[int, Slot]:
+        """The slots that are written, by the identity of the tensors that they held."""
+        written = {(id(container), key) for container, key, _ in slots}
+        return {
+            id(tensor): Slot(seen.container, key, path)
+            for seen in self.watch.found.values()
+            for key, value in seen.before.items()
+            if (id(seen.container), key) in written
+            for path, tensor in tensors_in(value)
+        }
 
     def _gradients(self) -> tuple[list[Any], list[Any]]:
         """What happened to `.grad`: what is set at the end, and what was read before it was set."""
@@ -253,17 +283,11 @@ class _Tracing:
                 "of it, or compute it in the function"
             )
 
-    def _captured(self, slots: list[Any], grad_inputs: list[Any]) -> list[tuple[Node, Source]]:
+    def _captured(
+        self, by_slot: dict[int, Slot], grad_inputs: list[Any]
+    ) -> list[tuple[Node, Source]]:
         """Where each value that existed before is found at a later call."""
         by_grad = {node: target for target, node in grad_inputs if node is not None}
-        written = {(id(container), key) for container, key, _ in slots}
-        by_slot = {
-            id(tensor): Slot(seen.container, key, path)
-            for seen in self.watch.found.values()
-            for key, value in seen.before.items()
-            if (id(seen.container), key) in written
-            for path, tensor in tensors_in(value)
-        }
         found: list[tuple[Node, Source]] = []
         for node, (reference, _) in self.tracer.captured.items():
             handle = reference()
@@ -295,7 +319,7 @@ class _Tracing:
         for target, node in grad_inputs:
             guards.add_grad(target, None if node is None else node.specs())
         guards.add_others([target for target, _ in [*done.rebound, *done.grads]])
-        self._guard_aliases(guards, written)
+        self._guard_aliases(guards, written, inside)
 
     def _inside_written(self, written: set[Any]) -> set[int]:
         """Lists and dicts in slots that are written: the slot's own guard looks at them."""
@@ -313,11 +337,11 @@ class _Tracing:
                     note(value)
         return found
 
-    def _guard_aliases(self, guards: Guards, written: set[Any]) -> None:
+    def _guard_aliases(self, guards: Guards, written: set[Any], inside: set[int]) -> None:
         """A tensor that is found at several places is one input: it has to be so at each call."""
         found: dict[int, list[Target]] = {}
-        for seen in self.watch.found.values():
-            for key in seen.read():
+        for owner, seen in self.watch.found.items():
+            for key in () if owner in inside else seen.read():
                 value = seen.before.get(key)
                 if isinstance(value, Tensor | tuple) or (id(seen.container), key) in written:
                     for path, tensor in tensors_in(value):
@@ -332,7 +356,7 @@ class _Tracing:
 
     # -- small things ------------------------------------------------------------------------------
 
-    def _tree(self, item: Any) -> Any:
+    def _tree(self, item: Any, by_slot: dict[int, Slot]) -> Any:
         """What was returned or kept, with its tensors as `Out`, `Argument` or `Held`."""
         tracer = self.tracer
 

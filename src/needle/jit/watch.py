@@ -10,7 +10,14 @@ from __future__ import annotations
 import sys
 import threading
 from functools import partial
-from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType, SimpleNamespace
+from types import (
+    BuiltinFunctionType,
+    FunctionType,
+    MethodType,
+    ModuleType,
+    SimpleNamespace,
+    new_class,
+)
 from typing import Any
 
 import numpy as np
@@ -95,6 +102,13 @@ class Watch:
         for owner, cls in self._swapped:
             object.__setattr__(owner, "__class__", cls)
 
+    def forget(self) -> None:
+        """Let go of all that was found: the classes made here are cycles, which live on a while."""
+        for held in (self.found, self.tensors, self._others, self._classes):
+            held.clear()
+        for items in (self.scalars, self._swapped):
+            items.clear()
+
     # -- reaching ----------------------------------------------------------------------------------
 
     def _add_whole(self, owner: Any, container: Container) -> None:
@@ -178,7 +192,7 @@ class Watch:
                 "__qualname__": cls.__qualname__,
                 "__doc__": cls.__doc__,
             }
-            self._classes[cls] = type(cls)(cls.__name__, (cls,), space)
+            self._classes[cls] = new_class(cls.__name__, (cls,), exec_body=partial(_update, space))
         return self._classes[cls]
 
     def _read(self, cls: type, owner: Any, name: str) -> None:
@@ -202,6 +216,10 @@ class Watch:
             if name in vars(base):
                 self._add_member(path, vars(base)[name])
                 return
+
+
+def _update(space: dict[str, Any], namespace: Any) -> None:
+    namespace.update(space)
 
 
 def _is_library(module: str | None) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -30,11 +29,13 @@ class Statistics(Composite, abstract=True):
 
     def moments(self, x: Any) -> tuple[Any, Any, Any, Any]:
         """Count, mean, centred values and variance, for arrays; reduced axes are kept."""
-        axes = normalize_axes(self.axes, x.ndim, self.name)
-        count = math.prod([x.shape[axis] for axis in axes])
-        mean = np.add.reduce(x, axis=axes, keepdims=True) / count
+        if x.dtype.kind != "f" or not x.size or not x.ndim:
+            self.checked(x)
+        total = np.add.reduce(x, axis=self.axes, keepdims=True)
+        count = x.size // total.size if x.size else 1
+        mean = total / count
         centred = x - mean
-        var = np.add.reduce(centred * centred, axis=axes, keepdims=True) / count
+        var = np.add.reduce(centred * centred, axis=self.axes, keepdims=True) / count
         return count, mean, centred, var
 
     def centred(self, x: Any) -> tuple[Any, Any]:
@@ -69,11 +70,12 @@ class Moments(Statistics, TensorTupleOp):
 
     def compute(self, x: Any) -> Any:
         _, mean, _, var = self.moments(x)
-        shape = self.infer(x)[0].shape
-        return mean.reshape(shape), var.reshape(shape)
+        return mean.squeeze(self.axes), var.squeeze(self.axes)
 
     def decompose(self, x: Any) -> Any:
-        return x.mean(self.axes), self.centred(x)[1].reshape(self.infer(x)[0].shape)
+        shape = self.infer(x)[0].shape
+        mean = x.mean(self.axes, keepdims=True)
+        return mean.reshape(shape), self.centred(x)[1].reshape(shape)
 
     def infer(self, x: Any) -> Any:
         spec = Spec(reduced_shape(x.shape, self.checked(x), False), x.dtype)
@@ -129,9 +131,8 @@ class StandardizeGradient(Standardize):
         count, _, centred, var = self.moments(x)
         root = np.sqrt(var + self.eps)
         y = centred / root
-        axes = normalize_axes(self.axes, x.ndim, self.name)
-        shift = np.add.reduce(g, axis=axes, keepdims=True) / count
-        slope = np.add.reduce(g * y, axis=axes, keepdims=True) / count
+        shift = np.add.reduce(g, axis=self.axes, keepdims=True) / count
+        slope = np.add.reduce(g * y, axis=self.axes, keepdims=True) / count
         return (g - shift - y * slope) / root
 
     def decompose(self, g: Any, x: Any) -> Any:
