@@ -292,6 +292,40 @@ def test_state_is_copied_out_and_in():
     assert all(np.array_equal(after[name], array) for name, array in before.items())
 
 
+def test_loaded_state_goes_into_the_tensors_that_are_there():
+    """A compiled step holds on to them."""
+    model, x = model_and_data()
+    optimizer = Adam(model.parameters())
+    train(model, optimizer, x, 1)
+    saved = optimizer.state_dict()
+    train(model, optimizer, x, 1)
+    states, tensors = list(optimizer.state.values()), list(optimizer.m.values())
+    outer, before = optimizer.state, tensors[0].data
+    optimizer.load_state_dict(saved)
+    assert optimizer.state is outer
+    for now, then in zip(optimizer.state.values(), states, strict=True):
+        assert now is then
+    for k, tensor in enumerate(tensors):
+        assert states[k]["m"] is tensor
+        np.testing.assert_array_equal(tensor.numpy(), saved[f"m.{k}"])
+    assert not np.array_equal(before.numpy(), saved["m.0"])  # what was read before stays
+
+
+def test_loaded_state_that_is_new_other_or_gone():
+    a, b = nn.Parameter([1.0]), nn.Parameter([2.0])
+    optimizer = Normed([a, b])
+    a.grad = ndl.Tensor([1.0])
+    optimizer.step()
+    optimizer.state[a]["more"] = ndl.Tensor([1.0])
+    saved = {name: optimizer.state_dict()[name] for name in ("lr", "betas", "nesterov")}
+    optimizer.load_state_dict({**saved, "norm.0": np.ones((2, 2)), "norm.1": np.ones(())})
+    assert [list(state) for state in optimizer.state.values()] == [["norm"], ["norm"]]
+    assert optimizer.state[a]["norm"].shape == (2, 2)
+    optimizer.load_state_dict({**saved, "norm.1": np.zeros((), "float32")})
+    assert list(optimizer.state) == [b]
+    assert optimizer.state[b]["norm"].dtype == np.float32
+
+
 def test_state_of_parameters_that_were_skipped_is_absent():
     used, unused = nn.Parameter([1.0]), nn.Parameter([2.0])
     optimizer = Adam([unused, used])

@@ -172,6 +172,28 @@ class Optimizer(Stateful):
                 f"load_state_dict: {type(self).__name__} does not fit: {'; '.join(problems)}. "
                 "Build the same optimiser over the same model"
             )
-        self.state = loaded
+        for param in self.params:
+            _take_over(self.state, param, loaded.get(param))
         for name in self._numbers:
             setattr(self, name, np.asarray(state[name]).tolist())
+
+
+def _take_over(
+    state: dict[Tensor, dict[str, Tensor]], param: Tensor, loaded: dict[str, Tensor] | None
+) -> None:
+    """Give one parameter's state its loaded values, in the tensors that are there already.
+
+    A compiled step knows them; it would have to be compiled again for others.
+    """
+    if loaded is None:
+        state.pop(param, None)
+        return
+    kept = state.setdefault(param, Counted())
+    for name in [name for name in kept if name not in loaded]:
+        del kept[name]
+    for name, tensor in loaded.items():
+        mine = kept.get(name)
+        if mine is not None and (mine.shape, mine.dtype) == (tensor.shape, tensor.dtype):
+            mine.data = tensor
+        else:
+            kept[name] = tensor
