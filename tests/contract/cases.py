@@ -1,6 +1,6 @@
 """Every sample of every registered operator, and inputs drawn for it."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -84,7 +84,12 @@ every_case = pytest.mark.parametrize("case", CASES, ids=named)
 every_class = pytest.mark.parametrize("cls", REGISTRY, ids=lambda cls: cls.__name__)
 
 
+def cases_where(holds: Callable[[Op], bool], small: bool = False) -> Any:
+    """Parametrises over the samples of some operators; `small`: only those with few elements."""
+    chosen = [case for case in CASES if holds(case.op) and (case.is_small() or not small)]
+    return pytest.mark.parametrize("case", chosen, ids=named)
+
+
 def differentiable_cases(small: bool = False) -> Any:
     """Parametrises over the operators that have a gradient."""
-    chosen = [c for c in CASES if c.op.differentiable and (c.is_small() or not small)]
-    return pytest.mark.parametrize("case", chosen, ids=named)
+    return cases_where(lambda op: op.differentiable, small)

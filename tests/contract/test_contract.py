@@ -7,6 +7,7 @@ import pytest
 
 import needle as ndl
 from needle.errors import DTypeError
+from needle.graph.kinds import Elementwise
 from needle.graph.op import REGISTRY, TensorOp
 from needle.shapes import Spec, spec_of
 from tests.contract.cases import (
@@ -14,6 +15,7 @@ from tests.contract.cases import (
     FLOATS,
     as_value,
     cases_of,
+    cases_where,
     differentiable_cases,
     every_case,
     every_class,
@@ -75,6 +77,20 @@ def test_lazy_is_eager(case, dtype, monkeypatch):
         assert (ours.shape, ours.dtype) == (theirs.shape, theirs.dtype)
         np.testing.assert_array_equal(ours.numpy(), theirs.numpy())
         assert (ours.shape, ours.dtype) == (theirs.shape, theirs.dtype)
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
+@cases_where(lambda op: hasattr(op, "decompose"))
+def test_decomposition_is_what_is_computed(case, dtype):
+    inputs = [as_value(array) for array in case.arrays(dtype)]
+    computed = parts(case.op(*inputs))
+    decomposed = case.op.decompose(*inputs)
+    decomposed = decomposed if isinstance(decomposed, tuple) else (decomposed,)
+    assert len(computed) == len(decomposed)
+    for ours, theirs in zip(computed, decomposed, strict=True):
+        assert (ours.shape, ours.dtype) == (theirs.shape, theirs.dtype)
+        tolerance = 30 * np.finfo(dtype).eps
+        np.testing.assert_allclose(ours.numpy(), theirs.numpy(), rtol=tolerance, atol=tolerance)
 
 
 @differentiable_cases(small=True)
@@ -204,6 +220,14 @@ def test_equal_static_arguments_make_equal_keys(cls):
         hash(first.op.key)
 
 
+@pytest.mark.parametrize("base", [TensorOp, Elementwise, ndl.EWiseMul], ids=lambda c: c.__name__)
+def test_users_operators_are_never_merged(base):
+    class Mine(base):
+        pass
+
+    assert Mine().key is None
+
+
 def test_different_operators_have_different_keys():
     """Two samples share a key only where class and static arguments are equal."""
     by_key = {}
@@ -263,6 +287,7 @@ REACHED_BY = {
     "RunningUpdate": ndl.nn.BatchNorm1d,
     "ScatterAdd": ndl.take,
     "SGDUpdate": ndl.optim.SGD,
+    "StandardizeGradient": ndl.standardize,
     "Slice": ndl.Tensor.__getitem__,
     "StopGradient": ndl.Tensor.detach,
     "Uniform": ndl.rand,
