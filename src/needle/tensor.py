@@ -451,12 +451,22 @@ class TensorTuple(Value):
         """The same tuple, cut off from the graph."""
         return MakeTensorTuple()(*[item.detach() for item in self])
 
+    def ones_like(self) -> TensorTuple:
+        """A tuple of ones of the elements' shapes and dtypes."""
+        return MakeTensorTuple()(*[item.ones_like() for item in self])
+
     def numpy(self) -> builtins.tuple[np.ndarray[Any, Any], ...]:
         """The elements as NumPy arrays."""
         return tuple([item.numpy() for item in self])
 
     def __repr__(self) -> str:
         return f"needle.TensorTuple({', '.join(repr(item) for item in self)})"
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> TensorTuple:
+        arrays = tuple([array.copy() for array in self.numpy()])
+        twin = new_handle(ambient.evaluator.leaf(arrays, self.requires_grad), TensorTuple)
+        memo[id(self)] = twin
+        return twin
 
     __reduce_ex__ = Tensor.__reduce_ex__
 

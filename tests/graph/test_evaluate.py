@@ -67,7 +67,15 @@ MISMATCHES = {
     ),
     "the silent (N, 1) against (N,)": (
         lambda: Tensor(np.ones((4, 1))) - Tensor(np.ones(4)),
-        r"add: shapes \(4, 1\) and \(4,\) differ",
+        r"add: .* write b.reshape\(\(4, 1\)\) to pair the elements, or a.broadcast_to",
+    ),
+    "as many elements, one more axis": (
+        lambda: Tensor(np.ones((1, 5))) + Tensor(np.ones(5)),
+        r"write b.broadcast_to\(\(1, 5\)\)$",
+    ),
+    "as many elements, not by broadcasting": (
+        lambda: Tensor(np.ones((2, 3))) + Tensor(np.ones((3, 2))),
+        r"do not broadcast either: make them equal with b.reshape\(\(2, 3\)\) if their",
     ),
     "0-d": (
         lambda: Tensor(1.0) / Tensor([1.0]),

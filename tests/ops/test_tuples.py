@@ -1,5 +1,7 @@
 """Tuples of tensors as values of the graph."""
 
+import copy
+
 import numpy as np
 import pytest
 
@@ -100,6 +102,19 @@ def test_held_tuples_get_their_gradient():
     pair = ndl.make_tuple(x, x * 2)
     (pair[0] * 3 + pair[1]).backward()
     assert [g.item() for g in pair.grad] == [3, 1]
+
+
+def test_deepcopy_is_a_leaf():
+    x = ndl.Tensor([1.0, 2.0])
+    pair = ndl.make_tuple(x, x * 2)
+    twins = copy.deepcopy([pair, pair])
+    twin = twins[0]
+    assert twins[1] is twin
+    assert type(twin) is ndl.TensorTuple
+    assert (twin.is_leaf(), twin.requires_grad) == (True, True)
+    x.cached_data[0] = 9
+    assert [t.numpy().tolist() for t in twin] == [[1, 2], [2, 4]]
+    assert not copy.deepcopy(pair.detach()).requires_grad
 
 
 def test_tuples_are_not_pickled():

@@ -14,12 +14,14 @@ from weakref import ref
 import numpy as np
 
 from ..context import Ambient, ambient, ambient_set
-from ..errors import ArgumentError, NonFiniteError
+from ..errors import ArgumentError, NeedleError, NonFiniteError
+from ..shapes import Spec
 from .location import user_line
 from .node import Live, Node, Value, new_handle, realize, settled
-from .op import Op
+from .op import Op, as_storage
 
 _new = object.__new__
+_NUMBER = Spec((), np.dtype(np.float64))  # of a run-time scalar
 
 
 class Eager:
@@ -52,7 +54,7 @@ class Eager:
             _explain(op, nodes)
             raise
         if type(storage) is not np.ndarray:
-            storage = _as_arrays(storage)
+            storage = as_storage(op, storage)
         if record and op.differentiable and ambient.gradients:
             return _handle(Node(op, tuple(nodes), storage, True))
         return _handle(Node(None, (), storage, False))
@@ -63,7 +65,7 @@ class Eager:
         nodes = tuple([settled(value).node for value in as_values(op, inputs[:count])])
         scalars = [float(number) for number in inputs[count:]]
         try:
-            storage = _as_arrays(op.compute(*map(realize, nodes), *scalars))
+            storage = op.evaluate(*map(realize, nodes), *scalars)
         except Exception:
             _explain(op, nodes)
             raise
@@ -167,14 +169,10 @@ def _constant(op: Op, item: Any) -> Any:
 
 def _explain(op: Op, nodes: Sequence[Node]) -> None:
     """NumPy refused: where the shape rule knows why, it says so in the library's own words."""
-    op.infer(*[node.specs() for node in nodes])
-
-
-def _as_arrays(storage: Any) -> Any:
-    """A result as an array, or a tuple of them: NumPy hands out scalars for 0-d results."""
-    if isinstance(storage, tuple):
-        return tuple(map(np.asarray, storage))
-    return np.asarray(storage)
+    try:
+        op.infer(*[node.specs() for node in nodes], *[_NUMBER] * op.scalars)
+    except NeedleError as error:
+        raise error from None
 
 
 def _handle(node: Node) -> Any:

@@ -6,11 +6,12 @@ The gradient of an output with respect to a node is the sum, over the node's use
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, cast
 
 from ..context import ambient_set
 from ..errors import ArgumentError, GradientError, ShapeError
+from ..shapes import as_int
 from .node import Node, Value, handle_of, owner_of
 from .op import Op, as_tuple
 from .order import topological_order
@@ -74,29 +75,37 @@ def compute_gradient_of_variables(output_tensor: Value, out_grad: Value | None) 
             "backward: the output requires no gradient, so there is nothing to differentiate. "
             "Make an input with requires_grad=True, and compute outside no_grad()"
         )
+    found = reverse(output_tensor, out_grad)
     given: set[Value] = set()
-    for node, gradient in reverse(output_tensor, out_grad).items():
+    taken: set[Any] = {out_grad} if isinstance(out_grad, Value) else set()  # by other holders
+    for node, gradient in found.items():
         owner = owner_of(node)
-        if owner is not None:
+        if owner is None:
+            continue
+        if owner in given:
             # A tensor that was given new data between two uses has two leaves in one graph.
-            owner.grad = owner.grad + gradient if owner in given else gradient
-            given.add(owner)
+            gradient = owner.grad + gradient
+        elif gradient in taken or gradient.node in found or _is_variable(gradient):
+            gradient = _view(gradient)  # new data for one holder is none for the other
+        taken.add(gradient)
+        given.add(owner)
+        owner.grad = gradient
 
 
-def value_and_grad(f: Callable[..., Any], argnums: int | tuple[int, ...] = 0) -> Callable[..., Any]:
+def value_and_grad(f: Callable[..., Any], argnums: int | Sequence[int] = 0) -> Callable[..., Any]:
     """A function that returns `f`'s value and its gradient, and touches no `.grad`.
 
     Args:
         f: Takes tensors and returns one tensor.
-        argnums: Position of the argument (or a tuple of positions) to differentiate by.
+        argnums: Position of the argument (or a tuple or list of positions) to differentiate by.
 
     Returns:
         `g(*args) -> (value, gradient)`; the gradient has the argument's shape, is a tuple where
-        `argnums` is one, and can be differentiated again. Where f returns more than one number, it
-        is the gradient of their sum. Inside `no_grad()` the gradient is right too.
+        `argnums` names several, and can be differentiated again. Where f returns more than one
+        number, it is the gradient of their sum. Inside `no_grad()` the gradient is right too.
 
     Raises:
-        ArgumentError: `argnums` names no argument.
+        ArgumentError: `argnums` names no argument, or is no integer.
         GradientError: f returned no tensor.
 
     Example:
@@ -105,7 +114,9 @@ def value_and_grad(f: Callable[..., Any], argnums: int | tuple[int, ...] = 0) ->
         >>> float(value), gradient.numpy()
         (10.0, array([2., 6.]))
     """
-    positions = argnums if isinstance(argnums, tuple) else (argnums,)
+    several = isinstance(argnums, tuple | list)
+    listed = argnums if isinstance(argnums, tuple | list) else (argnums,)
+    positions = [as_int(position, "grad", "argnums") for position in listed]
 
     def differentiated(*args: Any, **kwargs: Any) -> Any:
         inputs = list(args)
@@ -130,17 +141,17 @@ def value_and_grad(f: Callable[..., Any], argnums: int | tuple[int, ...] = 0) ->
         gradients = tuple(
             [found[value.node] if value.node in found else value.zeros_like() for value in wanted]
         )
-        return output, gradients if isinstance(argnums, tuple) else gradients[0]
+        return output, gradients if several else gradients[0]
 
     return differentiated
 
 
-def grad(f: Callable[..., Any], argnums: int | tuple[int, ...] = 0) -> Callable[..., Any]:
+def grad(f: Callable[..., Any], argnums: int | Sequence[int] = 0) -> Callable[..., Any]:
     """A function that returns the gradient of `f`, and touches no `.grad`.
 
     Args:
         f: Takes tensors and returns one tensor.
-        argnums: Position of the argument (or a tuple of positions) to differentiate by.
+        argnums: Position of the argument (or a tuple or list of positions) to differentiate by.
 
     Example:
         >>> import needle as ndl
@@ -156,6 +167,18 @@ def grad(f: Callable[..., Any], argnums: int | tuple[int, ...] = 0) -> Callable[
     return gradient
 
 
+def pulled_back(f: Callable[..., Any], inputs: Sequence[Any], out_grad: Any) -> tuple[Any, ...]:
+    """Gradients of f's inputs for a gradient of its result; None for those that have none.
+
+    f is run again and recorded, also where reverse mode itself is not to be.
+    """
+    with ambient_set(gradients=True):
+        views = [_view(value) for value in inputs]
+        output = f(*views)
+    found = reverse(output, out_grad, [view.node for view in views])
+    return tuple([found.get(view.node) for view in views])
+
+
 def _variable(argument: Any) -> Any:
     """A value of its own over an argument: f may see the same tensor elsewhere, as a constant.
 
@@ -164,12 +187,21 @@ def _variable(argument: Any) -> Any:
     make: Any = Value.tensor_class
     if not isinstance(argument, Value):
         return make(argument)
+    if argument.requires_grad:
+        return _view(argument)
     given: Any = argument
-    if given.requires_grad:
-        return given.reshape(given.shape)
     fresh = given.detach()
     fresh.requires_grad = True
     return fresh
+
+
+def _is_variable(value: Value) -> bool:
+    return value.node.op is None and value.node.requires_grad
+
+
+def _view(value: Any) -> Any:
+    """The same values as another tensor of the graph; a tuple, which is never given new data, stays."""
+    return value.reshape(value.shape) if isinstance(value, Value.tensor_class) else value
 
 
 def _above(order: list[Node], stop: frozenset[Node]) -> list[Node]:
@@ -182,13 +214,16 @@ def _above(order: list[Node], stop: frozenset[Node]) -> list[Node]:
 
 
 def _seed(output: Any, out_grad: Any) -> Any:
+    """The gradient that comes in: a tensor, or a tuple of them, of the output's shape."""
     if out_grad is None:
         return output.ones_like()
+    if isinstance(output, Value.tuple_class):
+        return _seed_of_tuple(output, out_grad)
     if not isinstance(out_grad, Value):
         make: Any = Value.tensor_class
         out_grad = make(out_grad, requires_grad=False)
-    if not isinstance(out_grad, Value.tensor_class) or not isinstance(output, Value.tensor_class):
-        return out_grad
+    if not isinstance(out_grad, Value.tensor_class):
+        raise ShapeError("backward: the output is one tensor, out_grad a tuple. Pass one tensor")
     given: Any = out_grad
     if given.shape == output.shape:
         return given
@@ -198,6 +233,20 @@ def _seed(output: Any, out_grad: Any) -> Any:
         f"backward: the output has shape {output.shape}, out_grad {given.shape}. "
         f"Pass an out_grad of shape {output.shape}"
     )
+
+
+def _seed_of_tuple(output: Any, out_grad: Any) -> Any:
+    want = [spec.shape for spec in output.node.specs()]
+    have = None
+    if isinstance(out_grad, Value.tuple_class):
+        have = [spec.shape for spec in cast(Any, out_grad.node.specs())]
+    if have != want:
+        given = "no TensorTuple" if have is None else f"one of shapes {have}"
+        raise ShapeError(
+            f"backward: the output is a tuple of shapes {want}, out_grad is {given}. "
+            "Pass a TensorTuple of the output's shapes"
+        )
+    return out_grad
 
 
 def _fitted(op: Op, child: Node, part: Any) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Iterator
 from typing import Any, ClassVar
 
@@ -13,7 +14,7 @@ from ..errors import DTypeError, IndexRangeError, ShapeError
 from ..shapes import Axes, Shape, Spec, broadcast_shapes, frozen_axes, normalize_axes, reduced_shape
 from .evaluate import as_values
 from .expressions import NUMPY
-from .gradient import reverse
+from .gradient import pulled_back
 from .node import Storage
 from .op import Op, Sample
 
@@ -158,9 +159,7 @@ class Composite(Op, abstract=True):
         raise NotImplementedError(f"{self.name}: define decompose(self, *inputs)")
 
     def gradient(self, out_grad: Any, node: Any) -> Any:
-        inputs = node.inputs
-        found = reverse(self.decompose(*inputs), out_grad, [value.node for value in inputs])
-        return tuple([found.get(value.node) for value in inputs])
+        return pulled_back(self.decompose, node.inputs, out_grad)
 
 
 class Source(Op):
@@ -241,12 +240,22 @@ def _strengthened(tensors: tuple[Any, ...]) -> tuple[Any, ...]:
 
 
 def _mismatch(name: str, shapes: list[Shape]) -> str:
+    """What is wrong with these shapes, and what to write instead.
+
+    Operands with the same number of elements, as (N, 1) and (N,), are first told to be reshaped:
+    repeating both to (N, N) is hardly ever meant.
+    """
     listed = " and ".join(str(shape) for shape in shapes)
-    common = broadcast_shapes(*shapes)
     message = f"{name}: shapes {listed} differ. "
+    letters, size, common = "abcdefgh", math.prod(shapes[0]), broadcast_shapes(*shapes)
+    pairs = [f"{letters[i]}.reshape({shapes[0]})" for i, s in enumerate(shapes) if s != shapes[0]]
+    paired = " and ".join(pairs) if all(math.prod(s) == size for s in shapes) else ""
     if common is None:
-        return message + "They do not broadcast either: make them equal with reshape"
-    letters = [
-        f"{'abcdefgh'[i]}.broadcast_to({common})" for i, s in enumerate(shapes) if s != common
-    ]
-    return message + f"Needle broadcasts only when told: write {' and '.join(letters)}"
+        way = f"{paired} if their elements lie in one order" if paired else "reshape"
+        return message + f"They do not broadcast either: make them equal with {way}"
+    repeats = [f"{letters[i]}.broadcast_to({common})" for i, s in enumerate(shapes) if s != common]
+    repeated = " and ".join(repeats)
+    message += "Needle broadcasts only when told: write "
+    if paired and math.prod(common) != size:
+        return message + f"{paired} to pair the elements, or {repeated} to repeat them"
+    return message + repeated

@@ -9,7 +9,7 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 
 from ..context import ambient
-from ..errors import GradientError
+from ..errors import DTypeError, GradientError
 from ..shapes import Shape
 from .node import Specs, Storage
 
@@ -43,13 +43,16 @@ class Op:
     """False for operators whose results never need a gradient (comparisons, index searches)."""
     scalars: ClassVar[int] = 0
     """How many trailing operands are run-time scalars: numbers that never decide a dtype."""
+    _ours: ClassVar[bool] = False
+    """Whether the library defines it, so that it is known to depend on its operands alone."""
     domain: ClassVar[tuple[float, float]] = (-2.0, 2.0)
     """The open interval that test inputs are drawn from; narrower where not every real is allowed."""
 
     def __init_subclass__(cls, *, abstract: bool = False, **kwargs: Any) -> None:
         """Register the library's own operators; `abstract=True` is for bases of some of them."""
         super().__init_subclass__(**kwargs)
-        if cls.__module__.startswith("needle.ops.") and not abstract:
+        cls._ours = cls.__module__.startswith("needle.ops.")
+        if cls._ours and not abstract:
             REGISTRY.append(cls)
 
     def __call__(self, *inputs: Any) -> Any:
@@ -67,11 +70,7 @@ class Op:
     def evaluate(self, *arrays: Any) -> Any:
         """`compute`, with the result as an array (NumPy hands out scalars for 0-d results)."""
         result = self.compute(*arrays)
-        if type(result) is np.ndarray:
-            return result
-        if isinstance(result, tuple):
-            return tuple([np.asarray(item) for item in result])
-        return np.asarray(result)
+        return result if type(result) is np.ndarray else as_storage(self, result)
 
     def gradient(self, out_grad: Any, node: Any) -> Any:
         """Gradient of each input given that of the output, as tensors; None for inputs that have none."""
@@ -101,7 +100,12 @@ class Op:
 
     @property
     def key(self) -> tuple[Any, ...] | None:
-        """What merging and caching compare: class and static arguments; None for what must stay apart."""
+        """What merging and caching compare: class and static arguments.
+
+        None for what must stay apart: draws, and users' operators, which may do anything.
+        """
+        if not self._ours:
+            return None
         return (type(self), *[(name, _frozen(value)) for name, value in sorted(vars(self).items())])
 
     @classmethod
@@ -133,6 +137,27 @@ class TensorOp(Op):
 
 class TensorTupleOp(Op):
     """An operator whose result is a `TensorTuple`: `compute` returns a tuple of arrays."""
+
+
+def as_storage(op: Op, result: Any) -> Any:
+    """What `compute` returned as an array, or a tuple of arrays."""
+    if isinstance(result, tuple) or (isinstance(result, list) and isinstance(op, TensorTupleOp)):
+        return tuple([_as_array(op, item) for item in result])
+    return _as_array(op, result)
+
+
+def _as_array(op: Op, item: Any) -> Storage:
+    try:
+        array = np.asarray(item)
+    except ValueError:  # nested lists of different lengths
+        array = np.empty((), object)
+    if array.dtype.kind not in "biuf":
+        given = "None" if item is None else type(item).__name__
+        raise DTypeError(
+            f"{op.name}: compute returned {given}, which is no array of real numbers. "
+            "Return a NumPy array, or a tuple of them from a TensorTupleOp"
+        )
+    return array
 
 
 def as_tuple(gradients: Any) -> tuple[Any, ...]:
