@@ -161,7 +161,8 @@ class Scope:
         if self.lanes and stride:
             value = value if value.type.lanes else self.b.splat(value, self.lanes)
             self.b.store(value, self.pointer(node), index, mask=self.mask)
-        else:
+        else:  # what was read for vectors holds one number in all lanes
+            value = self.b.extract(value, 0) if value.type.lanes else value
             self.b.store(value, self.pointer(node), index)
 
     def _element(self, at: Index, shape: Any) -> tuple[Value | int, int]:
