@@ -25,6 +25,7 @@ from .fuse import (
     Unsupported,
     Work,
     base,
+    is_called,
     made_by,
     sources,
     untransposed,
@@ -54,12 +55,12 @@ class Emitted:
 
     Attributes:
         ir: The module.
-        stages: Calls that may run side by side, stage after stage.
+        stages: Calls that may run side by side, stage after stage; or an operator to call in Python.
         last: The stage that writes state in place.
     """
 
     ir: str
-    stages: list[list[Call]] = field(default_factory=list)
+    stages: list[list[Call] | Special] = field(default_factory=list)
     last: list[Call] = field(default_factory=list)
 
 
@@ -116,6 +117,7 @@ class Emitter:
                 first += calls[:1] if len(calls) > 1 else calls
                 second += calls[1:]
             result.stages += [stage for stage in (first, second) if stage]
+            result.stages += [w for w in levels[level] if isinstance(w, Special) and is_called(w.node)]
         result.last = [call for kernel in self.fused.last for call in self._calls(kernel)]
         result.ir = self.source.text()
         return result
@@ -236,7 +238,7 @@ class Emitter:
     def _special(self, work: Special) -> list[Call]:
         node = work.node
         spec: Any = node.specs()
-        if is_random(node) and not (self.philox and is_drawn_here(node)):
+        if is_called(node) or (is_random(node) and not (self.philox and is_drawn_here(node))):
             return []
         if not size_of(spec.shape):
             return []

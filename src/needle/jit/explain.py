@@ -129,7 +129,7 @@ def explain(
     if compiled is None:
         raise TraceError(f"explain: there is no native code to show ({program.backend})")
     times = _profile(program, compiled, leaves) if profile else {}
-    calls = [call for stage in [*compiled.emitted.stages, compiled.emitted.last] for call in stage]
+    calls = _calls(compiled)
     return Explanation(
         traced=compiled.traced.text(),
         simplified=compiled.graph.text(),
@@ -196,16 +196,21 @@ def _profile(program: Program, compiled: Compiled, leaves: list[Any]) -> dict[st
         executor.bind(place, np.array(array, order="C"))
     executor()
     times = {}
-    for stage in [*compiled.emitted.stages, compiled.emitted.last]:
-        for call in stage:
-            run = executor.alone(call)
-            best = float("inf")
-            for _ in range(20):
-                start = time.perf_counter_ns()
-                run()
-                best = min(best, time.perf_counter_ns() - start)
-            times[call.symbol] = best / 1000
+    for call in _calls(compiled):
+        run = executor.alone(call)
+        best = float("inf")
+        for _ in range(20):
+            start = time.perf_counter_ns()
+            run()
+            best = min(best, time.perf_counter_ns() - start)
+        times[call.symbol] = best / 1000
     return times
+
+
+def _calls(compiled: Compiled) -> list[Call]:
+    """All native functions of a program, in order."""
+    stages = [stage for stage in compiled.emitted.stages if isinstance(stage, list)]
+    return [call for stage in [*stages, compiled.emitted.last] for call in stage]
 
 
 # -- kernels as loops --------------------------------------------------------------------------------------

@@ -79,7 +79,7 @@ class Product:
 
 @dataclass(eq=False)
 class Special:
-    """An operator with code of its own: draws, scatters, copies into parts."""
+    """An operator with code of its own (draws, scatters, copies into parts), or called in Python."""
 
     node: Node
     level: int
@@ -161,7 +161,8 @@ class _Fusing:
     def _choose_stored(self) -> None:
         sizes: dict[Node, int] = {}
         for node in self.graph.nodes:
-            _check_supported(node)
+            if is_called(node) and node.is_tuple():
+                raise Unsupported(f"{node.op!r} gives a tuple and is called in Python")
             sizes[node] = 1 + sum(sizes.get(c, 0) for c in node.inputs if c not in self.stored)
             if self._must_be_stored(node, sizes[node]):
                 self.stored.add(node)
@@ -172,7 +173,7 @@ class _Fusing:
 
     def _must_be_stored(self, node: Node, size: int) -> bool:
         op: Any = node.op
-        if is_random(node) or isinstance(op, Reduction | MatMul | ScatterAdd | Unslice | Concatenate):
+        if _is_special(node) or isinstance(op, Reduction | MatMul):
             return True
         if isinstance(op, Full | Arange) or is_view(node) or isinstance(op, Reshape | TupleGetItem):
             return False
@@ -214,7 +215,7 @@ class _Fusing:
             self._store(node.inputs[0])
         elif isinstance(op, Take | Pick):
             self._store(node.inputs[0])
-        elif isinstance(op, ScatterAdd | Unslice | Concatenate):
+        elif _is_special(node):
             for child in node.inputs:
                 self._store(child)
 
@@ -232,7 +233,7 @@ class _Fusing:
             self.works.append(work)
             self.maker[node] = work
             return
-        if is_random(node) or isinstance(node.op, ScatterAdd | Unslice | Concatenate):
+        if _is_special(node):
             work = Special(node, 1 + self._level(map(base, node.inputs)))
             self.works.append(work)
             self.maker[node] = work
@@ -448,11 +449,21 @@ def children_of(value: Node, at: Index) -> list[tuple[Node, Index]]:
     return [(child, at) for child in value.inputs]
 
 
-def _check_supported(node: Node) -> None:
-    op = node.op
-    known = (Elementwise, Reduction, MatMul, OneHot, Pick, Take, ScatterAdd, Unslice, Concatenate, Full, Arange)
-    if not (isinstance(op, known) or is_view(node) or is_random(node) or isinstance(op, Reshape | TupleGetItem)):
-        raise Unsupported(f"{op!r} has no native code")
+_WITH_CODE = (
+    Elementwise, Reduction, MatMul, OneHot, Pick, Take, ScatterAdd, Unslice, Concatenate, Full, Arange,
+    Reshape, TupleGetItem,
+)  # fmt: skip
+
+
+def is_called(node: Node) -> bool:
+    """Whether an operator is called in Python between kernels: it has no code, or is a user's own."""
+    return not (isinstance(node.op, _WITH_CODE) or is_view(node) or is_random(node))
+
+
+def _is_special(node: Node) -> bool:
+    return (
+        is_random(node) or is_called(node) or isinstance(node.op, ScatterAdd | Unslice | Concatenate)
+    )
 
 
 def verify(fused: Fused) -> None:

@@ -14,8 +14,8 @@ from ..graph.node import Node
 from ..native import llvm, threads
 from ..random import PhiloxStream, ambient_stream
 from .emit import Call, Emitted, Emitter, scratch_sizes
-from .fuse import Fused, fuse
-from .interpret import is_random
+from .fuse import Fused, Special, base, fuse
+from .interpret import check_result, is_random
 from .plan import ALIGNMENT, Plan, plan
 from .simplify import Graph, simplify
 from .specials import is_drawn_here
@@ -117,10 +117,23 @@ class NativeExecutor:
         self._order = None if order == list(range(len(order))) else order
         self._draws = [(node, layout.slot[node]) for node in compiled.graph.nodes if is_random(node)]
         self._all_native = all(is_drawn_here(node) for node, _ in self._draws)
-        self._main = self._program(compiled.emitted.stages)
-        self._last = self._program([compiled.emitted.last] if compiled.emitted.last else [])
+        self._main = self._segments(compiled.emitted.stages)
+        self._last = self._program([compiled.emitted.last])
 
-    def _program(self, stages: list[list[Call]]) -> threads.Program | None:
+    def _segments(self, stages: list[list[Call] | Special]) -> list[Callable[[], None]]:
+        """Native programs, and between them the operators that are called in Python."""
+        segments: list[Callable[[], None]] = []
+        waiting: list[list[Call]] = []
+        for stage in stages:
+            if isinstance(stage, Special):
+                segments += [run for run in [self._program(waiting)] if run is not None]
+                segments.append(partial(self._call, stage.node))
+                waiting = []
+            else:
+                waiting.append(stage)
+        return segments + [run for run in [self._program(waiting)] if run is not None]
+
+    def _program(self, stages: list[list[Call]]) -> Callable[[], None] | None:
         phases = [
             threads.Phase(self.compiled.module.address(call.symbol), call.chunks, place == 0)
             for stage in stages
@@ -129,7 +142,24 @@ class NativeExecutor:
         if not phases:
             return None
         keep = (self.compiled.module, self._table, self._arena)
-        return threads.Program(phases, self._table.ctypes.data, keep=keep)
+        return threads.Program(phases, self._table.ctypes.data, keep=keep).run
+
+    def _call(self, node: Node) -> None:
+        """Run an operator that has no code on the arrays in memory, and put its result there."""
+        result = node.op.evaluate(*[self._array(child) for child in node.inputs])  # type: ignore[union-attr]
+        check_result(node, result)
+        np.copyto(self._array(node), result)
+
+    def _array(self, node: Node) -> Array:
+        """A stored value as an array over its memory."""
+        spec: Any = node.specs()
+        layout = self.compiled.plan
+        slot = layout.slot[base(node)]
+        if slot not in layout.offsets:
+            return self._keep[slot].reshape(spec.shape)
+        start = layout.offsets[slot]
+        size = math.prod(spec.shape) * spec.dtype.itemsize
+        return self._arena[start : start + size].view(spec.dtype).reshape(spec.shape)
 
     def alone(self, call: Call) -> Callable[[], None]:
         """A function that runs one function of the program by itself, on one thread."""
@@ -153,13 +183,13 @@ class NativeExecutor:
             results.append(array)
         if self._draws:
             self._draw(ambient_stream())
-        if self._main is not None:
-            self._main.run()
-        if self._status[0]:
-            self._status[0] = 0
-            return None
+        for run in self._main:
+            run()
+            if self._status[0]:
+                self._status[0] = 0
+                return None
         if self._last is not None:
-            self._last.run()
+            self._last()
         return results if self._order is None else [results[k] for k in self._order]
 
     def _draw(self, stream: Any) -> None:

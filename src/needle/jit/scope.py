@@ -108,6 +108,8 @@ class Scope:
             return self._taken(node, at)
         if isinstance(op, Arange):
             return self._arange(node, at)
+        if isinstance(op, Full):
+            return self._constant(node)
         count = len(node.inputs) - op.scalars
         operands = [self.value(child, at) for child in node.inputs[:count]]
         if op.float_result:
