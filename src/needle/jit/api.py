@@ -45,7 +45,6 @@ class Jitted:
         self._warmup = warmup
         self._check = check
         self._calls: dict[Key, int] = {}
-        self._recent: Program | None = None
         self._patience: dict[Key, int] = {}
         self._programs: dict[Key, tuple[Program, ...]] = {}
         self._recent: Program | None = None
@@ -199,7 +198,7 @@ def _quick_key(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, ...]
         return None
     if not all(type(argument) is Tensor for argument in args):
         return None
-    return tuple([(item.shape, item.dtype, item.requires_grad) for item in args])
+    return tuple([(i.shape, i.dtype, i.requires_grad, i.node.op is None) for i in args])
 
 
 class _Method:

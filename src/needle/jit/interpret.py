@@ -1,4 +1,4 @@
-"""Evaluation of a traced graph through NumPy: what a program means, and what runs where LLVM is missing."""
+"""Evaluation of a traced graph through NumPy: what a program means, and what runs without LLVM."""
 
 from __future__ import annotations
 
@@ -88,8 +88,8 @@ def check_result(node: Node, result: Any) -> None:
     found = tuple([spec_of(a) for a in result]) if isinstance(result, tuple) else spec_of(result)
     if found != node.spec:
         raise ShapeError(
-            f"{node.op.name if node.op else 'operator'}: gave {_text(node.spec)} when it was traced and "
-            f"{_text(found)} now. A jitted function needs the same shapes and dtypes at each call: "
+            f"{node.op.name if node.op else 'operator'}: gave {_text(node.spec)} when it was "
+            f"traced and {_text(found)} now. A jitted function needs the same shapes and dtypes at each call: "
             "call it eagerly, or state the rule in infer"
         )
 

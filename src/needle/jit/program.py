@@ -118,7 +118,7 @@ class Program:
         quick = self._quick
         if quick is None or len(quick) != len(args) or _modes() != self._modes:
             return False
-        for argument, (shape, dtype, requires_grad) in zip(args, quick, strict=True):
+        for argument, (shape, dtype, requires_grad, is_leaf) in zip(args, quick, strict=True):
             if type(argument) is not Tensor:
                 return False
             node = argument.node
@@ -128,6 +128,7 @@ class Program:
                 or storage.shape != shape
                 or storage.dtype is not dtype
                 or node.requires_grad != requires_grad
+                or (node.op is None) != is_leaf
             ):
                 return False
         return len(args) < 2 or len(set(map(id, args))) == len(args)
@@ -175,6 +176,14 @@ class Program:
         by_slot = {(id(c.slot.container), c.slot.key): c for c in self._captured if c.slot}
         by_handle = {id(c.read([])): c for c in self._captured if c.slot is None and not c.volatile}
         handed: dict[Node, None] = {}
+        free = set(self.trace.nodes)  # values that are made in the program, and lie nowhere yet
+
+        def in_place(captured: Captured | None, node: Node) -> bool:
+            if captured is None or captured.in_place is not None or node not in free:
+                return False
+            free.remove(node)
+            captured.in_place = node
+            return True
 
         def hand_out(tree: Any) -> None:
             mapped(
@@ -184,16 +193,13 @@ class Program:
         hand_out(self.trace.result)
         for container, key, tree in self.trace.slots:
             captured = by_slot.get((id(container), key))
-            if isinstance(tree, Out) and tree.cls is not float and captured is not None:
-                captured.in_place = tree.node
-            else:
+            plain = isinstance(tree, Out) and tree.cls is not float
+            if not plain or not in_place(captured, tree.node):
                 hand_out(tree)
         for target, node in self.trace.rebound:
             tensor = target.reference() if isinstance(target, Held) else None
             captured = by_handle.get(id(tensor)) if tensor is not None else None
-            if captured is not None and captured.in_place is None:
-                captured.in_place = node
-            else:
+            if not in_place(captured, node):
                 handed.setdefault(node)
         handed.update(dict.fromkeys(node for _, node in self.trace.grads if node is not None))
         handed.update(dict.fromkeys(self.wanted[len(self.trace.wanted()) :]))  # draws
@@ -241,7 +247,7 @@ class Program:
                 numbers[place] = leaf
                 continue
             array = leaf.node.storage if type(leaf) is Tensor else None
-            if array is None or not array.flags.c_contiguous:
+            if array is None or not (array.flags.c_contiguous and array.dtype.isnative):
                 array = _dense(_array(leaf))
             native.bind(place, array)
         for place, (held, name) in enumerate(self._scalars, len(leaves)):
@@ -312,6 +318,8 @@ class Program:
         if self._rebound or self._slots or self._grads:
             changes.count += 1
             self.guards.accept()
+        if self._sets_constants:  # which this program, too, may rely on
+            changes.count += 1
         for target in self._grads_reset:
             tensor = target.tensor(leaves)
             if tensor is not None:

@@ -89,14 +89,11 @@ class _Tracing:
     def run(self) -> Trace:
         """The trace; everything is as before after it."""
         stand_ins, nodes = self._stand_ins()
-        try:
-            done, grad_inputs = self._recorded(stand_ins, nodes)
-            del stand_ins
-            self.watch.scalars.clear()
-            _refuse_escapes(self.tracer)
-            self._guard(done, grad_inputs)
-        finally:
-            self.watch.forget()
+        done, grad_inputs = self._recorded(stand_ins, nodes)
+        del stand_ins
+        self.watch.scalars.clear()
+        _refuse_escapes(self.tracer)
+        self._guard(done, grad_inputs)
         return done
 
     def _recorded(self, stand_ins: list[Any], nodes: list[Node]) -> tuple[Trace, list[Any]]:
@@ -370,6 +367,8 @@ class _Tracing:
                 return Argument(place)
             if isinstance(value, Scalar):
                 return Out(value.node, cls=float)
+            if id(value) in by_slot:
+                return Out(self._stub(value.node), value.requires_grad, type(value))
             if place is None and (
                 value in tracer.node_before or not tracer.is_made_here(value.node)
             ):

@@ -19,6 +19,7 @@ from types import (
     new_class,
 )
 from typing import Any
+from weakref import ref
 
 import numpy as np
 
@@ -102,13 +103,6 @@ class Watch:
         for owner, cls in self._swapped:
             object.__setattr__(owner, "__class__", cls)
 
-    def forget(self) -> None:
-        """Let go of all that was found: the classes made here are cycles, which live on a while."""
-        for held in (self.found, self.tensors, self._others, self._classes):
-            held.clear()
-        for items in (self.scalars, self._swapped):
-            items.clear()
-
     # -- reaching ----------------------------------------------------------------------------------
 
     def _add_whole(self, owner: Any, container: Container) -> None:
@@ -179,10 +173,12 @@ class Watch:
     def _watching(self, cls: type) -> type:
         """A class like `cls` whose instances tell what is read of them."""
         if cls not in self._classes:
-            read = self._read
+            reference = ref(self)  # classes are cycles, and live on a while
 
             def __getattribute__(owner: Any, name: str) -> Any:  # noqa: N807
-                read(cls, owner, name)
+                watch = reference()
+                if watch is not None:
+                    watch._read(cls, owner, name)
                 return cls.__getattribute__(owner, name)
 
             space = {

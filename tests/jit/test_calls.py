@@ -1,0 +1,165 @@
+"""`step = ndl.jit(fn)`: which call runs eagerly, which traces, which runs the program."""
+
+import inspect
+
+import numpy as np
+import pytest
+
+import needle as ndl
+from needle import nn
+
+
+def counted(function):
+    """The function, and a list that grows whenever its Python code runs."""
+    runs = []
+
+    def wrapper(*args, **kwargs):
+        runs.append("run")
+        return function(*args, **kwargs)
+
+    return wrapper, runs
+
+
+def square(x):
+    return (x * x).sum()
+
+
+def test_first_call_is_eager_second_traces_later_ones_run_the_program():
+    function, runs = counted(square)
+    step = ndl.jit(function)
+    results, made = [], []
+    for k in range(5):
+        results.append(float(step(ndl.Tensor([1.0, k]))))
+        made.append((len(runs), len(step.programs)))
+    assert results == [1.0 + k * k for k in range(5)]
+    assert made == [(1, 0), (2, 1), (2, 1), (2, 1), (2, 1)]
+    assert step.programs[0].calls == 4
+
+
+def test_a_batch_shape_that_occurs_once_is_never_compiled():
+    step = ndl.jit(square)
+    for n in (4, 4, 4, 3):
+        assert float(step(ndl.init.ones(n))) == n
+    assert len(step.programs) == 1
+
+
+def test_without_warm_up_the_first_call_traces():
+    function, runs = counted(square)
+    step = ndl.jit(function, warmup=0)
+    assert float(step(ndl.Tensor([3.0]))) == 9.0
+    assert float(step(ndl.Tensor([4.0]))) == 16.0
+    assert len(runs) == 1
+    assert len(step.programs) == 1
+
+
+def test_more_warm_up_calls():
+    function, runs = counted(square)
+    step = ndl.jit(function, warmup=3)
+    for _ in range(6):
+        step(ndl.Tensor([3.0]))
+    assert len(runs) == 4
+
+
+def test_decorator_with_and_without_arguments():
+    @ndl.jit
+    def plain(x):
+        """What it does."""
+        return x + 1
+
+    @ndl.jit(warmup=0)
+    def traced(x):
+        return x + 1
+
+    for _ in range(3):
+        assert plain(ndl.Tensor([1.0])).tolist() == [2.0]
+        assert traced(ndl.Tensor([1.0])).tolist() == [2.0]
+    assert len(plain.programs) == len(traced.programs) == 1
+    assert plain.__name__ == "plain"
+    assert plain.__doc__ == "What it does."
+    assert list(inspect.signature(plain).parameters) == ["x"]
+    assert repr(plain) == "jit(plain, 1 programs)"
+
+
+def test_what_cannot_be_called_is_refused():
+    with pytest.raises(ndl.ArgumentError, match=r"jit: 3 cannot be called\. Pass"):
+        ndl.jit(3)
+
+
+def test_a_model_is_compiled_as_it_is():
+    model = nn.Sequential(nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2))
+    predict = ndl.jit(model)
+    x = ndl.init.randn(5, 4)
+    for _ in range(3):
+        np.testing.assert_allclose(predict(x).numpy(), model(x).numpy(), rtol=1e-5, atol=1e-6)
+    assert len(predict.programs) == 1
+
+
+def test_programs_tell_why_they_were_made_and_what_runs(backend):
+    step = ndl.jit(square, warmup=0)
+    step(ndl.Tensor([1.0]))
+    (program,) = step.programs
+    assert program.reason == "first call with this signature"
+    assert program.backend.startswith(backend)
+    assert repr(program).startswith("Program(first call with this signature; 1 calls; ")
+
+
+def test_environment_switches_it_off(monkeypatch):
+    monkeypatch.setenv("NEEDLE_JIT", "0")
+    function, runs = counted(square)
+    step = ndl.jit(function, warmup=0)
+    for _ in range(3):
+        assert float(step(ndl.Tensor([3.0]))) == 9.0
+    assert len(runs) == 3
+    assert step.programs == []
+
+
+def test_python_side_effects_happen_once_a_trace():
+    printed = []
+
+    @ndl.jit
+    def step(x):
+        printed.append(x.shape)
+        return x + 1
+
+    for _ in range(5):
+        step(ndl.init.ones(2))
+    assert printed == [(2,), (2,)]
+    for _ in range(5):
+        step(ndl.init.ones(3))
+    assert printed == [(2,), (2,), (3,), (3,)]
+    assert len(step.programs) == 2
+
+
+def test_under_other_evaluators_it_runs_as_written(monkeypatch):
+    function, runs = counted(square)
+    step = ndl.jit(function, warmup=0)
+    with ndl.check_finite():
+        step(ndl.Tensor([3.0]))
+    with monkeypatch.context() as patch:
+        patch.setattr(ndl.autograd, "LAZY_MODE", True)
+        assert float(step(ndl.Tensor([3.0]))) == 9.0
+    assert len(runs) == 2
+    assert step.programs == []
+    with ndl.check_finite(), pytest.raises(ndl.NonFiniteError, match="multiply"):
+        step(ndl.Tensor([np.inf]))
+
+
+def test_partials_and_callable_objects():
+    from functools import partial
+
+    class Scale:
+        def __init__(self, factor):
+            self.factor = ndl.Tensor(factor)
+
+        def __call__(self, x):
+            return x * self.factor.broadcast_to(x.shape)
+
+    scale = Scale(2.0)
+    jitted = ndl.jit(scale, warmup=0)
+    halved = ndl.jit(partial(lambda k, x: x / k, 2), warmup=0)
+    for _ in range(2):
+        assert jitted(ndl.Tensor([1.0])).tolist() == [2.0]
+        assert halved(ndl.Tensor([1.0])).tolist() == [0.5]
+    scale.factor = ndl.Tensor(3.0)
+    assert jitted(ndl.Tensor([1.0])).tolist() == [3.0]
+    assert type(scale) is Scale

@@ -1,0 +1,402 @@
+"""The signature: what of a call's arguments, and of the modes around it, a program depends on."""
+
+import collections
+import enum
+import gc
+import weakref
+
+import numpy as np
+import pytest
+
+import needle as ndl
+from needle import nn
+
+Pair = collections.namedtuple("Pair", "first second")
+
+
+def made(step):
+    return len(step.programs)
+
+
+# -- nesting ------------------------------------------------------------------------------------
+
+
+def test_trees_of_arguments_and_results():
+    @ndl.jit(warmup=0)
+    def step(pair, *, options, more):
+        a, (b, c) = pair
+        total = a + b * c
+        return {"total": total, "parts": [total * 2, (options["scale"] * a, more[0])], "n": 3}
+
+    for k in range(3):
+        a, b, c = (ndl.Tensor([float(k + i)]) for i in range(3))
+        result = step((a, (b, c)), options={"scale": a}, more=[b])
+        value = k + (k + 1) * (k + 2)
+        assert result["total"].tolist() == [value]
+        assert result["parts"][0].tolist() == [2.0 * value]
+        assert result["parts"][1][0].tolist() == [k * k]
+        assert result["parts"][1][1] is b
+        assert result["n"] == 3
+        assert type(result["parts"][1]) is tuple
+    assert made(step) == 1
+
+
+def test_named_tuples_stay_named_tuples():
+    step = ndl.jit(lambda pair: Pair(pair.first + 1, pair.second), warmup=0)
+    result = step(Pair(ndl.Tensor([1.0]), ndl.Tensor([2.0])))
+    assert type(result) is Pair
+    assert result.first.tolist() == [2.0]
+
+
+def test_another_structure_is_another_program():
+    step = ndl.jit(lambda tree: sum(tree[1:], tree[0]), warmup=0)
+    a = ndl.Tensor([1.0])
+    assert step([a, a]).tolist() == [2.0]
+    assert step([a, a, a]).tolist() == [3.0]
+    assert step((a, a)).tolist() == [2.0]
+    assert made(step) == 3
+
+
+def test_keywords_in_any_order_are_one_program():
+    step = ndl.jit(lambda x, *, a, b: x * a + b, warmup=0)
+    x, a, b = ndl.Tensor([2.0]), ndl.Tensor([3.0]), ndl.Tensor([4.0])
+    assert step(x, a=a, b=b).tolist() == [10.0]
+    assert step(x, b=b, a=a).tolist() == [10.0]
+    assert made(step) == 1
+    assert step(x, a=b, b=a).tolist() == [11.0]
+
+
+def test_positional_and_keyword_are_told_apart():
+    step = ndl.jit(lambda x, y: x - y, warmup=0)
+    x, y = ndl.Tensor([5.0]), ndl.Tensor([3.0])
+    assert step(x, y).tolist() == step(x, y=y).tolist() == [2.0]
+    assert step(y=x, x=y).tolist() == [-2.0]
+
+
+# -- tensors and arrays -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        ndl.init.ones(3),
+        ndl.init.ones(2, 1),
+        ndl.init.ones(2, dtype="float64"),
+        ndl.init.ones(2, requires_grad=True),
+        np.ones(2, "float32"),
+    ],
+    ids=["shape", "axes", "dtype", "requires_grad", "array"],
+)
+def test_shape_dtype_and_requires_grad_count(other):
+    step = ndl.jit(lambda x: x + x, warmup=0)
+    step(ndl.init.ones(2))
+    assert made(step) == 1
+    result = step(other)
+    assert made(step) == 2
+    assert (result.shape, result.dtype) == (other.shape, other.dtype)
+    assert (result.numpy() == 2).all()
+
+
+def test_a_ragged_last_batch_is_a_program_of_its_own():
+    model = nn.Linear(3, 2)
+    step = ndl.jit(lambda x: model(x).sum(), warmup=0)
+    for n in (8, 8, 5, 8, 5):
+        x = ndl.init.randn(n, 3)
+        np.testing.assert_allclose(step(x).numpy(), model(x).sum().numpy(), rtol=1e-4, atol=1e-5)
+    assert made(step) == 2
+
+
+@pytest.mark.parametrize("calls", [1, 2, 3])
+def test_an_array_arrives_as_a_tensor_without_gradient(calls):
+    kinds = []
+
+    @ndl.jit
+    def step(x):
+        kinds.append((isinstance(x, ndl.Tensor), x.requires_grad, x.dtype))
+        return x * 2
+
+    array = np.arange(3.0)
+    for _ in range(calls):
+        result = step(array)
+    assert set(kinds) == {(True, False, np.dtype("float64"))}
+    assert result.tolist() == [0.0, 2.0, 4.0]
+    array[:] = 7  # what the caller does with the array afterwards changes nothing
+    assert result.tolist() == [0.0, 2.0, 4.0]
+    assert step(array).tolist() == [14.0] * 3
+
+
+@pytest.mark.parametrize("warmup", [0, 1])
+def test_an_array_that_is_returned_or_kept_is_not_the_callers(warmup):
+    keeper = nn.Module()
+    keeper.last = ndl.Tensor([0.0])
+
+    @ndl.jit(warmup=warmup)
+    def step(x):
+        keeper.last = x
+        return x
+
+    array = np.ones(1)
+    for k in range(3):
+        array[0] = k
+        result = step(array)
+    array[0] = 99
+    assert isinstance(result, ndl.Tensor)
+    assert result.tolist() == [2.0]
+    assert keeper.last.tolist() == [2.0]
+
+
+@pytest.mark.parametrize(
+    "array",
+    [
+        np.arange(12.0).reshape(3, 4).T,
+        np.arange(12.0)[::-2],
+        np.broadcast_to(np.arange(3.0), (2, 3)),
+        np.arange(4.0).astype(">f8"),
+        np.array(3.0),
+        np.zeros((0, 3)),
+        np.array([True, False]),
+        np.array([1, 2], np.int8),
+    ],
+    ids=["transposed", "reversed", "broadcast", "swapped", "0-d", "empty", "bool", "int8"],
+)
+def test_arrays_of_any_layout(array):
+    step = ndl.jit(lambda x: (x + x, x.reshape((-1,))), warmup=0)
+    for _ in range(2):
+        doubled, flat = step(array)
+        np.testing.assert_array_equal(doubled.numpy(), array + array)
+        np.testing.assert_array_equal(flat.numpy(), array.reshape(-1))
+    tensor = ndl.Tensor.wrap(array)
+    np.testing.assert_array_equal(step(tensor)[0].numpy(), array + array)
+
+
+# -- numbers ------------------------------------------------------------------------------------
+
+
+def test_floats_are_run_time_scalars():
+    step = ndl.jit(lambda x, k: (x * k, x + k, x**k, k * 2, x / k), warmup=0)
+    x = ndl.Tensor([2.0, 3.0], dtype="float32")
+    for k in (0.5, 2.0, -3.0, np.float32(1.5), np.float64(4.0)):
+        result = step(x, k)
+        expected = [x * float(k), x + float(k), x ** float(k), float(k) * 2, x / float(k)]
+        for ours, eager in zip(result, expected, strict=True):
+            if isinstance(eager, float):
+                assert type(ours) is float
+                assert ours == eager
+            else:
+                assert ours.dtype == eager.dtype == np.float32
+                np.testing.assert_allclose(ours.numpy(), eager.numpy(), rtol=1e-6)
+    assert made(step) == 1
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64", "int8", "int64", "bool"])
+def test_floats_are_weak_beside_tensors(dtype):
+    step = ndl.jit(lambda x, k: x * k + k, warmup=0)
+    x = ndl.Tensor([1, 0, 1], dtype=dtype)
+    assert step(x, 0.1).dtype == (x * 0.1 + 0.1).dtype
+    np.testing.assert_allclose(step(x, 0.1).numpy(), (x * 0.1 + 0.1).numpy(), rtol=1e-6)
+
+
+def test_a_float_that_is_returned_is_a_float():
+    step = ndl.jit(lambda x, k: (x + 1, k, {"half": k / 2}), warmup=0)
+    assert step(ndl.Tensor([1.0]), 3.0)[1:] == (3.0, {"half": 1.5})
+    assert step(ndl.Tensor([1.0]), 5.0)[1:] == (5.0, {"half": 2.5})
+
+
+@pytest.mark.parametrize("compare", [lambda k: k > 0, lambda k: k <= 1])
+def test_the_value_of_a_float_is_not_known(compare):
+    step = ndl.jit(lambda x, k: x if compare(k) else -x, warmup=0)
+    with pytest.raises(
+        ndl.TraceError, match=r"a float is compared .* pass a bool, or use ndl\.where"
+    ):
+        step(ndl.Tensor([1.0]), 0.5)
+    with pytest.raises(ndl.TraceError, match="not known while"):
+        ndl.jit(lambda x, k: x * float(k), warmup=0)(ndl.Tensor([1.0]), 0.5)
+
+
+class Colour(enum.Enum):
+    RED = 1
+    BLUE = 2
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        (1, 2),
+        (True, False),
+        (1, True),
+        (0, False),
+        ("a", "b"),
+        (None, 0),
+        (b"a", b"b"),
+        (np.int64(1), np.int64(2)),
+        (np.int64(1), np.int32(1)),
+        (np.bool_(True), np.bool_(False)),
+        (np.dtype("int8"), np.dtype("int64")),
+        (slice(0, 2), slice(1, 2)),
+        (range(2), range(3)),
+        ((1, 2), (1, 3)),
+        ({"a": 1}, {"a": 2}),
+        ({"a": 1}, {"b": 1}),
+        (Colour.RED, Colour.BLUE),
+        (ndl.relu, ndl.tanh),
+    ],
+    ids=str,
+)
+def test_other_values_are_static(first, second):
+    seen = []
+    step = ndl.jit(lambda x, option: (seen.append(option), x + 1)[1], warmup=0)
+    for option in (first, second, first, second):
+        step(ndl.Tensor([1.0]), option)
+    assert len(seen) == 2
+    assert made(step) == 2
+
+
+def test_other_objects_count_by_identity_and_are_not_kept_alive():
+    class Batch:
+        def __init__(self, x):
+            self.x = x
+
+    step = ndl.jit(lambda batch: batch.x * 2, warmup=0)
+    first, second = Batch(ndl.Tensor([1.0])), Batch(ndl.Tensor([2.0]))
+    for _ in range(2):
+        assert step(first).tolist() == [2.0]
+        assert step(second).tolist() == [4.0]
+    assert made(step) == 2
+    assert type(first) is Batch
+    gone = weakref.ref(second)
+    del second
+    gc.collect()
+    assert gone() is None
+    assert made(step) == 1
+
+
+def test_models_and_optimisers_as_arguments():
+    def step(model, opt, x):
+        loss = (model(x) ** 2).mean()
+        loss.backward()
+        opt.step()
+        opt.reset_grad()
+        return loss
+
+    jitted = ndl.jit(step)
+    model = nn.Linear(3, 1, dtype="float64")
+    twin = nn.Linear(3, 1, dtype="float64")
+    twin.load_state_dict(model.state_dict())
+    opts = [ndl.optim.SGD(m.parameters(), lr=0.1, momentum=0.9) for m in (model, twin)]
+    for k in range(5):
+        x = ndl.init.randn(4, 3, dtype="float64")
+        opts[0].lr = opts[1].lr = 0.1 / (k + 1)
+        compiled, eager = jitted(model, opts[0], x), step(twin, opts[1], x)
+        np.testing.assert_allclose(compiled.numpy(), eager.numpy(), rtol=1e-12)
+    np.testing.assert_allclose(model.weight.numpy(), twin.weight.numpy(), rtol=1e-12)
+    assert made(jitted) == 1
+
+
+# -- modes --------------------------------------------------------------------------------------
+
+
+def test_the_ambient_modes_count():
+    w = ndl.nn.Parameter([2.0])
+    step = ndl.jit(lambda x: (x * w).sum(), warmup=0)
+    x = ndl.Tensor([3.0], requires_grad=False)
+    assert step(x).requires_grad
+    with ndl.no_grad():
+        assert not step(x).requires_grad
+    assert step(x).requires_grad
+    assert made(step) == 2
+    ndl.seed(0)
+    step(x)
+    assert made(step) == 3
+    ndl.seed(None)
+    step(x)
+    assert made(step) == 3
+
+
+def test_implicit_broadcasting_counts():
+    step = ndl.jit(lambda a, b: a + b, warmup=0)
+    a, b = ndl.init.ones(2, 1), ndl.init.ones(3)
+    with pytest.raises(ndl.ShapeError, match=r"shapes \(2, 1\) and \(3,\) differ"):
+        step(a, b)
+    with ndl.implicit_broadcasting():
+        assert step(a, b).shape == (2, 3)
+    with pytest.raises(ndl.ShapeError):
+        step(a, b)
+
+
+# -- aliasing -----------------------------------------------------------------------------------
+
+
+def test_one_tensor_passed_twice_is_another_program():
+    def step(a, b):
+        (a * a * b).sum().backward()
+        return a.grad, b.grad
+
+    jitted = ndl.jit(step, warmup=0)
+    a, b = ndl.Tensor([2.0]), ndl.Tensor([5.0])
+    assert [g.tolist() for g in jitted(a, b)] == [[20.0], [4.0]]
+    assert [g.tolist() for g in jitted(a, a)] == [[12.0], [12.0]]
+    assert [g.tolist() for g in jitted(a, b)] == [[20.0], [4.0]]
+    assert made(jitted) == 2
+
+
+def test_an_argument_that_is_captured_too():
+    w = nn.Parameter([3.0])
+
+    def step(x):
+        (x * w * w).sum().backward()
+        return w.grad, x.grad
+
+    jitted = ndl.jit(step, warmup=0)
+    x = ndl.Tensor([2.0])
+    assert [g.tolist() for g in jitted(x)] == [[12.0], [9.0]]
+    assert [g.tolist() for g in jitted(w)] == [[27.0], [27.0]]
+    assert [g.tolist() for g in jitted(x)] == [[12.0], [9.0]]
+    assert [g.tolist() for g in jitted(w)] == [[27.0], [27.0]]
+    assert made(jitted) == 2
+
+
+def test_an_argument_that_is_state_too():
+    keeper = nn.Module()
+    keeper.h = ndl.Tensor([1.0], requires_grad=False)
+
+    @ndl.jit(warmup=0)
+    def step(x):
+        keeper.h = keeper.h + x
+        return keeper.h * 1
+
+    x = ndl.Tensor([10.0], requires_grad=False)
+    assert step(keeper.h).tolist() == [2.0]
+    assert step(x).tolist() == [12.0]
+    assert step(keeper.h).tolist() == [24.0]
+    assert step(x).tolist() == [34.0]
+
+
+def test_returning_arguments_captured_tensors_and_constants():
+    w = nn.Parameter([3.0])
+
+    @ndl.jit(warmup=0)
+    def step(x):
+        return x, w, ndl.Tensor([1.0, 2.0]), ndl.init.zeros(2), x.reshape((1, 1)), w.detach()
+
+    x = ndl.Tensor([5.0])
+    for _ in range(3):
+        same, captured, constant, zeros, view, snapshot = step(x)
+        assert same is x
+        assert captured is w
+        assert constant.tolist() == [1.0, 2.0]
+        assert zeros.tolist() == [0.0, 0.0]
+        assert view.tolist() == [[5.0]]
+        assert snapshot.tolist() == [3.0]
+        constant.cached_data[:] = 9
+        zeros.cached_data[:] = 9  # results are the caller's own
+
+
+def test_lists_among_the_arguments_are_not_to_be_changed():
+    def step(x, results):
+        results.append(x + 1)
+        return x
+
+    with pytest.raises(
+        ndl.TraceError, match=r"passed as an argument was changed .* Return what is new"
+    ):
+        ndl.jit(step, warmup=0)(ndl.Tensor([1.0]), [])
