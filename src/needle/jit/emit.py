@@ -12,6 +12,7 @@ from typing import Any
 from ..graph.node import Node
 from ..native import matmul
 from ..native.llvm import Host
+from ..native.matmul_blocking import plan as cut
 from ..native.values import F32, F64, I64, PTR, VOID, Type, Value
 from ..native.vectors import Builder, Source
 from ..ops.movement import Transpose
@@ -31,7 +32,7 @@ from .fuse import (
     untransposed,
 )
 from .interpret import is_random
-from .loops import Nest, write
+from .loops import Nest, structure, write
 from .plan import Plan
 from .scope import Memory, Scope
 from .specials import draw_chunks, is_drawn_here, write_draw, write_special
@@ -70,9 +71,8 @@ def scratch_sizes(fused: Fused, host: Host) -> dict[Node, int]:
     for work in fused.works:
         if isinstance(work, Product):
             shape = _Shape(work.node)
-            emitted = matmul.emit(matmul.Kernels(Source(host)), shape.product, "product")
             itemsize = 4 if shape.product.kind == F32 else 8
-            sizes[work.node] = emitted.scratch * itemsize * shape.batches
+            sizes[work.node] = cut(shape.product, host).scratch * itemsize * shape.batches
     return sizes
 
 
@@ -98,7 +98,7 @@ class Emitter:
         self.status = status
         self.draws = draws
         self.philox = philox
-        self.bodies: dict[str, str] = {}
+        self.bodies: dict[Any, str] = {}
         self.count = 0
         order = [n for n in fused.graph.nodes if is_random(n)]
         self.draw_number = {node: k for k, node in enumerate(order)}
@@ -140,28 +140,34 @@ class Emitter:
         if not nest.chunks:
             return []
         keys = self._memory_of(kernel)
+        body = self._body(nest, keys)
+        name = self._name("kernel")
+        b, table, begin, end = self._begin(name)
+        items = [b.minimum(bound * nest.per_chunk, b.constant(nest.items, I64)) for bound in (begin, end)]
+        b.call(body, VOID, *[self._pointer(b, table, key) for key in keys], *items)
+        b.ret()
+        return [Call(name, nest.chunks, kernel)]
+
+    def _body(self, nest: Nest, keys: list[Any]) -> str:
+        """The function with a kernel's loops, on pointers; one that does the same is used again."""
+        places = {self._slot(key): place for place, key in enumerate(keys) if key != "status"}
+        same = structure(nest, lambda node: places[self._slot(base(node))])
+        if same in self.bodies:
+            return self.bodies[same]
         scratch = Source(self.source.host)
-        names = {key: f"p{place}" for place, key in enumerate(keys)}
-        arguments = {**dict.fromkeys(names.values(), PTR), "first": I64, "stop": I64}
-        function = scratch.function("body", arguments, internal=True)
+        arguments = {f"p{place}": PTR for place in range(len(keys))}
+        function = scratch.function("body", {**arguments, "first": I64, "stop": I64}, internal=True)
         *pointers, first, stop = function.arguments
         found = dict(zip(keys, pointers, strict=True))
         write(function.body, nest, self._with_twins(found), (first, stop))
         function.body.ret()
-        text = scratch.text()
-        if text not in self.bodies:
-            self.bodies[text] = self._name("body")
-            self.source.include(scratch, "body", self.bodies[text])
-        name = self._name("kernel")
-        b, table, begin, end = self._begin(name)
-        items = [b.minimum(bound * nest.per_chunk, b.constant(nest.items, I64)) for bound in (begin, end)]
-        b.call(self.bodies[text], VOID, *[self._pointer(b, table, key) for key in keys], *items)
-        b.ret()
-        return [Call(name, nest.chunks, kernel)]
+        self.bodies[same] = self._name("body")
+        self.source.include(scratch, "body", self.bodies[same])
+        return self.bodies[same]
 
     def _memory_of(self, work: Work) -> list[Any]:
         """What a kernel needs pointers to, in a fixed order, each slot once."""
-        nodes = [*made_by(work), *sorted(sources(work, self.fused.stored), key=lambda n: self._slot(n))]
+        nodes = [*made_by(work), *sorted(sources(work, self.fused.stored), key=self._slot)]
         by_slot = {self._slot(node): node for node in reversed(nodes)}
         return [*dict.fromkeys(by_slot[self._slot(node)] for node in nodes), "status"]
 

@@ -488,17 +488,17 @@ def made_by(work: Work) -> Sequence[Node]:
     return [work.node, *work.epilogue] if isinstance(work, Product) else [work.node]
 
 
-def sources(work: Work, stored: set[Node]) -> set[Node]:
-    """The values in memory that a kernel reads."""
+def sources(work: Work, stored: set[Node]) -> list[Node]:
+    """The values in memory that a kernel reads, each once, in a fixed order."""
     if isinstance(work, Special):
-        return set(map(base, work.node.inputs))
-    found: set[Node] = set()
+        return list(dict.fromkeys(map(base, work.node.inputs)))
+    found: dict[Node, None] = {}
     if isinstance(work, Product):
-        found.update(base(_untransposed(child)) for child in work.node.inputs)
+        found.update(dict.fromkeys(base(_untransposed(child)) for child in work.node.inputs))
     for node in work.epilogue if isinstance(work, Product) else work.steps:
         index = _visit(node)[2]
-        found.update(base(source) for source, _ in reads_of(node, index, stored))
-    return found
+        found.update(dict.fromkeys(base(source) for source, _ in reads_of(node, index, stored)))
+    return list(found)
 
 
 untransposed = _untransposed

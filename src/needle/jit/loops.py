@@ -9,7 +9,7 @@ inner one.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,10 +19,10 @@ from ..graph.node import Node
 from ..native.llvm import Host
 from ..native.values import Value
 from ..native.vectors import Builder
-from ..ops.creation import Arange
+from ..ops.creation import Arange, Full
 from ..ops.indexing import OneHot, Pick, Take
 from .access import Index, address, own_index
-from .fuse import Kernel, children_of, is_leaf_of_expression, reads_of
+from .fuse import Kernel, Unsupported, children_of, is_leaf_of_expression, reads_of
 from .scope import Memory, Scope
 from .symbols import CODE, Symbol, register_type
 
@@ -53,6 +53,8 @@ class Nest:
         self.steps = [(node, body_index(node, kernel)) for node in kernel.steps]
         self.reads = {node: reads_of(node, at, stored) for node, at in self.steps}
         self.lanes = _lanes(kernel, host)
+        # Whether some value depends on where the loops are, beside through memory.
+        self.uses_positions = any(_finds_position(node, at, stored) for node, at in self.steps)
         groups = self._groups()
         self.merged = {loop: group for group in groups for loop in group[:-1]}
         self.loops = [group[-1] for group in groups]
@@ -76,7 +78,7 @@ class Nest:
             same_side = before is not None and (
                 kernel.outer is None or (before in kernel.outer) == (loop in kernel.outer)
             )
-            if same_side and not self._uses_positions() and all(s[before] == s[loop] * size for s in strides):
+            if same_side and not self.uses_positions and all(s[before] == s[loop] * size for s in strides):
                 groups[-1].append(loop)
             else:
                 groups.append([loop])
@@ -85,10 +87,6 @@ class Nest:
     def _accesses(self) -> list[tuple[Node, Index]]:
         reads = [read for reads in self.reads.values() for read in reads]
         return [*reads, *[(node, self.kernel.home[node]) for node in self.kernel.steps]]
-
-    def _uses_positions(self) -> bool:
-        """Whether some value depends on where the loops are, beside through memory."""
-        return any(_finds_position(node, at, self.stored) for node, at in self.steps)
 
     def _cut(self) -> None:
         inner = math.prod(self.sizes[k] for k in self.inner)
@@ -171,6 +169,45 @@ def _vector_loop(
         return ()
 
     b.vector_loop(start, stop, nest.lanes, body)
+
+
+def structure(nest: Nest, place: Callable[[Node], int]) -> Any:
+    """What the code of a kernel follows from: kernels with the same structure share it.
+
+    Args:
+        nest: The kernel's loops.
+        place: Number of the pointer to a stored value.
+    """
+    seen: dict[tuple[Node, Index], int] = {}
+    entries: list[Any] = []
+
+    def visit(node: Node, at: Index, root: bool = False) -> int:
+        if (node, at) not in seen or root:
+            spec: Any = node.specs()
+            if not root and is_leaf_of_expression(node, nest.stored):
+                constant = ("full", node.op.value) if isinstance(node.op, Full) else None
+                where = constant or (place(node), _strides_of(node, at, len(nest.kernel.loops)))
+                entry: Any = ("leaf", where, spec.dtype.name)
+            else:
+                children = tuple([visit(child, index) for child, index in children_of(node, at)])
+                key = id(node) if node.op is None or node.op.key is None else node.op.key
+                entry = (key, str(node.specs() if nest.uses_positions else None), children)
+            seen[node, at] = len(entries)
+            entries.append(entry)
+        return seen[node, at]
+
+    for node, at in nest.steps:
+        visit(node, at, root=True)
+        spec: Any = node.specs()
+        home = _strides_of(node, nest.kernel.home[node], len(nest.kernel.loops))
+        entries.append(("store", place(node), home, spec.dtype.name))
+    shape = "flat" if nest.flat else (nest.kernel.loops, nest.kernel.outer)
+    return shape, tuple(entries)
+
+
+def _strides_of(node: Node, at: Index, loops: int) -> tuple[int, tuple[int, ...]]:
+    spec: Any = node.specs()
+    return address(at, spec.shape, loops) if at else (0, ())
 
 
 # -- phases ----------------------------------------------------------------------------------------------
@@ -315,6 +352,8 @@ def _identity(b: Builder, node: Node, lanes: int) -> Value:
     kind = register_type(dtype).vector(lanes)
     if op.combine == "add":
         return b.constant(0, kind)
+    if dtype.kind == "b":
+        raise Unsupported("extremes of bools")
     largest = np.inf if dtype.kind == "f" else int(np.iinfo(dtype).max)
     smallest = -np.inf if dtype.kind == "f" else int(np.iinfo(dtype).min)
     return b.constant(smallest if op.combine == "maximum" else largest, kind)
