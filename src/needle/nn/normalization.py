@@ -68,7 +68,7 @@ class BatchNorm1d(Module):
             self._remember(x)
         else:
             centred = x + (-self.running_mean).broadcast_to(x.shape)
-            normal = centred / ((self.running_var + self.eps) ** 0.5).broadcast_to(x.shape)
+            normal = centred * (1 / (self.running_var + self.eps) ** 0.5).broadcast_to(x.shape)
         return normal * self.weight.broadcast_to(x.shape) + self.bias.broadcast_to(x.shape)
 
     def _remember(self, x: Tensor) -> None:

@@ -103,11 +103,11 @@ class Standardize(Statistics, TensorOp):
 
     def compute(self, x: Any) -> Any:
         _, _, centred, var = self.moments(x)
-        return centred / np.sqrt(var + self.eps)
+        return centred * (1 / np.sqrt(var + self.eps))
 
     def decompose(self, x: Any) -> Any:
         centred, var = self.centred(x)
-        return centred / ((var + self.eps) ** 0.5).broadcast_to(x.shape)
+        return centred * (1 / (var + self.eps) ** 0.5).broadcast_to(x.shape)
 
     def infer(self, x: Any) -> Any:
         self.checked(x)
@@ -129,17 +129,17 @@ class StandardizeGradient(Standardize):
 
     def compute(self, g: Any, x: Any) -> Any:
         count, _, centred, var = self.moments(x)
-        root = np.sqrt(var + self.eps)
-        y = centred / root
+        inverse = 1 / np.sqrt(var + self.eps)
+        y = centred * inverse
         shift = np.add.reduce(g, axis=self.axes, keepdims=True) / count
         slope = np.add.reduce(g * y, axis=self.axes, keepdims=True) / count
-        return (g - shift - y * slope) / root
+        return (g - shift - y * slope) * inverse
 
     def decompose(self, g: Any, x: Any) -> Any:
         centred, var = self.centred(x)
-        root = ((var + self.eps) ** 0.5).broadcast_to(x.shape)
-        y = centred / root
-        return (g - self.mean(g) - y * self.mean(g * y)) / root
+        inverse = (1 / (var + self.eps) ** 0.5).broadcast_to(x.shape)
+        y = centred * inverse
+        return (g - self.mean(g) - y * self.mean(g * y)) * inverse
 
     def infer(self, g: Any, x: Any) -> Any:
         self.checked(x)
