@@ -1,4 +1,4 @@
-"""How many threads numerical code may use."""
+"""How many threads numerical code may use: NumPy's matrix products, and compiled programs."""
 
 from __future__ import annotations
 
@@ -6,20 +6,22 @@ import os
 from functools import cache
 from typing import Any
 
+from threadpoolctl import ThreadpoolController
+
 from .errors import ArgumentError
+from .native import threads as native
 
 
 @cache
 def _controller() -> Any:
-    from threadpoolctl import (
-        ThreadpoolController,  # looks at every loaded library: not at import time
-    )
-
+    """NumPy's matrix products; made at first use, since it looks at every loaded library."""
     return ThreadpoolController().select(user_api="blas")
 
 
 def set_num_threads(n: int) -> None:
-    """Let matrix products use `n` threads, in this process.
+    """Let matrix products and compiled programs use `n` threads, in this process.
+
+    Without a call of it each compiled program finds its best number by timing its runs.
 
     Args:
         n: Number of threads, at least 1.
@@ -35,9 +37,10 @@ def set_num_threads(n: int) -> None:
         1
         >>> ndl.set_num_threads(before)
     """
-    if not isinstance(n, int) or n < 1:
+    if not isinstance(n, int) or isinstance(n, bool) or n < 1:
         raise ArgumentError(f"set_num_threads: {n!r} is no number of threads. Pass an integer >= 1")
     _controller().limit(limits=n)
+    native.set_threads(n)
 
 
 def get_num_threads() -> int:
