@@ -13,9 +13,11 @@ from .context import ambient
 from .device import Device, check_device, default_device
 from .errors import ArgumentError, DTypeError, ShapeError
 from .graph.gradient import compute_gradient_of_variables
-from .graph.node import Live, Node, Value, new_handle
+from .graph.leaf import leaf_over_copy
+from .graph.node import Live, Value, new_handle
 from .ops import arithmetic, comparison, contraction, functions, indexing, movement, reduction
 from .ops.creation import Full
+from .ops.operators import binary, reflected, subtract, subtract_scalar
 from .ops.subscript import subscript
 from .ops.tuples import MakeTensorTuple, tuple_get_item
 from .shapes import Shape, as_dtype
@@ -27,11 +29,12 @@ class Tensor(Value):
     Args:
         array: List, number, NumPy array (any strides) or Tensor; it is copied.
         device: `ndl.cpu()` or None.
-        dtype: String, `np.dtype` or NumPy class. None keeps an array's dtype; a list or number gets NumPy's
-            (floats float64, ints int64).
+        dtype: String, `np.dtype` or NumPy class. None keeps an array's dtype; a list or number gets
+            NumPy's (floats float64, ints int64).
         requires_grad: Whether `backward` computes `.grad` for it. True unless told otherwise.
 
-    `==` and `hash` go by identity, and a tensor is always true: compare values with `equal`, `less`, …
+    `==` and `hash` go by identity, and a tensor is always true: compare values with `equal`,
+    `less`, …
 
     Raises:
         DTypeError: the array holds no real numbers.
@@ -61,7 +64,7 @@ class Tensor(Value):
         if device is not None:
             check_device(device, "Tensor")
         self._grad = None
-        self.node = _copied(array, dtype)
+        self.node = leaf_over_copy(array, dtype)
         self.node.requires_grad = bool(requires_grad)
         self.node.handle = ref(self)
 
@@ -70,7 +73,7 @@ class Tensor(Value):
         """A tensor over a NumPy array's own memory, without a copy."""
         return new_handle(ambient.evaluator.leaf(array, requires_grad), cls)
 
-    # -- what it is ----------------------------------------------------------------------------------
+    # -- what it is --------------------------------------------------------------------------------
 
     @property
     def shape(self) -> Shape:
@@ -103,14 +106,14 @@ class Tensor(Value):
         return default_device()
 
     @property
-    def T(self) -> Tensor:
+    def T(self) -> Tensor:  # noqa: N802 - NumPy's name
         """The tensor with its axes in reverse order."""
         return movement.permute(self, tuple(range(self.ndim))[::-1])
 
-    # -- storage -------------------------------------------------------------------------------------
+    # -- storage -----------------------------------------------------------------------------------
 
     def numpy(self) -> np.ndarray[Any, Any]:
-        """The values as a NumPy array; it shares memory with the tensor where NumPy can write there."""
+        """The values as a NumPy array, sharing memory with the tensor where NumPy can write."""
         array = ambient.evaluator.read(self.node)
         shared = array.flags.writeable and not isinstance(self.node, Live)
         return array if shared else array.copy()
@@ -153,7 +156,8 @@ class Tensor(Value):
         Args:
             out_grad: Gradient that comes in, of this shape; None means ones.
 
-        `.grad` is overwritten, not added to, and is part of the graph: it can be differentiated again.
+        `.grad` is overwritten, not added to, and is part of the graph: it can be differentiated
+        again.
 
         Raises:
             GradientError: this tensor requires no gradient.
@@ -168,12 +172,13 @@ class Tensor(Value):
         """
         compute_gradient_of_variables(self, out_grad)
 
-    # -- Python's own protocols ----------------------------------------------------------------------
+    # -- Python's own protocols --------------------------------------------------------------------
 
     def __repr__(self) -> str:
         if self.node.storage is None and not ambient.evaluator.computes:
             return f"needle.Tensor(shape={self.shape}, dtype={self.dtype}, traced)"
-        text = np.array2string(ambient.evaluator.read(self.node), separator=", ", prefix="needle.Tensor(")
+        array = ambient.evaluator.read(self.node)
+        text = np.array2string(array, separator=", ", prefix="needle.Tensor(")
         return f"needle.Tensor({text}, dtype={self.dtype})"
 
     def __str__(self) -> str:
@@ -192,7 +197,8 @@ class Tensor(Value):
         """
         if self.size != 1:
             raise ShapeError(
-                f"item: shape {self.shape} has {self.size} elements, not one. Use numpy() or index first"
+                f"item: shape {self.shape} has {self.size} elements, not one. "
+                "Use numpy() or index first"
             )
         return ambient.evaluator.read(self.node).item()
 
@@ -238,7 +244,8 @@ class Tensor(Value):
         return new_handle(ambient.evaluator.leaf(self.numpy(), self.requires_grad), type(self))
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Tensor:
-        twin = new_handle(ambient.evaluator.leaf(ambient.evaluator.read(self.node).copy(), self.requires_grad), type(self))
+        array = ambient.evaluator.read(self.node).copy()
+        twin = new_handle(ambient.evaluator.leaf(array, self.requires_grad), type(self))
         memo[id(self)] = twin
         if self.grad is not None:
             # Not of a temporary: the memo goes by id, which must not be used again.
@@ -257,37 +264,37 @@ class Tensor(Value):
 
     __lt__ = __le__ = __gt__ = __ge__ = _refuse_order
 
-    # -- arithmetic ----------------------------------------------------------------------------------
+    # -- arithmetic --------------------------------------------------------------------------------
 
     def __add__(self, other: Any) -> Tensor:
         if isinstance(other, Tensor):
             return arithmetic.add(self, other)
-        return _binary(arithmetic.add, arithmetic.add_scalar, self, other)
+        return binary(arithmetic.add, arithmetic.add_scalar, self, other)
 
     def __mul__(self, other: Any) -> Tensor:
         if isinstance(other, Tensor):
             return arithmetic.multiply(self, other)
-        return _binary(arithmetic.multiply, arithmetic.mul_scalar, self, other)
+        return binary(arithmetic.multiply, arithmetic.mul_scalar, self, other)
 
     def __truediv__(self, other: Any) -> Tensor:
         if isinstance(other, Tensor):
             return arithmetic.divide(self, other)
-        return _binary(arithmetic.divide, arithmetic.divide_scalar, self, other)
+        return binary(arithmetic.divide, arithmetic.divide_scalar, self, other)
 
     def __pow__(self, other: Any) -> Tensor:
-        return _binary(arithmetic.power, arithmetic.power_scalar, self, other)
+        return binary(arithmetic.power, arithmetic.power_scalar, self, other)
 
     def __sub__(self, other: Any) -> Tensor:
-        return _binary(_subtract, _subtract_scalar, self, other)
+        return binary(subtract, subtract_scalar, self, other)
 
     def __rsub__(self, other: Any) -> Tensor:
         return -self + other
 
     def __rtruediv__(self, other: Any) -> Tensor:
-        return _reflected(arithmetic.divide, self, other)
+        return reflected(arithmetic.divide, self, other)
 
     def __rpow__(self, other: Any) -> Tensor:
-        return _reflected(arithmetic.power, self, other)
+        return reflected(arithmetic.power, self, other)
 
     def __neg__(self) -> Tensor:
         return arithmetic.negate(self)
@@ -313,7 +320,7 @@ class Tensor(Value):
         """`self @ other`; see `ndl.matmul`."""
         return self @ other
 
-    # -- elementwise, comparison ---------------------------------------------------------------------
+    # -- elementwise, comparison -------------------------------------------------------------------
 
     exp = functions.exp
     log = functions.log
@@ -352,7 +359,7 @@ class Tensor(Value):
         wanted = as_dtype(dtype, "astype")
         return self if wanted == self.dtype else comparison.Cast(wanted)(self)
 
-    # -- reduction, movement, indexing ---------------------------------------------------------------
+    # -- reduction, movement, indexing -------------------------------------------------------------
 
     sum = reduction.summation
     max = reduction.max
@@ -398,7 +405,7 @@ class Tensor(Value):
         """These class indices as rows of the identity matrix; see `ndl.one_hot`."""
         return indexing.one_hot(n, self, dtype)
 
-    # -- constants of this shape ---------------------------------------------------------------------
+    # -- constants of this shape -------------------------------------------------------------------
 
     def full_like(self, value: float, dtype: Any = None) -> Tensor:
         """A constant of this shape, and of this dtype unless another is named."""
@@ -473,61 +480,6 @@ class TensorTuple(Value):
 
 Value.tensor_class = Tensor
 Value.tuple_class = TensorTuple
-
-
-def _copied(array: Any, dtype: Any) -> Node:
-    """A new leaf over a dense copy of what a tensor is made from."""
-    wanted = None if dtype is None else as_dtype(dtype, "Tensor")
-    if isinstance(array, Tensor):
-        source = array.detach()
-        source = source if wanted is None else source.astype(wanted)
-        if source.node.storage is None:
-            return source.node
-        array = source.node.storage
-    elif isinstance(array, TensorTuple):
-        raise ArgumentError("Tensor: a TensorTuple is not one array. Pass one of its elements")
-    try:
-        copy = np.array(array, order="C")
-    except ValueError as error:
-        raise ShapeError(
-            f"Tensor: the nested lists make no array ({error}). Give rows equal lengths"
-        ) from None
-    if copy.dtype.kind not in "biuf":
-        raise DTypeError(
-            f"Tensor: data of dtype {copy.dtype} are not real numbers. Use floats, integers or bools"
-        )
-    return ambient.evaluator.leaf(copy.astype(copy.dtype.newbyteorder("=") if wanted is None else wanted, copy=False))
-
-
-def _binary(tensors: Any, with_scalar: Any, a: Tensor, other: Any) -> Any:
-    """Dispatch of a binary operator: tensor, number, or array as a constant."""
-    if isinstance(other, Tensor):
-        return tensors(a, other)
-    if isinstance(other, int | float | np.generic):
-        return with_scalar(a, other)
-    if isinstance(other, np.ndarray):
-        return (
-            with_scalar(a, other)
-            if other.size == 1
-            else tensors(a, Tensor(other, requires_grad=False))
-        )
-    return NotImplemented
-
-
-def _reflected(operator: Any, a: Tensor, other: Any) -> Any:
-    if isinstance(other, np.ndarray) and other.size != 1:
-        return operator(Tensor(other, requires_grad=False), a)
-    if isinstance(other, int | float | np.generic | np.ndarray):
-        return operator(arithmetic.constant_like(a, other, operator.__name__), a)
-    return NotImplemented
-
-
-def _subtract(a: Tensor, b: Tensor) -> Tensor:
-    return arithmetic.add(a, arithmetic.negate(b))
-
-
-def _subtract_scalar(a: Tensor, scalar: Any) -> Tensor:
-    return arithmetic.add_scalar(a, -arithmetic.as_number(scalar, "subtract"))
 
 
 def _spread(arguments: tuple[Any, ...], named: Any) -> Any:

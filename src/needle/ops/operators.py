@@ -1,0 +1,50 @@
+"""What Python's operators do with a tensor and a number, an array or another tensor."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ..graph.node import Value
+from .arithmetic import add, add_scalar, as_number, as_tensor, constant_like, negate
+
+
+def binary(of_tensors: Any, with_scalar: Any, a: Any, other: Any) -> Any:
+    """A binary operator on a tensor and another operand; arrays are constants.
+
+    Args:
+        of_tensors: The function for two tensors.
+        with_scalar: The function for a tensor and a number.
+        a: The tensor on the left.
+        other: The operand on the right.
+
+    Returns:
+        The result; NotImplemented, as Python has it, for operands of other kinds.
+    """
+    if isinstance(other, Value.tensor_class):
+        return of_tensors(a, other)
+    if isinstance(other, int | float | np.generic):
+        return with_scalar(a, other)
+    if isinstance(other, np.ndarray):
+        return with_scalar(a, other) if other.size == 1 else of_tensors(a, as_tensor(other))
+    return NotImplemented
+
+
+def reflected(of_tensors: Any, a: Any, other: Any) -> Any:
+    """`other` on the left of an operator that does not commute, and the tensor `a` on the right."""
+    if isinstance(other, np.ndarray) and other.size != 1:
+        return of_tensors(as_tensor(other), a)
+    if isinstance(other, int | float | np.generic | np.ndarray):
+        return of_tensors(constant_like(a, other, of_tensors.__name__), a)
+    return NotImplemented
+
+
+def subtract(a: Any, b: Any) -> Any:
+    """a - b is recorded as a + (-b)."""
+    return add(a, negate(b))
+
+
+def subtract_scalar(a: Any, scalar: Any) -> Any:
+    """a - c is recorded as a + (-c)."""
+    return add_scalar(a, -as_number(scalar, "subtract"))
