@@ -1,16 +1,24 @@
-"""What every test runs under: a fixed NumPy seed, no display, and a hypothesis profile.
+"""What every test runs under: fixed seeds, no display, a cache of its own, a hypothesis profile.
 
 `HYPOTHESIS_PROFILE` chooses the profile: `ci`, the default, always tries the same cases; `fuzz`,
 set by `make fuzz`, tries thousands of new ones.
 """
 
 import os
+import shutil
+import tempfile
 
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, settings
 
 os.environ.setdefault("MPLBACKEND", "Agg")
+
+# Before needle is imported, and for the processes that tests start: the user's cache of compiled
+# code is neither relied on nor filled.
+CACHE = os.environ["NEEDLE_CACHE"] = tempfile.mkdtemp(prefix="needle-tests-")
+
+import needle as ndl
 
 settings.register_profile("ci", deadline=None, derandomize=True, max_examples=100)
 settings.register_profile(
@@ -24,6 +32,12 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 
 
 @pytest.fixture(autouse=True)
-def _numpy_seed():
-    """No test depends on how many numbers the ones before it drew."""
+def _seeds():
+    """No test depends on how many numbers the ones before it drew, or on their stream."""
     np.random.seed(0)
+    yield
+    ndl.seed(None)
+
+
+def pytest_unconfigure():
+    shutil.rmtree(CACHE, ignore_errors=True)
