@@ -20,7 +20,7 @@ from .loops import body_index
 from .native_executor import Compiled, NativeExecutor
 from .program import Program
 from .signature import signature
-from .tracing import trace
+from .tracing import NewStateError, trace
 
 _LETTERS = "ijklmnopqrstuvwxyz"
 
@@ -124,7 +124,12 @@ def explain(
     """
     plain = getattr(function, "__wrapped__", function)
     leaves, _ = signature(args, kwargs)
-    program = Program(trace(plain, args, kwargs, leaves), "explain")
+    try:
+        program = Program(trace(plain, args, kwargs, leaves), "explain")
+    except NewStateError as state:
+        raise TraceError(
+            f"explain: {state} comes into being in this call. Call the function once before"
+        ) from None
     compiled = program.compiled
     if compiled is None:
         raise TraceError(f"explain: there is no native code to show ({program.backend})")

@@ -79,10 +79,11 @@ class Optimizer(Stateful):
             self.begin_step()
             for param in self.params:
                 if param.grad is not None:
-                    state = self.state.get(param)
-                    if state is None:
-                        state = self.state[param] = Counted()
+                    known = self.state.get(param)
+                    state = Counted() if known is None else known
                     param.data = self.update(param, param.grad, state)
+                    if known is None and state:
+                        self.state[param] = state
 
     def reset_grad(self) -> None:
         """Set `.grad` of every parameter to None."""

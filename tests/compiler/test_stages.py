@@ -1,0 +1,271 @@
+"""The stages of the compiler: golden texts of small graphs, verifiers, and what each must not do."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import needle as ndl
+from needle.native import llvm
+from tests.compiler.stages import compiled, expect_numpy, simplified, traced
+
+ones = ndl.init.ones
+
+
+def kernels(function, *args):
+    return ndl.explain(function, *args).kernels
+
+
+# -- simplify --------------------------------------------------------------------------------------
+
+
+def operators(graph):
+    return [type(node.op).__name__ for node in graph.nodes]
+
+
+def test_simplify_merges_equal_operators():
+    graph = simplified(lambda x: x.exp() + x.exp(), ones(3))
+    assert operators(graph) == ["Exp", "EWiseAdd"]
+
+
+def test_simplify_keeps_operators_with_other_arguments_apart():
+    graph = simplified(lambda x: (x * 2) + (x * 2.0), ones(3))
+    assert operators(graph) == ["MulScalar", "MulScalar", "EWiseAdd"]
+
+
+def test_simplify_never_merges_or_drops_draws():
+    def f(x):
+        ndl.init.rand(3)
+        return x + ndl.init.rand(3) + ndl.init.rand(3)
+
+    assert operators(simplified(f, ones(3))).count("Uniform") == 3
+
+
+def test_simplify_passes_over_what_changes_nothing():
+    graph = simplified(lambda x: x.detach().reshape(3).astype("float32") + 1, ones(3))
+    assert operators(graph) == ["AddScalar"]
+
+
+def test_simplify_folds_constants():
+    graph = simplified(lambda x: x + (ndl.init.constant(3, c=2.0) * 4).exp(), ones(3))
+    assert operators(graph) == ["Full", "EWiseAdd"]
+    assert graph.nodes[0].op.value == pytest.approx(np.exp(np.float32(8)))
+
+
+def test_simplify_folds_no_inputs():
+    weight = ndl.Tensor(2.0)
+    graph, _ = traced(lambda x: x * (weight * 3).broadcast_to(x.shape), ones(3))
+    assert "EWiseMul" in operators(graph)
+
+
+def test_simplify_writes_composites_out():
+    graph = simplified(lambda x: x.logsumexp(1), ones(2, 3))
+    assert "LogSumExp" not in operators(graph)
+    assert "Max" in operators(graph)
+
+
+def test_simplify_text():
+    text = simplified(lambda x: (x * 2 + 1).sum(), ones(2, 3)).text()
+    assert [line.split("  #")[0] for line in text.splitlines()] == [
+        "%0 = input  float32[2, 3]",
+        "%1 = MulScalar(scalar=2) %0  float32[2, 3]",
+        "%2 = AddScalar(scalar=1) %1  float32[2, 3]",
+        "%3 = Summation(axes=None, keepdims=False) %2  float32[]",
+        "return %3",
+    ]
+
+
+# -- fuse ------------------------------------------------------------------------------------------
+
+
+def test_a_chain_of_elementwise_operators_is_one_kernel():
+    assert kernels(lambda x: (x * 2).tanh().exp(), ones(4, 5)) == (
+        "# level 1, for each (i < 4, j < 5)\na1[i, j] = exp(tanh((x0[i, j] * 2)))"
+    )
+
+
+def test_a_batch_norm_is_one_kernel():
+    def f(x):
+        return ndl.standardize(x, axes=0, eps=0.5)
+
+    assert kernels(f, ones(4, 5)) == "\n".join(
+        [
+            "# level 1, for each (j < 5): Σ over i < 4",
+            "a1[0, j] = Σ x0[i, j]",
+            "a2[0, j] = (a1[0, j] / 4)",
+            "a3[0, j] = Σ ((x0[i, j] + -a2[0, j]) * (x0[i, j] + -a2[0, j]))",
+            "a4[0, j] = (1 / (((a3[0, j] / 4) + 0.5) ** 0.5))",
+            "a5[i, j] = ((x0[i, j] + -a2[0, j]) * a4[0, j])",
+        ]
+    )
+
+
+def test_bias_and_relu_go_into_the_epilogue_of_a_product():
+    text = kernels(
+        lambda x, w, b: (x @ w + b.broadcast_to((4, 3))).relu(), ones(4, 5), ones(5, 3), ones(3)
+    )
+    assert text == "\n".join(
+        [
+            "# level 1, product MatMul()",
+            "a1[4, 3] = x0 and x1",
+            "a2[i, j] = maximum((a1[i, j] + x2[j]), 0)",
+        ]
+    )
+
+
+def test_views_cost_no_kernel():
+    text = kernels(lambda x: x.transpose()[1:3, ::-1] * 2, ones(4, 5))
+    assert text == "# level 1, for each (i < 2, j < 4)\na1[i, j] = (x0[3+-1j, 1+i] * 2)"
+
+
+def test_a_value_that_is_repeated_is_computed_once():
+    text = kernels(lambda x, b: x + b.exp().broadcast_to(x.shape), ones(100, 5), ones(5))
+    assert text.splitlines()[1] == "a1[i] = exp(x1[i])"
+
+
+# -- plan ------------------------------------------------------------------------------------------
+
+
+def test_memory_is_used_again():
+    def chain(x, w):
+        for _ in range(10):
+            x = (x @ w).tanh()
+        return x
+
+    arena = compiled(chain, ones(64, 64), ones(64, 64)).plan.arena
+    assert arena <= 5 * 64 * 64 * 4  # ten products with an epilogue each would take twenty
+
+
+# -- emit ------------------------------------------------------------------------------------------
+
+
+def test_kernels_of_one_structure_share_their_code():
+    many = compiled(lambda *xs: [x * 2 + 1 for x in xs], *[ones(n) for n in range(10, 30)])
+    assert many.emitted.ir.count("@body") <= 2 * 20 + 1
+    assert many.emitted.ir.count("define internal") == 1
+
+
+def test_the_text_is_the_same_at_each_compilation():
+    def f(x, w):
+        return ((x @ w).tanh().sum(0), ndl.standardize(x, 0))
+
+    first, second = (compiled(f, ones(20, 30), ones(30, 40)).emitted.ir for _ in range(2))
+    assert first == second
+
+
+@pytest.mark.parametrize("lanes", [16, 8, 4])
+@pytest.mark.parametrize(
+    "shape", [(), (1,), (0,), (3, 0), (5,), (1, 1), (37, 19), (3, 1, 5), (2, 3, 4, 5)]
+)
+def test_every_width_of_vectors_and_every_shape(lanes, shape, rng):
+    x = ndl.Tensor(rng.uniform(0.5, 2.0, shape).astype(np.float32))
+
+    def f(x):
+        y = (x * 2 + 1).tanh() / x
+        return y, y.sum(), [y.sum(axis) for axis in range(y.ndim)], (y * y).mean() if y.size else y
+
+    expect_numpy(f, x, rtol=2e-6, host=llvm.host(lanes))
+
+
+@pytest.mark.parametrize("lanes", [16, 8, 4])
+def test_a_training_step_at_every_width(lanes, rng):
+    x = ndl.Tensor(rng.standard_normal((13, 21)).astype(np.float32), requires_grad=False)
+    w = ndl.Tensor(rng.standard_normal((21, 10)).astype(np.float32))
+    y = ndl.Tensor(rng.integers(0, 10, 13), requires_grad=False)
+
+    def f(x, w, y):
+        loss = ndl.nn.SoftmaxLoss()(ndl.standardize((x @ w).relu(), 0), y)
+        loss.backward()
+        return loss, w.grad
+
+    expect_numpy(f, x, w, y, rtol=1e-5, host=llvm.host(lanes))
+
+
+# -- run -------------------------------------------------------------------------------------------
+
+
+class Halved(ndl.TensorOp):
+    """An operator without a shape rule and without code."""
+
+    def compute(self, x):
+        return x / 2
+
+    def gradient(self, out_grad, node):
+        return out_grad / 2
+
+
+def test_operators_without_code_are_called_between_kernels(rng):
+    x = ndl.Tensor(rng.standard_normal((4, 5)))
+
+    def f(x):
+        y = Halved()(x * 2).exp()
+        return y, y.argmax(1), Halved()(y.transpose() @ y).sum(0)
+
+    expect_numpy(f, x, rtol=1e-12)
+
+
+def test_an_index_out_of_range_raises_the_eager_message_and_writes_no_state():
+    table = ndl.nn.Parameter(np.ones((5, 2), np.float32))
+    count = ndl.Tensor(0.0, requires_grad=False)
+
+    def look_up(index):
+        count.data = count + 1
+        return table.take(index).sum()
+
+    step = ndl.jit(look_up, warmup=0)
+    step(np.array([1, 2]))
+    with pytest.raises(ndl.IndexRangeError, match="index 7 at position"):
+        step(np.array([1, 7]))
+    assert float(count) == 1.0
+
+
+def test_dtypes_that_have_no_code_run_through_numpy():
+    step = ndl.jit(lambda x: x * 2, warmup=0)
+    result = step(ndl.Tensor([1.0, 2.0], dtype="float16"))
+    assert result.dtype == np.float16
+    assert "float16" in step.programs[0].backend
+
+
+# -- explain ---------------------------------------------------------------------------------------
+
+
+def test_explain_changes_nothing_and_shows_every_stage():
+    model = ndl.nn.Linear(3, 2)
+    optimizer = ndl.optim.SGD(model.parameters(), lr=0.1)
+
+    def step(x):
+        loss = model(x).sum()
+        loss.backward()
+        optimizer.step()
+        return loss
+
+    before = model.state_dict()
+    found = ndl.explain(step, ones(4, 3), profile=True)
+    for name, value in model.state_dict().items():
+        np.testing.assert_array_equal(value, before[name])
+    assert all(p.grad is None for p in model.parameters())
+    assert all(row.microseconds > 0 for row in found.rows)
+    product = next(row for row in found.rows if row.kind == "product")
+    assert product.flops == 2 * 4 * 3 * 2
+    for part in ("traced graph", "simplified graph", "kernels", "memory", "work", "code"):
+        assert f"== {part} ==" in str(found)
+    assert "define" in found.ir
+    assert ".text" in found.assembly
+
+
+def test_explain_says_when_state_is_not_there_yet():
+    optimizer = ndl.optim.Adam([ndl.nn.Parameter([1.0])])
+
+    def step():
+        (optimizer.params[0] * 2).backward()
+        optimizer.step()
+
+    with pytest.raises(
+        ndl.TraceError, match="comes into being in this call. Call the function once"
+    ):
+        ndl.explain(step)
+
+
+def test_explain_names_what_has_no_native_code():
+    with pytest.raises(ndl.TraceError, match="no native code to show"):
+        ndl.explain(lambda x: x * 2, ndl.Tensor([1.0], dtype="float16"))
