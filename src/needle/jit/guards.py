@@ -97,7 +97,8 @@ class Guards:
         elif isinstance(owner, list):
             self._lists.append(owner)
         else:
-            self._owners.append(ref(owner, self._gone))
+            if _dies(owner):
+                self._owners.append(ref(owner, self._gone))
             if not container.counted:
                 self._light.append(slots)
 

@@ -58,8 +58,12 @@ class Compiled:
         inputs: Nodes whose values are given at each call.
         nodes: Recorded nodes in program order.
         results: Nodes whose values are handed out.
-        state: For inputs that are state, the node that replaces each in place.
+        state: For inputs that are state, the node that is to replace each in place.
         host: The machine; this one unless another is named.
+
+    Attributes:
+        state: The part of `state` that is: its value is made in the program, and for one place.
+        handed: `results`, and the values of the other state.
     """
 
     def __init__(
@@ -75,8 +79,17 @@ class Compiled:
         self.traced = Graph(inputs, nodes, wanted)
         self.graph = simplify(self.traced)
         now = dict(zip(wanted, self.graph.outputs, strict=True))
-        self.results = [now[node] for node in results]
-        self.fused: Fused = fuse(self.graph, self.results, {old: now[new] for old, new in state.items()})
+        self.state: dict[Node, Node] = {}
+        made = set(self.graph.nodes)
+        for old, new in state.items():
+            if now[new] in made:
+                made.remove(now[new])
+                self.state[old] = new
+        others = [new for old, new in state.items() if old not in self.state]
+        self.handed = list(dict.fromkeys([*results, *others]))
+        self.results = [now[node] for node in self.handed]
+        placed = {old: now[new] for old, new in self.state.items()}
+        self.fused: Fused = fuse(self.graph, self.results, placed)
         self.plan: Plan = plan(self.fused, scratch_sizes(self.fused, self.host))
         self.status, self.stream = self.plan.size, self.plan.size + 1
         philox = isinstance(ambient_stream(), PhiloxStream)
@@ -115,6 +128,7 @@ class NativeExecutor:
         self._result_of = {node: k for k, node in enumerate(compiled.fused.results)}
         order = [self._result_of[node] for node in compiled.results]
         self._order = None if order == list(range(len(order))) else order
+        self._distinct = len(set(order)) == len(order)
         self._draws = [(node, layout.slot[node]) for node in compiled.graph.nodes if is_random(node)]
         self._all_native = all(is_drawn_here(node) for node, _ in self._draws)
         self._main = self._segments(compiled.emitted.stages)
@@ -190,7 +204,10 @@ class NativeExecutor:
                 return None
         if self._last is not None:
             self._last()
-        return results if self._order is None else [results[k] for k in self._order]
+        if self._order is None:
+            return results
+        ordered = [results[k] for k in self._order]
+        return ordered if self._distinct else [*map(np.copy, ordered)]
 
     def _draw(self, stream: Any) -> None:
         """Let Python draw what has no native code, and tell the code where the stream stands."""

@@ -7,6 +7,7 @@ import time
 import warnings
 from collections.abc import Generator, Iterable
 from contextlib import ExitStack, contextmanager
+from sys import getrefcount
 from typing import Any
 from weakref import ref
 
@@ -18,6 +19,7 @@ from ..errors import TraceError
 from ..graph.node import Live, Node, new_handle, realize, settled
 from ..native import llvm
 from ..random import NumPyStream, ambient_stream
+from ..state import Counted
 from ..tensor import Tensor
 from .differentiate import CompiledCall, StatefulCall
 from .fuse import Unsupported
@@ -38,9 +40,16 @@ class Captured:
     def __init__(self, node: Node, source: Source) -> None:
         self.node = node
         self.read = source.tensor
+        self.source = source
         self.slot = source if isinstance(source, Slot) and not source.path else None
-        self.volatile = isinstance(source, Grad)  # it has to be looked up at every call
+        self.is_grad = isinstance(source, Grad)
         self.in_place: Node | None = None
+        self.references = 0
+
+    def count_references(self) -> int:
+        """How often the tensor in a slot is referred to: more than before if a user took hold."""
+        slot: Any = self.slot
+        return getrefcount(slot.container.slots().get(slot.key))
 
 
 class Program:
@@ -76,10 +85,12 @@ class Program:
         self.wanted = trace.wanted()
         self._differentiable = CompiledCall.of(self)
         self._kept: dict[int, Tensor] = {}
+        self._references: dict[int, int] = {}
         self._lock = threading.Lock()
         self._owner: int | None = None
         self._bound = False
         self._steady = False
+        self._in_place: set[tuple[str, int]] = set()
         self.compiled: Compiled | None = None
         self.backend = self._compile()
         if self.compiled is None:
@@ -89,11 +100,11 @@ class Program:
             self._interpreter = Interpreter(self.inputs, trace.nodes, self.wanted)
         self._place = {node: k for k, node in enumerate(self._results)}
         # What is written after a call: all but the state that is changed in place.
-        self._rebound = [(target, node) for target, node in trace.rebound if node in self._place]
+        self._rebound = [
+            item for k, item in enumerate(trace.rebound) if ("tensor", k) not in self._in_place
+        ]
         self._slots = [
-            (k, slot)
-            for k, slot in enumerate(trace.slots)
-            if not isinstance(slot[2], Out) or slot[2].node in self._place
+            (k, slot) for k, slot in enumerate(trace.slots) if ("slot", k) not in self._in_place
         ]
         self._sets_constants = any(_holds_constants(tree) for _, (_, _, tree) in self._slots)
         self._grads = [(target, node) for target, node in trace.grads if node is not None]
@@ -154,12 +165,24 @@ class Program:
         if not llvm.available():
             _warn_without_llvm()
             return "numpy: llvmlite is not installed"
-        state, results = self._state_in_place()
+        places, results = self._state_in_place()
+        state: dict[Node, Any] = {captured.node: captured.in_place for captured in places}
         try:
             self.compiled = Compiled(self.inputs, self.trace.nodes, results, state)
         except Unsupported as missing:
             return f"numpy: {missing}"
-        self._results = results
+        self._results = self.compiled.handed
+        for captured, place in places.items():
+            if captured.node in self.compiled.state:
+                self._in_place.add(place)
+            else:
+                captured.in_place = None
+        # Nobody keeps an optimiser's moments; other tensors in slots may be kept between calls.
+        self._taken_hold = [
+            c
+            for c in places
+            if c.in_place and c.slot and not isinstance(c.slot.container.owner(), Counted)
+        ]
         self._native = NativeExecutor(self.compiled)
         self._first_captured = len(self.inputs) - len(self._captured)
         first_scalar = len(self.trace.arguments)
@@ -171,40 +194,30 @@ class Program:
                 self._native.bind(place, self._numbers[place : place + 1])
         return "native"
 
-    def _state_in_place(self) -> tuple[dict[Node, Node], list[Node]]:
-        """State that is written where it lies, and the values that are handed out as new arrays."""
+    def _state_in_place(self) -> tuple[dict[Captured, tuple[str, int]], list[Node]]:
+        """State to be written where it lies (the place in the trace that says so), other values."""
         by_slot = {(id(c.slot.container), c.slot.key): c for c in self._captured if c.slot}
-        by_handle = {id(c.read([])): c for c in self._captured if c.slot is None and not c.volatile}
+        by_handle = {id(c.read([])): c for c in self._captured if c.slot is None and not c.is_grad}
+        places: dict[Captured, tuple[str, int]] = {}
         handed: dict[Node, None] = {}
-        free = set(self.trace.nodes)  # values that are made in the program, and lie nowhere yet
 
-        def in_place(captured: Captured | None, node: Node) -> bool:
-            if captured is None or captured.in_place is not None or node not in free:
-                return False
-            free.remove(node)
-            captured.in_place = node
-            return True
+        def put(place: tuple[str, int], captured: Captured | None, tree: Any) -> None:
+            if captured is not None and captured not in places and isinstance(tree, Out):
+                captured.in_place = tree.node
+                places[captured] = place
+            else:
+                mapped(tree, lambda i: handed.update(i.nodes()) if isinstance(i, Out) else None)
 
-        def hand_out(tree: Any) -> None:
-            mapped(
-                tree, lambda item: handed.update(item.nodes()) if isinstance(item, Out) else None
-            )
-
-        hand_out(self.trace.result)
-        for container, key, tree in self.trace.slots:
-            captured = by_slot.get((id(container), key))
-            plain = isinstance(tree, Out) and tree.cls is not float
-            if not plain or not in_place(captured, tree.node):
-                hand_out(tree)
-        for target, node in self.trace.rebound:
+        put(("result", 0), None, self.trace.result)
+        for k, (container, key, tree) in enumerate(self.trace.slots):
+            is_number = isinstance(tree, Out) and tree.cls is float
+            put(("slot", k), None if is_number else by_slot.get((id(container), key)), tree)
+        for k, (target, node) in enumerate(self.trace.rebound):
             tensor = target.reference() if isinstance(target, Held) else None
-            captured = by_handle.get(id(tensor)) if tensor is not None else None
-            if not in_place(captured, node):
-                handed.setdefault(node)
+            put(("tensor", k), by_handle.get(id(tensor)), Out(node))
         handed.update(dict.fromkeys(node for _, node in self.trace.grads if node is not None))
         handed.update(dict.fromkeys(self.wanted[len(self.trace.wanted()) :]))  # draws
-        state = {c.node: c.in_place for c in self._captured if c.in_place is not None}
-        return state, list(handed)
+        return places, list(handed)
 
     # -- a call ------------------------------------------------------------------------------------
 
@@ -252,7 +265,7 @@ class Program:
             native.bind(place, array)
         for place, (held, name) in enumerate(self._scalars, len(leaves)):
             numbers[place] = held[name]
-        if not self._bound:
+        if not self._bound or any(c.count_references() > c.references for c in self._taken_hold):
             self._bind_captured(leaves)
         for place in self._each_call:
             tensor = self._captured[place].read(leaves)
@@ -269,31 +282,36 @@ class Program:
 
     def _bind_captured(self, leaves: list[Any]) -> None:
         """Look up all captured tensors; state moves into memory that may be changed in place."""
-        self._each_call: list[int] = []
+        self._each_call: list[int] = []  # what has to be looked up again
+        moving = {target for target, _ in self._rebound}
         for place, captured in enumerate(self._captured):
             tensor = captured.read(leaves)
             if captured.in_place is not None:
                 array = self._own(captured, tensor)
             else:
                 array = realize(tensor.node)
-                if captured.volatile or not array.flags.c_contiguous:
+                moves = isinstance(captured.source, Grad | Slot) or captured.source in moving
+                if moves or not array.flags.c_contiguous:
                     self._each_call.append(place)
             self._native.bind(self._first_captured + place, _dense(array))
         changes.count += 1
         self.guards.accept()
+        for captured in self._taken_hold:
+            captured.references = captured.count_references()
         self._bound = True
 
     def _own(self, captured: Captured, tensor: Tensor) -> Any:
-        """The memory of a state tensor; one that is not in such memory yet is moved there."""
+        """The memory of a state tensor; one that is not in such memory yet is moved there.
+
+        A slot gets a new tensor: somebody else may hold the old one, which must not change.
+        """
         node = tensor.node
-        if isinstance(node, Live):
+        if isinstance(node, Live) and captured not in self._taken_hold:
             return node.memory
         memory = aligned(tensor.shape, tensor.dtype)
         np.copyto(memory, realize(node))
-        if (
-            captured.slot is not None
-        ):  # what the slot held may be held elsewhere, and must not change
-            tensor = Tensor.wrap(memory, tensor.requires_grad)
+        if captured.slot is not None:
+            tensor = type(tensor).wrap(memory, tensor.requires_grad)
             captured.slot.container.assign(captured.slot.key, tensor)
         live = Live(memory, tensor.requires_grad)
         live.handle = ref(tensor)
@@ -367,12 +385,14 @@ class Program:
         if not isinstance(tree, Out) or tree.cls is float:
             container.assign(key, self._filled(tree, leaves, values, None))
             return
-        handle = self._kept.get(k)
-        if handle is None or container.slots().get(key) is not handle:
-            handle = self._kept[k] = tree.cls.wrap(values[tree.node], tree.requires_grad)
-            container.assign(key, handle)
+        kept, held = self._kept, container.slots().get(key)
+        if held is None or held is not kept.get(k) or getrefcount(held) > self._references[k]:
+            kept[k] = held = tree.cls.wrap(values[tree.node], tree.requires_grad)
+            container.assign(key, held)
+            self.guards.accept()
+            self._references[k] = getrefcount(held)
         else:
-            _give(handle, values[tree.node])
+            _give(held, values[tree.node])
 
     def _output(self, item: Out, values: dict[Node, Any], recorded: Any) -> Any:
         """A tensor, a tuple of them or a number that the function returns."""

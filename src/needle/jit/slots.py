@@ -92,8 +92,9 @@ class Attributes(Entries):
     """The attributes of an object."""
 
     def __init__(self, owner: Any, path: str) -> None:
-        self.path = path
-        self.owner = ref(owner)
+        super().__init__(owner, path)
+        if type(owner).__weakrefoffset__:
+            self.owner = ref(owner)
         self.counted = isinstance(owner, Stateful)
 
     def slots(self) -> dict[Any, Any]:

@@ -140,13 +140,8 @@ class Watch:
                 self.add("self" if name == "__self__" else path, getattr(member, name, None))
 
     def _add_object(self, owner: Any, path: str) -> None:
-        try:
-            container = Attributes(owner, path)
-        except TypeError:  # no weak references to it
-            self._others[id(owner)] = owner
-            return
         cls = type(owner)
-        seen = self.found[id(owner)] = Seen(owner, container, whole=False)
+        seen = self.found[id(owner)] = Seen(owner, Attributes(owner, path), whole=False)
         for name in getattr(owner, "hyperparameters", ()):
             self._add_hyperparameter(seen, name)
         self._add_class_member(path, cls, "__call__")

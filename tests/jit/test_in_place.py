@@ -1,0 +1,280 @@
+"""In place: programs update state in memory of their own, and what was read before stays as it was."""
+
+import numpy as np
+import pytest
+
+import needle as ndl
+from needle import nn
+
+
+class World:
+    """A parameter and a moment, which each step changes."""
+
+    def __init__(self):
+        self.w = nn.Parameter([1.0, 2.0])
+        self.module = nn.Module()
+        self.module.m = ndl.Tensor([0.0, 0.0], requires_grad=False)
+        w, module = self.w, self.module
+
+        @ndl.jit
+        def step(x):
+            module.m = module.m * 0.5 + x
+            w.data = w - module.m
+            return (w * x).sum()
+
+        self.step = step
+        self.x = ndl.Tensor([1.0, 1.0], requires_grad=False)
+        self.run(4)
+
+    def run(self, steps=1):
+        for _ in range(steps):
+            self.step(self.x)
+
+
+@pytest.fixture
+def world():
+    return World()
+
+
+def test_snapshots_stay(world):
+    tensors = (world.w, world.module.m)
+    snapshots = [t.numpy() for t in tensors]
+    detached = [t.detach() for t in tensors]
+    data = [t.data for t in tensors]
+    copies = [t.numpy().copy() for t in tensors]
+    world.run(3)
+    for kept in (snapshots, detached, data):
+        for now, copy in zip(kept, copies, strict=True):
+            values = now.numpy() if isinstance(now, ndl.Tensor) else now
+            np.testing.assert_array_equal(values, copy)
+    assert not np.array_equal(world.w.numpy(), copies[0])
+    assert not np.array_equal(world.module.m.numpy(), copies[1])
+    world.run(3)
+    for now, copy in zip(snapshots, copies, strict=True):
+        np.testing.assert_array_equal(now, copy)
+
+
+def test_state_dicts_stay():
+    model = nn.Sequential(nn.Linear(3, 3), nn.BatchNorm1d(3))
+    opt = ndl.optim.Adam(model.parameters())
+
+    @ndl.jit
+    def step(x):
+        loss = (model(x) ** 2).mean()
+        loss.backward()
+        opt.step()
+        opt.reset_grad()
+        return loss
+
+    x = ndl.init.randn(5, 3)
+    for _ in range(4):
+        step(x)
+    states = model.state_dict(), opt.state_dict()
+    copies = [{name: array.copy() for name, array in state.items()} for state in states]
+    for _ in range(3):
+        step(x)
+    for state, copy in zip(states, copies, strict=True):
+        for name in state:
+            np.testing.assert_array_equal(state[name], copy[name])
+    assert not np.array_equal(model.state_dict()["0.weight" if "0.weight" in states[0] else
+                                                 next(iter(states[0]))],
+                              next(iter(copies[0].values())))  # fmt: skip
+
+
+def test_graphs_recorded_before_keep_their_values(world):
+    w = world.w
+    before = w.numpy().copy()
+    y = (w * w).sum()
+    lazy = w * 3
+    world.run(2)
+    y.backward()
+    np.testing.assert_allclose(w.grad.numpy(), 2 * before)
+    np.testing.assert_allclose(lazy.numpy(), 3 * before)
+    assert y.item() == (before * before).sum()
+
+
+def test_graphs_of_compiled_calls_keep_their_values(world):
+    w = world.w
+    square = ndl.jit(lambda x: (w * w * x).sum(), warmup=0)
+    before = w.numpy().copy()
+    y = square(world.x)
+    world.run(2)
+    y.backward()
+    np.testing.assert_allclose(w.grad.numpy(), 2 * before)
+    np.testing.assert_allclose(world.step(world.x).item(), (w.numpy()).sum())
+
+
+def test_cached_data_is_live(world):
+    w = world.w
+    world.run()
+    w.cached_data[0] = 50.0
+    assert w.numpy()[0] == 50.0
+    moment = world.module.m.numpy()
+    world.run()
+    assert w.numpy()[0] == pytest.approx(50.0 - (moment[0] * 0.5 + 1))
+    w.realize_cached_data()[:] = [7.0, 8.0]
+    assert w.tolist() == [7.0, 8.0]
+
+
+def test_what_numpy_gives_is_a_copy_that_can_be_written_to(world, backend):
+    if backend == "numpy":
+        pytest.skip("memory is the tensor's own, as it is eagerly")
+    array = world.w.numpy()
+    array[:] = 99
+    assert 99 not in world.w.numpy()
+
+
+def test_eager_changes_in_between_are_seen(world):
+    w, module = world.w, world.module
+    w.data = ndl.Tensor([10.0, 20.0])
+    module.m = ndl.Tensor([0.0, 0.0], requires_grad=False)
+    world.run()
+    assert w.tolist() == [9.0, 19.0]
+    assert module.m.tolist() == [1.0, 1.0]
+    with ndl.no_grad():
+        w.data = w * 2
+    world.run()
+    assert w.tolist() == [16.5, 36.5]
+
+
+def test_an_old_tensor_of_a_slot_keeps_its_value(world):
+    old = world.module.m
+    before = old.numpy().copy()
+    world.run()
+    np.testing.assert_array_equal(old.numpy(), before)
+    assert not np.array_equal(world.module.m.numpy(), before)
+    kept = []
+    for _ in range(4):
+        world.run()
+        kept.append((world.module.m, world.module.m.numpy().copy()))
+    for tensor, values in kept:
+        np.testing.assert_array_equal(tensor.numpy(), values)
+
+
+def test_results_are_the_callers_own():
+    w = nn.Parameter([1.0, 2.0])
+
+    @ndl.jit
+    def step(x):
+        w.data = w + x
+        return w * 1, w.detach(), w.reshape((2, 1))
+
+    x = ndl.Tensor([1.0, 1.0], requires_grad=False)
+    kept = []
+    for _ in range(5):
+        results = step(x)
+        kept.append((results, [r.numpy().copy() for r in results]))
+    for results, values in kept:
+        for result, value in zip(results, values, strict=True):
+            np.testing.assert_array_equal(result.numpy(), value)
+    kept[-1][0][0].cached_data[:] = 99
+    assert step(x)[0].tolist() == [7.0, 8.0]
+
+
+def test_arguments_are_not_written_to():
+    buffer = nn.Module()
+    buffer.last = ndl.Tensor([0.0, 0.0], requires_grad=False)
+    total = ndl.Tensor([0.0, 0.0], requires_grad=False)
+
+    @ndl.jit
+    def step(x):
+        buffer.last = x
+        total.data = x
+        total.data = total + 1
+        return total * 2
+
+    array = np.array([1.0, 2.0])
+    x = ndl.Tensor.wrap(array)
+    for _ in range(4):
+        step(x)
+    np.testing.assert_array_equal(array, [1.0, 2.0])
+    assert total.tolist() == [2.0, 3.0]
+
+
+@pytest.mark.parametrize("strides", ["transposed", "sliced", "reversed", "broadcast"])
+def test_state_of_any_layout_becomes_dense(strides):
+    base = np.arange(24.0).reshape(4, 6)
+    array = {
+        "transposed": base.T,
+        "sliced": base[::2, ::3],
+        "reversed": base[::-1, ::-1],
+        "broadcast": np.broadcast_to(base[:1], (3, 6)),
+    }[strides]
+    expected = array + 3
+    state = ndl.Tensor.wrap(array)
+
+    @ndl.jit
+    def step(x):
+        state.data = state + x
+        return state.sum()
+
+    for _ in range(3):
+        step(ndl.Tensor(np.ones(array.shape), requires_grad=False))
+    np.testing.assert_array_equal(state.numpy(), expected)
+    np.testing.assert_array_equal(base, np.arange(24.0).reshape(4, 6))
+
+
+def test_two_states_that_get_equal_values():
+    a, b, c = (ndl.Tensor([0.0], requires_grad=False) for _ in range(3))
+
+    @ndl.jit
+    def step(x):
+        a.data = x * 2
+        b.data = x * 2
+        c.data = x
+        return a + b + c
+
+    for k in range(1, 5):
+        assert step(ndl.Tensor([float(k)], requires_grad=False)).tolist() == [5.0 * k]
+        assert [t.item() for t in (a, b, c)] == [2.0 * k, 2.0 * k, k]
+    a.cached_data[:] = 9
+    assert b.item() == 8.0
+
+
+def test_states_that_are_rotated():
+    tensors = [ndl.Tensor([float(k)], requires_grad=False) for k in range(4)]
+
+    @ndl.jit
+    def rotate(x):
+        values = [t.detach() for t in tensors]
+        for k, t in enumerate(tensors):
+            t.data = values[k - 1]
+        tensors[0].data = tensors[0] + x
+        return tensors[0] * 1
+
+    expected = [0.0, 1.0, 2.0, 3.0]
+    for _ in range(7):
+        rotate(ndl.Tensor([10.0], requires_grad=False))
+        expected = [expected[-1] + 10, *expected[:-1]]
+        assert [t.item() for t in tensors] == expected
+
+
+def test_state_that_is_not_changed_after_all():
+    w = nn.Parameter([1.0, 2.0])
+
+    @ndl.jit
+    def step(x):
+        old = w.detach()
+        w.data = w * 2
+        result = (w * x).sum()
+        w.data = old
+        return result
+
+    for k in range(4):
+        assert step(ndl.Tensor([float(k), 1.0], requires_grad=False)).item() == 2.0 * k + 4
+    assert w.tolist() == [1.0, 2.0]
+
+
+def test_constants_become_state():
+    w = nn.Parameter([1.0, 2.0])
+
+    @ndl.jit
+    def reset(x):
+        w.data = ndl.Tensor([5.0, 6.0])
+        w.cached_data = np.array([7.0, 8.0])
+        return (w * x).sum()
+
+    for _ in range(3):
+        assert reset(ndl.Tensor([1.0, 1.0])).item() == 15.0
+        assert w.tolist() == [7.0, 8.0]
+        w.cached_data[:] = 0
