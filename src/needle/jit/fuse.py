@@ -41,6 +41,8 @@ from .simplify import Graph
 CHEAP_OPERATORS = (AddScalar, EWiseAdd, EWiseMul, MulScalar, Negate, Step)
 CHEAP_SIZE = 4
 """A value used several times is computed again if it takes at most so many cheap operators."""
+NEAR_KERNELS = 32
+"""A value may join one of so many kernels before it."""
 LARGEST_EXPRESSION = 150
 """Operators in one expression; beyond, a value is stored."""
 
@@ -238,7 +240,7 @@ class _Fusing:
             self.works.append(work)
             self.maker[node] = work
             return
-        for work in reversed(self.works):
+        for work in reversed(self.works[-NEAR_KERNELS:]):
             if self._joins(node, work):
                 return
         self._begin(node)
