@@ -1,6 +1,7 @@
 """Needle: a small, clear, exact and fast deep-learning library for the CPU.
 
-Tensors record how they were computed; `backward` derives gradients, which are tensors of the graph too.
+Tensors record how they were computed; `backward` derives gradients, which are tensors of the graph
+too.
 
 >>> import needle as ndl
 >>> x = ndl.Tensor([1.0, 2.0, 3.0])

@@ -1,9 +1,10 @@
 """How the C library hands out memory for arrays.
 
-Every operator makes a new array. By default glibc asks the kernel for each one of 128 KB and more, and gives
-it back at once: every page is then cleared and mapped anew, which takes longer than most elementwise
-operators on such an array (measured: a fused Adam update of 78,400 parameters 940 µs, and 180 µs with the
-setting below). With a higher threshold freed memory stays with the process and is used for the next array.
+Every operator makes a new array. By default glibc asks the kernel for each one of 128 KB and more,
+and gives it back at once: every page is then cleared and mapped anew, which takes longer than most
+elementwise operators on such an array (measured: a fused Adam update of 78,400 parameters 940 µs,
+and 180 µs with the setting below). With a higher threshold freed memory stays with the process and
+is used for the next array.
 """
 
 from __future__ import annotations

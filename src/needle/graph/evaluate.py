@@ -1,7 +1,7 @@
 """Evaluators: what an operator call does. `Op.__call__` hands every call to `ambient.evaluator`.
 
-`Eager` computes at once. `Lazy` records and computes when storage is read. `Checked` is eager and names the
-first NaN or infinity. The tracer of `jit/` is a fourth, written there.
+`Eager` computes at once. `Lazy` records and computes when storage is read. `Checked` is eager and
+names the first NaN or infinity. The tracer of `jit/` is a fourth, written there.
 """
 
 from __future__ import annotations
@@ -163,8 +163,7 @@ def _constant(op: Op, item: Any) -> Any:
         raise ArgumentError(
             f"{op.name}: operand {item!r} is not a tensor. Pass a Tensor, an array or a number"
         )
-    make: Any = Value.tensor_class
-    return make(item, requires_grad=False)
+    return Value.tensor_class(item, requires_grad=False)
 
 
 def _explain(op: Op, nodes: Sequence[Node]) -> None:
@@ -191,6 +190,7 @@ def _describe(op: Op, inputs: tuple[Any, ...], array: np.ndarray[Any, Any]) -> s
         str(value.shape) for value in inputs if isinstance(value, Value.tensor_class)
     )
     return (
-        f"{op.name}: first non-finite value {array[position]} at {position} of shape {array.shape}, "
-        f"inputs of shape {shapes or 'none'}, at {user_line()}. Look at the inputs of this operator"
+        f"{op.name}: first non-finite value {array[position]} at {position} of shape "
+        f"{array.shape}, inputs of shape {shapes or 'none'}, at {user_line()}. "
+        "Look at the inputs of this operator"
     )

@@ -1,7 +1,8 @@
 """What an elementwise operator may say: the vocabulary of `Elementwise.expression`.
 
-An expression is written once, with Python's operators and the functions of a namespace `e`. In eager mode
-`e` is `NUMPY`, below, and the operands are arrays; the code generator passes its own namespace and symbols.
+An expression is written once, with Python's operators and the functions of a namespace `e`. In
+eager mode `e` is `NUMPY`, below, and the operands are arrays; the code generator passes its own
+namespace and symbols.
 """
 
 from __future__ import annotations
@@ -50,18 +51,21 @@ class NumPyExpressions:
 NUMPY = NumPyExpressions()
 
 # W. J. Cody, "Rational Chebyshev approximations for the error function", Math. Comp. 23 (1969):
-# erf on |x| <= 0.5, and exp(x²)·erfc(x) on (0.5, 4] and beyond 4; coefficients from the lowest power up.
+# erf on |x| <= 0.5, and exp(x²)·erfc(x) on (0.5, 4] and beyond 4; coefficients from the lowest
+# power up.
 _NEAR = (
     (3.20937758913846947e03, 3.77485237685302021e02, 1.13864154151050156e02, 3.16112374387056560e00,
      1.85777706184603153e-1),
-    (2.84423683343917062e03, 1.28261652607737228e03, 2.44024637934444173e02, 2.36012909523441209e01, 1.0),
+    (2.84423683343917062e03, 1.28261652607737228e03, 2.44024637934444173e02, 2.36012909523441209e01,
+     1.0),
 )  # fmt: skip
 _MIDDLE = (
     (1.23033935479799725e03, 2.05107837782607147e03, 1.71204761263407058e03, 8.81952221241769090e02,
      2.98635138197400131e02, 6.61191906371416295e01, 8.88314979438837594e00, 5.64188496988670089e-1,
      2.15311535474403846e-8),
     (1.23033935480374942e03, 3.43936767414372164e03, 4.36261909014324716e03, 3.29079923573345963e03,
-     1.62138957456669019e03, 5.37181101862001128e02, 1.17693950891312499e02, 1.57449261107098347e01, 1.0),
+     1.62138957456669019e03, 5.37181101862001128e02, 1.17693950891312499e02, 1.57449261107098347e01,
+     1.0),
 )  # fmt: skip
 _FAR = (
     (6.58749161529837803e-4, 1.60837851487422766e-2, 1.25781726111229246e-1, 3.60344899949804439e-1,

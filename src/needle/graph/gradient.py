@@ -1,7 +1,8 @@
 """Reverse mode: gradients as graphs, derived from the operators' own rules.
 
-The gradient of an output with respect to a node is the sum, over the node's users, of what each user's
-`gradient` rule makes of its own (Griewank & Walther, "Evaluating Derivatives", 2008, chapter 3).
+The gradient of an output with respect to a node is the sum, over the node's users, of what each
+user's `gradient` rule makes of its own (Griewank & Walther, "Evaluating Derivatives", 2008,
+chapter 3).
 """
 
 from __future__ import annotations
@@ -38,8 +39,8 @@ def reverse(output: Value, out_grad: Value | None, stop: Collection[Node] = ()) 
         parts = as_tuple(op.gradient(gradients[node], value))
         if len(parts) != len(node.inputs) - op.scalars:
             raise GradientError(
-                f"{op.name}: gradient returned {len(parts)} gradients for {len(node.inputs)} inputs. "
-                "Return one for each input, None where an input has none"
+                f"{op.name}: gradient returned {len(parts)} gradients for {len(node.inputs)} "
+                "inputs. Return one for each input, None where an input has none"
             )
         for child, part in zip(node.inputs, parts, strict=False):
             if part is None or not child.requires_grad:
@@ -51,13 +52,14 @@ def reverse(output: Value, out_grad: Value | None, stop: Collection[Node] = ()) 
 
 
 def compute_gradient_of_variables(output_tensor: Value, out_grad: Value | None) -> None:
-    """Set `.grad` on every variable below `output_tensor`; gradients are tensors of the graph themselves.
+    """Set `.grad` on every variable below `output_tensor`; gradients are tensors of the graph too.
 
     Args:
         output_tensor: The value that is differentiated.
         out_grad: Gradient that comes in, of the output's shape; None means ones.
 
-    `.grad` is overwritten, on every leaf that requires one and on every intermediate value still held.
+    `.grad` is overwritten, on every leaf that requires one and on every intermediate value still
+    held.
 
     Raises:
         GradientError: the output requires no gradient, or an operator's rule does not fit.
@@ -184,13 +186,11 @@ def _variable(argument: Any) -> Any:
 
     Where the argument takes part in differentiation it is a view of it, else a leaf.
     """
-    make: Any = Value.tensor_class
-    if not isinstance(argument, Value):
-        return make(argument)
+    if not isinstance(argument, Value.tensor_class):
+        return Value.tensor_class(argument)
     if argument.requires_grad:
         return _view(argument)
-    given: Any = argument
-    fresh = given.detach()
+    fresh = argument.detach()
     fresh.requires_grad = True
     return fresh
 
@@ -200,7 +200,7 @@ def _is_variable(value: Value) -> bool:
 
 
 def _view(value: Any) -> Any:
-    """The same values as another tensor of the graph; a tuple, which is never given new data, stays."""
+    """The same values as another tensor; a tuple, which is never given new data, stays itself."""
     return value.reshape(value.shape) if isinstance(value, Value.tensor_class) else value
 
 
@@ -219,18 +219,16 @@ def _seed(output: Any, out_grad: Any) -> Any:
         return output.ones_like()
     if isinstance(output, Value.tuple_class):
         return _seed_of_tuple(output, out_grad)
-    if not isinstance(out_grad, Value):
-        make: Any = Value.tensor_class
-        out_grad = make(out_grad, requires_grad=False)
-    if not isinstance(out_grad, Value.tensor_class):
+    if isinstance(out_grad, Value.tuple_class):
         raise ShapeError("backward: the output is one tensor, out_grad a tuple. Pass one tensor")
-    given: Any = out_grad
-    if given.shape == output.shape:
-        return given
-    if given.size == 1 == output.size:
-        return given.reshape(output.shape)
+    if not isinstance(out_grad, Value.tensor_class):
+        out_grad = Value.tensor_class(out_grad, requires_grad=False)
+    if out_grad.shape == output.shape:
+        return out_grad
+    if out_grad.size == 1 == output.size:
+        return out_grad.reshape(output.shape)
     raise ShapeError(
-        f"backward: the output has shape {output.shape}, out_grad {given.shape}. "
+        f"backward: the output has shape {output.shape}, out_grad {out_grad.shape}. "
         f"Pass an out_grad of shape {output.shape}"
     )
 
@@ -239,7 +237,7 @@ def _seed_of_tuple(output: Any, out_grad: Any) -> Any:
     want = [spec.shape for spec in output.node.specs()]
     have = None
     if isinstance(out_grad, Value.tuple_class):
-        have = [spec.shape for spec in cast(Any, out_grad.node.specs())]
+        have = [spec.shape for spec in out_grad.node.specs()]
     if have != want:
         given = "no TensorTuple" if have is None else f"one of shapes {have}"
         raise ShapeError(
@@ -260,19 +258,19 @@ def _fitted(op: Op, child: Node, part: Any) -> Any:
             return part
     except AttributeError:  # not computed, a tuple, or no tensor at all
         pass
-    if not isinstance(part, Value):
-        raise GradientError(
-            f"{op.name}: gradient returned {type(part).__name__}. Return tensors computed from out_grad"
-        )
-    if not isinstance(part, Value.tensor_class):
+    if isinstance(part, Value.tuple_class):
         return part
-    tensor: Any = part
-    spec: Any = child.specs()
-    if tensor.shape != spec.shape:
+    if not isinstance(part, Value.tensor_class):
         raise GradientError(
-            f"{op.name}: gradient of shape {tensor.shape} for an input of shape {spec.shape}. "
+            f"{op.name}: gradient returned {type(part).__name__}. "
+            "Return tensors computed from out_grad"
+        )
+    spec: Any = child.specs()
+    if part.shape != spec.shape:
+        raise GradientError(
+            f"{op.name}: gradient of shape {part.shape} for an input of shape {spec.shape}. "
             "A gradient has its input's shape: sum or reshape it in the gradient rule"
         )
-    if tensor.dtype != spec.dtype and spec.dtype.kind == "f":
-        return tensor.astype(spec.dtype)
-    return tensor
+    if part.dtype != spec.dtype and spec.dtype.kind == "f":
+        return part.astype(spec.dtype)
+    return part

@@ -1,4 +1,4 @@
-"""Kinds of operators: each supplies the shape rule, the NumPy evaluation and the contract tests' inputs."""
+"""Kinds of operators: each supplies shape rule, NumPy evaluation and the contract tests' inputs."""
 
 from __future__ import annotations
 
@@ -24,10 +24,11 @@ SAMPLE_SHAPES: tuple[Shape, ...] = ((), (0,), (1,), (5,), (3, 4), (2, 1, 3), (2,
 
 
 class Elementwise(Op):
-    """y[i] = expression(x[i], …): operands of one shape, the expression written once for NumPy and compiler.
+    """y[i] = expression(x[i], …): operands of one shape.
 
-    `float_result` operators take integers and bools too: they are computed in float64. An expression that
-    returns a tuple makes a `TensorTuple`. The last `scalars` operands are run-time scalars.
+    The expression is written once, for NumPy and the compiler. `float_result` operators take
+    integers and bools too: they are computed in float64. An expression that returns a tuple makes a
+    `TensorTuple`. The last `scalars` operands are run-time scalars.
     """
 
     float_result: ClassVar[bool] = False
@@ -132,7 +133,7 @@ class Reduction(Op):
 
 
 class Movement(Op):
-    """Rearranges, repeats or picks elements by position: no arithmetic. Results may share memory."""
+    """Rearranges, repeats or picks elements by position. Results may share memory."""
 
 
 class Contraction(Op):
@@ -150,8 +151,8 @@ class Indexed(Op):
 class Composite(Op, abstract=True):
     """An operator that can be written in terms of others, and computes the same faster at once.
 
-    `compute` is the NumPy meaning, `decompose` says it in tensor operators: the compiler uses that, and the
-    gradient is derived from it unless the class states one.
+    `compute` is the NumPy meaning, `decompose` says it in tensor operators: the compiler uses that,
+    and the gradient is derived from it unless the class states one.
     """
 
     def decompose(self, *inputs: Any) -> Any:
@@ -202,13 +203,16 @@ def as_indices(index: Storage, size: int, operation: str, *, negative: bool = Fa
 def _out_of_range(index: Storage, size: int, operation: str, lowest: int) -> IndexRangeError:
     position = tuple([int(i) for i in np.argwhere((index < lowest) | (index >= size))[0]])
     return IndexRangeError(
-        f"{operation}: index {index[position]} at position {position} is out of range for size {size}. "
-        f"Use indices from {lowest} to {size - 1}"
+        f"{operation}: index {index[position]} at position {position} is out of range "
+        f"for size {size}. Use indices from {lowest} to {size - 1}"
     )
 
 
 def _aligned(op: Elementwise, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
-    """Operands of one shape; under implicit broadcasting a `BroadcastTo` is recorded, else shapes must match."""
+    """Operands of one shape.
+
+    Under implicit broadcasting a `BroadcastTo` is recorded, else shapes must match.
+    """
     count = len(inputs) - op.scalars
     try:
         shape = inputs[0].shape

@@ -1,8 +1,8 @@
 """Nodes, the immutable values of the graph, and handles, what a user holds.
 
-Graph edges run node -> node. A handle points at its node and carries `.grad`; a node knows its handle only
-weakly. So a gradient that is itself a graph over a leaf makes no reference cycle, and memory goes when the
-last handle goes.
+Graph edges run node -> node. A handle points at its node and carries `.grad`; a node knows its
+handle only weakly. So a gradient that is itself a graph over a leaf makes no reference cycle, and
+memory goes when the last handle goes.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ Specs = Spec | tuple[Spec, ...]
 class Node:
     """One value: the operator that made it, its input nodes, and its storage once computed.
 
-    `storage` is a NumPy array, a tuple of them for a tuple value, or None while not computed. `spec` is set
-    where the storage is not there to be asked. A leaf has no operator. `where` is the user's line, recorded
-    in traces only.
+    `storage` is a NumPy array, a tuple of them for a tuple value, or None while not computed.
+    `spec` is set where the storage is not there to be asked. A leaf has no operator. `where` is the
+    user's line, recorded in traces only.
     """
 
     __slots__ = ("handle", "inputs", "op", "requires_grad", "spec", "storage", "where")
@@ -52,7 +52,7 @@ class Node:
         self.handle: ref[Value] | None = None
 
     def specs(self) -> Specs:
-        """Shape and dtype (a tuple of them for a tuple value), read off the storage where there is one."""
+        """Shape and dtype (a tuple of them for a tuple value), off the storage if there is one."""
         storage = self.storage
         if storage is None:
             if self.spec is None:
@@ -71,7 +71,10 @@ class Node:
 
 
 class Value:
-    """What a user holds: a handle on a node, with room for a gradient. Base of `Tensor` and `TensorTuple`."""
+    """What a user holds: a handle on a node, with room for a gradient.
+
+    Base of `Tensor` and `TensorTuple`.
+    """
 
     __slots__ = ("__dict__", "__weakref__", "_grad", "node")
 
@@ -80,8 +83,8 @@ class Value:
     weak: ClassVar[bool] = False
     """True for run-time scalars of a trace, which like Python numbers never decide a dtype."""
     # Set by tensor.py: the classes that results are handed out as.
-    tensor_class: ClassVar[type[Value]]
-    tuple_class: ClassVar[type[Value]]
+    tensor_class: ClassVar[Any]
+    tuple_class: ClassVar[Any]
 
     @property
     def grad(self) -> Any:
@@ -102,7 +105,7 @@ class Value:
 
     @property
     def inputs(self) -> tuple[Value, ...]:
-        """Handles on the operator's inputs: the live ones where they are still held, else new ones."""
+        """Handles on the operator's inputs: the live ones where still held, else new ones."""
         return tuple([handle_of(node) for node in self.node.inputs])
 
     @property
@@ -140,7 +143,8 @@ class Value:
 def handle_of(node: Node) -> Value:
     """The live handle of `node`, or a new one.
 
-    A handle that was given new data since has left for another node. It still gets the gradient (`owner_of`).
+    A handle that was given new data since has left for another node. It still gets the gradient
+    (`owner_of`).
     """
     owner = owner_of(node)
     if owner is None:
@@ -159,7 +163,7 @@ def owner_of(node: Node) -> Value | None:
 
 def new_handle(node: Node, cls: type[Any]) -> Any:
     """A handle of class `cls` on `node`, made known to the node."""
-    handle = cls.__new__(cls)
+    handle: Any = object.__new__(cls)
     handle.node = node
     handle._grad = None
     node.handle = ref(handle)
@@ -169,8 +173,8 @@ def new_handle(node: Node, cls: type[Any]) -> Any:
 class Live(Node):
     """A leaf whose storage is the memory of a compiled program, which changes it in place.
 
-    `storage` stays None, so that whoever computes with the value takes a copy first (`settled`): graphs keep
-    the values that they were computed with.
+    `storage` stays None, so that whoever computes with the value takes a copy first (`settled`):
+    graphs keep the values that they were computed with.
     """
 
     __slots__ = ("memory",)
@@ -191,7 +195,10 @@ def settled(value: Any) -> Any:
 
 
 def realize(node: Node) -> Any:
-    """The storage of `node`, computing what is missing below it. The only reader of storage on demand."""
+    """The storage of `node`, computing what is missing below it.
+
+    The only reader of storage on demand.
+    """
     if node.storage is not None:
         return node.storage
     if isinstance(node, Live):

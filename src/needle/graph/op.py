@@ -22,8 +22,8 @@ class Sample(NamedTuple):
 
     Args:
         op: The operator with its static arguments.
-        inputs: For each input a shape (the test draws numbers from the operator's domain), an array,
-            or a tuple of shapes where the input is a tuple of tensors.
+        inputs: For each input a shape (the test draws numbers from the operator's domain), an
+            array, or a tuple of shapes where the input is a tuple of tensors.
     """
 
     op: Op
@@ -33,8 +33,8 @@ class Sample(NamedTuple):
 class Op:
     """An operator: its NumPy meaning, its gradient in terms of tensors, its shape rule.
 
-    A subclass needs `compute(*arrays)` and `gradient(out_grad, node)`; the kinds in `kinds.py` supply more.
-    Static arguments are attributes, set in `__init__` and never changed.
+    A subclass needs `compute(*arrays)` and `gradient(out_grad, node)`; the kinds in `kinds.py`
+    supply more. Static arguments are attributes, set in `__init__` and never changed.
     """
 
     label: ClassVar[str] = ""
@@ -46,7 +46,7 @@ class Op:
     _ours: ClassVar[bool] = False
     """Whether the library defines it, so that it is known to depend on its operands alone."""
     domain: ClassVar[tuple[float, float]] = (-2.0, 2.0)
-    """The open interval that test inputs are drawn from; narrower where not every real is allowed."""
+    """The open interval of test inputs; narrower where not every real is allowed."""
 
     def __init_subclass__(cls, *, abstract: bool = False, **kwargs: Any) -> None:
         """Register the library's own operators; `abstract=True` is for bases of some of them."""
@@ -73,7 +73,7 @@ class Op:
         return result if type(result) is np.ndarray else as_storage(self, result)
 
     def gradient(self, out_grad: Any, node: Any) -> Any:
-        """Gradient of each input given that of the output, as tensors; None for inputs that have none."""
+        """Gradient of each input given that of the output, as tensors; None where there is none."""
         raise GradientError(
             f"{self.name} has no gradient. Call detach() on its input, or define gradient"
         )

@@ -10,7 +10,7 @@ from .node import Node, Value, handle_of
 def topological_order(
     outputs: Iterable[Node], wanted: Callable[[Node], bool] | None = None
 ) -> list[Node]:
-    """Post-order depth-first list of the nodes below `outputs`: inputs left to right, then the node.
+    """Post-order depth-first list of the nodes below `outputs`, inputs left to right.
 
     Args:
         outputs: Where the walk starts, in order.

@@ -16,8 +16,7 @@ Number = int | float | bool
 
 def as_tensor(value: Any) -> Any:
     """`value` where it is a tensor; arrays, lists and numbers become constants."""
-    make: Any = Value.tensor_class
-    return value if isinstance(value, Value) else make(value, requires_grad=False)
+    return value if isinstance(value, Value) else Value.tensor_class(value, requires_grad=False)
 
 
 def as_number(scalar: Any, operation: str) -> Number:
