@@ -2,6 +2,7 @@
 
 import gc
 import math
+import weakref
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 
 import needle as ndl
 from needle import nn
-from needle.errors import ArgumentError, NonFiniteError, StateError
+from needle.errors import ArgumentError, NonFiniteError, StateError, TraceError
 from needle.tensor import Tensor
 from needle.training import Callback, Checkpoint, Trainer, error_rate
 
@@ -37,6 +38,11 @@ class Recorder(Callback):
         self.calls.append("end")
 
 
+@pytest.fixture(params=[True, False], ids=["compiled", "eager"])
+def compiled(request: pytest.FixtureRequest) -> bool:
+    return request.param
+
+
 def loader(batch_size: int = 20, *, shuffle: bool = False) -> ndl.data.DataLoader:
     return ndl.data.DataLoader(ndl.data.NDArrayDataset(X, Y), batch_size, shuffle=shuffle)
 
@@ -51,11 +57,13 @@ def softmax_loss(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
     return np.log(np.exp(logits).sum(1)) - logits[np.arange(len(labels)), labels]
 
 
-def test_a_training_equals_one_written_out() -> None:
+def test_a_training_equals_one_written_out(compiled: bool) -> None:
     model = nn.Linear(3, 2)
     state = model.state_dict()
     weight, bias = (np.float64(state[name]) for name in ("weight", "bias"))
-    trainer = trainer_of(model, test_loader=loader(7), metrics={"error": error_rate})
+    trainer = trainer_of(
+        model, test_loader=loader(7), metrics={"error": error_rate}, compile=compiled
+    )
     history = trainer.fit(3)
     for record in history:
         losses, wrong = [], 0
@@ -100,9 +108,9 @@ def test_callbacks_are_told_of_the_end_when_training_fails() -> None:
     assert recorder.calls == ["start", 1, "end"]
 
 
-def test_evaluation_leaves_the_model_alone_and_in_its_mode() -> None:
+def test_evaluation_leaves_the_model_alone_and_in_its_mode(compiled: bool) -> None:
     model = nn.Sequential(nn.Linear(3, 2), nn.BatchNorm1d(2), nn.Dropout(0.5))
-    trainer = trainer_of(model)
+    trainer = trainer_of(model, compile=compiled)
     before = model.state_dict()
     for training in (True, False):
         model.train() if training else model.eval()
@@ -123,7 +131,8 @@ def test_the_model_trains_in_training_mode_after_an_evaluation() -> None:
             modes.append(self.training)
             return x
 
-    trainer_of(nn.Sequential(nn.Linear(3, 2), Spy()), test_loader=loader(50)).fit(2)
+    model = nn.Sequential(nn.Linear(3, 2), Spy())
+    trainer_of(model, test_loader=loader(50), compile=False).fit(2)
     assert modes == [True] * 3 + [False] + [True] * 3 + [False]
 
 
@@ -153,7 +162,7 @@ def test_a_schedule_is_stepped_after_each_step_and_the_rate_recorded() -> None:
     assert [record["lr"] for record in trainer.fit(2)] == [0.2, 0.025]
 
 
-def test_a_long_training_keeps_no_graph_alive() -> None:
+def test_a_long_training_keeps_no_graph_alive(compiled: bool) -> None:
     alive: list[int] = []
 
     class Count(Callback):
@@ -162,34 +171,145 @@ def test_a_long_training_keeps_no_graph_alive() -> None:
 
     gc.disable()
     try:
-        trainer_of(nn.Linear(3, 2), callbacks=[Count()]).fit(20)
+        trainer_of(nn.Linear(3, 2), callbacks=[Count()], compile=compiled).fit(20)
     finally:
         gc.enable()
-    assert max(alive[3:]) <= max(alive[:3])
+    assert max(alive[6:]) <= max(alive[3:6])  # both shapes of batch are compiled in the first epoch
 
 
-def test_a_restored_training_goes_on_as_if_it_had_never_stopped() -> None:
+OPTIMIZERS = {
+    "sgd": lambda params: ndl.optim.SGD(params, lr=0.1),
+    "momentum": lambda params: ndl.optim.SGD(params, lr=0.1, momentum=0.9),
+    "adam": ndl.optim.Adam,
+}
+
+
+class Keep(Callback):
+    """Keeps a checkpoint of every moment, as it is then."""
+
+    def __init__(self) -> None:
+        self.checkpoints: list[Checkpoint] = []
+
+    def on_start(self, trainer: Trainer) -> None:
+        self.checkpoints.append(trainer.checkpoint())
+
+    def on_step(self, trainer: Trainer) -> None:
+        self.checkpoints.append(trainer.checkpoint())
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS.values(), ids=OPTIMIZERS)
+@pytest.mark.parametrize("stream", ["numpy", "philox"])
+def test_a_training_goes_on_bit_for_bit_wherever_it_was_stopped(
+    optimizer: Any, stream: str, compiled: bool
+) -> None:
+    """Also in the first step, and before the first batch of its shape, the last of an epoch."""
+
     def build(seed: int) -> Trainer:
-        ndl.seed(seed)
-        model = nn.Sequential(nn.Linear(3, 8), nn.Dropout(0.5), nn.Linear(8, 2))
+        ndl.seed(seed if stream == "philox" else None)
+        np.random.seed(seed)
+        model = nn.Sequential(nn.Linear(3, 8), nn.BatchNorm1d(8), nn.Dropout(0.5), nn.Linear(8, 2))
+        return Trainer(
+            model,
+            nn.SoftmaxLoss(),
+            optimizer(model.parameters()),
+            loader(shuffle=True),
+            loader(30),
+            compile=compiled,
+        )
+
+    whole, keep = build(1), Keep()
+    whole.callbacks = [keep]
+    history = whole.fit(2)
+    whole.callbacks = []
+    model, optimizer_state = whole.model.state_dict(), whole.optimizer.state_dict()
+    assert len(keep.checkpoints) == 7
+    # The last time it is a trainer that has trained already.
+    for checkpoint, reuse in [*((c, False) for c in keep.checkpoints), (keep.checkpoints[4], True)]:
+        resumed = whole if reuse else build(2)
+        resumed.restore(checkpoint)
+        assert resumed.fit(2) == history
+        np.testing.assert_equal(resumed.model.state_dict(), model)
+        np.testing.assert_equal(resumed.optimizer.state_dict(), optimizer_state)
+
+
+def test_compiled_and_eager_trainings_agree() -> None:
+    results = []
+    for compiled in (True, False):
+        ndl.seed(5)
+        model = nn.Sequential(nn.Linear(3, 8), nn.Tanh(), nn.Dropout(0.5), nn.Linear(8, 2))
         optimizer = ndl.optim.Adam(model.parameters())
-        return Trainer(model, nn.SoftmaxLoss(), optimizer, loader(shuffle=True))
+        metrics = {"error": error_rate}
+        trainer = Trainer(
+            model,
+            nn.SoftmaxLoss(),
+            optimizer,
+            loader(shuffle=True),
+            loader(30),
+            schedule=ndl.optim.CosineLR(optimizer, 15),
+            metrics=metrics,
+            compile=compiled,
+        )
+        results.append((trainer.fit(5), trainer.predict(loader(30))))
+    (history, outputs), (expected, logits) = results
+    for ours, theirs in zip(history, expected, strict=True):
+        assert ours == pytest.approx(theirs, rel=1e-4)
+    np.testing.assert_allclose(outputs, logits, rtol=1e-3, atol=1e-5)
 
-    class Keep(Callback):
-        def on_step(self, trainer: Trainer) -> None:
-            if trainer.step == 5:
-                self.checkpoint = trainer.checkpoint()
 
+def test_each_shape_of_batch_is_compiled_once() -> None:
+    trainer = trainer_of(nn.Linear(3, 2), test_loader=loader(25))
+    trainer.fit(4)
+    trainer.predict(loader(25))
+    trainer.fit(6)
+    # Training batches of 20 and 10, test batches of 25 with and without a target.
+    assert len(trainer._compiled.programs) == 4  # pyright: ignore[reportPrivateUsage]
+
+
+def test_a_subclass_may_do_another_step(compiled: bool) -> None:
+    class Clipped(Trainer):
+        def train_step(self, *batch: Tensor) -> tuple[Tensor, Tensor]:
+            *inputs, target = batch
+            output = self.model(*inputs)
+            loss = self.loss(output, target)
+            loss.backward()
+            self.norm = self.optimizer.clip_grad_norm(1e-3)
+            self.optimizer.step()
+            self.optimizer.reset_grad()
+            return output.detach(), loss.detach()
+
+    model = nn.Linear(3, 2)
+    before = model.state_dict()
+    optimizer = ndl.optim.SGD(model.parameters(), lr=1.0)
+    trainer = Clipped(model, nn.SoftmaxLoss(), optimizer, loader(50), compile=compiled)
+    trainer.fit(3)
+    moved = sum(((model.state_dict()[name] - before[name]) ** 2).sum() for name in before)
+    assert 0 < moved**0.5 <= 3e-3 * 1.001
+    assert float(trainer.norm) > 1e-3
+
+
+def test_a_step_that_cannot_be_compiled_says_what_to_do() -> None:
+    class Peek(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return x if float(x.sum()) > 0 else -x
+
+    model = nn.Sequential(nn.Linear(3, 2), Peek())
+    with pytest.raises(TraceError, match="values of a tensor") as caught:
+        trainer_of(model).fit(1)
+    assert caught.value.__notes__ == ["Trainer(..., compile=False) runs such a step eagerly"]
+    assert len(trainer_of(model, compile=False).fit(1)) == 1
+
+
+def test_a_trainer_goes_without_a_collection() -> None:
+    trainer = trainer_of(nn.Linear(3, 2), test_loader=loader(25))
+    trainer.fit(2)
+    references = [weakref.ref(thing) for thing in (trainer, trainer.model, trainer.optimizer)]
+    gc.collect()
+    gc.disable()
     try:
-        whole, keep = build(1), Keep()
-        whole.callbacks = [keep]
-        whole.fit(4)
-        resumed = build(2)
-        resumed.restore(keep.checkpoint)
-        assert resumed.fit(4) == whole.history
-        np.testing.assert_equal(resumed.model.state_dict(), whole.model.state_dict())
+        del trainer
+        assert [reference() for reference in references] == [None] * 3
     finally:
-        ndl.seed(None)
+        gc.enable()
 
 
 def test_restore_refuses_what_does_not_fit() -> None:

@@ -10,6 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from .. import config
+from ..native import llvm
+
 DISTRIBUTION = "needle-dl"
 PACKAGE = Path(__file__).parent.parent
 
@@ -21,6 +24,7 @@ def versions() -> dict[str, str]:
         "python": platform.python_version(),
         "numpy": np.__version__,
         "blas": blas(),
+        "compiler": compiler(),
     }
 
 
@@ -37,6 +41,19 @@ def blas() -> str:
         )
         or "unknown"
     )
+
+
+def compiler() -> str:
+    """What runs compiled steps: LLVM's version, and the vectors and processor it makes code for."""
+    mode = config.jit_mode()
+    if mode == "0":
+        return "none (NEEDLE_JIT=0)"
+    if mode == "numpy":
+        return "NumPy (NEEDLE_JIT=numpy)"
+    if not llvm.available():
+        return "NumPy (llvmlite is not installed)"
+    host = llvm.host()
+    return f"LLVM {_llvm_version()}, vectors of {host.lanes} floats, {host.cpu}"
 
 
 def processor() -> str:
@@ -74,6 +91,12 @@ def _version(distribution: str) -> str | None:
         return metadata.version(distribution)
     except metadata.PackageNotFoundError:
         return None
+
+
+def _llvm_version() -> str:
+    from llvmlite import binding  # loads LLVM: not at import time
+
+    return ".".join(map(str, binding.llvm_version_info))
 
 
 def _blas_pools() -> list[dict[str, Any]]:

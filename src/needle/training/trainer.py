@@ -12,9 +12,11 @@ import numpy as np
 
 from .. import random
 from ..context import no_grad
-from ..errors import ArgumentError, NonFiniteError, StateError
+from ..errors import ArgumentError, NonFiniteError, StateError, TraceError
+from ..jit import jit
 from ..nn import Module
 from ..optim import Optimizer, Schedule
+from ..state import Counted
 from ..tensor import Tensor
 from .checkpoint import Checkpoint
 from .metrics import Averages, require_batches
@@ -49,6 +51,10 @@ class Callback:
 class Trainer:
     """Trains a model on batches `(*inputs, target)` by `loss(model(*inputs), target)`.
 
+    A step, forward to update, is one compiled program for each shape of batch, and so are
+    evaluation and prediction; `jit` says what that means. What they do is in `train_step`,
+    `eval_step` and `predict_step`, plain code that a subclass may override.
+
     Args:
         model: any module.
         loss: maps (output, target) to a scalar tensor, the mean over the batch.
@@ -59,6 +65,7 @@ class Trainer:
         metrics: functions of the arrays (output, target) of a batch, by name; `error_rate` for
             classification. The loss is always there.
         callbacks: called in this order.
+        compile: False runs everything eagerly. The results differ in the last bits.
 
     Example:
         >>> import needle as ndl, numpy as np
@@ -85,6 +92,7 @@ class Trainer:
         schedule: Schedule | None = None,
         metrics: Mapping[str, Metric] | None = None,
         callbacks: Sequence[Callback] = (),
+        compile: bool = True,
     ) -> None:
         self.model = model
         self.loss = loss
@@ -94,6 +102,7 @@ class Trainer:
         self.schedule = schedule
         self.metrics = dict(metrics or {})
         self.callbacks: Sequence[Callback] = callbacks
+        self.compile = compile
         self.epochs = 0  # where `fit` will end
         self.epoch = 0  # whole epochs done
         self.step = 0  # steps done in all epochs
@@ -111,6 +120,7 @@ class Trainer:
         Raises:
             ArgumentError: `epochs` is no whole number ≥ 0.
             NonFiniteError: the mean training loss of an epoch is infinite or no number.
+            TraceError: the step does something that a program could not repeat.
         """
         if not isinstance(epochs, int) or epochs < 0:
             raise ArgumentError(f"fit: epochs={epochs!r}. Give a whole number, 0 or more")
@@ -139,6 +149,16 @@ class Trainer:
         self.optimizer.reset_grad()
         return output.detach(), loss.detach()
 
+    def eval_step(self, *batch: Tensor) -> tuple[Tensor, Tensor]:
+        """The output and the loss on one batch."""
+        *inputs, target = batch
+        output = self.model(*inputs)
+        return output, self.loss(output, target)
+
+    def predict_step(self, *inputs: Tensor) -> Tensor:
+        """The output for one batch."""
+        return self.model(*inputs)
+
     def evaluate(self, loader: Batches) -> dict[str, float]:
         """Mean loss and metrics over `loader`, in evaluation mode, without graphs.
 
@@ -147,15 +167,15 @@ class Trainer:
         """
         averages = Averages()
         with self._evaluation():
-            for *inputs, target in loader:
-                output = self.model(*inputs)
-                self._measure(averages, output, self.loss(output, target), target)
+            for batch in loader:
+                output, loss = self._run("eval_step", *batch)
+                self._measure(averages, output, loss, batch[-1])
         return averages.means()
 
     def predict(self, loader: Batches) -> np.ndarray:
         """The model's outputs for all of `loader`, in evaluation mode, (samples, …)."""
         with self._evaluation():
-            outputs = [self.model(*inputs).numpy() for *inputs, _ in loader]
+            outputs = [self._run("predict_step", *inputs).numpy() for *inputs, _ in loader]
         require_batches(len(outputs))
         return np.concatenate(outputs)
 
@@ -184,6 +204,10 @@ class Trainer:
         self.optimizer.load_state_dict(checkpoint.optimizer)
         try:
             self.epoch, self.step = state["epoch"], state["step"]
+            if self.step and not self.optimizer.state:
+                # A rule that keeps nothing has an empty state for each parameter by now. Were it
+                # to come into being here, this process would make its first step eagerly.
+                self.optimizer.state.update({p: Counted() for p in self.optimizer.params})
             self.history = list(state["history"])
             self.running.load_state_dict(state["running"])
             _restore(self.schedule, state["schedule"])
@@ -202,7 +226,7 @@ class Trainer:
         started, done_before = perf_counter(), self.running.count
         for batch in self.train_loader:
             lr = self.optimizer.lr
-            output, loss = self.train_step(*batch)
+            output, loss = self._run("train_step", *batch)
             self._measure(self.running, output, loss, batch[-1])
             self.step += 1
             if self.schedule is not None:
@@ -211,6 +235,24 @@ class Trainer:
                 callback.on_step(self)
         self.samples_per_second = (self.running.count - done_before) / (perf_counter() - started)
         self._finish_epoch(lr)
+
+    def _run(self, step: str, *batch: Tensor) -> Any:
+        """One of the three steps, compiled or as written."""
+        if not self.compile:
+            return getattr(self, step)(*batch)
+        try:
+            return self._compiled((self.model, self.loss, self.optimizer), step, *batch)
+        except TraceError as error:
+            error.add_note("Trainer(..., compile=False) runs such a step eagerly")
+            raise
+
+    # No eager call to warm up: whether a step runs compiled must not depend on where this process
+    # took up the training, or a resumed run would differ in the last bits. The very first step is
+    # eager where it makes the optimiser's state, and then it is so in every process.
+    @jit(warmup=0)
+    def _compiled(self, state: tuple[Any, ...], step: str, *batch: Tensor) -> Any:
+        """A step as a program, which finds what it changes through `state`."""
+        return getattr(self, step)(*batch)
 
     def _finish_epoch(self, lr: float) -> None:
         train = self.running.means()
