@@ -31,8 +31,6 @@ LINE = re.compile(
 def _in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("NEEDLE_DATA", raising=False)
-    yield
-    ndl.seed(None)
 
 
 @pytest.fixture(scope="module")
@@ -50,6 +48,12 @@ def needle(line: str) -> int:
 
 def errors(capsys: pytest.CaptureFixture[str]) -> str:
     return capsys.readouterr().err
+
+
+def rows(capsys: pytest.CaptureFixture[str]) -> dict[str, str]:
+    """What `needle info` shows, by name."""
+    assert needle("info") == 0
+    return dict(line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines())
 
 
 def read_metrics(folder: Path) -> list[dict[str, float]]:
@@ -95,7 +99,7 @@ def test_checkpoints_hold_what_the_training_depends_on(trained: Path) -> None:
     folder = CheckpointFolder(trained / "run/checkpoints")
     assert [path.name for path in folder.paths()] == ["epoch-0000", "epoch-0001", "epoch-0002"]
     state = folder.newest().state
-    assert set(state["versions"]) == {"needle", "python", "numpy", "blas"}
+    assert set(state["versions"]) == {"needle", "python", "numpy", "blas", "compiler"}
     assert state["threads"] >= 1
     assert state["config"]["options"]["batch_size"] == 10
     assert state["config"]["architecture"] == {"shape": [6, 5, 1], "hidden_dim": 100, "classes": 3}
@@ -117,6 +121,7 @@ def test_the_seed_decides_the_run(trained: Path) -> None:
         "--optimizer adamw --schedule cosine --warmup 1",
         "--schedule step --hidden-dim 8 --weight-decay 0",
         "--threads 1 --batch-size 7",
+        "--eager",
     ],
 )
 def test_every_kind_of_training_runs_and_resumes(trained: Path, options: str) -> None:
@@ -170,7 +175,7 @@ def test_resume_says_when_versions_changed(
     checkpoint.state["versions"]["numpy"] = "1.0"
     checkpoint.write(path)
     assert needle("train --resume run") == 0
-    assert f"needle: numpy was 1.0 and is {np.__version__}: results may differ" in errors(capsys)
+    assert f"needle: numpy: was 1.0, is {np.__version__}. Results may differ" in errors(capsys)
 
 
 @pytest.mark.parametrize(
@@ -258,10 +263,63 @@ def test_eval_refuses_checkpoints_of_other_programs(capsys: pytest.CaptureFixtur
 
 
 def test_info_shows_what_results_depend_on(capsys: pytest.CaptureFixture[str]) -> None:
-    assert needle("info") == 0
-    output = capsys.readouterr().out
-    for name in ("needle", "python", "numpy", "blas", "threads", "processor", "package"):
-        assert re.search(rf"^{name} +\S", output, re.MULTILINE)
+    shown = rows(capsys)
+    expected = ["needle", "python", "numpy", "blas", "compiler", "threads", "processor", "package"]
+    assert list(shown) == [*expected, "cache"]
+    assert shown["numpy"] == np.__version__
+    assert re.fullmatch(r"LLVM \d+\.\d+\.\d+, vectors of (4|8|16) floats, \S+", shown["compiler"])
+
+
+def test_info_says_what_runs_compiled_steps(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("needle.native.llvm.available", lambda: False)
+    assert rows(capsys)["compiler"] == "NumPy (llvmlite is not installed)"
+    monkeypatch.setenv("NEEDLE_JIT", "numpy")
+    assert rows(capsys)["compiler"] == "NumPy (NEEDLE_JIT=numpy)"
+    monkeypatch.setenv("NEEDLE_JIT", "0")
+    assert rows(capsys)["compiler"] == "none (NEEDLE_JIT=0)"
+
+
+def test_the_cache_is_shown_and_cleared(
+    trained: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("NEEDLE_CACHE", "objects")
+    assert rows(capsys)["cache"] == "objects, 0 files, 0 bytes"
+    assert needle(f"eval {trained}/run") == 0
+    capsys.readouterr()
+    sizes = [path.stat().st_size for path in Path("objects").iterdir()]
+    content = f"{len(sizes)} files, {sum(sizes):,} bytes"
+    assert sum(sizes) > 0
+    assert rows(capsys)["cache"] == f"objects, {content}"
+    assert needle("cache clear") == 0
+    assert capsys.readouterr().out == f"removed {content} from objects\n"
+    assert not list(Path("objects").iterdir())
+
+
+def test_a_cache_that_is_off(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("NEEDLE_CACHE", "0")
+    assert needle("cache clear") == 0
+    assert capsys.readouterr().out == "the cache is switched off (NEEDLE_CACHE=0)\n"
+    assert rows(capsys)["cache"] == "switched off (NEEDLE_CACHE=0)"
+
+
+def test_an_eager_run_stays_eager(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    command = f"train --data {trained}/data --epochs 2 --batch-size 10 --out run --eager"
+    assert needle(command) == 0
+    assert ", eager\n" in capsys.readouterr().out
+    for ours, theirs in zip(read_metrics(Path("run")), read_metrics(trained / "run"), strict=True):
+        assert ours["train_loss"] == pytest.approx(theirs["train_loss"], rel=0.02)
+    assert needle("train --resume run --epochs 3") == 0
+    assert ", eager\n" in capsys.readouterr().out
+    assert needle(f"train --resume {trained}/run --eager") == 2
+    assert "--eager True differs from the run's False" in errors(capsys)
+    expected = f"error {read_metrics(Path('run'))[-1]['test_error']:.2%}"
+    for flag in ("", "--eager"):
+        assert needle(f"eval run {flag}") == 0
+        assert expected in capsys.readouterr().out
 
 
 def test_info_notices_another_needle(
@@ -293,7 +351,7 @@ def test_no_epochs_make_a_run_that_can_go_on(
     assert needle("train --resume run --epochs 1") == 0
 
 
-@pytest.mark.parametrize("command", ["", "train", "eval", "info"])
+@pytest.mark.parametrize("command", ["", "train", "eval", "info", "cache", "cache clear"])
 def test_help_works(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert needle(f"{command} --help") == 0
     output = " ".join(capsys.readouterr().out.split())

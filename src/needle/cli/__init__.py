@@ -1,4 +1,4 @@
-"""The command line: `needle train`, `needle eval`, `needle info`."""
+"""The command line: `needle train`, `needle eval`, `needle info`, `needle cache`."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ try:
 except ModuleNotFoundError:
     sys.exit("needle: the command line needs click. Install it: pip install 'needle-dl[train]'")
 
+from .cache import cache
 from .evaluate import evaluate
 from .info import info
 from .train import train
@@ -31,7 +32,7 @@ def commands() -> None:
     """Train, evaluate and inspect Needle's networks."""
 
 
-for command in (train, evaluate, info):
+for command in (train, evaluate, info, cache):
     commands.add_command(command)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -17,12 +18,13 @@ from .experiment import Images, build_trainer, read_config
     type=click.Path(path_type=Path),
     help="Folder with the IDX files.  [default: that of the training]",
 )
-def evaluate(checkpoint: Path, data: Path | None) -> None:
+@click.option("--eager", is_flag=True, help="Run as written, without compiling.")
+def evaluate(checkpoint: Path, data: Path | None, eager: bool) -> None:
     """Test CHECKPOINT, or the last one in the folder of a run, on the test images."""
     loaded = _read(checkpoint)
     options, architecture = read_config(loaded, checkpoint)
     images = Images.read(data or Path(options.data))
-    trainer = build_trainer(options, images, architecture)
+    trainer = build_trainer(replace(options, eager=eager), images, architecture)
     trainer.model.load_state_dict(loaded.model)
     result = trainer.evaluate(images.test_loader(options.batch_size))
     click.echo(

@@ -33,7 +33,8 @@ class Options:
     schedule: str
     warmup: float
     seed: int
-    threads: int
+    threads: int | None  # None: BLAS decides, and compiled programs by timing
+    eager: bool
 
     def to_dict(self) -> dict[str, Any]:
         """The options as JSON can hold them."""
@@ -131,19 +132,20 @@ def build_trainer(options: Options, images: Images, architecture: dict[str, Any]
         images.test_loader(options.batch_size),
         schedule=_build_schedule(options, optimizer, len(loader)),
         metrics={"error": error_rate},
+        compile=not options.eager,
     )
 
 
 def _build_schedule(
     options: Options, optimizer: optim.Optimizer, steps_an_epoch: int
-) -> optim.Schedule:
+) -> optim.Schedule | None:
     warmup = round(options.warmup * steps_an_epoch)
     rest = max(1, options.epochs * steps_an_epoch - warmup)
     if options.schedule == "cosine":
         return optim.CosineLR(optimizer, rest, warmup=warmup)
     if options.schedule == "step":
         return optim.StepLR(optimizer, -(-rest // 3), gamma=0.1, warmup=warmup)
-    return optim.Schedule(optimizer, warmup)
+    return optim.Schedule(optimizer, warmup) if warmup else None
 
 
 def build_model(shape: Sequence[int], hidden_dim: int, classes: int) -> nn.Module:

@@ -6,13 +6,14 @@ import click
 
 from ..threads import get_num_threads
 from ..training.environment import PACKAGE, foreign_packages, processor, versions
+from .cache import contents
 
 
 @click.command()
 def info() -> None:
-    """Show versions, processor, BLAS and threads."""
+    """Show versions, BLAS, compiler, processor, threads and the cache of compiled code."""
     rows = {**versions(), "threads": get_num_threads()}
-    rows |= {"processor": processor(), "package": PACKAGE}
+    rows |= {"processor": processor(), "package": PACKAGE, "cache": contents()}
     for name, value in rows.items():
         click.echo(f"{name:10} {value}")
     for other in foreign_packages():

@@ -87,7 +87,12 @@ CHANGEABLE = ("data", "epochs", "threads")  # of a run that is resumed
     help="Epochs over which the learning rate grows linearly from 0.",
 )
 @click.option("--seed", type=click.IntRange(0, 2**64 - 1), default=0, show_default=True)
-@click.option("--threads", type=click.IntRange(1), help="Threads.  [default: BLAS decides]")
+@click.option(
+    "--threads",
+    type=click.IntRange(1),
+    help="Threads.  [default: BLAS decides, and compiled steps by timing]",
+)
+@click.option("--eager", is_flag=True, help="Run as written, without compiling.")
 @click.option(
     "--out",
     type=click.Path(path_type=Path),
@@ -127,10 +132,9 @@ def _start(run: Path, values: dict[str, Any]) -> None:
             f"{run} holds a run already. Go on with it: --resume {run}; or give another --out"
         )
     values["data"] = str((values["data"] or default_folder()).resolve())
-    if values["threads"]:
-        set_num_threads(values["threads"])
-    values["threads"] = get_num_threads()
     options = Options(**values)
+    if options.threads is not None:
+        set_num_threads(options.threads)
     images = Images.read(Path(options.data))
     architecture = images.architecture(options.hidden_dim)
     _run(run, options, images, build_trainer(options, images, architecture), architecture)
@@ -153,7 +157,8 @@ def _resume(run: Path, given: dict[str, Any]) -> None:
                 "start a new run"
             )
     options = replace(options, **given)
-    set_num_threads(options.threads)
+    if options.threads is not None:
+        set_num_threads(options.threads)
     images = Images.read(Path(options.data))
     trainer = build_trainer(options, images, architecture)
     trainer.restore(checkpoint)
@@ -196,7 +201,8 @@ def _describe(
         f"{architecture['classes']} classes, from {images.folder}\n"
         f"MLP ResNet with {parameters:,} parameters; {options.optimizer}, lr {options.lr:g} "
         f"({options.schedule}), weight decay {options.weight_decay:g}, batches of "
-        f"{options.batch_size}, seed {options.seed}, threads {get_num_threads()}"
+        f"{options.batch_size}, seed {options.seed}, threads {get_num_threads()}, "
+        f"{'eager' if options.eager else 'compiled'}"
     )
 
 
@@ -231,11 +237,12 @@ def _newest_run() -> Path:
 
 
 def _warn_of_changes(checkpoint: Checkpoint) -> None:
-    for name, value in versions().items():
-        before = checkpoint.state.get("versions", {}).get(name)
+    recorded = {**checkpoint.state.get("versions", {}), "threads": checkpoint.state.get("threads")}
+    for name, value in {**versions(), "threads": get_num_threads()}.items():
+        before = recorded.get(name)
         if before != value:
             click.echo(
-                f"needle: {name} was {before} and is {value}: results may differ in the last bits",
+                f"needle: {name}: was {before}, is {value}. Results may differ in the last bits",
                 err=True,
             )
 

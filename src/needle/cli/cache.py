@@ -1,0 +1,34 @@
+"""`needle cache`: the compiled code that is kept on disk."""
+
+from __future__ import annotations
+
+import click
+
+from .. import config
+from ..native import cache as objects
+
+OFF = "switched off (NEEDLE_CACHE=0)"
+
+
+@click.group()
+def cache() -> None:
+    """Look after the compiled code that is kept on disk."""
+
+
+@cache.command()
+def clear() -> None:
+    """Remove all of it; it is compiled again when it is needed."""
+    if config.cache_dir() is None:
+        click.echo(f"the cache is {OFF}")
+        return
+    files, size = objects.clear()
+    click.echo(f"removed {files:,} files, {size:,} bytes from {config.cache_dir()}")
+
+
+def contents() -> str:
+    """Where the cache is, and what is in it."""
+    folder = config.cache_dir()
+    if folder is None:
+        return OFF
+    sizes = [path.stat().st_size for path in folder.glob(f"*{objects.SUFFIX}")]
+    return f"{folder}, {len(sizes):,} files, {sum(sizes):,} bytes"
