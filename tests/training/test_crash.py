@@ -13,30 +13,35 @@ from needle.training import CheckpointFolder
 from tests.training.images import write_images
 
 ROOT = Path(__file__).parents[2]
-STREAMS = ("numpy", "philox")
+# Random stream, and threads of the compiled steps; with 0 they are eager.
+RUNS = [(stream, threads) for stream in ("numpy", "philox") for threads in (0, 1, 2)]
 RESULTS = ("final.safetensors", "metrics.jsonl")
 
 
-def start(folder: Path, stream: str, *arguments: str) -> subprocess.Popen[str]:
-    command = [sys.executable, "-W", "error", "-m", "tests.training.victim", str(folder), stream]
-    return subprocess.Popen([*command, *arguments], cwd=ROOT, stderr=subprocess.PIPE, text=True)
+Run = tuple[str, int]
 
 
-def finish(folder: Path, stream: str, *arguments: str) -> int:
-    process = start(folder, stream, *arguments)
+def start(folder: Path, run: Run, *event: int) -> subprocess.Popen[str]:
+    command = [sys.executable, "-W", "error", "-m", "tests.training.victim"]
+    command += map(str, (folder, *run, *event))
+    return subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True)
+
+
+def finish(folder: Path, run: Run, *event: int) -> int:
+    process = start(folder, run, *event)
     _, errors = process.communicate()
     assert process.returncode in (0, -signal.SIGKILL), errors
     return process.returncode
 
 
 @pytest.fixture(scope="module")
-def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[bytes]]:
-    results: dict[str, list[bytes]] = {}
-    for stream in STREAMS:
-        folder = tmp_path_factory.mktemp(stream)
+def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> dict[Run, list[bytes]]:
+    results: dict[Run, list[bytes]] = {}
+    for run in RUNS:
+        folder = tmp_path_factory.mktemp("uninterrupted")
         write_images(folder / "data")
-        assert finish(folder, stream) == 0
-        results[stream] = [(folder / name).read_bytes() for name in RESULTS]
+        assert finish(folder, run) == 0
+        results[run] = [(folder / name).read_bytes() for name in RESULTS]
     return results
 
 
@@ -50,33 +55,41 @@ def expect_same_end(folder: Path, expected: list[bytes]) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("stream", STREAMS)
-def test_a_run_killed_around_its_files_resumes_exactly(
-    tmp_path: Path, stream: str, uninterrupted: dict[str, list[bytes]]
+def test_compiled_runs_end_alike_for_any_number_of_threads(
+    uninterrupted: dict[Run, list[bytes]],
 ) -> None:
-    write_images(tmp_path / "data")
-    draw = random.Random(stream)
-    kills = 0
-    while finish(tmp_path, stream, str(draw.randrange(4, 40))) != 0:
-        kills += 1
-    assert kills >= 3
-    expect_same_end(tmp_path, uninterrupted[stream])
+    for stream in ("numpy", "philox"):
+        assert uninterrupted[stream, 1] == uninterrupted[stream, 2]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("stream", STREAMS)
+@pytest.mark.parametrize("run", RUNS, ids=lambda run: f"{run[0]}-{run[1]}")
+def test_a_run_killed_around_its_files_resumes_exactly(
+    tmp_path: Path, run: Run, uninterrupted: dict[Run, list[bytes]]
+) -> None:
+    write_images(tmp_path / "data")
+    draw = random.Random(str(run))
+    kills = 0
+    while finish(tmp_path, run, draw.randrange(4, 40)) != 0:
+        kills += 1
+    assert kills >= 3
+    expect_same_end(tmp_path, uninterrupted[run])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("run", RUNS, ids=lambda run: f"{run[0]}-{run[1]}")
 def test_a_run_killed_at_random_moments_resumes_exactly(
-    tmp_path: Path, stream: str, uninterrupted: dict[str, list[bytes]]
+    tmp_path: Path, run: Run, uninterrupted: dict[Run, list[bytes]]
 ) -> None:
     write_images(tmp_path / "data")
     for _ in range(4):
-        process = start(tmp_path, stream)
+        process = start(tmp_path, run)
         wait_for_checkpoint_after(tmp_path, process)
         time.sleep(random.uniform(0, 0.05))
         process.kill()
         process.communicate()
-    assert finish(tmp_path, stream) == 0
-    expect_same_end(tmp_path, uninterrupted[stream])
+    assert finish(tmp_path, run) == 0
+    expect_same_end(tmp_path, uninterrupted[run])
 
 
 def wait_for_checkpoint_after(folder: Path, process: subprocess.Popen[str]) -> None:
@@ -89,13 +102,14 @@ def wait_for_checkpoint_after(folder: Path, process: subprocess.Popen[str]) -> N
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["model.safetensors", "optimizer.safetensors", "state.json"])
 def test_a_damaged_last_checkpoint_costs_only_its_steps(
-    tmp_path: Path, name: str, uninterrupted: dict[str, list[bytes]]
+    tmp_path: Path, name: str, uninterrupted: dict[Run, list[bytes]]
 ) -> None:
+    run = ("philox", 2)
     write_images(tmp_path / "data")
-    assert finish(tmp_path, "philox", "45") == -signal.SIGKILL
+    assert finish(tmp_path, run, 45) == -signal.SIGKILL
     *_, last = CheckpointFolder(tmp_path / "checkpoints").paths()
     (last / name).write_bytes((last / name).read_bytes()[:-20])
-    process = start(tmp_path, "philox")
+    process = start(tmp_path, run)
     _, errors = process.communicate()
     assert f"checkpoint {last} is damaged: " in errors
-    expect_same_end(tmp_path, uninterrupted["philox"])
+    expect_same_end(tmp_path, uninterrupted[run])

@@ -1,7 +1,8 @@
-"""A small training that the crash tests kill: `victim FOLDER numpy|philox [EVENT]`.
+"""A small training that the crash tests kill: `victim FOLDER numpy|philox THREADS [EVENT]`.
 
-FOLDER/data holds the images. With EVENT it kills itself with SIGKILL right before that thing, by
-number, that it does to a file. Started again it goes on from the last checkpoint.
+FOLDER/data holds the images. Steps are compiled and use so many threads; with 0 they are eager.
+With EVENT it kills itself with SIGKILL right before that thing, by number, that it does to a file.
+Started again it goes on from the last checkpoint.
 """
 
 import os
@@ -22,10 +23,12 @@ from needle.training import CheckpointFolder, Checkpoints, MetricsFile, Trainer,
 EPOCHS = 4
 
 
-def main(folder: Path, stream: str, event: int | None) -> None:
+def main(folder: Path, stream: str, threads: int, event: int | None) -> None:
     if event is not None:
         die_at(event)
-    trainer = build(folder / "data", stream)
+    if threads:
+        ndl.set_num_threads(threads)
+    trainer = build(folder / "data", stream, compiled=threads > 0)
     checkpoints = CheckpointFolder(folder / "checkpoints", keep=2)
     try:
         trainer.restore(checkpoints.newest(lambda message: print(message, file=sys.stderr)))
@@ -46,17 +49,20 @@ def main(folder: Path, stream: str, event: int | None) -> None:
     )
 
 
-def build(data: Path, stream: str) -> Trainer:
-    """Everything that draws: initialisers, shuffling, flips, crops, dropout."""
+def build(data: Path, stream: str, *, compiled: bool) -> Trainer:
+    """Everything that draws: initialisers, shuffling, flips, crops, dropout.
+
+    Wide enough that threads share a step, and the last batch of an epoch is a short one.
+    """
     np.random.seed(7)
     ndl.seed(7 if stream == "philox" else None)
     model = nn.Sequential(
         nn.Flatten(),
-        nn.Linear(30, 16),
-        nn.BatchNorm1d(16),
+        nn.Linear(30, 256),
+        nn.BatchNorm1d(256),
         nn.ReLU(),
         nn.Dropout(0.2),
-        nn.Linear(16, 3),
+        nn.Linear(256, 3),
     )
     optimizer = ndl.optim.Adam(model.parameters(), lr=0.01, weight_decay=0.01)
     transforms = [ndl.data.RandomFlipHorizontal(), ndl.data.RandomCrop(1)]
@@ -64,9 +70,10 @@ def build(data: Path, stream: str) -> Trainer:
         model,
         nn.SoftmaxLoss(),
         optimizer,
-        ndl.data.DataLoader(read(data, "train", transforms), 10, shuffle=True),
+        ndl.data.DataLoader(read(data, "train", transforms), 12, shuffle=True),
         ndl.data.DataLoader(read(data, "t10k"), 20),
         metrics={"error": error_rate},
+        compile=compiled,
     )
 
 
@@ -100,4 +107,5 @@ def die_at(event: int) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]) if len(sys.argv) > 3 else None)
+    numbers = [int(argument) for argument in sys.argv[3:]]
+    main(Path(sys.argv[1]), sys.argv[2], numbers[0], numbers[1] if len(numbers) > 1 else None)
