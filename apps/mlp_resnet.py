@@ -1,12 +1,15 @@
 """The course's MLP ResNet on MNIST: `python apps/mlp_resnet.py` trains it.
 
 The functions have the course's names, seeds and numbers; the model itself is
-`needle.models.MLPResNet`.
+`needle.models.MLPResNet`. Steps are compiled, for any model and optimiser that can be; with
+`--eager`, or `NEEDLE_JIT=0` in the environment, none is.
 """
 
 from __future__ import annotations
 
-import sys
+import argparse
+import os
+from weakref import WeakSet
 
 import numpy as np
 
@@ -17,6 +20,35 @@ from needle.models import MLPResNet, ResidualBlock
 __all__ = ["MLPResNet", "ResidualBlock", "epoch", "ndl", "nn", "np", "train_mnist"]
 
 np.random.seed(0)
+
+
+def step(model, opt, x, y):
+    """Logits and loss of one batch; with an optimiser also one step of training."""
+    logits = model(nn.Flatten()(x))
+    loss = nn.SoftmaxLoss()(logits, y)
+    if opt:
+        opt.reset_grad()
+        loss.backward()
+        opt.step()
+    return logits.detach(), loss.detach()
+
+
+compiled_step = ndl.jit(step)
+untraceable = WeakSet()
+
+
+def run(model, opt, x, y):
+    """The step as a program, or as it is where it does what a program could not repeat."""
+    # Bound like a method, to both: compiled code dies with the model or the optimiser.
+    bound, arguments = compiled_step.__get__(model), (None, x, y)
+    if opt:
+        bound, arguments = bound.__get__(opt), (x, y)
+    if bound not in untraceable:
+        try:
+            return bound(*arguments)
+        except (ndl.TraceError, ndl.CompileError):  # everything is as it was before the call
+            untraceable.add(bound)
+    return step(model, opt, x, y)
 
 
 def epoch(dataloader, model, opt=None):
@@ -32,16 +64,9 @@ def epoch(dataloader, model, opt=None):
     """
     np.random.seed(4)
     model.train() if opt else model.eval()
-    loss_function = nn.SoftmaxLoss()
-    flatten = nn.Flatten()
     wrong, loss_sum, samples = 0, 0.0, 0
     for x, y in dataloader:
-        logits = model(flatten(x))
-        loss = loss_function(logits, y)
-        if opt:
-            opt.reset_grad()
-            loss.backward()
-            opt.step()
+        logits, loss = run(model, opt, x, y)
         wrong += int((logits.numpy().argmax(axis=1) != y.numpy()).sum())
         loss_sum += float(loss) * y.shape[0]
         samples += y.shape[0]
@@ -81,7 +106,13 @@ def train_mnist(
 
 
 if __name__ == "__main__":
-    results = train_mnist(data_dir=sys.argv[1] if len(sys.argv) > 1 else "data")
+    parser = argparse.ArgumentParser(description="Train the MLP ResNet on MNIST.")
+    parser.add_argument("data_dir", nargs="?", default="data", help="folder of the IDX files")
+    parser.add_argument("--eager", action="store_true", help="run as written, without compiling")
+    options = parser.parse_args()
+    if options.eager:
+        os.environ["NEEDLE_JIT"] = "0"
+    results = train_mnist(data_dir=options.data_dir)
     labels = ("training error", "training loss", "test error", "test loss")
     for label, result in zip(labels, results, strict=True):
         print(f"{label:>14}: {result:.4f}")
