@@ -15,8 +15,8 @@ help:  ## list the targets
 train: $(VENV)/.stamp-train  ## train the MLP ResNet on MNIST, from data/ into runs/
 	$(BIN)/needle train $(ARGS)
 
-test: $(VENV)/.stamp-dev  ## run the whole test suite
-	$(BIN)/python -m pytest $(ARGS)
+test: $(VENV)/.stamp-dev  ## run the whole test suite, on all cores
+	$(BIN)/python -m pytest -n auto $(ARGS)
 
 check: $(VENV)/.stamp-dev  ## lint, format, types, architecture, documentation; count the lines
 	$(BIN)/ruff check .
