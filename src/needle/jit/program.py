@@ -18,6 +18,7 @@ from ..context import ambient, changes
 from ..errors import TraceError
 from ..graph.node import Live, Node, new_handle, realize, settled
 from ..native import llvm
+from ..ops.tuples import MakeTensorTuple
 from ..random import NumPyStream, ambient_stream
 from ..state import Counted
 from ..tensor import Tensor
@@ -26,7 +27,7 @@ from .fuse import Unsupported
 from .interpret import Interpreter
 from .native_executor import Compiled, NativeExecutor, aligned
 from .signature import in_native_order, mapped
-from .trace import Argument, Grad, Held, Out, Slot, Source, Trace
+from .trace import Argument, Grad, Held, Out, OutTuple, Slot, Source, Trace, outs_in
 
 
 class Captured:
@@ -109,14 +110,10 @@ class Program:
         self._sets_constants = any(_holds_constants(tree) for _, (_, _, tree) in self._slots)
         self._grads = [(target, node) for target, node in trace.grads if node is not None]
         self._grads_reset = [target for target, node in trace.grads if node is None]
-        result = trace.result
         self._plain = (
-            type(result) is Out
-            and result.cls is Tensor
-            and result.grad is None
-            and not (result.requires_grad and trace.writes_state)
+            type(trace.result) is Out
             and self._differentiable is None
-            and not (self._rebound or self._slots or self._grads)
+            and not (self._rebound or self._slots or self._grads or self._sets_constants)
         )
 
     def __repr__(self) -> str:
@@ -206,7 +203,7 @@ class Program:
                 captured.in_place = tree.node
                 places[captured] = place
             else:
-                mapped(tree, lambda i: handed.update(i.nodes()) if isinstance(i, Out) else None)
+                handed.update(dict.fromkeys(node for out in outs_in(tree) for node in out.nodes()))
 
         put(("result", 0), None, self.trace.result)
         for k, (container, key, tree) in enumerate(self.trace.slots):
@@ -320,9 +317,9 @@ class Program:
 
     def _commit(self, leaves: list[Any], results: list[Any]) -> Any:
         """Write state, set gradients, and make what the function returns."""
+        values = dict(zip(self._place, results, strict=True))
         if self._plain and self._steady:  # gradients that are reset are so still
-            return Tensor.wrap(results[self._place[self.trace.result.node]])
-        values = {node: results[place] for node, place in self._place.items()}
+            return self._output(self.trace.result, values, None)
         for target, node in self._rebound:
             tensor = target.tensor(leaves)
             if tensor is not None:
@@ -363,11 +360,16 @@ class Program:
         """A tree of a trace, with the tensors of this call."""
         made: dict[Out, Any] = {}
 
+        def output(item: Out) -> Any:
+            if item not in made:
+                made[item] = self._output(item, values, recorded)
+            return made[item]
+
         def finished(item: Any) -> Any:
             if isinstance(item, Out):
-                if item not in made:
-                    made[item] = self._output(item, values, recorded)
-                return made[item]
+                return output(item)
+            if isinstance(item, OutTuple):
+                return MakeTensorTuple()(*map(output, item.parts))
             return item.tensor(leaves) if isinstance(item, Argument | Held) else item
 
         return mapped(tree, finished)
@@ -401,8 +403,6 @@ class Program:
             return float(array)
         if recorded and item.requires_grad:
             output = recorded(item.node)
-        elif isinstance(array, tuple):
-            return new_handle(Node(None, (), array, False), Tensor.tuple_class)
         elif item.requires_grad and self.trace.writes_state and ambient.gradients:
             output = new_handle(Node(StatefulCall(), (), array, True), Tensor)
         else:
