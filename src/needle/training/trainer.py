@@ -16,7 +16,6 @@ from ..errors import ArgumentError, NonFiniteError, StateError, TraceError
 from ..jit import jit
 from ..nn import Module
 from ..optim import Optimizer, Schedule
-from ..state import Counted
 from ..tensor import Tensor
 from .checkpoint import Checkpoint
 from .metrics import Averages, require_batches
@@ -204,10 +203,6 @@ class Trainer:
         self.optimizer.load_state_dict(checkpoint.optimizer)
         try:
             self.epoch, self.step = state["epoch"], state["step"]
-            if self.step and not self.optimizer.state:
-                # A rule that keeps nothing has an empty state for each parameter by now. Were it
-                # to come into being here, this process would make its first step eagerly.
-                self.optimizer.state.update({p: Counted() for p in self.optimizer.params})
             self.history = list(state["history"])
             self.running.load_state_dict(state["running"])
             _restore(self.schedule, state["schedule"])
