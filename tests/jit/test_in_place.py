@@ -1,4 +1,4 @@
-"""In place: programs update state in memory of their own, and what was read before stays as it was."""
+"""In place: programs update state in memory of their own; what was read before stays as it was."""
 
 import numpy as np
 import pytest

@@ -8,7 +8,9 @@ from typing import Any
 from ..context import ambient_set
 from ..graph.evaluate import Eager
 from ..graph.node import Node, Value, realize
+from ..graph.op import Op
 from .signature import mapped
+from .slots import tensors_in
 from .streams import Streams
 from .trace import Trace
 
@@ -19,12 +21,19 @@ class _Recording(Eager):
     def __init__(self) -> None:
         self.nodes: dict[Value, Node] = {}
         self.grads: dict[Value, Any] = {}
+        self.made: set[Node] = set()
+
+    def make(self, op: Op, inputs: tuple[Any, ...]) -> Any:
+        value = super().make(op, inputs)
+        self.made.add(value.node)
+        return value
 
     def touch_node(self, value: Value) -> None:
         self.nodes.setdefault(value, value.node)
 
     def touch_grad(self, value: Value, *, reading: bool) -> None:
-        self.grads.setdefault(value, value._grad)
+        if value.node not in self.made:
+            self.grads.setdefault(value, value._grad)
 
 
 class Aside:
@@ -50,7 +59,9 @@ class Aside:
                 self.result = arrays_of(function(args, kwargs))
         except Exception as error:
             self.error = error
-        self.state = [(value, realize(value.node)) for value in recording.nodes]
+        # What a slot held is moved out of a program's memory when it is read: no change of state.
+        moved = {tensor for _, tensor in tensors_in([item for _, _, item in before])}
+        self.state = [(v, realize(v.node)) for v in recording.nodes if v not in moved]
         self.grads = [(value, arrays_of(value._grad)) for value in recording.grads]
         self.slots = [(c, key, arrays_of(c.slots().get(key))) for c, key in written]
         self.streams = Streams()

@@ -12,8 +12,7 @@ from ..graph.op import Op
 from ..ops.tuples import MakeTensorTuple
 from ..tensor import Tensor
 from .interpret import is_random, live_nodes
-from .signature import mapped
-from .trace import Out
+from .trace import outs_in
 
 if TYPE_CHECKING:
     from .program import Program
@@ -34,13 +33,7 @@ class CompiledCall(Op):
     @staticmethod
     def of(program: Program) -> Differentiable | None:
         """What is needed to differentiate calls of a program; None where nothing can be."""
-        outs: dict[Node, None] = {}
-
-        def note(item: Any) -> None:
-            if isinstance(item, Out) and item.requires_grad:
-                outs.setdefault(item.node)
-
-        mapped(program.trace.result, note)
+        outs = dict.fromkeys([o.node for o in outs_in(program.trace.result) if o.requires_grad])
         if not outs or program.trace.writes_state:
             return None
         return Differentiable(program, list(outs))

@@ -30,6 +30,25 @@ class Out:
 
 
 @dataclass(frozen=True)
+class OutTuple:
+    """In a tree: a `TensorTuple` of the values of nodes."""
+
+    parts: tuple[Out, ...]
+
+
+def outs_in(tree: Any) -> list[Out]:
+    """The tensors of a tree that a call makes."""
+    found: list[Out] = []
+
+    def note(item: Any) -> None:
+        if isinstance(item, Out | OutTuple):
+            found.extend(item.parts if isinstance(item, OutTuple) else [item])
+
+    mapped(tree, note)
+    return found
+
+
+@dataclass(frozen=True)
 class Argument:
     """What was passed as leaf `place` of the arguments."""
 
@@ -120,13 +139,8 @@ class Trace:
     def wanted(self) -> list[Node]:
         """The nodes whose values a call needs, each once: results, then state, then gradients."""
         found: dict[Node, None] = {}
-
-        def note(item: Any) -> None:
-            if isinstance(item, Out):
-                found.update(item.nodes())
-
-        for tree in (self.result, *[tree for _, _, tree in self.slots]):
-            mapped(tree, note)
+        for out in outs_in([self.result, *[tree for _, _, tree in self.slots]]):
+            found.update(out.nodes())
         for _, node in [*self.rebound, *self.grads]:
             if node is not None:
                 found.setdefault(node)

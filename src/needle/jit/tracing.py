@@ -22,7 +22,7 @@ from .guards import Guards
 from .signature import in_native_order, is_leaf, mapped
 from .slots import MISSING, Container, Items, tensors_in
 from .streams import Streams
-from .trace import Argument, Grad, Held, Out, Slot, Source, Target, Trace
+from .trace import Argument, Grad, Held, Out, OutTuple, Slot, Source, Target, Trace
 from .tracer import Scalar, Tracer
 from .watch import Seen, Watch
 
@@ -101,7 +101,7 @@ class _Tracing:
         try:
             self.watch.add("self", self.function)
             with ambient_set(evaluator=self.tracer):
-                result = self._call(stand_ins)
+                result = mapped(self._call(stand_ins), _taken_apart)
             self.streams.check()
             return self._collected(nodes, result)
         finally:
@@ -312,7 +312,8 @@ class _Tracing:
         for reference, flag in self.tracer.captured.values():
             guards.add_flag(reference(), flag)
         for node, source in done.captured:
-            guards.add_source(source, node.specs())
+            if not isinstance(source, Grad):
+                guards.add_source(source, node.specs())
         for target, node in grad_inputs:
             guards.add_grad(target, None if node is None else node.specs())
         guards.add_others([target for target, _ in [*done.rebound, *done.grads]])
@@ -355,33 +356,27 @@ class _Tracing:
 
     def _tree(self, item: Any, by_slot: dict[int, Slot]) -> Any:
         """What was returned or kept, with its tensors as `Out`, `Argument` or `Held`."""
-        tracer = self.tracer
 
         def leaf(value: Any) -> Any:
-            if isinstance(value, Value.tuple_class):
-                return Out(self._stub(tracer.known(value)), value.requires_grad, type(value))
-            if not isinstance(value, Tensor):
-                return value
-            place = self.places.get(id(value))
-            if place is not None and not isinstance(self.leaves[place], np.ndarray):
-                return Argument(place)
-            if isinstance(value, Scalar):
-                return Out(value.node, cls=float)
-            if id(value) in by_slot:
-                return Out(self._stub(value.node), value.requires_grad, type(value))
-            if place is None and (
-                value in tracer.node_before or not tracer.is_made_here(value.node)
-            ):
-                return Held(ref(value))
-            grad = value._grad
-            return Out(
-                value.node,
-                value.requires_grad,
-                type(value),
-                None if grad is None else self._stub(tracer.known(grad)),
-            )
+            if isinstance(value, _Parts):
+                return OutTuple(tuple([self._leaf(part, by_slot) for part in value.tensors]))
+            return self._leaf(value, by_slot) if isinstance(value, Tensor) else value
 
         return mapped(item, leaf)
+
+    def _leaf(self, value: Tensor, by_slot: dict[int, Slot]) -> Any:
+        tracer = self.tracer
+        place = self.places.get(id(value))
+        if place is not None and not isinstance(self.leaves[place], np.ndarray):
+            return Argument(place)
+        if isinstance(value, Scalar):
+            return Out(value.node, cls=float)
+        if id(value) in by_slot:
+            return Out(self._stub(value.node), value.requires_grad, type(value))
+        if place is None and (value in tracer.node_before or not tracer.is_made_here(value.node)):
+            return Held(ref(value))
+        grad = None if value._grad is None else self._stub(tracer.known(value._grad))
+        return Out(value.node, value.requires_grad, type(value), grad)
 
     def _is_real(self, value: Any) -> bool:
         """Whether a value exists outside of the trace: stand-ins of arrays and floats do not."""
@@ -405,6 +400,17 @@ class _Tracing:
             value._grad = grad
         for seen in self.watch.found.values():
             seen.container.restore(seen.before)
+
+
+class _Parts:
+    """The elements of a `TensorTuple` that was returned."""
+
+    def __init__(self, value: Any) -> None:
+        self.tensors = [value[k] for k in range(len(value))]
+
+
+def _taken_apart(item: Any) -> Any:
+    return _Parts(item) if isinstance(item, Value.tuple_class) else item
 
 
 def _is_number(value: Any) -> bool:

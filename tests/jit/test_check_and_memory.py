@@ -1,0 +1,219 @@
+"""`check=True`, and memory: no cycles, no growth."""
+
+import gc
+import os
+import weakref
+
+import numpy as np
+import pytest
+
+import needle as ndl
+from needle import nn
+
+
+class Settings:
+    temperature = 1.0
+
+
+def test_check_finds_a_stale_python_value():
+    step = ndl.jit(lambda x: x / Settings.temperature, warmup=0, check=True)
+    try:
+        assert step(ndl.Tensor([3.0])).tolist() == [3.0]
+        Settings.temperature = 0.5
+        with pytest.raises(
+            ndl.TraceError, match=r"check: the result differs by up to 3 .* constant"
+        ):
+            step(ndl.Tensor([3.0]))
+    finally:
+        Settings.temperature = 1.0
+
+
+def test_check_finds_stale_state_gradients_and_slots():
+    options = [1.0, 1.0, 1.0]
+    values = iter([])
+
+    class Scale:
+        def __class_getitem__(cls, k):
+            return options[k]
+
+    w = nn.Parameter([1.0])
+    module = nn.Module()
+    module.h = ndl.Tensor([0.0], requires_grad=False)
+
+    def scale(k):
+        return memoryview(np.array(options))[k]
+
+    del values
+    source = np.array([1.0, 1.0, 1.0])
+
+    @ndl.jit(warmup=0, check=True)
+    def step(x):
+        (w * float(source[0])).sum().backward()
+        module.h = module.h + float(source[1])
+        w.data = w + float(source[2])
+        return x * 1
+
+    x = ndl.Tensor([1.0], requires_grad=False)
+    for place, where in ((0, r"a \.grad"), (1, "module.h"), (2, r"a tensor of shape \(1,\)")):
+        step(x)
+        source[place] = 2.0  # written in place: nothing notices
+        with pytest.raises(ndl.TraceError, match=f"check: {where} differs by up to 1 "):
+            step(x)
+        source[place] = 1.0
+
+
+def test_check_runs_on_copies_and_leaves_the_state_of_the_program():
+    def make(**options):
+        np.random.seed(0)
+        model = nn.Sequential(nn.Linear(3, 3), nn.BatchNorm1d(3), nn.Dropout(0.5))
+        opt = ndl.optim.Adam(model.parameters())
+
+        @ndl.jit(**options)
+        def step(x):
+            loss = (model(x) ** 2).mean()
+            loss.backward()
+            opt.step()
+            opt.reset_grad()
+            return loss.detach()
+
+        np.random.seed(1)
+        losses = [step(ndl.init.randn(4, 3)).item() for _ in range(6)]
+        return losses, model.state_dict(), opt.state_dict()
+
+    plain, checked = make(), make(check=True)
+    assert plain[0] == checked[0]
+    for ours, theirs in zip(checked[1:], plain[1:], strict=True):
+        for name in theirs:
+            np.testing.assert_array_equal(ours[name], theirs[name])
+
+
+def test_check_notices_other_structure_and_streams():
+    flags = np.array([0])
+
+    @ndl.jit(warmup=0, check=True)
+    def step(x):
+        if flags[0] == 1:
+            return x, x
+        if flags[0] == 2:
+            ndl.init.rand(2)
+        if flags[0] == 3:
+            raise ZeroDivisionError
+        return x[:1] if flags[0] == 4 else x * 1
+
+    x = ndl.Tensor([1.0, 2.0])
+    step(x)
+    for flag, error, message in (
+        (1, ndl.TraceError, "the result"),
+        (2, ndl.TraceError, "the random stream stands elsewhere"),
+        (3, ZeroDivisionError, None),
+        (4, ndl.TraceError, r"has shape \(2,\) compiled and \(1,\) eagerly"),
+    ):
+        flags[0] = flag
+        with pytest.raises(error, match=message):
+            step(x)
+
+
+# -- memory -------------------------------------------------------------------------------------
+
+
+def test_a_training_loop_makes_no_cycles_and_does_not_grow():
+    model = nn.Sequential(nn.Linear(8, 16), nn.BatchNorm1d(16), nn.Dropout(0.5), nn.Linear(16, 4))
+    opt = ndl.optim.Adam(model.parameters())
+    loss_fn = nn.SoftmaxLoss()
+
+    @ndl.jit
+    def step(x, y):
+        loss = loss_fn(model(x), y)
+        loss.backward()
+        opt.step()
+        opt.reset_grad()
+        return loss
+
+    y = ndl.Tensor(np.arange(6) % 4, requires_grad=False)
+    for _ in range(5):
+        step(ndl.init.randn(6, 8), y)
+    gc.collect()
+    gc.disable()
+    try:
+        tensors, things = ndl.autograd.TENSOR_COUNTER, len(gc.get_objects())
+        for _ in range(50):
+            step(ndl.init.randn(6, 8), y)
+        assert ndl.autograd.TENSOR_COUNTER <= tensors
+        assert len(gc.get_objects()) <= things + 20
+        assert gc.collect() == 0
+    finally:
+        gc.enable()
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/statm"), reason="reads Linux's /proc")
+def test_resident_memory_does_not_grow():
+    def resident():
+        with open("/proc/self/statm", encoding="ascii") as file:
+            return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+    w = nn.Parameter(np.ones((256, 256)))
+
+    @ndl.jit
+    def step(x):
+        y = (x @ w).tanh()
+        y.sum().backward()
+        w.data = w - w.grad * 1e-6
+        w.grad = None
+        return y
+
+    for _ in range(10):
+        step(ndl.Tensor(np.ones((256, 256)), requires_grad=False))
+    before = resident()
+    for _ in range(100):
+        step(ndl.Tensor(np.ones((256, 256)), requires_grad=False))
+    assert resident() - before < 8 * 512 * 1024
+
+
+def test_differentiated_calls_make_no_cycles():
+    w = nn.Parameter(np.ones((4, 4)))
+    f = ndl.jit(lambda x: (x @ w).tanh().sum(), warmup=0)
+    x = ndl.Tensor(np.ones((4, 4)))
+    for _ in range(3):
+        f(x).backward()
+    w.grad = x.grad = None
+    gc.collect()
+    gc.disable()
+    try:
+        tensors = ndl.autograd.TENSOR_COUNTER
+        for _ in range(20):
+            f(x).backward()
+            w.grad = x.grad = None
+        assert ndl.autograd.TENSOR_COUNTER <= tensors
+        assert gc.collect() == 0
+    finally:
+        gc.enable()
+
+
+def test_a_model_that_is_replaced_is_freed():
+    world = {"model": nn.Linear(4, 4)}
+
+    @ndl.jit(warmup=0)
+    def predict(x):
+        return world["model"](x)
+
+    predict(ndl.init.ones(1, 4))
+    gone = weakref.ref(world["model"])
+    world["model"] = nn.Linear(4, 4)
+    predict(ndl.init.ones(1, 4))
+    gc.collect()
+    assert gone() is None
+    assert len(predict.programs) == 1
+
+
+def test_a_jitted_function_and_all_it_made_is_freed():
+    gc.collect()
+    gc.disable()
+    try:
+        w = nn.Parameter([1.0])
+        f = ndl.jit(lambda x: x * w, warmup=0)
+        f(ndl.Tensor([1.0]))
+        gone = [weakref.ref(thing) for thing in (f, f.programs[0], w)]
+        del f, w
+        assert [reference() for reference in gone] == [None] * 3
+    finally:
+        gc.enable()

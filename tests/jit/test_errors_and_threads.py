@@ -1,0 +1,173 @@
+"""Errors inside a call leave the state of the last whole call; calls from threads take turns."""
+
+import threading
+
+import numpy as np
+import pytest
+
+import needle as ndl
+from needle import nn
+
+
+class Classifier:
+    def __init__(self):
+        np.random.seed(0)
+        self.model = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Linear(4, 3))
+        self.opt = ndl.optim.Adam(self.model.parameters())
+        self.loss = nn.SoftmaxLoss()
+
+    def step(self, x, y):
+        loss = self.loss(self.model(x), y)
+        loss.backward()
+        self.opt.step()
+        self.opt.reset_grad()
+        return loss
+
+    def state(self):
+        return {**self.model.state_dict(), **self.opt.state_dict()}
+
+
+@pytest.mark.parametrize("labels", [[0, 1, 3], [0, -1, 2], [0, 1, 7]])
+def test_an_index_out_of_range_raises_the_eager_message_and_leaves_state(labels):
+    eager, classifier = Classifier(), Classifier()
+    step = ndl.jit(classifier.step)
+    x = ndl.Tensor(np.ones((3, 3), "float32"), requires_grad=False)
+    good = ndl.Tensor([0, 1, 2], requires_grad=False)
+    bad = ndl.Tensor(labels, requires_grad=False)
+    for _ in range(3):
+        step(x, good)
+    before = classifier.state()
+    texts = []
+    for function in (eager.step, step):
+        with pytest.raises(ndl.IndexRangeError) as caught:
+            function(x, bad)
+        texts.append(str(caught.value))
+    assert texts[0] == texts[1]
+    assert "out of range for size 3" in texts[0]
+    after = classifier.state()
+    for name in before:
+        np.testing.assert_array_equal(after[name], before[name])
+    assert all(p.grad is None for p in classifier.model.parameters())
+    step(x, good)
+    assert len(step.programs) == 1
+    assert not np.array_equal(classifier.state()["t"], before["t"])
+
+
+def test_take_and_one_hot_raise_as_eagerly():
+    table = nn.Parameter(np.arange(12.0).reshape(4, 3))
+    lookup = ndl.jit(lambda i: (table.take(i, 0), ndl.one_hot(4, i)), warmup=0)
+    good = ndl.Tensor([0, 3], requires_grad=False)
+    for _ in range(2):
+        np.testing.assert_array_equal(lookup(good)[0].numpy(), table.numpy()[[0, 3]])
+    for bad in ([0, 4], [9, 0]):
+        with pytest.raises(ndl.IndexRangeError, match="out of range for size 4"):
+            lookup(ndl.Tensor(bad, requires_grad=False))
+    np.testing.assert_array_equal(lookup(good)[1].numpy(), np.eye(4)[[0, 3]])
+
+
+def test_an_error_leaves_grads_and_slots():
+    module = nn.Module()
+    module.last = ndl.Tensor([0.0], requires_grad=False)
+    w = nn.Parameter([1.0, 2.0])
+
+    @ndl.jit(warmup=0)
+    def step(i):
+        module.last = module.last + 1
+        w.take(i, 0).sum().backward()
+        return module.last * 1
+
+    step(ndl.Tensor([0], requires_grad=False))
+    grad = w.grad
+    with pytest.raises(ndl.IndexRangeError):
+        step(ndl.Tensor([5], requires_grad=False))
+    assert w.grad is grad
+    assert module.last.tolist() == [1.0]
+    assert step(ndl.Tensor([1], requires_grad=False)).tolist() == [2.0]
+    assert w.grad.tolist() == [0.0, 1.0]
+
+
+# -- threads ------------------------------------------------------------------------------------
+
+
+def in_threads(work, count=4):
+    """Run `work(k)` in threads at once and raise what they raise."""
+    errors = []
+    barrier = threading.Barrier(count)
+
+    def run(k):
+        try:
+            barrier.wait()
+            work(k)
+        except BaseException as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=run, args=(k,)) for k in range(count)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for error in errors:
+        raise error
+
+
+def test_threads_that_call_one_jitted_function():
+    model = nn.Sequential(nn.Linear(8, 8, dtype="float64"), nn.ReLU())
+    predict = ndl.jit(model)
+    batches = [ndl.init.randn(4, 8, dtype="float64") for _ in range(4)]
+    with ndl.no_grad():
+        expected = [model(x).numpy() for x in batches]
+
+    def work(k):
+        with ndl.no_grad():
+            for _ in range(50):
+                np.testing.assert_allclose(predict(batches[k]).numpy(), expected[k], rtol=1e-12)
+
+    in_threads(work)
+    assert len(predict.programs) == 1
+
+
+def test_threads_that_change_one_state():
+    total = ndl.Tensor([0.0], requires_grad=False)
+
+    @ndl.jit(warmup=0)
+    def add(x):
+        total.data = total + x
+        return total * 1
+
+    one = ndl.Tensor([1.0], requires_grad=False)
+    add(one)
+    in_threads(lambda k: [add(one) for _ in range(100)])
+    assert total.tolist() == [401.0]
+
+
+def test_threads_that_trace_other_functions():
+    shared = nn.Linear(4, 4, dtype="float64")
+    batches = [ndl.init.randn(2, 4, dtype="float64") for _ in range(4)]
+    products = [shared(x).numpy() for x in batches]
+
+    def work(k):
+        for n in range(5):
+            f = ndl.jit(lambda x, n=n: shared(x) * float(n + k), warmup=0)
+            for _ in range(3):
+                expected = products[k] * (n + k)
+                np.testing.assert_allclose(f(batches[k]).numpy(), expected, rtol=1e-9, atol=1e-12)
+
+    in_threads(work)
+    assert type(shared) is nn.Linear
+
+
+def test_modes_belong_to_a_thread():
+    w = nn.Parameter([1.0])
+    f = ndl.jit(lambda x: x * w, warmup=0)
+    x = ndl.Tensor([1.0])
+    flags = {}
+
+    def work(k):
+        if k % 2:
+            with ndl.no_grad():
+                flags[k] = f(x).requires_grad
+        else:
+            flags[k] = f(x).requires_grad
+
+    in_threads(work)
+    assert flags == {0: True, 1: False, 2: True, 3: False}

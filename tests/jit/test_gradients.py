@@ -1,0 +1,345 @@
+"""Gradients: `.grad` inside compiled calls, and differentiation of compiled calls from outside."""
+
+import numpy as np
+import pytest
+
+import needle as ndl
+from needle import nn
+
+
+def lists(tensors):
+    return [None if t is None else t.tolist() for t in tensors]
+
+
+# -- .grad in the function ----------------------------------------------------------------------
+
+
+def test_a_grad_that_is_set_and_stays_is_an_output():
+    w = nn.Parameter([3.0])
+
+    @ndl.jit
+    def step(x):
+        loss = (x * w * w).sum()
+        loss.backward()
+        return loss
+
+    for k in range(1, 5):
+        step(ndl.Tensor([float(k)]))
+        assert w.grad.tolist() == [6.0 * k]
+    assert len(step.programs) == 1
+
+
+def test_a_grad_that_is_reset_inside_costs_nothing():
+    w = nn.Parameter([3.0])
+
+    @ndl.jit(warmup=0)
+    def step(x):
+        loss = (x * w).sum()
+        loss.backward()
+        w.data = w - w.grad * 0.5
+        w.grad = None
+        return loss.detach()
+
+    x = ndl.Tensor([1.0], requires_grad=False)
+    step(x)
+    (program,) = step.programs
+    assert [node for _, node in program.trace.grads if node is not None] == []
+    assert len(program.trace.wanted()) == 2  # the result and the parameter
+    assert w.grad is None
+    w.grad = ndl.Tensor([9.0])  # and the function would reset this one too
+    step(x)
+    assert w.grad is None
+    assert w.tolist() == [2.0]
+
+
+def test_a_grad_that_is_read_first_is_an_input():
+    w = nn.Parameter([1.0, 2.0])
+    opt = ndl.optim.SGD([w], lr=0.5)
+    step = ndl.jit(opt.step, warmup=0)
+    for k in range(1, 5):
+        w.grad = ndl.Tensor([float(k), 0.0])
+        before = w.numpy().copy()
+        step()
+        np.testing.assert_allclose(w.numpy(), before - [0.5 * k, 0.0])
+    assert len(step.programs) == 1
+    w.grad = None
+    before = w.numpy().copy()
+    step()
+    np.testing.assert_array_equal(w.numpy(), before)
+    assert len(step.programs) == 2
+    assert "a .grad was read, and is None now" in step.programs[0].reason
+    w.grad = ndl.Tensor([2.0, 0.0])
+    step()
+    assert len(step.programs) == 2
+    assert w.numpy()[0] == before[0] - 1
+
+
+def test_accumulation_of_gradients():
+    def make():
+        w = nn.Parameter([1.0])
+        total = ndl.Tensor([0.0], requires_grad=False)
+
+        def accumulate(x):
+            before = w.grad
+            (w * x * x).sum().backward()
+            if before is not None:
+                w.grad = w.grad + before
+            total.data = total + w.grad
+            return w.grad
+
+        return w, accumulate
+
+    (w, eager), (w2, function) = make(), make()
+    compiled = ndl.jit(function)
+    for k in range(8):
+        if k == 5:
+            w.grad = w2.grad = None
+        x = ndl.Tensor([1.0 + k], requires_grad=False)
+        assert compiled(x).tolist() == eager(x).tolist()
+        assert w2.grad.tolist() == w.grad.tolist()
+
+
+def test_arguments_get_their_grad():
+    step = ndl.jit(lambda x, y: (x * x * y).sum().backward(), warmup=0)
+    for k in range(1, 4):
+        x, y = ndl.Tensor([float(k)]), ndl.Tensor([2.0])
+        step(x, y)
+        assert lists([x.grad, y.grad]) == [[4.0 * k], [float(k * k)]]
+        z = ndl.Tensor([1.0], requires_grad=False)
+        step(x, z)
+        assert z.grad is None
+        assert x.grad.tolist() == [2.0 * k]
+
+
+def test_results_carry_the_grad_that_was_set():
+    def step(x):
+        h = x * 3
+        loss = (h * h).sum()
+        loss.backward()
+        return loss, h, h.detach()
+
+    compiled = ndl.jit(step, warmup=0)
+    x = ndl.Tensor([2.0])
+    for _ in range(2):
+        ours, theirs = compiled(x), step(x)
+        assert lists([r.grad for r in ours]) == lists([r.grad for r in theirs])
+
+
+def test_backward_that_would_go_beyond_an_argument_raises():
+    w = nn.Parameter([2.0])
+    step = ndl.jit(lambda h: (h * h).sum().backward(), warmup=0)
+    x = ndl.Tensor([3.0])
+    step(x)
+    message = r"reaches an argument of shape \(1,\) that was computed .* Pass detach\(\)"
+    with pytest.raises(ndl.TraceError, match=message):
+        step(x * w)
+    step(ndl.Tensor(x * w))
+    assert w.grad is None
+
+
+def test_backward_goes_on_into_captured_graphs():
+    w = nn.Parameter([2.0])
+    h = w * w
+
+    def step(x):
+        (h * x).sum().backward()
+        return w.grad
+
+    compiled = ndl.jit(step, warmup=0)
+    for k in range(1, 4):
+        assert compiled(ndl.Tensor([float(k)], requires_grad=False)).tolist() == [4.0 * k]
+        assert w.grad.tolist() == [4.0 * k]
+
+
+# -- differentiation from outside ---------------------------------------------------------------
+
+
+def test_a_call_without_state_is_one_node():
+    w = nn.Parameter([3.0])
+    f = ndl.jit(lambda x: (x * w).tanh().sum(), warmup=0)
+    for k in (0.1, 0.2, 0.3):
+        x = ndl.Tensor([k])
+        y = f(x) * 2
+        y.backward()
+        slope = 2 * (1 - np.tanh(3 * k) ** 2)
+        np.testing.assert_allclose(w.grad.numpy(), [slope * k], rtol=1e-6)
+        np.testing.assert_allclose(x.grad.numpy(), [slope * 3], rtol=1e-6)
+    assert len(ndl.autograd.find_topo_sort([f(x)])) <= 5
+
+
+def test_several_results_and_inputs():
+    def f(a, pair):
+        b, c = pair
+        return {"sum": a + b, "parts": (a * b * c, c.detach(), a.argmax(0))}
+
+    g = ndl.jit(f, warmup=0)
+    for _ in range(2):
+        sets = []
+        for function in (f, g):
+            a, b, c = (ndl.Tensor([k, k + 0.5]) for k in (1.0, 2.0, 3.0))
+            result = function(a, (b, c))
+            (result["sum"].sum() + result["parts"][0].sum()).backward()
+            assert not result["parts"][1].requires_grad
+            assert not result["parts"][2].requires_grad
+            sets.append(lists([a.grad, b.grad, c.grad]))
+        assert sets[0] == sets[1]
+
+
+def test_results_that_are_tensor_tuples():
+    f = ndl.jit(lambda x: ndl.make_tuple(x * 2, x * x), warmup=0)
+    x = ndl.Tensor([3.0])
+    for _ in range(2):
+        pair = f(x)
+        assert isinstance(pair, ndl.TensorTuple)
+        assert lists(pair) == [[6.0], [9.0]]
+    (pair[0] + pair[1]).sum().backward()
+    assert x.grad.tolist() == [8.0]
+
+
+def test_unused_inputs_and_results_get_zeros_or_nothing():
+    f = ndl.jit(lambda x, y: (x * 2, y * 3), warmup=0)
+    x, y = ndl.Tensor([1.0]), ndl.Tensor([1.0])
+    f(x, y)[0].sum().backward()
+    assert x.grad.tolist() == [2.0]
+    assert y.grad is None or y.grad.tolist() == [0.0]
+
+
+@pytest.mark.parametrize("order", [1, 2, 3])
+def test_gradients_of_gradients(order):
+    def f(x):
+        return (x**4).sum() / 24
+
+    derivative = ndl.jit(f, warmup=0)
+    for _ in range(order):
+        derivative = ndl.grad(derivative)
+    expected = {1: 8.0 / 6, 2: 2.0, 3: 2.0}[order]
+    for _ in range(2):
+        np.testing.assert_allclose(derivative(ndl.Tensor(2.0)).numpy(), expected, rtol=1e-6)
+
+
+def test_gradients_of_gradients_by_backward():
+    w = nn.Parameter([0.5])
+    f = ndl.jit(lambda x: (x * x * w).sin().sum(), warmup=0)
+    x = ndl.Tensor([0.7])
+    for _ in range(2):
+        f(x).backward()
+        slope = x.grad
+        slope.backward()
+        a = 0.7 * 0.7 * 0.5
+        second = np.cos(a) * 2 * 0.5 - np.sin(a) * (2 * 0.7 * 0.5) ** 2
+        np.testing.assert_allclose(x.grad.numpy(), [second], rtol=1e-5)
+
+
+def test_against_finite_differences():
+    w = ndl.Tensor(np.linspace(-1, 1, 12).reshape(4, 3))
+    f = ndl.jit(lambda x: ((x @ w).tanh() * 2).logsumexp(1).sum(), warmup=0)
+    ndl.check_gradients(f, np.linspace(-0.5, 0.5, 8).reshape(2, 4), order=2)
+
+
+def test_compiled_calls_inside_grad_and_value_and_grad():
+    f = ndl.jit(lambda x, k: (x**3).sum() * k)
+    x = ndl.Tensor([2.0])
+    for k in (1.0, 2.0, 3.0):
+        assert ndl.grad(f)(x, k).tolist() == [12.0 * k]
+        value, slope = ndl.value_and_grad(f)(x, k)
+        assert (value.item(), slope.tolist()) == (8.0 * k, [12.0 * k])
+        assert x.grad is None
+
+
+def test_grad_inside_compiled_calls():
+    f = ndl.jit(ndl.grad(lambda x: (x**3).sum()), warmup=0)
+    g = ndl.jit(ndl.grad(ndl.grad(lambda x: x**3)), warmup=0)
+    both = ndl.jit(ndl.value_and_grad(lambda x: (x**3).sum()), warmup=0)
+    for k in (1.0, 2.0):
+        x = ndl.Tensor([k])
+        assert f(x).tolist() == [3 * k * k]
+        assert g(ndl.Tensor(k)).item() == 6 * k
+        assert lists(both(x)) == [k**3, [3 * k * k]]
+        assert x.grad is None
+
+
+def test_a_jitted_function_inside_another_is_inlined():
+    inner = ndl.jit(lambda x: x * 2, warmup=0)
+    outer = ndl.jit(lambda x: inner(inner(x)) + 1, warmup=0)
+    for _ in range(3):
+        assert outer(ndl.Tensor([1.0])).tolist() == [5.0]
+    assert inner.programs == []
+    assert len(outer.programs[0].trace.nodes) == 3
+
+
+def test_dropout_draws_once_for_forward_and_backward():
+    drop = nn.Dropout(0.5)
+    f = ndl.jit(lambda x: drop(x) * 3, warmup=0)
+    for _ in range(3):
+        x = ndl.Tensor(np.ones(200), requires_grad=True)
+        y = f(x)
+        y.sum().backward()
+        np.testing.assert_allclose(x.grad.numpy(), y.numpy())
+    assert set(np.unique(y.numpy())) == {0.0, 6.0}
+
+
+def test_dropout_is_the_same_in_gradients_of_gradients():
+    drop = nn.Dropout(0.5)
+    x0 = np.linspace(0.5, 1.5, 50)
+
+    def slopes(function):
+        np.random.seed(5)
+        x = ndl.Tensor(x0)
+        first = ndl.grad(lambda x: function(x).sum())(x)
+        second = ndl.grad(lambda x: (ndl.grad(lambda z: function(z).sum())(x) ** 2).sum())(x)
+        return first.numpy(), second.numpy()
+
+    def f(x):
+        return drop(x * x * x)
+
+    g = ndl.jit(f, warmup=0)
+    g(ndl.Tensor(x0))
+    for ours, theirs in zip(slopes(g), slopes(f), strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-9)
+
+
+def test_under_no_grad_nothing_is_recorded():
+    w = nn.Parameter([3.0])
+    f = ndl.jit(lambda x: (x * w).sum(), warmup=0)
+    with ndl.no_grad():
+        assert not f(ndl.Tensor([1.0])).requires_grad
+    assert f(ndl.Tensor([1.0])).requires_grad
+    g = ndl.jit(ndl.no_grad()(lambda x: (x * w).sum()), warmup=0)
+    assert not g(ndl.Tensor([1.0])).requires_grad
+
+
+# -- calls that assign state --------------------------------------------------------------------
+
+
+def test_backward_through_a_call_that_assigned_state_raises():
+    w = nn.Parameter([3.0])
+    count = ndl.Tensor([0.0], requires_grad=False)
+
+    @ndl.jit(warmup=0)
+    def f(x):
+        count.data = count + 1
+        return (x * w).sum()
+
+    message = r"result of a jitted call that assigned state, .* Call backward inside"
+    y = f(ndl.Tensor([1.0]))
+    with pytest.raises(ndl.GradientError, match=message):
+        y.backward()
+    head = nn.Parameter([2.0])
+    with pytest.raises(ndl.GradientError, match=message):
+        (f(ndl.Tensor([1.0])) * head.sum()).backward()
+    (f(ndl.Tensor([1.0])).detach() * head.sum()).backward()
+    assert head.grad.tolist() == [3.0]
+    assert count.tolist() == [3.0]
+
+
+def test_batch_normalisation_in_training_is_such_a_call():
+    model = nn.Sequential(nn.Linear(3, 3), nn.BatchNorm1d(3))
+    predict = ndl.jit(model)
+    x = ndl.init.randn(4, 3)
+    predict(x)
+    with pytest.raises(ndl.GradientError, match="assigned state"):
+        predict(x).sum().backward()
+    model.eval()
+    for _ in range(2):
+        predict(x).sum().backward()
+    assert model.modules[0].weight.grad is not None

@@ -1,0 +1,195 @@
+"""Random numbers: the same eager and compiled, drawn in program order, and never lost."""
+
+import random as python_random
+
+import numpy as np
+import pytest
+
+import needle as ndl
+from needle import nn
+
+
+@pytest.fixture(params=["numpy stream", "philox"])
+def seed(request):
+    """Sets the stream in force to a given place."""
+    if request.param == "philox":
+        return ndl.seed
+    return lambda k: (ndl.seed(None), np.random.seed(k))
+
+
+def drawn(x):
+    """Draws of all kinds, some used twice, some not at all."""
+    u = ndl.init.rand(3, 4, low=-1.0, high=2.0)
+    ndl.init.randn(5)  # nobody looks at it
+    n = ndl.init.randn(3, 4, mean=1.0, std=0.5)
+    b = ndl.init.randb(3, 4, p=0.3)
+    d = ndl.init.rand(3, 4, dtype="float64")
+    return x + u + u * n, b, d, n, ndl.init.randb(2, p=0.5, dtype="float32")
+
+
+def test_the_same_numbers_eager_and_compiled(seed):
+    compiled = ndl.jit(drawn, warmup=0)
+    x = ndl.init.ones(3, 4)
+    runs = []
+    for function in (drawn, compiled):
+        seed(3)
+        runs.append([[r.numpy() for r in function(x)] for _ in range(4)])
+        runs[-1].append([ndl.init.rand(2).numpy()])  # the stream stands at the same place
+    for ours, theirs in zip(runs[1], runs[0], strict=True):
+        for mine, its in zip(ours, theirs, strict=True):
+            assert mine.dtype == its.dtype
+            np.testing.assert_allclose(mine, its, rtol=2e-6, atol=1e-6)
+    for ours, theirs in zip(runs[1][:4], runs[0][:4], strict=True):
+        np.testing.assert_array_equal(ours[1], theirs[1])  # bools, uniforms: bit-identical
+        np.testing.assert_array_equal(ours[2], theirs[2])
+        np.testing.assert_array_equal(ours[4], theirs[4])
+
+
+def test_equal_draws_are_not_merged(seed):
+    seed(0)
+    step = ndl.jit(lambda x: (ndl.init.rand(8), ndl.init.rand(8) + x), warmup=0)
+    a, b = step(ndl.init.zeros(8))
+    assert not np.array_equal(a.numpy(), b.numpy())
+
+
+def test_an_unused_dropout_still_draws(seed):
+    drop = nn.Dropout(0.5)
+
+    def step(x):
+        drop(x)
+        return ndl.init.rand(4)
+
+    compiled = ndl.jit(step)
+    results = []
+    for function in (step, compiled):
+        seed(0)
+        results.append([function(ndl.init.ones(3, 3)).tolist() for _ in range(4)])
+    assert results[0] == results[1]
+
+
+def test_dropout_of_a_training_step(seed):
+    def losses(jit):
+        seed(1)
+        model = nn.Sequential(nn.Linear(6, 8), nn.Dropout(0.5), nn.Linear(8, 2), nn.Dropout(0.1))
+        opt = ndl.optim.Adam(model.parameters(), lr=0.01)
+        loss_fn = nn.SoftmaxLoss()
+
+        @jit
+        def step(x, y):
+            loss = loss_fn(model(x), y)
+            loss.backward()
+            opt.step()
+            opt.reset_grad()
+            return loss.detach()
+
+        return [
+            step(ndl.init.randn(4, 6), ndl.Tensor([0, 1, 1, 0], requires_grad=False)).item()
+            for _ in range(8)
+        ]
+
+    np.testing.assert_allclose(losses(ndl.jit), losses(lambda f: f), rtol=1e-4)
+
+
+def test_a_trace_leaves_every_stream_as_it_found_it(seed):
+    seed(0)
+    generator = np.random.default_rng(0)
+    step = ndl.jit(lambda x: x + ndl.init.rand(2) + float(generator.bit_generator.state is None))
+    x = ndl.init.zeros(2)
+    step(x)
+
+    class StopError(Exception):
+        pass
+
+    def failing(x):
+        ndl.init.rand(3)
+        ndl.init.randn(3)
+        raise StopError
+
+    before = ndl.random.get_state()
+    stream = ndl.random.ambient_stream()
+    with pytest.raises(StopError):
+        ndl.jit(failing, warmup=0)(x)
+    assert ndl.random.get_state() == before
+    assert ndl.random.ambient_stream() is stream
+
+
+def test_switching_streams_between_calls():
+    step = ndl.jit(lambda x: x + ndl.init.rand(2), warmup=0)
+    x = ndl.init.zeros(2)
+
+    def expect_like_eager():
+        state = ndl.random.get_state()
+        eager = ndl.init.rand(2).tolist()
+        ndl.random.set_state(state)
+        assert step(x).tolist() == eager
+
+    for _ in range(2):
+        expect_like_eager()
+        ndl.seed(5)
+        expect_like_eager()
+        expect_like_eager()
+        ndl.seed(7)
+        expect_like_eager()
+        ndl.seed(None)
+        expect_like_eager()
+
+
+generator = np.random.default_rng(0)
+legacy = np.random.RandomState(0)
+
+
+@pytest.mark.parametrize(
+    ("draw", "name"),
+    [
+        (lambda: np.random.rand(2), "np.random"),
+        (lambda: np.random.randn(2), "np.random"),
+        (lambda: np.random.permutation(2), "np.random"),
+        (lambda: np.random.seed(3), "np.random"),
+        (lambda: generator.random(2), "Generator"),
+        (lambda: legacy.rand(2), "np.random"),
+        (lambda: python_random.random(), "random"),
+        (lambda: ndl.random.ambient_stream().uniform((2,)), "random"),
+    ],
+    ids=["rand", "randn", "permutation", "seed", "Generator", "RandomState", "python", "stream"],
+)
+def test_a_direct_draw_inside_a_trace_raises(draw, name, seed):
+    seed(0)
+
+    @ndl.jit(warmup=0)
+    def step(x):
+        ndl.init.rand(2)
+        draw()
+        return x
+
+    before = ndl.random.get_state(), generator.bit_generator.state, python_random.getstate()
+    message = rf"drawn from .*{name}.* directly while .* Draw with ndl\.init\.rand"
+    with pytest.raises(ndl.TraceError, match=message):
+        step(ndl.init.zeros(2))
+    after = ndl.random.get_state(), generator.bit_generator.state, python_random.getstate()
+    assert before == after
+
+
+def test_direct_draws_between_calls_are_fine():
+    step = ndl.jit(lambda x: x + ndl.init.rand(2), warmup=0)
+    np.random.seed(0)
+    expected = [np.random.rand(2).astype("float32"), np.random.rand(3), np.random.rand(2)]
+    np.random.seed(0)
+    x = ndl.init.zeros(2)
+    np.testing.assert_array_equal(step(x).numpy(), expected[0])
+    np.testing.assert_array_equal(np.random.rand(3), expected[1])
+    np.testing.assert_array_equal(step(x).numpy(), expected[2].astype("float32"))
+
+
+def test_draws_in_nested_calls_and_in_methods(seed):
+    class Noisy(nn.Module):
+        @ndl.jit
+        def forward(self, x):
+            return x + ndl.init.rand(3)
+
+    noisy = Noisy()
+    outer = ndl.jit(lambda x: noisy(noisy(x)))
+    seed(0)
+    expected = [(ndl.init.rand(3) + ndl.init.rand(3)).tolist() for _ in range(4)]
+    seed(0)
+    ours = [outer(ndl.init.zeros(3)).tolist() for _ in range(4)]
+    np.testing.assert_allclose(ours, expected, rtol=1e-6)

@@ -1,0 +1,217 @@
+"""A user's own operator: learnt during the trace, called back in programs, checked at each call."""
+
+import numpy as np
+import pytest
+
+import needle as ndl
+from needle import nn
+
+
+class Cube(ndl.TensorOp):
+    def __init__(self):
+        self.calls = []
+
+    def compute(self, x):
+        self.calls.append(x.copy())
+        return x * x * x
+
+    def gradient(self, out_grad, node):
+        return out_grad * node.inputs[0] * node.inputs[0] * 3
+
+
+class Sorted(ndl.TensorTupleOp):
+    """Two results: sorted, and the order."""
+
+    def compute(self, x):
+        return np.sort(x), np.argsort(x)
+
+
+class Growing(ndl.TensorOp):
+    def __init__(self):
+        self.n = 1
+
+    def compute(self, x):
+        return np.ones(self.n, x.dtype)
+
+
+def test_it_is_run_once_on_real_arguments_to_learn_its_result():
+    op = Cube()
+    step = ndl.jit(lambda x: op(x + 1) * 2, warmup=0)
+    x = ndl.Tensor([1.0, 2.0], dtype="float32", requires_grad=False)
+    result = step(x)
+    assert result.tolist() == [16.0, 54.0]
+    assert result.dtype == np.float32
+    assert [call.tolist() for call in op.calls] == [[2.0, 3.0]] * 2  # learnt, then called
+    for k in range(3):
+        np.testing.assert_allclose(step(x + k).numpy(), 2 * (x.numpy() + k + 1) ** 3, rtol=1e-6)
+    assert len(op.calls) == 5
+    assert len(step.programs) == 1
+
+
+def test_behind_random_numbers_and_hyperparameters():
+    op = Cube()
+    state = ndl.Tensor([0.0], requires_grad=False)
+
+    def step(x, k):
+        state.data = op(x * k + ndl.init.rand(1, dtype="float64"))
+        return state * 2
+
+    compiled = ndl.jit(step, warmup=0)
+    for k in (1.0, 2.0, 3.0):
+        np.random.seed(1)
+        eager = step(ndl.Tensor([2.0], requires_grad=False), k).tolist()
+        np.random.seed(1)
+        assert compiled(ndl.Tensor([2.0], requires_grad=False), k).tolist() == eager
+
+
+def test_its_gradient_works():
+    op = Cube()
+    f = ndl.jit(lambda x: op(x).sum(), warmup=0)
+    for k in (1.0, 2.0):
+        x = ndl.Tensor([k])
+        f(x).backward()
+        assert x.grad.tolist() == [3 * k * k]
+    g = ndl.jit(ndl.grad(ndl.grad(lambda x: op(x).sum())), warmup=0)
+    assert g(ndl.Tensor([2.0])).tolist() == [12.0]
+
+
+def test_in_a_compiled_training_step():
+    def train(jit):
+        np.random.seed(0)
+        model = nn.Sequential(nn.Linear(3, 4, dtype="float64"), nn.Linear(4, 1, dtype="float64"))
+        opt = ndl.optim.Adam(model.parameters(), lr=0.05)
+        op = Cube()
+
+        def step(x):
+            loss = (op(model.modules[0](x)) @ model.modules[1].weight).mean()
+            loss.backward()
+            opt.step()
+            opt.reset_grad()
+            return loss.detach()
+
+        step = jit(step)
+        x = ndl.Tensor(np.linspace(-1, 1, 12).reshape(4, 3), requires_grad=False)
+        return [step(x).item() for _ in range(6)], model.state_dict()
+
+    (ours, state), (theirs, expected) = train(ndl.jit), train(lambda f: f)
+    np.testing.assert_allclose(ours, theirs, rtol=1e-9)
+    for name in expected:
+        np.testing.assert_allclose(state[name], expected[name], rtol=1e-9)
+
+
+def test_several_results():
+    op = Sorted()
+
+    @ndl.jit(warmup=0)
+    def step(x):
+        values, order = op(x)
+        return values * 2, order
+
+    for array in ([3.0, 1.0, 2.0], [1.0, 5.0, -1.0]):
+        values, order = step(ndl.Tensor(array, requires_grad=False))
+        assert values.tolist() == [2 * v for v in sorted(array)]
+        assert order.tolist() == np.argsort(array).tolist()
+
+
+def test_shape_and_dtype_are_checked_at_each_call():
+    op = Growing()
+    state = ndl.Tensor([0.0], requires_grad=False)
+
+    @ndl.jit(warmup=0)
+    def step(x):
+        state.data = state + 1
+        return op(x) + 1
+
+    step(ndl.Tensor([1.0], requires_grad=False))
+    op.n = 2
+    with pytest.raises(ndl.ShapeError, match=r"Growing: gave float64 \(1,\) when it was traced and "
+                       r"float64 \(2,\) now.*state the rule in infer"):  # fmt: skip
+        step(ndl.Tensor([1.0], requires_grad=False))
+    assert state.tolist() == [1.0]
+    op.n = 1
+    step(ndl.Tensor([1.0], requires_grad=False))
+    assert state.tolist() == [2.0]
+
+
+def test_with_a_shape_rule_it_is_not_run_during_the_trace():
+    class Ruled(Cube):
+        def infer(self, x):
+            return x
+
+    op = Ruled()
+    step = ndl.jit(lambda x: op(x), warmup=0)
+    step(ndl.Tensor([2.0]))
+    assert len(op.calls) == 1
+
+
+def test_what_it_raises_passes_through_and_leaves_state():
+    class Refusing(ndl.TensorOp):
+        def compute(self, x):
+            if x[0] < 0:
+                raise ZeroDivisionError("negative")
+            return x * 1
+
+    op, state = Refusing(), ndl.Tensor([0.0], requires_grad=False)
+
+    @ndl.jit(warmup=0)
+    def step(x):
+        state.data = state + 1
+        return op(x) * 2
+
+    assert step(ndl.Tensor([1.0], requires_grad=False)).tolist() == [2.0]
+    with pytest.raises(ZeroDivisionError, match="negative"):
+        step(ndl.Tensor([-1.0], requires_grad=False))
+    assert state.tolist() == [1.0]
+    assert step(ndl.Tensor([3.0], requires_grad=False)).tolist() == [6.0]
+    assert state.tolist() == [2.0]
+
+
+def test_its_attributes_may_change():
+    class Scale(ndl.TensorOp):
+        factor = 2.0
+
+        def compute(self, x):
+            return x * self.factor
+
+    op = Scale()
+    step = ndl.jit(lambda x: op(x), warmup=0)
+    assert step(ndl.Tensor([1.0], requires_grad=False)).tolist() == [2.0]
+    op.factor = 5.0  # compute runs in Python at each call
+    assert step(ndl.Tensor([1.0], requires_grad=False)).tolist() == [5.0]
+
+
+def test_it_may_draw_from_numpy():
+    class Noise(ndl.TensorOp):
+        def compute(self, x):
+            return x + np.random.rand(*x.shape)
+
+    op = Noise()
+    step = ndl.jit(lambda x: op(x), warmup=0)
+    x = ndl.Tensor([1.0, 2.0], requires_grad=False)
+    np.random.seed(0)
+    expected = [op(x).tolist() for _ in range(3)]
+    np.random.seed(0)
+    assert [step(x).tolist() for _ in range(3)] == expected
+
+
+def test_entering_the_program_again_from_inside_raises():
+    class Recursive(ndl.TensorOp):
+        def __init__(self):
+            self.again = False
+
+        def infer(self, x):
+            return x
+
+        def compute(self, x):
+            if self.again:
+                step(ndl.Tensor(x))
+            return x
+
+    op = Recursive()
+    step = ndl.jit(lambda x: op(x) * 2, warmup=0)
+    step(ndl.Tensor([1.0]))
+    op.again = True
+    with pytest.raises(ndl.TraceError, match="entered again from one of its own operators"):
+        step(ndl.Tensor([1.0]))
+    op.again = False
+    assert step(ndl.Tensor([1.0])).tolist() == [2.0]
