@@ -11,7 +11,7 @@ import numpy as np
 
 from .context import ambient
 from .device import Device, check_device, default_device
-from .errors import ArgumentError, DTypeError, ShapeError
+from .errors import ArgumentError, DTypeError, ShapeError, TraceError
 from .graph.gradient import compute_gradient_of_variables
 from .graph.leaf import leaf_over_copy
 from .graph.node import Live, Value, new_handle
@@ -175,16 +175,18 @@ class Tensor(Value):
     # -- Python's own protocols --------------------------------------------------------------------
 
     def __repr__(self) -> str:
-        if self.node.storage is None and not ambient.evaluator.computes:
+        try:
+            array = ambient.evaluator.read(self.node)
+        except TraceError:
             return f"needle.Tensor(shape={self.shape}, dtype={self.dtype}, traced)"
-        array = ambient.evaluator.read(self.node)
         text = np.array2string(array, separator=", ", prefix="needle.Tensor(")
         return f"needle.Tensor({text}, dtype={self.dtype})"
 
     def __str__(self) -> str:
-        if self.node.storage is None and not ambient.evaluator.computes:
+        try:
+            return str(ambient.evaluator.read(self.node))
+        except TraceError:
             return repr(self)
-        return str(ambient.evaluator.read(self.node))
 
     def __format__(self, spec: str) -> str:
         return format(self.item(), spec) if spec and self.size == 1 else format(str(self), spec)
