@@ -165,6 +165,7 @@ class LogSumExp(Reduction):
 
     def decompose(self, a: Any) -> Any:
         """The same in terms of other operators, for the compiler."""
+        a = _as_float(a)
         top = _finite(a.max(self.axes, keepdims=True).detach())
         total = (a - top.broadcast_to(a.shape)).exp().sum(self.axes, keepdims=True)
         result = total.log() + top
@@ -204,6 +205,10 @@ def logsumexp(a: Any, axes: Axes = None, keepdims: bool = False) -> Any:
     return LogSumExp(axes, keepdims)(a)
 
 
+def _as_float(a: Any) -> Any:
+    return a if a.dtype.kind == "f" else a.astype("float64")
+
+
 def _shifted(a: Any, axes: Axes) -> tuple[Any, Any]:
     """Floating-point `a` minus its maximum over axes, and that maximum: `exp` then cannot overflow.
 
@@ -231,6 +236,7 @@ class LogSoftmax(TensorOp):
 
     def decompose(self, a: Any) -> Any:
         """The same in terms of other operators, for the compiler."""
+        a = _as_float(a)
         shifted = a - _finite(a.max(self.axis, keepdims=True).detach()).broadcast_to(a.shape)
         total = shifted.exp().sum(self.axis, keepdims=True)
         return shifted - total.log().broadcast_to(a.shape)
