@@ -53,7 +53,11 @@ from .models import summary
 from .ops import (
     GELU,
     Abs,
+    AdamDecayUpdate,
+    AdamEps,
+    AdamRate,
     AdamUpdate,
+    AdamWUpdate,
     AddScalar,
     Arange,
     ArgMax,
@@ -191,7 +195,11 @@ allocator.keep_freed_memory()
 __all__ = [
     "GELU",
     "Abs",
+    "AdamDecayUpdate",
+    "AdamEps",
+    "AdamRate",
     "AdamUpdate",
+    "AdamWUpdate",
     "AddScalar",
     "Arange",
     "ArgMax",

@@ -146,4 +146,9 @@ def as_dtype(dtype: object, operation: str) -> np.dtype[Any]:
         raise DTypeError(
             f"{operation}: dtype {result} holds no real numbers. Use a float, integer or bool dtype"
         )
-    return result.newbyteorder("=")
+    return native(result)
+
+
+def native(dtype: np.dtype[Any]) -> np.dtype[Any]:
+    """The dtype in the machine's byte order: NumPy's one object for it, which `is` can compare."""
+    return np.dtype(dtype.type)

@@ -8,7 +8,7 @@ import numpy as np
 
 from ..context import ambient
 from ..errors import ArgumentError, DTypeError, ShapeError
-from ..shapes import as_dtype
+from ..shapes import as_dtype, native
 from .node import Node, Value
 
 
@@ -39,5 +39,4 @@ def leaf_over_copy(array: Any, dtype: Any) -> Node:
             f"Tensor: data of dtype {copy.dtype} are not real numbers. "
             "Use floats, integers or bools"
         )
-    native = copy.dtype.newbyteorder("=") if wanted is None else wanted
-    return ambient.evaluator.leaf(copy.astype(native, copy=False))
+    return ambient.evaluator.leaf(copy.astype(wanted or native(copy.dtype), copy=False))

@@ -119,7 +119,16 @@ from .tuples import (
     make_tuple,
     tuple_get_item,
 )
-from .update import AdamUpdate, MomentumUpdate, RunningUpdate, SGDUpdate
+from .update import (
+    AdamDecayUpdate,
+    AdamEps,
+    AdamRate,
+    AdamUpdate,
+    AdamWUpdate,
+    MomentumUpdate,
+    RunningUpdate,
+    SGDUpdate,
+)
 
 # Not in __all__: a star import leaves Python's own functions alone, as NumPy's does.
 abs, max, min = functions.abs, reduction.max, reduction.min
@@ -127,7 +136,11 @@ abs, max, min = functions.abs, reduction.max, reduction.min
 __all__ = [
     "GELU",
     "Abs",
+    "AdamDecayUpdate",
+    "AdamEps",
+    "AdamRate",
     "AdamUpdate",
+    "AdamWUpdate",
     "AddScalar",
     "Arange",
     "ArgMax",

@@ -2,10 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
+from ..context import ambient
+from ..graph.evaluate import EAGER
 from ..graph.kinds import Elementwise
+from ..graph.node import Node, Value, new_handle, settled
 from ..graph.op import TensorTupleOp
+
+Row = tuple[Any, ...]
+Arrays = list[np.ndarray[Any, Any]]
+
+_FEW = 4096
+"""Elements of a tensor up to which calling NumPy takes longer than computing."""
 
 
 class UpdateRule(Elementwise, TensorTupleOp, abstract=True):
@@ -15,6 +27,63 @@ class UpdateRule(Elementwise, TensorTupleOp, abstract=True):
     """
 
     differentiable = False
+
+    def each(self, rows: Sequence[Row], scalars: Row) -> list[Row]:
+        """The rule on every row of tensors with the same scalars, for each row a tuple of tensors.
+
+        Computed at once, small tensors are laid side by side and updated in one go: a network has
+        many vectors of a few elements, and most of their time goes into calling NumPy.
+        """
+        if ambient.evaluator is not EAGER:
+            return [tuple(self(*row, *scalars)) for row in rows]
+        arrays = [[_storage(value) for value in row] for row in rows]
+        for row, operands in zip(rows, arrays, strict=True):
+            if any(array.shape != operands[0].shape for array in operands):
+                self(*row, *scalars)  # says what is wrong
+        numbers = [float(number) for number in scalars]
+        results: list[Row] = [()] * len(rows)
+        for places in _groups(arrays):
+            updated = self._together([arrays[place] for place in places], numbers)
+            for place, parts in zip(places, updated, strict=True):
+                results[place] = parts
+        return results
+
+    def _together(self, rows: list[Arrays], numbers: list[float]) -> list[Row]:
+        """The rule on rows of one dtype, side by side."""
+        dtype = rows[0][0].dtype
+        # NumPy is quicker with 0-d arrays; beside arrays of other dtypes they would not be weak.
+        uniform = dtype.kind == "f" and all(array.dtype == dtype for array in rows[0])
+        scalars: list[Any] = [np.array(number, dtype) for number in numbers] if uniform else numbers
+        if len(rows) == 1:
+            return [tuple(map(_tensor, self.evaluate(*rows[0], *scalars)))]
+        columns = [np.concatenate(column, axis=None) for column in zip(*rows, strict=True)]
+        parts = self.evaluate(*columns, *scalars)
+        results: list[Row] = []
+        end = 0
+        for array in [row[0] for row in rows]:
+            start, end = end, end + array.size
+            shape = array.shape
+            results.append(tuple([_tensor(part[start:end].reshape(shape)) for part in parts]))
+        return results
+
+
+def _storage(value: Any) -> Any:
+    storage = value.node.storage
+    return settled(value).node.storage if storage is None else storage
+
+
+def _tensor(array: Any) -> Any:
+    return new_handle(Node(None, (), array, False), Value.tensor_class)
+
+
+def _groups(rows: list[Arrays]) -> list[list[int]]:
+    """Places of rows that are updated in one go: small ones of one dtype."""
+    groups: dict[Any, list[int]] = {}
+    for place, (first, *others) in enumerate(rows):
+        dtype = first.dtype
+        together = first.size <= _FEW and all(array.dtype == dtype for array in others)
+        groups.setdefault(dtype.char if together else place, []).append(place)
+    return list(groups.values())
 
 
 class RunningUpdate(UpdateRule):
@@ -51,24 +120,71 @@ class MomentumUpdate(UpdateRule):
 
 
 class AdamUpdate(UpdateRule):
-    """m' = β₁m + (1 - β₁)g; v' = β₂v + (1 - β₂)g²; θ' = θ - η (m'/c₁) / (√(v'/c₂) + ε); g = ∇ + λθ.
+    """m' = β₁m + (1 - β₁)g; v' = β₂v + (1 - β₂)g²; θ' = θ - η' m' / (√v' + ε').
 
-    c₁ = 1 - β₁ᵗ and c₂ = 1 - β₂ᵗ correct the bias (Kingma & Ba 2015, algorithm 1); their inverses
-    are `scale1` and `scale2`. `decay` is AdamW's decoupled η·λ (Loshchilov & Hutter 2019, algorithm
-    2), 0 for Adam.
+    η' and ε' come from `AdamRate` and `AdamEps` (Kingma & Ba 2015, the end of section 2).
     """
 
     label = "adam_update"
     domain = (0.0, 2.0)  # v is a mean of squares
-    scalars = 10
+    scalars = 6
 
     def expression(
         self, e: Any, p: Any, g: Any, m: Any, v: Any,
-        lr: Any, decay: Any, weight_decay: Any, beta1: Any, rest1: Any, beta2: Any, rest2: Any,
-        scale1: Any, scale2: Any, eps: Any,
+        rate: Any, eps: Any, beta1: Any, rest1: Any, beta2: Any, rest2: Any,
     ) -> Any:  # fmt: skip
-        g = g + p * weight_decay
         m = m * beta1 + g * rest1
         v = v * beta2 + g * g * rest2
-        step = (m * scale1) / (e.sqrt(v * scale2) + eps)
-        return p - p * decay - step * lr, m, v
+        return p - m * rate / (e.sqrt(v) + eps), m, v
+
+
+class AdamDecayUpdate(AdamUpdate):
+    """`AdamUpdate` with λθ added to the gradient."""
+
+    label = "adam_decay_update"
+    scalars = 7
+
+    def expression(
+        self, e: Any, p: Any, g: Any, m: Any, v: Any, weight_decay: Any,
+        rate: Any, eps: Any, beta1: Any, rest1: Any, beta2: Any, rest2: Any,
+    ) -> Any:  # fmt: skip
+        g = g + p * weight_decay
+        return super().expression(e, p, g, m, v, rate, eps, beta1, rest1, beta2, rest2)
+
+
+class AdamWUpdate(AdamUpdate):
+    """`AdamUpdate` of (1 - ηλ)θ; the gradient is left alone (Loshchilov & Hutter 2019)."""
+
+    label = "adamw_update"
+    scalars = 7
+
+    def expression(
+        self, e: Any, p: Any, g: Any, m: Any, v: Any, keep: Any,
+        rate: Any, eps: Any, beta1: Any, rest1: Any, beta2: Any, rest2: Any,
+    ) -> Any:  # fmt: skip
+        p = p * keep
+        return super().expression(e, p, g, m, v, rate, eps, beta1, rest1, beta2, rest2)
+
+
+class AdamRate(Elementwise):
+    """η' = η √(1 - β₂ᵗ) / (1 - β₁ᵗ), t steps made: corrects the bias of both moments."""
+
+    label = "adam_rate"
+    differentiable = False
+    domain = (0.5, 2.0)
+    scalars = 3
+
+    def expression(self, e: Any, t: Any, lr: Any, beta1: Any, beta2: Any) -> Any:
+        return e.sqrt(1 - e.pow(beta2, t)) / (1 - e.pow(beta1, t)) * lr
+
+
+class AdamEps(Elementwise):
+    """ε' = ε √(1 - β₂ᵗ), t steps made: what `AdamRate` leaves to be said of ε."""
+
+    label = "adam_eps"
+    differentiable = False
+    domain = (0.5, 2.0)
+    scalars = 2
+
+    def expression(self, e: Any, t: Any, eps: Any, beta2: Any) -> Any:
+        return e.sqrt(1 - e.pow(beta2, t)) * eps

@@ -12,6 +12,9 @@ from ..errors import ArgumentError, StateError
 from ..state import Counted, Stateful
 from ..tensor import Tensor
 
+Row = tuple[Tensor, Tensor, dict[str, Tensor]]
+"""A parameter, its gradient, and what is remembered of it."""
+
 
 class Optimizer(Stateful):
     """Base of the optimisers: define `update(param, grad, state)`, the parameter's new value.
@@ -70,20 +73,27 @@ class Optimizer(Stateful):
         """
         raise NotImplementedError(f"{type(self).__name__}: define update(self, param, grad, state)")
 
-    def begin_step(self) -> None:
-        """Called once at the start of each `step`, for what the parameters have in common."""
+    def updates(self, rows: list[Row]) -> Iterable[Tensor]:
+        """The new values of all parameters of a step; the library's own rules override it.
+
+        Args:
+            rows: Parameter, gradient and state of each, as `update` takes them.
+        """
+        return (self.update(*row) for row in rows)
 
     def step(self) -> None:
         """Update every parameter that has a gradient; the others are skipped."""
         with no_grad():
-            self.begin_step()
+            rows: list[Row] = []
             for param in self.params:
-                if param.grad is not None:
+                grad = param.grad
+                if grad is not None:
                     known = self.state.get(param)
-                    state = Counted() if known is None else known
-                    param.data = self.update(param, param.grad, state)
-                    if known is None and state:
-                        self.state[param] = state
+                    rows.append((param, grad, Counted() if known is None else known))
+            for (param, _, state), new in zip(rows, self.updates(rows), strict=True):
+                param.data = new
+                if state and param not in self.state:
+                    self.state[param] = state
 
     def reset_grad(self) -> None:
         """Set `.grad` of every parameter to None."""

@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any, ClassVar
 
-from ..ops.update import AdamUpdate, MomentumUpdate, SGDUpdate
+from ..ops.update import (
+    AdamDecayUpdate,
+    AdamEps,
+    AdamRate,
+    AdamUpdate,
+    AdamWUpdate,
+    MomentumUpdate,
+    SGDUpdate,
+)
 from ..tensor import Tensor
-from .optimizer import Optimizer
+from .optimizer import Optimizer, Row
 
-_SGD, _MOMENTUM, _ADAM = SGDUpdate(), MomentumUpdate(), AdamUpdate()
+_SGD, _MOMENTUM = SGDUpdate(), MomentumUpdate()
+_ADAM, _ADAM_DECAY, _ADAMW = AdamUpdate(), AdamDecayUpdate(), AdamWUpdate()
+_RATE, _EPS = AdamRate(), AdamEps()
 
 
 class SGD(Optimizer):
@@ -50,14 +60,20 @@ class SGD(Optimizer):
         """The momentum of each parameter."""
         return {param: state["u"] for param, state in self.state.items() if "u" in state}
 
-    def update(self, param: Tensor, grad: Tensor, state: dict[str, Tensor]) -> Tensor:
+    def updates(self, rows: list[Row]) -> Iterator[Tensor]:
         if self.momentum == 0:
-            return _SGD(param, grad, self.lr, self.weight_decay)[0]
-        u = state["u"] if "u" in state else param.zeros_like()
-        new, state["u"] = _MOMENTUM(
-            param, grad, u, self.lr, self.weight_decay, self.momentum, 1 - self.momentum
-        )
-        return new
+            plain = [(param, grad) for param, grad, _ in rows]
+            for (new,) in _SGD.each(plain, (self.lr, self.weight_decay)):
+                yield new
+            return
+        scalars = (self.lr, self.weight_decay, self.momentum, 1 - self.momentum)
+        operands = [
+            (param, grad, state["u"] if "u" in state else param.zeros_like())
+            for param, grad, state in rows
+        ]
+        for (_, _, state), (new, u) in zip(rows, _MOMENTUM.each(operands, scalars), strict=True):
+            state["u"] = u
+            yield new
 
 
 class Adam(Optimizer):
@@ -100,7 +116,6 @@ class Adam(Optimizer):
         self.eps = eps
         self.weight_decay = weight_decay
         self.steps = Tensor(0.0, dtype="float64", requires_grad=False)
-        self._scales: tuple[Any, Any] = (1.0, 1.0)
 
     @property
     def t(self) -> int:
@@ -121,27 +136,31 @@ class Adam(Optimizer):
         """Second moment of each parameter."""
         return {param: state["v"] for param, state in self.state.items()}
 
-    def step(self) -> None:
-        super().step()
-        self._scales = (1.0, 1.0)
-
-    def begin_step(self) -> None:
+    def updates(self, rows: list[Row]) -> Iterator[Tensor]:
         self.steps.data = self.steps + 1
-        self._scales = (1 / (1 - self.beta1**self.steps), 1 / (1 - self.beta2**self.steps))
+        rate = _RATE(self.steps, self.lr, self.beta1, self.beta2)
+        eps = _EPS(self.steps, self.eps, self.beta2)
+        rule, decay = self._rule()
+        betas = (self.beta1, 1 - self.beta1, self.beta2, 1 - self.beta2)
+        operands = [
+            (
+                param,
+                grad,
+                state["m"] if "m" in state else param.zeros_like(),
+                state["v"] if "v" in state else param.zeros_like(),
+            )
+            for param, grad, state in rows
+        ]
+        updated = rule.each(operands, (*decay, rate, eps, *betas))
+        for (_, _, state), (new, m, v) in zip(rows, updated, strict=True):
+            state["m"], state["v"] = m, v
+            yield new
 
-    def _decays(self) -> tuple[Any, Any]:
-        """Decoupled decay a step, and decay added to the gradient."""
-        return 0.0, self.weight_decay
-
-    def update(self, param: Tensor, grad: Tensor, state: dict[str, Tensor]) -> Tensor:
-        m = state["m"] if "m" in state else param.zeros_like()
-        v = state["v"] if "v" in state else param.zeros_like()
-        decoupled, added = self._decays()
-        new, state["m"], state["v"] = _ADAM(
-            param, grad, m, v, self.lr, decoupled, added,
-            self.beta1, 1 - self.beta1, self.beta2, 1 - self.beta2, *self._scales, self.eps,
-        )  # fmt: skip
-        return new
+    def _rule(self) -> tuple[AdamUpdate, tuple[Any, ...]]:
+        """The operator that updates a parameter, and its decay."""
+        if self.weight_decay == 0:
+            return _ADAM, ()
+        return _ADAM_DECAY, (self.weight_decay,)
 
     @property
     def _numbers(self) -> tuple[str, ...]:
@@ -180,5 +199,5 @@ class AdamW(Adam):
     ) -> None:
         super().__init__(params, lr, beta1, beta2, eps, weight_decay)
 
-    def _decays(self) -> tuple[Any, Any]:
-        return self.lr * self.weight_decay, 0.0
+    def _rule(self) -> tuple[AdamUpdate, tuple[Any, ...]]:
+        return _ADAMW, (1 - self.lr * self.weight_decay,)
