@@ -9,8 +9,9 @@ from time import perf_counter
 from typing import Any
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
-from .. import random
+from .. import config, random
 from ..context import no_grad
 from ..errors import ArgumentError, NonFiniteError, StateError, TraceError
 from ..jit import jit
@@ -233,7 +234,7 @@ class Trainer:
 
     def _run(self, step: str, *batch: Tensor) -> Any:
         """One of the three steps, compiled or as written."""
-        if not self.compile:
+        if not self.compile or config.jit_mode() == "0":
             return getattr(self, step)(*batch)
         try:
             return self._compiled((self.model, self.loss, self.optimizer), step, *batch)
@@ -241,13 +242,15 @@ class Trainer:
             error.add_note("Trainer(..., compile=False) runs such a step eagerly")
             raise
 
-    # No eager call to warm up: whether a step runs compiled must not depend on where this process
-    # took up the training, or a resumed run would differ in the last bits. The very first step is
-    # eager where it makes the optimiser's state, and then it is so in every process.
+    # No eager call to warm up: which steps run compiled must not depend on where this process took
+    # up the training, or a resumed run would differ in the last bits. A step that makes state, as
+    # the very first one does for most optimisers, is eager in every process; with one thread, so
+    # that its bits, too, are the same for any number.
     @jit(warmup=0)
     def _compiled(self, state: tuple[Any, ...], step: str, *batch: Tensor) -> Any:
         """A step as a program, which finds what it changes through `state`."""
-        return getattr(self, step)(*batch)
+        with threadpool_limits(1, "blas"):
+            return getattr(self, step)(*batch)
 
     def _finish_epoch(self, lr: float) -> None:
         train = self.running.means()
