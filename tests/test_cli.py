@@ -178,6 +178,26 @@ def test_resume_says_when_versions_changed(
     assert f"needle: numpy: was 1.0, is {np.__version__}. Results may differ" in errors(capsys)
 
 
+def test_resume_says_when_threads_changed_if_they_matter(
+    trained: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = f"train --data {trained}/data --epochs 1 --threads 1"
+    other = "--epochs 2 --threads 2"
+    before = ndl.get_num_threads()
+    try:
+        assert needle(f"{command} --out compiled") == 0
+        assert needle(f"train --resume compiled {other}") == 0
+        assert errors(capsys) == ""
+        assert needle(f"{command} --out eager --eager") == 0
+        assert needle(f"train --resume eager {other}") == 0
+        assert "needle: threads: was 1, is 2. Results may differ" in errors(capsys)
+        assert needle(f"{command} --epochs 2 --out whole") == 0
+    finally:
+        ndl.set_num_threads(before)
+    model = "checkpoints/epoch-0002/model.safetensors"
+    assert Path("compiled", model).read_bytes() == Path("whole", model).read_bytes()
+
+
 @pytest.mark.parametrize(
     ("command", "code", "message"),
     [
