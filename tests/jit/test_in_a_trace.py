@@ -45,7 +45,7 @@ def test_values_cannot_be_read(read, kind):
     assert w.tolist() == [3.0]
 
 
-@pytest.mark.parametrize("read", [name for name in reads(None) if name not in ("range",)])
+@pytest.mark.parametrize("read", [name for name in reads(None) if name != "range"])
 @pytest.mark.parametrize(
     "make",
     [

@@ -186,6 +186,20 @@ def test_variables_of_the_closure():
     assert len(expect_like_eager(make).programs) == 1
 
 
+def test_objects_in_default_arguments():
+    def make():
+        module = nn.Module()
+        module.h = zeros(2)
+
+        def step(x, module=module, *, scale=ndl.Tensor([2.0, 2.0])):  # noqa: B008
+            module.h = module.h * scale + x
+            return module.h + 1
+
+        return step, lambda: module.h
+
+    assert len(expect_like_eager(make).programs) == 1
+
+
 total = zeros(2)
 
 

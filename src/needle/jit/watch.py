@@ -89,6 +89,7 @@ class Watch:
         elif isinstance(item, FunctionType):
             if not _is_library(item.__module__):
                 self._add_whole(item, Names(item, path))
+                self._add_defaults(item)
         elif isinstance(item, SimpleNamespace):
             self._add_whole(item, Attributes(item, path))
         elif isinstance(item, Stateful) or _is_users_object(item):
@@ -114,6 +115,14 @@ class Watch:
             if isinstance(key, Tensor):
                 self.add(f"a key of {seen.container.path}", key)
             self.add(seen.container.label(key), value)
+
+    def _add_defaults(self, function: FunctionType) -> None:
+        code = function.__code__
+        values = function.__defaults__ or ()
+        names = code.co_varnames[: code.co_argcount][-len(values) :] if values else ()
+        defaults = [*zip(names, values, strict=True), *(function.__kwdefaults__ or {}).items()]
+        for name, value in defaults:
+            self.add(name, value)
 
     def _add_inside(self, path: str, item: Any) -> None:
         """What is not mutable itself: it is looked through."""
