@@ -28,6 +28,7 @@ from .fuse import (
     base,
     is_called,
     made_by,
+    reads_of,
     sources,
     untransposed,
 )
@@ -193,7 +194,11 @@ class Emitter:
 
     def _product(self, work: Product) -> list[Call]:
         shape = _Shape(work.node)
-        keys = [key for key in self._memory_of(work) if key not in (work.node, *shape.operands)]
+        index = own_index(shape.shapes[-1])
+        reads = [r for step in work.epilogue for r in reads_of(step, index, self.fused.stored)]
+        read = {base(node) for node, _ in reads}  # an operand of the product may be among them
+        apart = {work.node, *(set(map(base, shape.operands)) - read)}
+        keys = [key for key in self._memory_of(work) if key not in apart]
         further: dict[str, Type] = {f"p{place}": PTR for place in range(len(keys))}
         epilogue = self._epilogue(work, keys) if work.epilogue else None
         name = self._name("product")

@@ -149,6 +149,7 @@ class _Fusing:
 
     def run(self) -> Fused:
         self._choose_stored()
+        self._store_new_state()
         for node in self.graph.nodes:
             if node in self.stored:
                 self._place(node)
@@ -305,16 +306,16 @@ class _Fusing:
 
     # -- state -------------------------------------------------------------------------------------------
 
+    def _store_new_state(self) -> None:
+        """Keep aside what cannot be computed while the old state is overwritten."""
+        for old, new in self.state.items():
+            value = new.inputs[0]
+            if not self._may_be_last(old, new) and base(value) not in self.stored:
+                self._store(value)
+
     def _place_state(self) -> list[Kernel]:
         """Kernels that write new state over the old: last, each reading only what it writes itself."""
         level = 1 + max([work.level for work in self.works], default=0)
-        for old, new in list(self.state.items()):
-            if not self._may_be_last(old, new):
-                value = new.inputs[0]
-                if value.op is not None and base(value) not in self.stored:
-                    self.stored.add(value)
-                    self._place(value)
-                    level = max(level, 1 + self.maker[value].level)
         last: list[Kernel] = []
         groups: dict[Any, list[Node]] = {}
         for new in self.state.values():
