@@ -57,7 +57,8 @@ def takes_nothing(cls):
 # A layer that is made without arguments needs no recipe.
 for NAME, LAYER in exported(nn, nn.Module).items():
     if NAME not in LAYERS and takes_nothing(LAYER):
-        LAYERS[NAME] = (lambda dtype, layer=LAYER: layer(), [images(6, 4)])
+        COUNT = len(inspect.signature(LAYER.forward).parameters) - 1
+        LAYERS[NAME] = (lambda dtype, layer=LAYER: layer(), [images(6, 4)] * COUNT)
 
 
 def test_no_layer_and_no_optimiser_is_left_out():
@@ -131,7 +132,7 @@ def test_optimiser(name, options, dtype):
         for k in range(6):
             x = ndl.Tensor(np.random.RandomState(k).randn(5, 3), dtype=dtype, requires_grad=False)
             loss, norm = step(x)
-        results = {"loss": loss.numpy(), "norm": norm.numpy()}
+        results = {"loss": loss.numpy(), "norm": norm.numpy().astype(dtype)}
         states.append({**results, **model.state_dict(), **opt.state_dict()})
         assert unused.tolist() == [1.0] * 3
     eager, compiled = states
