@@ -63,6 +63,13 @@ class Optimizer(Stateful):
         self.params = list(dict.fromkeys(given))
         self.state: dict[Tensor, dict[str, Tensor]] = Counted()
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        # Programs read their hyperparameters at each call: a schedule need not make them look again.
+        if name in self.hyperparameters and _is_rate(value) and _is_rate(vars(self).get(name)):
+            vars(self)[name] = value
+        else:
+            super().__setattr__(name, value)
+
     def update(self, param: Tensor, grad: Tensor, state: dict[str, Tensor]) -> Tensor:
         """The new value of one parameter.
 
@@ -208,3 +215,8 @@ def _take_over(
             mine.data = tensor
         else:
             kept[name] = tensor
+
+
+def _is_rate(value: Any) -> bool:
+    """Whether a value is a number that is not 0: where it is 0, programs may leave things out."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and value != 0
