@@ -240,7 +240,7 @@ class Colour(enum.Enum):
         (Colour.RED, Colour.BLUE),
         (ndl.relu, ndl.tanh),
     ],
-    ids=str,
+    ids=lambda value: getattr(value, "__name__", str(value)),
 )
 def test_other_values_are_static(first, second):
     seen = []
