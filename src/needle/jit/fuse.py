@@ -410,9 +410,12 @@ def reads_of(node: Node, index: Index, stored: set[Node]) -> list[tuple[Node, In
     """The values in memory that a stored node's expression reads, each with the index of the read."""
     found: list[tuple[Node, Index]] = []
     seen: set[tuple[Node, Index]] = set()
-    pending = [(child, index) for child in node.inputs]
     if isinstance(node.op, TupleGetItem):
         pending = [(node, index)]
+    elif isinstance(node.op, Reduction):  # its body is read over the loops of its operand
+        pending = [(node.inputs[0], index)]
+    else:
+        pending = children_of(node, index)
     while pending:
         value, at = pending.pop()
         if (value, at) in seen:
