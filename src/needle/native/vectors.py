@@ -40,6 +40,7 @@ class Source:
         self.host = host
         self._functions: list[Function] = []
         self._globals: dict[str, None] = {}  # an ordered set: each line once
+        self._helpers: set[str] = set()  # names of functions taken over as text
 
     def function(
         self,
@@ -66,14 +67,21 @@ class Source:
         return name
 
     def include(self, other: Source, name: str, renamed: str) -> None:
-        """Take over another module that defines the function `name`, under another name."""
-        for line in other._globals:
-            self._globals[line] = None
-        self._globals["\n".join(f.text() for f in other._functions).replace(f"@{name}(", f"@{renamed}(")] = None
+        """Take over another module that defines the function `name`, under another name.
+
+        Its other functions are helpers: one that is there already is the same.
+        """
+        self._globals.update(other._globals)
+        for function in other._functions:
+            if function.name == name:
+                self.add(function.text().replace(f"@{name}(", f"@{renamed}("))
+            elif not self.has(function.name):
+                self._helpers.add(function.name)
+                self.add(function.text())
 
     def has(self, name: str) -> bool:
         """Whether the function is there already."""
-        return any(function.name == name for function in self._functions)
+        return name in self._helpers or any(f.name == name for f in self._functions)
 
     def text(self) -> str:
         """The module as IR text."""
