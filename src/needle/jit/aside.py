@@ -20,7 +20,7 @@ class _Recording(Eager):
 
     def __init__(self) -> None:
         self.nodes: dict[Value, Node] = {}
-        self.grads: dict[Value, Any] = {}
+        self.grads: dict[Any, Any] = {}
         self.made: set[Node] = set()
 
     def make(self, op: Op, inputs: tuple[Any, ...]) -> Any:
@@ -31,7 +31,7 @@ class _Recording(Eager):
     def touch_node(self, value: Value) -> None:
         self.nodes.setdefault(value, value.node)
 
-    def touch_grad(self, value: Value, *, reading: bool) -> None:
+    def touch_grad(self, value: Any, *, reading: bool) -> None:
         if value.node not in self.made:
             self.grads.setdefault(value, value._grad)
 

@@ -36,6 +36,7 @@ def compare_with_eager(
     _compare("the result", arrays_of(result), eager.result)
     for tensor, values in eager.state:
         _compare(f"a tensor of shape {values.shape}", realize(tensor.node), values)
+    tensor: Any
     for tensor, values in eager.grads:
         _compare("a .grad", arrays_of(tensor._grad), values)
     for container, key, values in eager.slots:

@@ -101,9 +101,8 @@ class Differentiable:
             known[node] = variables[self.variables.index(k)] if k in self.variables else next(rest)
         for node in self.nodes:
             if node not in known:
-                known[node] = node.op(
-                    *[known.get(child) or _constant(child) for child in node.inputs]
-                )
+                op: Any = node.op
+                known[node] = op(*[known.get(child) or _constant(child) for child in node.inputs])
         outputs = MakeTensorTuple()(*[known[node] for node in self.outs])
         if not outputs.requires_grad:
             return [variable.zeros_like() for variable in variables]

@@ -20,6 +20,7 @@ from ..graph.node import Live, Node, new_handle, realize, settled
 from ..native import llvm
 from ..ops.tuples import MakeTensorTuple
 from ..random import NumPyStream, ambient_stream
+from ..shapes import Spec
 from ..state import Counted
 from ..tensor import Tensor
 from .differentiate import CompiledCall, StatefulCall
@@ -87,8 +88,8 @@ class Program:
         self._differentiable = CompiledCall.of(self)
         self._kept: dict[int, Tensor] = {}
         self._references: dict[int, int] = {}
-        self._lock = threading.Lock()
-        self._owner: int | None = None
+        self.lock = threading.Lock()
+        self.owner: int | None = None
         self._bound = False
         self._steady = False
         self._in_place: set[tuple[str, int]] = set()
@@ -185,9 +186,7 @@ class Program:
         first_scalar = len(self.trace.arguments)
         self._numbers = aligned((self._first_captured,), np.float64)
         for place, node in enumerate(self.inputs[: self._first_captured]):
-            if place >= first_scalar or (
-                node.specs().dtype == np.float64 and node.specs().shape == ()
-            ):
+            if place >= first_scalar or node.specs() == Spec((), np.dtype(np.float64)):
                 self._native.bind(place, self._numbers[place : place + 1])
         return "native"
 
@@ -221,13 +220,13 @@ class Program:
     def run(self, leaves: list[Any]) -> Any:
         """Run on the leaves of a call's arguments; what the function returns."""
         me = threading.get_ident()
-        if self._owner == me:
+        if self.owner == me:
             raise TraceError(
                 "a compiled program was entered again from one of its own operators. "
                 "Do not call the jitted function inside an operator's compute"
             )
-        with self._lock:
-            self._owner = me
+        with self.lock:
+            self.owner = me
             try:
                 results = (
                     self._interpreted(leaves) if self.compiled is None else self._run_native(leaves)
@@ -236,7 +235,7 @@ class Program:
                 self.last_used = time.monotonic()
                 return self._commit(leaves, results)
             finally:
-                self._owner = None
+                self.owner = None
 
     def _interpreted(self, leaves: list[Any]) -> list[Any]:
         arrays, _ = self.values(leaves)
@@ -456,8 +455,8 @@ def paused(programs: Iterable[Program]) -> Generator[None]:
     me = threading.get_ident()
     with _tracing, ExitStack() as stack:
         for program in list(programs):
-            if program._owner != me:
-                stack.enter_context(program._lock)
+            if program.owner != me:
+                stack.enter_context(program.lock)
         yield
 
 

@@ -59,10 +59,10 @@ class Tracer:
 
     def __init__(self, arguments: dict[Node, Any] | None = None) -> None:
         self.nodes: list[Node] = []
-        self.captured: dict[Node, tuple[ReferenceType[Value], bool]] = {}
+        self.captured: dict[Node, tuple[ReferenceType[Any], bool]] = {}
         self.constants: set[Node] = set()
         self.node_before: dict[Value, Node] = {}
-        self.grad_before: dict[Value, Any] = {}
+        self.grad_before: dict[Any, Any] = {}
         self.grad_read: set[Value] = set()
         self._real = dict(arguments or {})
         self._arguments = set(self._real)
@@ -122,7 +122,7 @@ class Tracer:
         if not self.is_made_here(value.node):
             self.node_before.setdefault(value, value.node)
 
-    def touch_grad(self, value: Value, *, reading: bool) -> None:
+    def touch_grad(self, value: Any, *, reading: bool) -> None:
         """A `.grad` is about to be read or set: remember what it was."""
         made_here = self.is_made_here(value.node) and value not in self.node_before
         if not made_here and value not in self.grad_before:

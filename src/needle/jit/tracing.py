@@ -7,7 +7,7 @@ are put back, and the trace says what a program has to write after each call.
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 from weakref import ref
 
@@ -187,7 +187,7 @@ class _Tracing:
 
     def _check_flags(self) -> None:
         """`requires_grad` is not for a function to set: it decides what is recorded."""
-        flags = list(self.watch.tensors.values())
+        flags: list[tuple[Any, bool]] = list(self.watch.tensors.values())
         flags += [(v, f) for r, f in self.tracer.captured.values() if (v := r()) is not None]
         for tensor, flag in flags:
             if tensor.node.requires_grad != flag and tensor not in self.tracer.node_before:
@@ -337,7 +337,7 @@ class _Tracing:
 
     def _guard_aliases(self, guards: Guards, written: set[Any], inside: set[int]) -> None:
         """A tensor that is found at several places is one input: it has to be so at each call."""
-        found: dict[int, list[Target]] = {}
+        found: dict[int, list[Slot]] = {}
         for owner, seen in self.watch.found.items():
             for key in () if owner in inside else seen.read():
                 value = seen.before.get(key)
@@ -346,11 +346,11 @@ class _Tracing:
                         found.setdefault(id(tensor), []).append(Slot(seen.container, key, path))
         for place, tensor in enumerate(self.leaves):
             if isinstance(tensor, Tensor) and id(tensor) in self.watch.tensors:
-                others = found.pop(id(tensor), None) or [Held(ref(tensor))]
+                others: Sequence[Target] = found.pop(id(tensor), []) or [Held(ref(tensor))]
                 guards.add_alias([Argument(place), *others])
         for slots in found.values():
             if len(slots) > 1 and any((id(slot.container), slot.key) in written for slot in slots):
-                guards.add_alias(slots)
+                guards.add_alias([*slots])
 
     # -- small things ------------------------------------------------------------------------------
 
@@ -364,7 +364,7 @@ class _Tracing:
 
         return mapped(item, leaf)
 
-    def _leaf(self, value: Tensor, by_slot: dict[int, Slot]) -> Any:
+    def _leaf(self, value: Any, by_slot: dict[int, Slot]) -> Any:
         tracer = self.tracer
         place = self.places.get(id(value))
         if place is not None and not isinstance(self.leaves[place], np.ndarray):

@@ -178,12 +178,13 @@ class Watch:
         """A class like `cls` whose instances tell what is read of them."""
         if cls not in self._classes:
             reference = ref(self)  # classes are cycles, and live on a while
+            base: Any = cls
 
             def __getattribute__(owner: Any, name: str) -> Any:  # noqa: N807
                 watch = reference()
                 if watch is not None:
                     watch._read(cls, owner, name)
-                return cls.__getattribute__(owner, name)
+                return base.__getattribute__(owner, name)
 
             space = {
                 "__slots__": (),
