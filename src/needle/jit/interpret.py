@@ -89,8 +89,8 @@ def check_result(node: Node, result: Any) -> None:
     if found != node.spec:
         raise ShapeError(
             f"{node.op.name if node.op else 'operator'}: gave {_text(node.spec)} when it was "
-            f"traced and {_text(found)} now. A jitted function needs the same shapes and dtypes at each call: "
-            "call it eagerly, or state the rule in infer"
+            f"traced and {_text(found)} now. A jitted function needs the same shapes and dtypes "
+            "at each call: call it eagerly, or state the rule in infer"
         )
 
 
