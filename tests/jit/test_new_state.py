@@ -1,0 +1,291 @@
+"""State that comes into being, what cannot be honoured, and exceptions during a trace."""
+
+import numpy as np
+import pytest
+
+import needle as ndl
+from needle import nn
+from tests.jit.worlds import expect_like_eager, zeros
+
+# -- state that comes into being ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("warmup", [0, 1])
+def test_lazily_made_buffers(warmup):
+    def make():
+        module = nn.Module()
+
+        def step(x):
+            if not hasattr(module, "mean"):
+                module.mean = x.zeros_like()
+            module.mean = module.mean * 0.9 + x * 0.1
+            return module.mean + x
+
+        return step, lambda: vars(module)
+
+    assert len(expect_like_eager(make, warmup=warmup).programs) == 1
+
+
+@pytest.mark.parametrize("warmup", [0, 1])
+def test_lazily_made_layers(warmup):
+    class Lazy(nn.Module):
+        def forward(self, x):
+            if not hasattr(self, "layer"):
+                self.layer = nn.Linear(x.shape[-1], 2)
+            return self.layer(x)
+
+    model = Lazy()
+    jitted = ndl.jit(model, warmup=warmup)
+    for _ in range(4):
+        x = ndl.init.randn(3, 5)
+        np.testing.assert_allclose(jitted(x).numpy(), model(x).numpy(), rtol=1e-5, atol=1e-6)
+    assert len(model.parameters()) == 2
+    assert type(model.layer) is nn.Linear
+
+
+def test_new_state_makes_the_call_eager_and_the_next_one_traces_again():
+    runs = []
+    module = nn.Module()
+    module.memory = {}
+
+    @ndl.jit(warmup=0)
+    def step(x, name):
+        runs.append(name)
+        module.memory[name] = module.memory.get(name, x.zeros_like()) + x
+        return module.memory[name] * 1
+
+    x = ndl.Tensor([1.0], requires_grad=False)
+    assert [step(x, "a").item() for _ in range(3)] == [1.0, 2.0, 3.0]
+    assert runs == ["a", "a"]  # the eager call, then the trace: the first trace left no mark
+    assert [step(x, "b").item() for _ in range(3)] == [1.0, 2.0, 3.0]
+    assert [step(x, "a").item() for _ in range(2)] == [4.0, 5.0]
+
+
+def test_state_that_never_settles_raises_the_third_time():
+    results = []
+
+    @ndl.jit
+    def step(x):
+        results.append(x * 2)
+        return x
+
+    x = ndl.Tensor([1.0])
+    for _ in range(3):  # a warm-up and two attempts
+        step(x)
+    with pytest.raises(ndl.TraceError, match=r"jit: results\[3\] gets something new at every call"):
+        step(x)
+    assert [result.tolist() for result in results] == [[2.0]] * 3
+
+
+def test_memory_of_shapes_settles():
+    masks = {}
+
+    @ndl.jit(warmup=0)
+    def step(x):
+        if x.shape not in masks:
+            masks[x.shape] = ndl.Tensor(np.tri(*x.shape), requires_grad=False)
+        return x * masks[x.shape]
+
+    for n in (2, 2, 2, 3, 3, 3):
+        assert step(ndl.Tensor(np.ones((n, n)))).tolist() == np.tri(n).tolist()
+    assert len(step.programs) <= 3
+
+
+# -- what cannot be honoured --------------------------------------------------------------------
+
+
+class Counting(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.t = 0
+        self.rates = [0.5, 0.5]
+        self.counts = {"calls": 0.0}
+
+
+@pytest.mark.parametrize("warmup", [0, 1])
+@pytest.mark.parametrize(
+    ("change", "slot"),
+    [
+        (lambda m: setattr(m, "t", m.t + 1), r"module\.t"),
+        (lambda m: m.rates.__setitem__(1, m.rates[1] / 2), r"module\.rates\[1\]"),
+        (lambda m: m.counts.update(calls=m.counts["calls"] + 1), r"module\.counts\['calls'\]"),
+    ],
+    ids=["attribute", "list", "dict"],
+)
+def test_a_number_that_is_counted_up_is_told(change, slot, warmup):
+    module = Counting()
+
+    @ndl.jit(warmup=warmup)
+    def step(x):
+        change(module)
+        return x * 1
+
+    before = (module.t, list(module.rates), dict(module.counts))
+    if warmup:
+        step(ndl.Tensor([1.0]))
+        before = (module.t, list(module.rates), dict(module.counts))
+    with pytest.raises(
+        ndl.TraceError, match=rf"the Python number {slot} changed .* Keep it in a tensor: {slot} = "
+    ):
+        step(ndl.Tensor([1.0]))
+    assert (module.t, module.rates, module.counts) == before
+
+
+def test_numbers_of_the_closure_and_of_other_objects_are_told():
+    class Tally:
+        calls = 0
+
+        def __init__(self):
+            self.steps = 0
+
+    tally, count = Tally(), 0
+
+    @ndl.jit(warmup=0)
+    def with_closure(x):
+        nonlocal count
+        count += 1
+        return x * 1
+
+    @ndl.jit(warmup=0)
+    def with_object(x):
+        tally.steps += 1
+        return x * 1
+
+    with pytest.raises(ndl.TraceError, match="the Python number count changed"):
+        with_closure(ndl.Tensor([1.0]))
+    with pytest.raises(ndl.TraceError, match=r"the Python number tally\.steps changed"):
+        with_object(ndl.Tensor([1.0]))
+    assert (count, tally.steps) == (0, 0)
+
+
+def test_the_advice_for_numbers_works():
+    module = nn.Module()
+    module.t = ndl.Tensor(0, requires_grad=False)
+
+    @ndl.jit
+    def step(x):
+        module.t.data = module.t + 1
+        return x * module.t.broadcast_to(x.shape)
+
+    assert [step(ndl.Tensor([1.0])).item() for _ in range(5)] == [1.0, 2.0, 3.0, 4.0, 5.0]
+    assert module.t.item() == 5
+
+
+def test_a_number_that_is_set_and_not_counted_settles():
+    module = nn.Module()
+    module.batch = 0
+
+    @ndl.jit
+    def step(x):
+        module.batch = x.shape[0]
+        return x.sum() / module.batch
+
+    for n in (4, 4, 4, 3, 4, 3, 4):
+        assert step(ndl.init.ones(n)).item() == 1.0
+        assert module.batch == n
+
+
+def test_escaped_tensors_are_told_with_the_line_they_were_made_at():
+    class Store:
+        __slots__ = ("kept",)
+
+    store = Store()
+
+    @ndl.jit(warmup=0)
+    def step(x):
+        store.kept = x * 3
+        return x
+
+    with pytest.raises(
+        ndl.TraceError,
+        match=r"a tensor made at .*test_new_state\.py:\d+ was kept .* Return it instead",
+    ):
+        step(ndl.Tensor([1.0]))
+
+
+def test_an_escaped_tensor_has_no_value():
+    class Store:
+        __slots__ = ("kept",)
+
+    store = Store()
+    with pytest.raises(ndl.TraceError, match="was kept"):
+        ndl.jit(lambda x: (setattr(store, "kept", x * 3), x)[1], warmup=0)(ndl.Tensor([1.0]))
+    with pytest.raises(ndl.TraceError, match="a traced tensor outlived the trace"):
+        store.kept.numpy()
+    with pytest.raises(ndl.TraceError, match="a traced tensor outlived the trace"):
+        ndl.jit(lambda x: x * store.kept, warmup=0)(ndl.Tensor([1.0]))
+
+
+def test_entries_that_are_removed_are_told():
+    cache = {"a": zeros(1)}
+
+    @ndl.jit(warmup=0)
+    def step(x):
+        return x + cache.pop("a")
+
+    with pytest.raises(ndl.TraceError, match="cache lost an entry during a trace"):
+        step(ndl.Tensor([1.0]))
+    assert list(cache) == ["a"]
+
+
+def test_requires_grad_is_not_for_a_function_to_set():
+    w = nn.Parameter([1.0])
+
+    @ndl.jit(warmup=0)
+    def step(x):
+        w.requires_grad = False
+        return x * w
+
+    with pytest.raises(ndl.TraceError, match=r"requires_grad of a tensor of shape \(1,\) was set"):
+        step(ndl.Tensor([1.0]))
+    assert w.requires_grad
+
+
+# -- exceptions ---------------------------------------------------------------------------------
+
+
+class InterruptError(Exception):
+    pass
+
+
+@pytest.mark.parametrize("warmup", [0, 1])
+def test_an_exception_in_the_traced_function_leaves_everything_as_it_was(warmup):
+    model = nn.Sequential(nn.Linear(3, 3), nn.BatchNorm1d(3), nn.Dropout(0.5))
+    opt = ndl.optim.Adam(model.parameters(), weight_decay=0.1)
+    fail = [False]
+
+    @ndl.jit(warmup=warmup)
+    def step(x):
+        loss = (model(x) ** 2).mean()
+        loss.backward()
+        opt.step()
+        model.eval()
+        if fail[0]:
+            raise InterruptError
+        opt.reset_grad()
+        model.train()
+        return loss
+
+    x = ndl.init.randn(4, 3)
+    for _ in range(warmup):
+        step(x)
+    fail[0] = True
+    before = model.state_dict(), opt.state_dict(), ndl.random.get_state()
+    classes = [type(m) for _, m in model.named_modules()]
+    with pytest.raises(InterruptError):
+        step(x)
+    after = model.state_dict(), opt.state_dict(), ndl.random.get_state()
+    assert before[2] == after[2]
+    for old, new in zip(before[:2], after[:2], strict=True):
+        assert old.keys() == new.keys()
+        for name in old:
+            np.testing.assert_array_equal(old[name], new[name])
+    assert all(p.grad is None for p in model.parameters())
+    assert model.training
+    assert classes == [type(m) for _, m in model.named_modules()]
+    assert type(opt) is ndl.optim.Adam
+    assert type(opt.lr) is float
+    fail[0] = False
+    for _ in range(3):
+        step(x)
+    assert len(step.programs) == 1
