@@ -1,4 +1,4 @@
-"""The stages of the compiler: golden texts of small graphs, verifiers, and what each must not do."""
+"""The stages of the compiler: golden texts of small graphs, and what each stage must not do."""
 
 from __future__ import annotations
 
@@ -88,29 +88,25 @@ def test_a_batch_norm_is_one_kernel():
     def f(x):
         return ndl.standardize(x, axes=0, eps=0.5)
 
-    assert kernels(f, ones(4, 5)) == "\n".join(
-        [
-            "# level 1, for each (j < 5): Σ over i < 4",
-            "a1[0, j] = Σ x0[i, j]",
-            "a2[0, j] = (a1[0, j] / 4)",
-            "a3[0, j] = Σ ((x0[i, j] + -a2[0, j]) * (x0[i, j] + -a2[0, j]))",
-            "a4[0, j] = (1 / (((a3[0, j] / 4) + 0.5) ** 0.5))",
-            "a5[i, j] = ((x0[i, j] + -a2[0, j]) * a4[0, j])",
-        ]
-    )
+    assert kernels(f, ones(4, 5)).splitlines() == [
+        "# level 1, for each (j < 5): Σ over i < 4",
+        "a1[0, j] = Σ x0[i, j]",
+        "a2[0, j] = (a1[0, j] / 4)",
+        "a3[0, j] = Σ ((x0[i, j] + -a2[0, j]) * (x0[i, j] + -a2[0, j]))",
+        "a4[0, j] = (1 / (((a3[0, j] / 4) + 0.5) ** 0.5))",
+        "a5[i, j] = ((x0[i, j] + -a2[0, j]) * a4[0, j])",
+    ]
 
 
 def test_bias_and_relu_go_into_the_epilogue_of_a_product():
     text = kernels(
         lambda x, w, b: (x @ w + b.broadcast_to((4, 3))).relu(), ones(4, 5), ones(5, 3), ones(3)
     )
-    assert text == "\n".join(
-        [
-            "# level 1, product MatMul()",
-            "a1[4, 3] = x0 and x1",
-            "a2[i, j] = maximum((a1[i, j] + x2[j]), 0)",
-        ]
-    )
+    assert text.splitlines() == [
+        "# level 1, product MatMul()",
+        "a1[4, 3] = x0 and x1",
+        "a2[i, j] = maximum((a1[i, j] + x2[j]), 0)",
+    ]
 
 
 def test_views_cost_no_kernel():
@@ -261,7 +257,7 @@ def test_explain_says_when_state_is_not_there_yet():
         optimizer.step()
 
     with pytest.raises(
-        ndl.TraceError, match="comes into being in this call. Call the function once"
+        ndl.TraceError, match=r"comes into being in this call\. Call the function once"
     ):
         ndl.explain(step)
 

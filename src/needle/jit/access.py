@@ -1,30 +1,53 @@
 """Where in memory an element of a value lies, as a function of the loops around it.
 
-An `Index` gives, for each axis of a value, the loop it follows: (loop axis, first position, step), or a fixed
-position (None, position, 0). Views do not move data; they change the index under which it is read:
+An `Index` gives, for each axis of a value, the loop that it follows: (loop, first position, step),
+or a fixed position (None, position, 0). Views move no data; they change the index under which their
+input is read::
 
-before::                               after::
+    before                                 after
 
     y[i, j] of y = Transpose x             x[j, i]
     y[i, j] of y = BroadcastTo x, (3,)     x[j]
     y[i, j] of y = Slice x, from 2         x[2 + i, j]
+
+An index of a dense array becomes an address: an offset, and a stride for each loop.
 """
 
 from __future__ import annotations
 
 import math
-from typing import Any
+from functools import lru_cache
+from typing import cast
 
 from ..graph.node import Node
 from ..ops.movement import BroadcastTo, Permute, Reshape, Slice, Transpose
-from ..shapes import Shape
+from ..shapes import Shape, Spec
 
 Entry = tuple[int | None, int, int]
 Index = tuple[Entry, ...]
+Address = tuple[int, tuple[int, ...]]
 
 FIXED: Entry = (None, 0, 0)
+_VIEWS = (BroadcastTo, Permute, Slice, Transpose)
 
 
+def spec(node: Node) -> Spec:
+    """Shape and dtype of a node that is one tensor."""
+    return cast(Spec, node.specs())
+
+
+def size_of(shape: Shape) -> int:
+    """Number of elements."""
+    return math.prod(shape)
+
+
+def bytes_of(node: Node) -> int:
+    """Bytes of a value."""
+    shape, dtype = spec(node)
+    return math.prod(shape) * dtype.itemsize
+
+
+@lru_cache(4096)
 def dense(shape: Shape) -> tuple[int, ...]:
     """Strides, in elements, of an array in C order."""
     strides: list[int] = []
@@ -35,6 +58,7 @@ def dense(shape: Shape) -> tuple[int, ...]:
     return tuple(reversed(strides))
 
 
+@lru_cache(4096)
 def own_index(shape: Shape) -> Index:
     """The index of a value whose own axes, those of size 1 left out, are the loops."""
     loops = iter(range(len(shape)))
@@ -48,15 +72,16 @@ def loops_of(shape: Shape) -> Shape:
 
 def is_view(node: Node) -> bool:
     """Whether a node can be read through another index of its input."""
-    if isinstance(node.op, Reshape):
-        return loops_of(_shape(node)) == loops_of(_shape(node.inputs[0]))
-    return isinstance(node.op, BroadcastTo | Permute | Slice | Transpose)
+    op = node.op
+    if isinstance(op, Reshape):
+        return loops_of(spec(node).shape) == loops_of(spec(node.inputs[0]).shape)
+    return isinstance(op, _VIEWS)
 
 
 def through(node: Node, index: Index) -> Index:
     """The index of a view's input that reads the view's element at `index`."""
-    op: Any = node.op
-    shape = _shape(node.inputs[0])
+    op = node.op
+    shape = spec(node.inputs[0]).shape
     if isinstance(op, Transpose):
         entries = list(index)
         i, j = (axis % len(shape) for axis in op.axes)
@@ -68,11 +93,13 @@ def through(node: Node, index: Index) -> Index:
             entries[axis % len(shape)] = index[place]
         return tuple(entries)
     if isinstance(op, Slice):
-        return tuple([_sliced(entry, bounds) for entry, bounds in zip(index, op.ranges, strict=True)])
+        return tuple([_sliced(*pair) for pair in zip(index, op.ranges, strict=True)])
     if isinstance(op, BroadcastTo):
         inner = index[len(index) - len(shape) :]
-        return tuple([FIXED if size == 1 else entry for size, entry in zip(shape, inner, strict=True)])
-    moving = iter([entry for entry, size in zip(index, _shape(node), strict=True) if size != 1])
+        pairs = zip(shape, inner, strict=True)
+        return tuple([FIXED if size == 1 else entry for size, entry in pairs])
+    pairs = zip(spec(node).shape, index, strict=True)
+    moving = iter([entry for size, entry in pairs if size != 1])
     return tuple([FIXED if size == 1 else next(moving) for size in shape])
 
 
@@ -82,22 +109,17 @@ def _sliced(entry: Entry, bounds: tuple[int, int, int]) -> Entry:
     return loop, start + first * stride, step * stride
 
 
-def address(index: Index, shape: Shape, loops: int) -> tuple[int, tuple[int, ...]]:
-    """Offset and, for each loop, the stride, in elements, of a dense array read under an index."""
+@lru_cache(4096)
+def address(index: Index, shape: Shape, loops: int) -> Address:
+    """Offset and, for each loop, the stride, in elements, of a dense array read under an index.
+
+    The empty index stands for the first element.
+    """
     offset = 0
     strides = [0] * loops
-    for (loop, first, step), stride in zip(index, dense(shape), strict=True):
-        offset += first * stride
-        if loop is not None:
-            strides[loop] += step * stride
+    if index:
+        for (loop, first, step), stride in zip(index, dense(shape), strict=True):
+            offset += first * stride
+            if loop is not None:
+                strides[loop] += step * stride
     return offset, tuple(strides)
-
-
-def size_of(shape: Shape) -> int:
-    """Number of elements."""
-    return math.prod(shape)
-
-
-def _shape(node: Node) -> Shape:
-    specs: Any = node.specs()
-    return specs.shape

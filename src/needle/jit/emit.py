@@ -1,80 +1,70 @@
 """Fourth stage: kernels become functions of LLVM IR, one for each phase of the program.
 
-Every function has the signature ``void f(ptr table, i64 begin, i64 end, i64 thread)`` and does the chunks
-begin ... end - 1. Kernels that do the same with other memory share their code.
+Every function has the signature ``void f(ptr table, i64 begin, i64 end, i64 thread)`` and does the
+chunks begin ... end - 1. It looks up the pointers that it needs and calls the code proper, which
+kernels share that do the same with other memory::
+
+    before: two kernels            after
+
+    y[i] = x[i] * 2                define void @kernel2(ptr %table, ...)   loads x, y; calls @body1
+    z[i] = y[i] * 2                define void @kernel3(ptr %table, ...)   loads y, z; calls @body1
+                                   define internal void @body1(ptr %p0, ptr %p1, ...)
+
+So an unrolled network, with the same layer a hundred times, is one layer of code and a hundred
+short functions. Matrix products and draws share their code in the same way.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass, field
-from typing import Any
+from functools import partial
+from itertools import groupby
 
 from ..graph.node import Node
 from ..native import matmul
 from ..native.llvm import Host
-from ..native.matmul_blocking import plan as cut
-from ..native.values import F32, F64, I64, PTR, VOID, Type, Value
+from ..native.values import I64, PTR, VOID, Type, Value
 from ..native.vectors import Builder, Source
-from ..ops.movement import Transpose
-from ..shapes import Shape
-from .access import own_index, size_of
-from .fuse import (
-    Fused,
-    Kernel,
-    Product,
-    Special,
-    Unsupported,
-    Work,
-    base,
-    is_called,
-    made_by,
-    reads_of,
-    sources,
-    untransposed,
-)
+from .access import own_index, size_of, spec
+from .expression import base, is_called
 from .interpret import is_random
-from .loops import Nest, structure, write
+from .kernels import Fused, Kernel, Product, Special, Work
+from .loops import write
+from .nest import Nest, Structure, uses_positions
 from .plan import Plan
-from .scope import Memory, Scope
+from .products import Shapes, write_epilogue
+from .scope import Memory
 from .specials import draw_chunks, is_drawn_here, write_draw, write_special
-from .symbols import Symbol
 
-_ARGUMENTS = {"table": PTR, "begin": I64, "end": I64, "thread": I64}
+_SIGNATURE = {"table": PTR, "begin": I64, "end": I64, "thread": I64}
+
+_Write = Callable[[Builder, list[Value]], None]
 
 
-@dataclass
+@dataclass(eq=False)
 class Call:
-    """One function of the program: its name, its chunks, and the kernel it belongs to."""
+    """One function of the program: its name, its chunks, and the work that it belongs to."""
 
     symbol: str
     chunks: int
     work: Work
 
 
-@dataclass
+@dataclass(eq=False)
 class Emitted:
     """The code of a program.
 
     Attributes:
         ir: The module.
-        stages: Calls that may run side by side, stage after stage; or an operator to call in Python.
+        stages: Calls that may run side by side, stage after stage; or an operator to call in
+            Python.
         last: The stage that writes state in place.
     """
 
-    ir: str
-    stages: list[list[Call] | Special] = field(default_factory=list)
-    last: list[Call] = field(default_factory=list)
-
-
-def scratch_sizes(fused: Fused, host: Host) -> dict[Node, int]:
-    """Bytes of scratch memory of each matrix product."""
-    sizes = {}
-    for work in fused.works:
-        if isinstance(work, Product):
-            shape = _Shape(work.node)
-            itemsize = 4 if shape.product.kind == F32 else 8
-            sizes[work.node] = cut(shape.product, host).scratch * itemsize * shape.batches
-    return sizes
+    ir: str = ""
+    stages: list[list[Call] | Special] = field(default_factory=list[list[Call] | Special])
+    last: list[Call] = field(default_factory=list[Call])
 
 
 class Emitter:
@@ -84,224 +74,197 @@ class Emitter:
         fused: The kernels.
         plan: The memory.
         host: The machine.
-        status: Slot of the status word.
-        draws: Slot of the state of the random stream.
-        philox: Whether the stream is Philox, which code draws from itself.
+        philox: Whether the random stream is Philox, which code draws from itself.
     """
 
-    def __init__(
-        self, fused: Fused, plan: Plan, host: Host, status: int, draws: int, philox: bool
-    ) -> None:
+    def __init__(self, fused: Fused, plan: Plan, host: Host, philox: bool) -> None:
         self.fused = fused
         self.plan = plan
-        self.source = Source(host)
-        self.kernels = matmul.Kernels(self.source)
-        self.status = status
-        self.draws = draws
+        self.host = host
         self.philox = philox
-        self.bodies: dict[Any, str] = {}
-        self.count = 0
-        order = [n for n in fused.graph.nodes if is_random(n)]
-        self.draw_number = {node: k for k, node in enumerate(order)}
+        self.source = Source(host)
+        self._tiles = matmul.Kernels(self.source)
+        self._shared: dict[Hashable, str] = {}
+        self._products: dict[Hashable, matmul.Emitted] = {}
+        self._count = 0
+        draws = [node for node in fused.graph.nodes if is_random(node)]
+        self._draw_number = {node: number for number, node in enumerate(draws)}
 
     def emit(self) -> Emitted:
         """The whole program."""
-        result = Emitted("")
-        levels: dict[int, list[Work]] = {}
-        for work in self.fused.works:
-            levels.setdefault(work.level, []).append(work)
-        for level in sorted(levels):
-            first: list[Call] = []
-            second: list[Call] = []
-            for work in levels[level]:
-                calls = self._calls(work)
-                first += calls[:1] if len(calls) > 1 else calls
-                second += calls[1:]
-            result.stages += [stage for stage in (first, second) if stage]
-            result.stages += [w for w in levels[level] if isinstance(w, Special) and is_called(w.node)]
+        result = Emitted()
+        for _, works in groupby(self.fused.works, key=lambda work: work.level):
+            result.stages += self._level(list(works))
         result.last = [call for kernel in self.fused.last for call in self._calls(kernel)]
         result.ir = self.source.text()
         return result
 
+    def _level(self, works: list[Work]) -> list[list[Call] | Special]:
+        """The stages of one level: a product that packs an operand first takes two."""
+        calls = [self._calls(work) for work in works]
+        first = [each[0] for each in calls if each]
+        second = [call for each in calls for call in each[1:]]
+        called = [work for work in works if isinstance(work, Special) and is_called(work.node)]
+        return [*[stage for stage in (first, second) if stage], *called]
+
     def _calls(self, work: Work) -> list[Call]:
+        """The functions of a kernel, in order."""
         if isinstance(work, Kernel):
             return self._kernel(work)
-        if isinstance(work, Product):
-            return self._product(work)
-        return self._special(work)
+        return self._product(work) if isinstance(work, Product) else self._special(work)
+
+    # -- what all functions share ------------------------------------------------------------------
 
     def _name(self, kind: str) -> str:
-        self.count += 1
-        return f"{kind}{self.count}"
+        self._count += 1
+        return f"{kind}{self._count}"
 
-    # -- loop nests --------------------------------------------------------------------------------------
+    def _begin(self, kind: str) -> _Function:
+        return _Function(self.source, self._name(kind))
+
+    def _slots(self, made: Iterable[Node], read: Iterable[Node]) -> list[int]:
+        """What code needs pointers to, in a fixed order, each slot once."""
+        slot = self.plan.slot
+        places = [*[slot[node] for node in made], *sorted([slot[node] for node in read])]
+        return [*dict.fromkeys(places), self.plan.status]
+
+    def _memory(self, slots: list[int], pointers: Iterable[Value]) -> Memory:
+        found = dict(zip(slots, pointers, strict=True))
+        return Memory(found, self.plan.slot, self.plan.status, self.fused.stored)
+
+    def _place(self, slots: list[int]) -> Callable[[Node], int]:
+        """The number of a value's pointer among those of some slots; -1 if it has none."""
+        places = {slot: place for place, slot in enumerate(slots)}
+        return lambda node: places.get(self.plan.slot[base(node)], -1)
+
+    def _code(self, kind: str, key: Hashable, arguments: dict[str, Type], write: _Write) -> str:
+        """The function with some code; one that does the same is used again."""
+        symbol = self._shared.get(key)
+        if symbol is None:
+            symbol = self._shared[key] = self._name(kind)
+            function = self.source.function(symbol, arguments, internal=True)
+            write(function.body, function.arguments)
+            function.body.ret()
+        return symbol
+
+    # -- loop nests --------------------------------------------------------------------------------
 
     def _kernel(self, kernel: Kernel) -> list[Call]:
-        nest = Nest(kernel, self.fused.stored, self.source.host)
+        nest = Nest(kernel, self.fused.stored, self.host)
         if not nest.chunks:
             return []
-        keys = self._memory_of(kernel)
-        body = self._body(nest, keys)
-        name = self._name("kernel")
-        b, table, begin, end = self._begin(name)
-        items = [b.minimum(bound * nest.per_chunk, b.constant(nest.items, I64)) for bound in (begin, end)]
-        b.call(body, VOID, *[self._pointer(b, table, key) for key in keys], *items)
-        b.ret()
-        return [Call(name, nest.chunks, kernel)]
+        slots = self._slots(kernel.made, self.fused.sources(kernel))
+        arguments = {**_pointers(slots), "first": I64, "stop": I64}
 
-    def _body(self, nest: Nest, keys: list[Any]) -> str:
-        """The function with a kernel's loops, on pointers; one that does the same is used again."""
-        places = {self._slot(key): place for place, key in enumerate(keys) if key != "status"}
-        same = structure(nest, lambda node: places[self._slot(base(node))])
-        if same in self.bodies:
-            return self.bodies[same]
-        scratch = Source(self.source.host)
-        arguments = {f"p{place}": PTR for place in range(len(keys))}
-        function = scratch.function("body", {**arguments, "first": I64, "stop": I64}, internal=True)
-        *pointers, first, stop = function.arguments
-        found = dict(zip(keys, pointers, strict=True))
-        write(function.body, nest, self._with_twins(found), (first, stop))
-        function.body.ret()
-        self.bodies[same] = self._name("body")
-        self.source.include(scratch, "body", self.bodies[same])
-        return self.bodies[same]
+        def code(b: Builder, values: list[Value]) -> None:
+            *pointers, first, stop = values
+            write(b, nest, self._memory(slots, pointers), (first, stop))
 
-    def _memory_of(self, work: Work) -> list[Any]:
-        """What a kernel needs pointers to, in a fixed order, each slot once."""
-        nodes = [*made_by(work), *sorted(sources(work, self.fused.stored), key=self._slot)]
-        by_slot = {self._slot(node): node for node in reversed(nodes)}
-        return [*dict.fromkeys(by_slot[self._slot(node)] for node in nodes), "status"]
+        body = self._code("body", self._structure(nest, slots), arguments, code)
+        f = self._begin("kernel")
+        items = f.b.constant(nest.items, I64)
+        bounds = [f.b.minimum(bound * nest.per_chunk, items) for bound in (f.begin, f.end)]
+        f.b.call(body, VOID, *map(f.pointer, slots), *bounds)
+        f.b.ret()
+        return [Call(f.symbol, nest.chunks, kernel)]
 
-    def _with_twins(self, found: dict[Any, Value]) -> dict[Any, Value]:
-        """State is read and written through one pointer: both nodes lead to it."""
-        by_slot = {self._slot(node): value for node, value in found.items() if node != "status"}
-        twins = {node: by_slot[slot] for node, slot in self.plan.slot.items() if slot in by_slot}
-        return {**twins, **found}
+    def _structure(self, nest: Nest, slots: list[int]) -> Hashable:
+        kernel = nest.kernel
+        structure = Structure(
+            self.fused.stored, len(kernel.loops), self._place(slots), nest.uses_positions
+        )
+        loops = "flat" if nest.flat else (kernel.loops, kernel.outer)
+        return loops, structure.of(nest.steps, kernel.home)
 
-    def _slot(self, node: Node) -> int:
-        return self.plan.slot[node]
-
-    def _begin(self, name: str) -> tuple[Builder, Value, Value, Value]:
-        function = self.source.function(name, _ARGUMENTS)
-        table, begin, end, _ = function.arguments
-        return function.body, table, begin, end
-
-    def _pointer(self, b: Builder, table: Value, key: Any) -> Value:
-        slot = self.status if key == "status" else self._slot(key)
-        return b.load(table, PTR, slot)
-
-    # -- matrix products ---------------------------------------------------------------------------------
+    # -- matrix products ---------------------------------------------------------------------------
 
     def _product(self, work: Product) -> list[Call]:
-        shape = _Shape(work.node)
-        index = own_index(shape.shapes[-1])
-        reads = [r for step in work.epilogue for r in reads_of(step, index, self.fused.stored)]
-        read = {base(node) for node, _ in reads}  # an operand of the product may be among them
-        apart = {work.node, *(set(map(base, shape.operands)) - read)}
-        keys = [key for key in self._memory_of(work) if key not in apart]
-        further: dict[str, Type] = {f"p{place}": PTR for place in range(len(keys))}
-        epilogue = self._epilogue(work, keys) if work.epilogue else None
-        name = self._name("product")
-        emitted = matmul.emit(self.kernels, shape.product, name, epilogue, further if epilogue else None)
-        calls = []
+        shapes = Shapes(work.node)
+        read = [node for node in self.fused.read_by(work.epilogue) if node is not work.node]
+        slots = self._slots(work.epilogue, read) if work.epilogue else []
+        operands = [self.plan.slot[base(node)] for node in shapes.operands]
+        scratch = self.plan.scratch.get(work.node, self.plan.status)
+        emitted = self._multiply(work, shapes, slots)
+        calls: list[Call] = []
         for phase in emitted.phases:
-            wrapper = self._name("phase")
-            b, table, begin, end = self._begin(wrapper)
-            a, right = (self._pointer(b, table, base(node)) for node in shape.operands)
-            c = self._pointer(b, table, work.node)
-            slot = self.plan.scratch.get(work.node)
-            scratch = b.load(table, PTR, slot) if slot is not None else b.load(table, PTR, self.status)
-            extra = [self._pointer(b, table, key) for key in keys] if epilogue else []
-            if shape.batches == 1:
-                b.call(phase.symbol, VOID, a, right, c, scratch, *extra, begin, end)
-                calls.append(Call(wrapper, phase.chunks, work))
-            else:
-                with b.loop(begin, end) as loop:
-                    places = shape.batch_offsets(b, loop.index)
-                    kind = shape.product.kind
-                    moved = [b.offset(p, kind, o) for p, o in zip((a, right, c), places, strict=True)]
-                    own = b.offset(scratch, kind, loop.index * emitted.scratch)
-                    b.call(phase.symbol, VOID, *moved, own, b.constant(0, I64), b.constant(phase.chunks, I64))
-                calls.append(Call(wrapper, shape.batches, work))
-            b.ret()
+            f = self._begin("phase")
+            pointers = [*map(f.pointer, [*operands, self.plan.slot[work.node], scratch])]
+            if shapes.batches == 1:
+                further = map(f.pointer, slots)
+                f.b.call(phase.symbol, VOID, *pointers, *further, f.begin, f.end)
+                calls.append(Call(f.symbol, phase.chunks, work))
+            else:  # each batch is a chunk
+                bounds = [f.b.constant(bound, I64) for bound in (0, phase.chunks)]
+                with f.b.loop(f.begin, f.end) as loop:
+                    moved = shapes.in_batch(f.b, pointers, loop.index, emitted.scratch)
+                    f.b.call(phase.symbol, VOID, *moved, *bounds)
+                calls.append(Call(f.symbol, shapes.batches, work))
+            f.b.ret()
         return calls
 
-    def _epilogue(self, work: Product, keys: list[Any]) -> Any:
-        node = work.node
-        spec: Any = node.specs()
-        index = own_index(spec.shape)
+    def _multiply(self, work: Product, shapes: Shapes, slots: list[int]) -> matmul.Emitted:
+        """The functions of a product; those of one that does the same are used again."""
+        stored, epilogue = self.fused.stored, None
+        key: Hashable = shapes.product
+        if work.epilogue:
+            index = own_index(spec(work.node).shape)
+            steps = [(node, index) for node in work.epilogue]
+            structure = Structure(stored, 2, self._place(slots), uses_positions(steps, stored))
+            key = (key, structure.of(steps, dict(steps)))
+            epilogue = partial(write_epilogue, work, lambda found: self._memory(slots, found))
+        found = self._products.get(key)
+        if found is None:
+            name = self._name("product")
+            found = matmul.emit(self._tiles, shapes.product, name, epilogue, _pointers(slots))
+            self._products[key] = found
+        return found
 
-        def epilogue(b: Builder, sums: Value, row: Value, column: Value, mask: Value | None, *pointers: Value) -> Value:
-            found = self._with_twins(dict(zip(keys, pointers, strict=True)))
-            top = Scope(b, Memory(found, self.fused.stored), [row, None])
-            inside = top.inside(1, column, sums.type.lanes, mask)
-            inside.known[node, index] = Symbol(b, sums, spec.dtype)
-            for step in work.epilogue:
-                symbol = inside.body(step, index)
-                inside.known[step, index] = symbol
-                inside.store(step, symbol, index)
-            return sums
-
-        return epilogue
-
-    # -- specials ----------------------------------------------------------------------------------------
+    # -- specials ----------------------------------------------------------------------------------
 
     def _special(self, work: Special) -> list[Call]:
         node = work.node
-        spec: Any = node.specs()
-        if is_called(node) or (is_random(node) and not (self.philox and is_drawn_here(node))):
+        if is_called(node) or not size_of(spec(node).shape):
             return []
-        if not size_of(spec.shape):
-            return []
-        name = self._name("special")
-        b, table, begin, end = self._begin(name)
         if is_random(node):
-            state = b.load(table, PTR, self.draws)
-            write_draw(b, node, self._pointer(b, table, node), state, self.draw_number[node], [begin, end])
-            chunks = draw_chunks(node)
-        else:
-            keys = self._memory_of(work)
-            found = {key: self._pointer(b, table, key) for key in keys}
-            twins = self._with_twins(found)
-            for child in node.inputs:
-                twins[child] = twins[base(child)]
-            write_special(b, node, twins)
-            chunks = 1
-        b.ret()
-        return [Call(name, chunks, work)]
+            return self._draw(work) if self.philox and is_drawn_here(node) else []
+        slots = self._slots(work.made, self.fused.sources(work))
+        f = self._begin("special")
+        write_special(f.b, node, self._memory(slots, map(f.pointer, slots)))
+        f.b.ret()
+        return [Call(f.symbol, 1, work)]
+
+    def _draw(self, work: Special) -> list[Call]:
+        op = work.node.op
+        assert op is not None
+        size = size_of(spec(work.node).shape)
+        arguments = {"out": PTR, "state": PTR, "draw": I64, "begin": I64, "end": I64}
+
+        def code(b: Builder, values: list[Value]) -> None:
+            out, state, draw, *bounds = values
+            write_draw(b, op, size, out, state, draw, bounds)
+
+        body = self._code("draw", ("draw", repr(op)), arguments, code)
+        f = self._begin("special")
+        number = f.b.constant(self._draw_number[work.node], I64)
+        pointers = map(f.pointer, (self.plan.slot[work.node], self.plan.stream))
+        f.b.call(body, VOID, *pointers, number, f.begin, f.end)
+        f.b.ret()
+        return [Call(f.symbol, draw_chunks(work.node), work)]
 
 
-class _Shape:
-    """A matrix product as the native room describes it."""
+class _Function:
+    """A function of the program while it is written: its code, and what it is given."""
 
-    def __init__(self, node: Node) -> None:
-        spec: Any = node.specs()
-        kinds = {"float32": F32, "float64": F64}
-        left, right = node.inputs
-        dtypes = {child.specs().dtype.name for child in node.inputs}  # type: ignore[union-attr]
-        if dtypes != {spec.dtype.name} or spec.dtype.name not in kinds:
-            raise Unsupported(f"matmul of {' and '.join(sorted(dtypes))}")
-        self.operands = [untransposed(left), untransposed(right)]
-        a_shape, b_shape = left.specs().shape, right.specs().shape  # type: ignore[union-attr]
-        flags = [isinstance(c.op, Transpose) and untransposed(c) is not c for c in (left, right)]
-        self.batch: Shape = spec.shape[:-2]
-        self.batches = size_of(self.batch)
-        self.shapes = (a_shape, b_shape, spec.shape)
-        self.product = matmul.Product(
-            spec.shape[-2], spec.shape[-1], a_shape[-1], flags[0], flags[1], kinds[spec.dtype.name]
-        )
+    def __init__(self, source: Source, symbol: str) -> None:
+        function = source.function(symbol, _SIGNATURE)
+        self.symbol = symbol
+        self.b = function.body
+        self.table, self.begin, self.end, _ = function.arguments
 
-    def batch_offsets(self, b: Builder, batch: Value) -> list[Value]:
-        """Elements from the start of A, B and C to those of one batch."""
-        totals = [b.constant(0, I64) for _ in self.shapes]
-        rest = batch
-        for axis in range(1, len(self.batch) + 1):
-            size = self.batch[-axis]
-            place = b.binary("urem", rest, size)
-            rest = b.binary("udiv", rest, size)
-            for k, shape in enumerate(self.shapes):
-                outer = shape[:-2]
-                if axis <= len(outer) and outer[-axis] != 1:
-                    stride = size_of(shape[len(shape) - 2 - axis + 1 :])
-                    totals[k] = totals[k] + place * stride
-        return totals
+    def pointer(self, slot: int) -> Value:
+        """The pointer in a slot of the table."""
+        return self.b.load(self.table, PTR, slot)
+
+
+def _pointers(slots: list[int]) -> dict[str, Type]:
+    return {f"p{place}": PTR for place in range(len(slots))}

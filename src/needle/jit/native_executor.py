@@ -13,10 +13,14 @@ import numpy as np
 from ..graph.node import Node
 from ..native import llvm, threads
 from ..random import PhiloxStream, ambient_stream
-from .emit import Call, Emitted, Emitter, scratch_sizes
-from .fuse import Fused, Special, base, fuse
+from .access import spec
+from .emit import Call, Emitter
+from .expression import base
+from .fuse import fuse
 from .interpret import check_result, is_random
-from .plan import ALIGNMENT, Plan, plan
+from .kernels import Special
+from .plan import ALIGNMENT, plan
+from .products import scratch_sizes
 from .simplify import Graph, simplify
 from .specials import is_drawn_here
 
@@ -28,7 +32,7 @@ _pointer_at = ctypes.c_void_p.from_address
 
 
 def _by_layout(array: Array) -> int:
-    """Address of an array's data: the first field after the object's head, in every NumPy so far."""
+    """Address of an array's data: the first field after the head, in every NumPy so far."""
     return _pointer_at(id(array) + _DATA).value or 0
 
 
@@ -37,8 +41,8 @@ def _by_attribute(array: Array) -> int:
 
 
 _PROBE = np.zeros(3)
-# Reading the field takes a tenth of the time that `.ctypes.data` takes; where it does not hold what it
-# should, the slow way is used.
+# Reading the field takes a tenth of the time that `.ctypes.data` takes; where it does not hold what
+# it should, the slow way is used.
 address_of = _by_layout if _by_layout(_PROBE[1:]) == _PROBE[1:].ctypes.data else _by_attribute
 
 
@@ -89,12 +93,10 @@ class Compiled:
         self.handed = list(dict.fromkeys([*results, *others]))
         self.results = [now[node] for node in self.handed]
         placed = {old: now[new] for old, new in self.state.items()}
-        self.fused: Fused = fuse(self.graph, self.results, placed)
-        self.plan: Plan = plan(self.fused, scratch_sizes(self.fused, self.host))
-        self.status, self.stream = self.plan.size, self.plan.size + 1
+        self.fused = fuse(self.graph, self.results, placed)
+        self.plan = plan(self.fused, scratch_sizes(self.fused, self.host))
         philox = isinstance(ambient_stream(), PhiloxStream)
-        emitter = Emitter(self.fused, self.plan, self.host, self.status, self.stream, philox)
-        self.emitted: Emitted = emitter.emit()
+        self.emitted = Emitter(self.fused, self.plan, self.host, philox).emit()
         self.module = llvm.compile_ir(self.emitted.ir, self.host)
 
 
@@ -108,7 +110,7 @@ class NativeExecutor:
     def __init__(self, compiled: Compiled) -> None:
         self.compiled = compiled
         layout = compiled.plan
-        self._table = np.zeros(layout.size + 2, np.int64)
+        self._table = np.zeros(layout.table, np.int64)
         self._status = np.zeros(1, np.int64)
         self._stream = np.zeros(4, np.int64)
         self._arena = aligned((layout.arena,), np.uint8)
@@ -118,18 +120,19 @@ class NativeExecutor:
             self._table[slot] = start + offset
         for slot, array in self._keep.items():
             self._table[slot] = array.ctypes.data
-        self._table[compiled.status] = self._status.ctypes.data
-        self._table[compiled.stream] = self._stream.ctypes.data
+        self._table[layout.status] = self._status.ctypes.data
+        self._table[layout.stream] = self._stream.ctypes.data
         self._input_slots = [layout.slot[node] for node in compiled.graph.inputs]
         self._results = [
-            (slot, node.specs())
+            (slot, spec(node))
             for slot, node in zip(layout.results, compiled.fused.results.values(), strict=True)
         ]
-        self._result_of = {node: k for k, node in enumerate(compiled.fused.results)}
-        order = [self._result_of[node] for node in compiled.results]
+        place = {node: k for k, node in enumerate(compiled.fused.results)}
+        order = [place[node] for node in compiled.results]
         self._order = None if order == list(range(len(order))) else order
         self._distinct = len(set(order)) == len(order)
-        self._draws = [(node, layout.slot[node]) for node in compiled.graph.nodes if is_random(node)]
+        draws = [node for node in compiled.graph.nodes if is_random(node)]
+        self._draws = [(node, layout.slot[node]) for node in draws]
         self._all_native = all(is_drawn_here(node) for node, _ in self._draws)
         self._main = self._segments(compiled.emitted.stages)
         self._last = self._program([compiled.emitted.last])
@@ -160,20 +163,20 @@ class NativeExecutor:
 
     def _call(self, node: Node) -> None:
         """Run an operator that has no code on the arrays in memory, and put its result there."""
-        result = node.op.evaluate(*[self._array(child) for child in node.inputs])  # type: ignore[union-attr]
+        assert node.op is not None
+        result = node.op.evaluate(*[self._array(child) for child in node.inputs])
         check_result(node, result)
         np.copyto(self._array(node), result)
 
     def _array(self, node: Node) -> Array:
         """A stored value as an array over its memory."""
-        spec: Any = node.specs()
+        shape, dtype = spec(node)
         layout = self.compiled.plan
         slot = layout.slot[base(node)]
         if slot not in layout.offsets:
-            return self._keep[slot].reshape(spec.shape)
+            return self._keep[slot].reshape(shape)
         start = layout.offsets[slot]
-        size = math.prod(spec.shape) * spec.dtype.itemsize
-        return self._arena[start : start + size].view(spec.dtype).reshape(spec.shape)
+        return self._arena[start : start + layout.bytes[slot]].view(dtype).reshape(shape)
 
     def alone(self, call: Call) -> Callable[[], None]:
         """A function that runs one function of the program by itself, on one thread."""
@@ -188,11 +191,15 @@ class NativeExecutor:
         self._table[slot] = address_of(array)
 
     def __call__(self) -> list[Array] | None:
-        """Run on the inputs that are bound; the results. None: an index was out of range, nothing was written."""
+        """Run on the inputs that are bound.
+
+        Returns:
+            The results; None where an index was out of range, and no state was written.
+        """
         table = self._table
         results = []
-        for slot, spec in self._results:
-            array = np.empty(spec.shape, spec.dtype)
+        for slot, (shape, dtype) in self._results:
+            array = np.empty(shape, dtype)
             table[slot] = address_of(array)
             results.append(array)
         if self._draws:
@@ -222,8 +229,8 @@ class NativeExecutor:
             if philox and is_drawn_here(node):
                 stream.reserve(1)
                 continue
-            op: Any = node.op
-            drawn = np.ascontiguousarray(op.evaluate())
+            assert node.op is not None
+            drawn = np.ascontiguousarray(node.op.evaluate())
             self._keep[slot] = drawn
             self._table[slot] = drawn.ctypes.data
 

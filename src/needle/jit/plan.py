@@ -1,55 +1,91 @@
-"""Third stage: where every stored value lies, and what runs when.
+"""Third stage: where every stored value lies.
 
-All values of a call lie in one arena; memory is used again once its value is read for the last time. Inputs,
-results and state lie where they are. Code finds memory through a table of pointers, one slot for each.
+All values of a call lie in one arena, and memory is used again once its value is read for the last
+time. Inputs, results and state lie where they are. Code finds all of them through a table of
+pointers, with one slot for each::
+
+    before: kernels, by level      after: a plan
+
+    1   a = x @ w                  slots    x 0, w 1, c 2 (the result), a 3, b 4
+    2   b = Σ a                    arena    a at 0 ... 4096, b at 4096 ... 4160
+    3   c = tanh(b)                         (a value of level 3 could lie where a was)
+
+State that is replaced in place has the slot of the old value.
 """
 
 from __future__ import annotations
 
-from bisect import insort
+from bisect import bisect, insort
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from itertools import groupby
 from typing import Any
 
 import numpy as np
 
+from ..errors import CompileError
 from ..graph.node import Node
-from ..shapes import Spec
-from .access import size_of
-from .fuse import Fused, Product, Work, base, made_by, sources
+from .access import bytes_of, spec
+from .kernels import Fused, Product, Work
 
 ALIGNMENT = 64
 """Bytes: a cache line, and the widest vector."""
 
+Array = np.ndarray[Any, Any]
 
-@dataclass
+
+@dataclass(eq=False)
 class Plan:
     """Where things are.
 
     Attributes:
         slot: Place in the table of pointers of each stored value, input and constant.
-        offsets: Byte offset in the arena of the values that lie there, by slot.
+        offsets: Byte offset in the arena of what lies there, by slot.
+        bytes: Its size in bytes, by slot.
         scratch: Slot of the scratch memory of each matrix product.
         arena: Bytes of the arena.
         constants: Arrays of the trace, by slot.
         results: Slots of the results, in order.
+        size: Slots of values.
     """
 
-    slot: dict[Node, int] = field(default_factory=dict)
-    offsets: dict[int, int] = field(default_factory=dict)
-    scratch: dict[Node, int] = field(default_factory=dict)
+    slot: dict[Node, int] = field(default_factory=dict[Node, int])
+    offsets: dict[int, int] = field(default_factory=dict[int, int])
+    bytes: dict[int, int] = field(default_factory=dict[int, int])
+    scratch: dict[Node, int] = field(default_factory=dict[Node, int])
     arena: int = 0
-    constants: dict[int, np.ndarray[Any, Any]] = field(default_factory=dict)
-    results: list[int] = field(default_factory=list)
+    constants: dict[int, Array] = field(default_factory=dict[int, Array])
+    results: list[int] = field(default_factory=list[int])
     size: int = 0
 
+    @property
+    def status(self) -> int:
+        """The slot of the word that code sets where an index is out of range."""
+        return self.size
+
+    @property
+    def stream(self) -> int:
+        """The slot of the state of the random stream."""
+        return self.size + 1
+
+    @property
+    def table(self) -> int:
+        """Length of the table of pointers."""
+        return self.size + 2
+
+    def new_slot(self) -> int:
+        """One more slot."""
+        self.size += 1
+        return self.size - 1
+
     def text(self) -> str:
-        """The memory plan: each value in the arena with its place and size."""
+        """The memory plan: each value in the arena with its offset, bytes and operator."""
         lines = [f"arena of {self.arena:,} bytes, {self.size} pointers"]
         for node, slot in self.slot.items():
             if slot in self.offsets:
-                spec: Any = node.specs()
-                lines.append(f"  {self.offsets[slot]:>10,}  {_bytes(spec):>10,}  {spec.dtype}{list(spec.shape)} {node.op!r}")
+                shape, dtype = spec(node)
+                place = f"{self.offsets[slot]:>10,}  {self.bytes[slot]:>10,}"
+                lines.append(f"  {place}  {dtype}{list(shape)} {node.op!r}")
         return "\n".join(lines)
 
 
@@ -62,113 +98,110 @@ def plan(fused: Fused, scratch: dict[Node, int]) -> Plan:
     """
     result = Plan()
     for node in fused.graph.inputs:
-        _new_slot(result, node)
+        result.slot[node] = result.new_slot()
     for old, new in fused.state.items():
         result.slot[new] = result.slot[old]
     for new in fused.results.values():
-        result.results.append(_new_slot(result, new))
-    _Arena(result, fused, scratch).lay_out()
-    for work in [*fused.works, *fused.last]:
-        for source in sources(work, fused.stored):
+        result.slot[new] = result.new_slot()
+        result.results.append(result.slot[new])
+    _lay_out(result, fused, scratch)
+    for work in fused.all_works:
+        for source in fused.sources(work):
             if source not in result.slot and source.storage is not None:
-                result.constants[_new_slot(result, source)] = np.ascontiguousarray(source.storage)
+                slot = result.slot[source] = result.new_slot()
+                result.constants[slot] = np.ascontiguousarray(source.storage)
     return result
 
 
-def _new_slot(result: Plan, node: Node | None) -> int:
-    slot = result.size
-    result.size += 1
-    if node is not None:
-        result.slot[node] = slot
-    return slot
+def _lay_out(result: Plan, fused: Fused, scratch: dict[Node, int]) -> None:
+    """Give values that kernels make, and scratch memory, a place in the arena, level by level."""
+    ends = _last_reads(fused)
+    memory = _Memory()
+    leaving: dict[int, list[tuple[int, int]]] = {}  # by the level after which it is free
+
+    def place(size: int, end: int) -> int:
+        slot = result.new_slot()
+        whole = max(1, -(-size // ALIGNMENT)) * ALIGNMENT
+        result.offsets[slot], result.bytes[slot] = memory.take(whole), size
+        leaving.setdefault(end, []).append((result.offsets[slot], whole))
+        return slot
+
+    for level, works in groupby(fused.works, key=lambda work: work.level):
+        for work in works:
+            for node in work.made:
+                if node not in result.slot:
+                    result.slot[node] = place(bytes_of(node), max(level, ends.get(node, level)))
+            if isinstance(work, Product) and scratch.get(work.node):
+                result.scratch[work.node] = place(scratch[work.node], level)
+        for block in leaving.pop(level, ()):
+            memory.give_back(*block)
+    result.arena = memory.size
 
 
-class _Arena:
-    """First free place that is large enough, level by level."""
+def _last_reads(fused: Fused) -> dict[Node, int]:
+    """The last level at which each value is read."""
+    ends: dict[Node, int] = {}
+    for work in fused.all_works:
+        for source in fused.sources(work):
+            ends[source] = max(ends.get(source, 0), work.level)
+    return ends
 
-    def __init__(self, result: Plan, fused: Fused, scratch: dict[Node, int]) -> None:
-        self.plan = result
-        self.fused = fused
-        self.scratch = scratch
-        self.free: list[tuple[int, int]] = []
 
-    def lay_out(self) -> None:
-        """Give every value that is made by a kernel, and every scratch memory, a place."""
-        ends = self._last_reads()
-        leaving: dict[int, list[tuple[int, int]]] = {}
-        for level, works in _by_level(self.fused.works):
-            for work in works:
-                for node, size, end in self._needs(work, level, ends):
-                    slot = _new_slot(self.plan, node)
-                    if node is None:
-                        self.plan.scratch[work.node] = slot  # type: ignore[union-attr]
-                    self.plan.offsets[slot] = self._take(size)
-                    leaving.setdefault(end, []).append((self.plan.offsets[slot], size))
-            for offset, size in leaving.pop(level, ()):
-                self._give_back(offset, size)
+class _Memory:
+    """Free blocks of a growing range of addresses; the first one that is large enough is taken."""
 
-    def _needs(self, work: Work, level: int, ends: dict[Node, int]) -> Iterable[tuple[Node | None, int, int]]:
-        for node in made_by(work):
-            if node not in self.plan.slot:
-                yield node, _rounded(_bytes(node.specs())), max(level, ends.get(node, level))
-        if isinstance(work, Product) and self.scratch.get(work.node):
-            yield None, _rounded(self.scratch[work.node]), level
+    def __init__(self) -> None:
+        self.size = 0
+        self._free: list[tuple[int, int]] = []  # offset and size, neighbours merged
 
-    def _last_reads(self) -> dict[Node, int]:
-        ends: dict[Node, int] = {}
-        for work in [*self.fused.works, *self.fused.last]:
-            for source in sources(work, self.fused.stored):
-                ends[base(source)] = max(ends.get(base(source), 0), work.level)
-        return ends
-
-    def _take(self, size: int) -> int:
-        for place, (offset, available) in enumerate(self.free):
+    def take(self, size: int) -> int:
+        """Offset of a block of `size` bytes."""
+        for place, (offset, available) in enumerate(self._free):
             if available >= size:
-                del self.free[place]
-                if available > size:
-                    insort(self.free, (offset + size, available - size))
+                rest = [(offset + size, available - size)] if available > size else []
+                self._free[place : place + 1] = rest
                 return offset
-        offset = self.plan.arena
-        self.plan.arena += size
-        return offset
+        self.size += size
+        return self.size - size
 
-    def _give_back(self, offset: int, size: int) -> None:
-        insort(self.free, (offset, size))
-        merged: list[tuple[int, int]] = []
-        for start, length in self.free:
-            if merged and merged[-1][0] + merged[-1][1] == start:
-                merged[-1] = (merged[-1][0], merged[-1][1] + length)
-            else:
-                merged.append((start, length))
-        self.free = merged
+    def give_back(self, offset: int, size: int) -> None:
+        """Free a block, which becomes one with free ones beside it."""
+        place = bisect(self._free, (offset, size))
+        if place < len(self._free) and self._free[place][0] == offset + size:
+            size += self._free.pop(place)[1]
+        if place and sum(self._free[place - 1]) == offset:
+            start, before = self._free.pop(place - 1)
+            offset, size = start, before + size
+        insort(self._free, (offset, size))
+
+
+# -- verifier --------------------------------------------------------------------------------------
 
 
 def verify(result: Plan, fused: Fused) -> None:
-    """Check that values that are needed at the same time do not overlap."""
-    arena = _Arena(result, fused, {})
-    ends = arena._last_reads()
-    spans = []
-    for work in fused.works:
-        for node in made_by(work):
-            slot = result.slot[node]
-            if slot in result.offsets:
-                start = result.offsets[slot]
-                spans.append((work.level, max(work.level, ends.get(node, 0)), start, start + _bytes(node.specs())))
-    for i, (a, b, start, stop) in enumerate(spans):
-        for c, d, other, end in spans[i + 1 :]:
-            assert b < c or d < a or stop <= other or end <= start, "values overlap in the arena"
+    """Check that all that is read has a place, and that values needed at a time do not overlap."""
+    ends = _last_reads(fused)
+    for node in ends:
+        if node not in result.slot:
+            raise CompileError(f"plan: {node.op!r} is read and has no place")
+    spans = [span for work in fused.works for span in _spans(result, work, ends)]
+    for place, (begin, end, start, stop, what) in enumerate(spans):
+        if stop > result.arena:
+            raise CompileError(f"plan: {what} lies beyond the end of the arena")
+        for first, last, other, limit, who in spans[place + 1 :]:
+            if begin <= last and first <= end and start < limit and other < stop:
+                raise CompileError(f"plan: {what} and {who} overlap in the arena")
 
 
-def _by_level(works: list[Work]) -> list[tuple[int, list[Work]]]:
-    groups: dict[int, list[Work]] = {}
-    for work in works:
-        groups.setdefault(work.level, []).append(work)
-    return sorted(groups.items())
-
-
-def _bytes(spec: Spec) -> int:
-    return size_of(spec.shape) * spec.dtype.itemsize
-
-
-def _rounded(size: int) -> int:
-    return max(1, -(-size // ALIGNMENT)) * ALIGNMENT
+def _spans(
+    result: Plan, work: Work, ends: dict[Node, int]
+) -> Iterable[tuple[int, int, int, int, str]]:
+    """Levels at which memory is needed (first, last), where it begins and ends, and what for."""
+    level = work.level
+    needs = [(result.slot[node], ends.get(node, level), repr(node.op)) for node in work.made]
+    if isinstance(work, Product) and work.node in result.scratch:
+        needs.append((result.scratch[work.node], level, f"scratch memory of {work.node.op!r}"))
+    for slot, last, what in needs:
+        if slot in result.offsets:
+            start = result.offsets[slot]
+            yield level, max(level, last), start, start + result.bytes[slot], what

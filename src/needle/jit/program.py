@@ -24,7 +24,7 @@ from ..shapes import Spec
 from ..state import Counted
 from ..tensor import Tensor
 from .differentiate import CompiledCall, StatefulCall
-from .fuse import Unsupported
+from .expression import UnsupportedError
 from .interpret import Interpreter
 from .native_executor import Compiled, NativeExecutor, aligned
 from .signature import in_native_order, mapped
@@ -167,7 +167,7 @@ class Program:
         state: dict[Node, Any] = {captured.node: captured.in_place for captured in places}
         try:
             self.compiled = Compiled(self.inputs, self.trace.nodes, results, state)
-        except Unsupported as missing:
+        except UnsupportedError as missing:
             return f"numpy: {missing}"
         self._results = self.compiled.handed
         for captured, place in places.items():

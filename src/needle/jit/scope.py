@@ -1,35 +1,68 @@
 """Reading and computing values inside loops, while their code is written.
 
-A `Scope` knows the loops around it and the values that are already in registers there. Scopes are nested as
-the loops are: what does not depend on a loop is read before it.
+A `Scope` knows the loops around it and the values that are in registers there. Scopes are nested as
+the loops are, and a value that does not depend on an inner loop is read before it::
+
+    before: an expression               after: code, and the scope that each line belongs to
+
+    y[i, j] = x[i, j] * tanh(b[j])      for j:                  j:     b_j = load b + j
+                                                                       t = tanh(b_j)
+                                            for i:              j, i:  x_ij = load x + 5·i + j
+                                                                       store x_ij * t
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from typing import Any
 
+from ..graph.kinds import Elementwise
 from ..graph.node import Node
-from ..native.values import I8, I64, Value
+from ..native.values import I64, Value
 from ..native.vectors import Builder
 from ..ops.creation import Arange, Full
 from ..ops.indexing import OneHot, Pick, Take
 from ..ops.tuples import TupleGetItem
-from .access import Entry, Index, address, dense, is_view, through
-from .fuse import base, is_leaf_of_expression
-from .symbols import BOOL, CODE, FLOAT32, FLOAT64, INT64, Symbol, memory_type, register_type
+from ..shapes import Shape
+from .access import FIXED, Entry, Index, address, dense, is_view, spec, through
+from .expression import Read, Stored, base
+from .symbols import BOOL, CODE, FLOAT32, FLOAT64, INT64, DType, Symbol, memory_type, register_type
 
 
 class Memory:
-    """Where the stored values of a kernel lie: pointers of its function, by node.
+    """Where the stored values of some code lie.
 
     Args:
-        pointers: A pointer for each stored node, and for "status".
+        pointers: For each slot of memory that the code is given, a pointer to it.
+        slots: The slot of each stored value.
+        status: The slot of the word that is set where an index is out of range.
         stored: The nodes that are in memory.
     """
 
-    def __init__(self, pointers: dict[Any, Value], stored: set[Node]) -> None:
-        self.pointers = pointers
+    def __init__(
+        self,
+        pointers: Mapping[int, Value],
+        slots: Mapping[Node, int],
+        status: int,
+        stored: Stored,
+    ) -> None:
+        self._pointers = pointers
+        self._slots = slots
+        self._status = status
         self.stored = stored
+
+    def has(self, node: Node) -> bool:
+        """Whether the code has a pointer to a value."""
+        return self._slots.get(base(node)) in self._pointers
+
+    def pointer(self, node: Node) -> Value:
+        """Where a stored value lies."""
+        return self._pointers[self._slots[base(node)]]
+
+    @property
+    def status(self) -> Value:
+        """Where the status word lies."""
+        return self._pointers[self._status]
 
 
 class Scope:
@@ -62,115 +95,122 @@ class Scope:
         self.lanes = lanes
         self.mask = mask
         self.parent = parent
-        self.known: dict[tuple[Node, Index], Any] = {}
+        self.known: dict[Read, Any] = {}
 
     def inside(self, loop: int, counter: Value, lanes: int = 0, mask: Value | None = None) -> Scope:
         """The scope inside one more loop."""
         loops = list(self.loops)
         loops[loop] = counter
         vector = loop if lanes else self.vector
-        return Scope(self.b, self.memory, loops, vector, lanes or self.lanes, mask or self.mask, self)
+        lanes, mask = lanes or self.lanes, mask or self.mask
+        return Scope(self.b, self.memory, loops, vector, lanes, mask, self)
 
-    # -- values --------------------------------------------------------------------------------------
+    # -- values ------------------------------------------------------------------------------------
 
     def value(self, node: Node, at: Index) -> Any:
         """The value of a node at an index: a symbol, or a tuple of them."""
         found = self.find(node, at)
         if found is None:
-            found = self.known[node, at] = self._computed(node, at)
+            if not self.memory.stored.ends_at(node):
+                found = self.body(node, at)
+            elif isinstance(node.op, Full):
+                found = self._constant(node.op)
+            else:
+                found = self.load(node, at)
+            self.known[node, at] = found
         return found
 
     def find(self, node: Node, at: Index) -> Any:
-        """A value that is in a register already."""
+        """A value that is in a register already; None if it is not."""
+        key = (node, at)
         scope: Scope | None = self
         while scope is not None:
-            if (node, at) in scope.known:
-                return scope.known[node, at]
+            found = scope.known.get(key)
+            if found is not None:
+                return found
             scope = scope.parent
         return None
 
-    def _computed(self, node: Node, at: Index) -> Any:
-        op: Any = node.op
-        if is_leaf_of_expression(node, self.memory.stored):
-            return self._constant(node) if isinstance(op, Full) else self.load(node, at)
-        return self.body(node, at)
-
     def body(self, node: Node, at: Index) -> Any:
         """What a node's operator makes of its inputs, even if the node itself is in memory."""
-        op: Any = node.op
+        op = node.op
+        if isinstance(op, Elementwise):
+            return self._elementwise(node, op, at)
         if is_view(node):
             return self.value(node.inputs[0], through(node, at))
         if isinstance(op, TupleGetItem):
             return self.value(node.inputs[0], at)[op.index]
         if isinstance(op, OneHot):
-            return self._one_hot(node, at)
+            return self._one_hot(op, node.inputs[0], at)
         if isinstance(op, Take | Pick):
-            return self._taken(node, at)
+            return self._taken(op, node.inputs, at)
         if isinstance(op, Arange):
-            return self._arange(node, at)
-        if isinstance(op, Full):
-            return self._constant(node)
+            return self._arange(op, spec(node).dtype, at)
+        assert isinstance(op, Full)
+        return self._constant(op)
+
+    def _elementwise(self, node: Node, op: Elementwise, at: Index) -> Any:
+        """What an expression makes of its operands, in the dtype that the shape rule says."""
         count = len(node.inputs) - op.scalars
-        operands = [self.value(child, at) for child in node.inputs[:count]]
+        values: list[Symbol] = [self.value(child, at) for child in node.inputs[:count]]
         if op.float_result:
-            operands = [x if x.dtype.kind == "f" else CODE.cast(x, FLOAT64) for x in operands]
-        operands += [self._weak(child) for child in node.inputs[count:]]
-        return _named(op.expression(CODE, *operands), node)
+            values = [x if x.dtype.kind == "f" else CODE.cast(x, FLOAT64) for x in values]
+        values += [self._weak(child) for child in node.inputs[count:]]
+        result = op.expression(CODE, *values)
+        specs: Any = node.specs()
+        if isinstance(result, tuple):
+            return tuple([CODE.cast(x, s.dtype) for x, s in zip(result, specs, strict=True)])
+        if isinstance(result, Symbol):
+            return CODE.cast(result, specs.dtype)
+        raise TypeError(f"{op!r}: its expression gave {type(result).__name__}")
 
     def _weak(self, node: Node) -> Symbol:
-        symbol = self.value(node, ())
+        symbol: Symbol = self.value(node, ())
         weak = Symbol(symbol.b, symbol.value, symbol.dtype, weak=True)
         weak.ready = symbol.ready
         return weak
 
-    def _constant(self, node: Node) -> Symbol:
-        op: Any = node.op
+    def _constant(self, op: Full) -> Symbol:
         number = bool(op.value) if op.dtype == BOOL else op.value
         number = int(number) if op.dtype.kind in "biu" else float(number)
         return Symbol(self.b, self.b.constant(number, register_type(op.dtype)), op.dtype)
 
-    # -- memory --------------------------------------------------------------------------------------
-
-    def pointer(self, node: Node) -> Value:
-        """Where a stored value lies."""
-        return self.memory.pointers[base(node)]
+    # -- memory ------------------------------------------------------------------------------------
 
     def load(self, node: Node, at: Index) -> Symbol:
         """Read a stored value from memory."""
-        spec: Any = node.specs()
-        index, stride = self._element(at, spec.shape)
-        return self._load(self.pointer(node), spec.dtype, index, stride)
+        shape, dtype = spec(node)
+        index, stride = self._element(at, shape)
+        return self._load(self.memory.pointer(node), dtype, index, stride)
 
-    def _load(self, pointer: Value, dtype: Any, index: Value | int, stride: int) -> Symbol:
+    def _load(self, pointer: Value, dtype: DType, index: Value | int, stride: int) -> Symbol:
         kind = memory_type(dtype)
         if not self.lanes or stride == 0:
             return _from_memory(self.b, self.b.load(pointer, kind, index), dtype)
         if stride == 1:
             value = self.b.load(pointer, kind.vector(self.lanes), index, mask=self.mask)
         else:
-            value = self.b.gather(pointer, kind.vector(self.lanes), self._spread(index, stride), self.mask)
+            places = self._spread(index, stride)
+            value = self.b.gather(pointer, kind.vector(self.lanes), places, self.mask)
         return _from_memory(self.b, value, dtype)
 
     def store(self, node: Node, symbol: Symbol, at: Index) -> None:
         """Write a value to its memory."""
-        spec: Any = node.specs()
-        index, stride = self._element(at, spec.shape)
-        value = symbol.to(spec.dtype)
-        if spec.dtype == BOOL:
-            value = self.b.cast(value, I8)
-        elif spec.dtype.kind in "iu":
-            value = self.b.cast(value, memory_type(spec.dtype))
+        b = self.b
+        shape, dtype = spec(node)
+        index, stride = self._element(at, shape)
+        value = symbol.to(dtype)
+        if dtype.kind != "f":
+            value = b.cast(value, memory_type(dtype))
         if self.lanes and stride:
-            value = value if value.type.lanes else self.b.splat(value, self.lanes)
-            self.b.store(value, self.pointer(node), index, mask=self.mask)
+            value = value if value.type.lanes else b.splat(value, self.lanes)
+            b.store(value, self.memory.pointer(node), index, mask=self.mask)
         else:  # what was read for vectors holds one number in all lanes
-            value = self.b.extract(value, 0) if value.type.lanes else value
-            self.b.store(value, self.pointer(node), index)
+            value = b.extract(value, 0) if value.type.lanes else value
+            b.store(value, self.memory.pointer(node), index)
 
-    def _element(self, at: Index, shape: Any) -> tuple[Value | int, int]:
+    def _element(self, at: Index, shape: Shape) -> tuple[Value | int, int]:
         """Number of the (first) element read, and the stride from lane to lane."""
-        if not at:
-            return 0, 0
         offset, strides = address(at, shape, len(self.loops))
         index: Value | int = offset
         for counter, stride in zip(self.loops, strides, strict=True):
@@ -183,21 +223,21 @@ class Scope:
         first = index if isinstance(index, Value) else self.b.constant(index, I64)
         return self.b.splat(first, self.lanes) + lanes
 
-    # -- indices -------------------------------------------------------------------------------------
+    # -- indices -----------------------------------------------------------------------------------
 
     def position(self, entry: Entry) -> Value:
         """Where along an axis the loops are: an i64, or a vector of them."""
         loop, first, step = entry
-        if loop is None or self.loops[loop] is None:
+        counter = None if loop is None else self.loops[loop]
+        if counter is None:
             return self.b.constant(first, I64)
-        counter: Any = self.loops[loop]
         place = counter * step + first
         if loop == self.vector and self.lanes:
             return self.b.splat(place, self.lanes) + self.b.iota(self.lanes, I64) * step
         return place
 
     def checked(self, symbol: Symbol, size: int, *, negative: bool) -> Value:
-        """An index as an i64 inside its axis; one that is outside sets the status, and 0 is used."""
+        """An index as an i64 inside its axis; one that is outside sets the status; 0 is used."""
         b = self.b
         x = symbol.value
         low = -size if negative else 0
@@ -209,63 +249,65 @@ class Scope:
         bad = b.binary("xor", good, b.constant(1, good.type))
         if self.mask is not None and bad.type.lanes:
             bad = b.binary("and", bad, self.mask)
-        status = self.memory.pointers["status"]
 
         def flag() -> tuple[()]:
-            b.store(b.constant(1, I64), status)
+            b.store(b.constant(1, I64), self.memory.status)
             return ()
 
         b.either(b.any(bad), flag, unlikely=True)
         return b.select(whole < 0, whole + size, whole) if negative else whole
 
-    def _one_hot(self, node: Node, at: Index) -> Symbol:
-        op: Any = node.op
-        index = self.value(node.inputs[0], at[:-1])
-        place = self.checked(_integral(index), op.n, negative=False)
+    def _one_hot(self, op: OneHot, source: Node, at: Index) -> Symbol:
+        b = self.b
+        place = self.checked(_integral(self.value(source, at[:-1])), op.n, negative=False)
         column = self.position(at[-1])
         lanes = max(place.type.lanes, column.type.lanes)
-        place, column = (v if v.type.lanes == lanes else self.b.splat(v, lanes) for v in (place, column))
-        return CODE.cast(Symbol(self.b, self.b.compare("==", place, column), BOOL), op.dtype)
+        place, column = (v if v.type.lanes == lanes else b.splat(v, lanes) for v in (place, column))
+        return CODE.cast(Symbol(b, b.compare("==", place, column), BOOL), op.dtype)
 
-    def _taken(self, node: Node, at: Index) -> Symbol:
+    def _taken(self, op: Take | Pick, inputs: tuple[Node, ...], at: Index) -> Symbol:
         """An element at a position that another value holds."""
-        op: Any = node.op
-        table, index = node.inputs
-        spec: Any = table.specs()
-        ndim = len(index.specs().shape)  # type: ignore[union-attr]
-        axis = op.axis % len(spec.shape) if isinstance(op, Take) else len(spec.shape) - 1
-        picked = self.value(index, at[axis : axis + ndim] if isinstance(op, Take) else at)
-        place = self.checked(_integral(picked), spec.shape[axis], negative=isinstance(op, Take))
-        rest = (*at[:axis], (None, 0, 0), *at[axis + ndim :]) if isinstance(op, Take) else (*at, (None, 0, 0))
-        element, stride = self._element(rest, spec.shape)
-        along = place * dense(spec.shape)[axis]
+        table, places = inputs
+        shape, dtype = spec(table)
+        if isinstance(op, Take):
+            axis, ndim = op.axis % len(shape), len(spec(places).shape)
+            picked = self.value(places, at[axis : axis + ndim])
+            rest = (*at[:axis], FIXED, *at[axis + ndim :])
+        else:
+            axis = len(shape) - 1
+            picked = self.value(places, at)
+            rest = (*at, FIXED)
+        place = self.checked(_integral(picked), shape[axis], negative=isinstance(op, Take))
+        element, stride = self._element(rest, shape)
+        along = place * dense(shape)[axis]
+        pointer = self.memory.pointer(table)
         if not along.type.lanes:
-            return self._load(self.pointer(table), spec.dtype, along + element, stride)
+            return self._load(pointer, dtype, along + element, stride)
         where = along + self._spread(element, stride)
-        kind = memory_type(spec.dtype).vector(self.lanes)
-        return _from_memory(self.b, self.b.gather(self.pointer(table), kind, where, self.mask), spec.dtype)
+        kind = memory_type(dtype).vector(self.lanes)
+        return _from_memory(self.b, self.b.gather(pointer, kind, where, self.mask), dtype)
 
-    def _arange(self, node: Node, at: Index) -> Symbol:
-        op: Any = node.op
-        spec: Any = node.specs()
+    def _arange(self, op: Arange, dtype: DType, at: Index) -> Symbol:
         place = Symbol(self.b, self.position(at[0]), INT64)
-        return CODE.cast(CODE.cast(place * op.step + op.start, spec.dtype), spec.dtype)
+        return CODE.cast(place * op.step + op.start, dtype)
 
-    # -- what is read before loops -------------------------------------------------------------------
+    # -- what is read before loops -----------------------------------------------------------------
 
-    def prepare(self, reads: list[tuple[Node, Index]], lanes: int) -> None:
-        """Read into registers what does not depend on loops that are not entered yet."""
+    def prepare(self, reads: Iterable[Read], lanes: int) -> None:
+        """Read into registers what does not depend on loops that are not entered yet.
+
+        Numbers are made vectors of `lanes`, here once rather than at each use.
+        """
         for node, at in reads:
-            if self.find(node, at) is not None or base(node) not in self.memory.pointers:
+            if self.find(node, at) is not None or not self.memory.has(node):
                 continue
-            spec: Any = node.specs()
-            strides = address(at, spec.shape, len(self.loops))[1] if at else ()
-            waiting = [k for k, s in enumerate(strides) if s and self.loops[k] is None]
-            if waiting:
+            shape, dtype = spec(node)
+            strides = address(at, shape, len(self.loops))[1]
+            if any(s and self.loops[k] is None for k, s in enumerate(strides)):
                 continue
             symbol = self.load(node, at)
             if lanes and not symbol.value.type.lanes:
-                if spec.dtype == FLOAT64:
+                if dtype == FLOAT64:
                     symbol.ready[FLOAT32] = self.b.splat(symbol.to(FLOAT32), lanes)
                 symbol.value = self.b.splat(symbol.value, lanes)
             self.known[node, at] = symbol
@@ -275,20 +317,9 @@ def _integral(symbol: Symbol) -> Symbol:
     return symbol if symbol.dtype != BOOL else CODE.cast(symbol, INT64)
 
 
-def _from_memory(b: Builder, value: Value, dtype: Any) -> Symbol:
+def _from_memory(b: Builder, value: Value, dtype: DType) -> Symbol:
     if dtype == BOOL:
         return Symbol(b, b.compare("!=", value, 0), dtype)
     if dtype.kind in "iu":
         value = b.cast(value, I64, unsigned=dtype.kind == "u")
     return Symbol(b, value, dtype)
-
-
-def _named(result: Any, node: Node) -> Any:
-    """The result of an expression in the dtype that the shape rule says."""
-    spec: Any = node.specs()
-    if isinstance(result, tuple):
-        return tuple([CODE.cast(x, s.dtype) for x, s in zip(result, spec, strict=True)])
-    if isinstance(result, Symbol):
-        return CODE.cast(result, spec.dtype)
-    raise TypeError(f"{node.op!r}: its expression gave {type(result).__name__}")
-

@@ -1,7 +1,8 @@
 """First stage: the traced graph made smaller without changing what it means.
 
 - composite operators (`LogSumExp`, `LogSoftmax`) are written out in simpler ones,
-- what changes nothing (`StopGradient`, casts to the same dtype, elements of a tuple just made) is passed over,
+- what changes nothing (`StopGradient`, casts to the same dtype, elements of a tuple just made) is
+  passed over,
 - operators on constants become constants,
 - equal operators on equal inputs are merged; draws are not.
 
@@ -13,12 +14,13 @@ before::                         after::
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
 from ..context import ambient_set
+from ..errors import CompileError
 from ..graph.kinds import Elementwise
 from ..graph.node import Node, new_handle
 from ..ops.comparison import Cast, StopGradient
@@ -27,42 +29,49 @@ from ..ops.movement import BroadcastTo, Permute, Reshape, Slice, Transpose
 from ..ops.tuples import MakeTensorTuple, TupleGetItem
 from ..shapes import Spec
 from ..tensor import Tensor
+from .access import spec
 from .interpret import live_nodes
 from .tracer import Tracer
 
 _VIEWS = (BroadcastTo, Permute, Reshape, Slice, Transpose)
+_SAME_VALUES = (BroadcastTo, Cast, Reshape)
 
 
 class Graph:
-    """A traced graph: `inputs` are given at each call, `outputs` are wanted, `nodes` lie in program order.
+    """A traced graph: `inputs` are given at each call, `outputs` are wanted.
 
-    Constants are leaves with storage.
+    `nodes` are what is computed, in program order. Constants are leaves with storage.
     """
 
-    def __init__(self, inputs: Sequence[Node], nodes: Sequence[Node], outputs: Sequence[Node]) -> None:
+    def __init__(
+        self, inputs: Sequence[Node], nodes: Sequence[Node], outputs: Sequence[Node]
+    ) -> None:
         self.inputs = list(inputs)
         self.outputs = list(outputs)
         self.nodes = live_nodes(nodes, self.outputs)
 
     def verify(self) -> None:
-        """Check what every stage relies on: inputs before users, shapes and dtypes as the rules say."""
+        """Check that inputs come before users, and that shapes and dtypes are as the rules say."""
         known = set(self.inputs)
         for node in self.nodes:
+            if node.op is None:
+                raise CompileError("graph: a node that is computed has no operator")
             for child in node.inputs:
-                assert child in known or child.storage is not None, f"{node.op} uses a value made later"
-            assert node.op is not None
+                if child not in known and child.storage is None:
+                    raise CompileError(f"graph: {node.op!r} uses a value made later or nowhere")
             inferred = node.op.infer(*[child.specs() for child in node.inputs])
-            assert inferred is None or inferred == node.specs(), f"{node.op}: {inferred} is not {node.specs()}"
+            if inferred is not None and inferred != node.specs():
+                raise CompileError(f"graph: {node.op!r} gives {inferred}, not {node.specs()}")
             known.add(node)
-        for output in self.outputs:
-            assert output in known or output.storage is not None, "an output is not made"
+        if any(node not in known and node.storage is None for node in self.outputs):
+            raise CompileError("graph: an output is not made")
 
     def text(self) -> str:
         """The graph, one line a node."""
         names = {node: f"%{k}" for k, node in enumerate([*self.inputs, *self.nodes])}
 
         def name(node: Node) -> str:
-            return names.get(node) or f"constant{node.specs()[0]}"  # type: ignore[index]
+            return names.get(node) or f"constant{spec(node).shape}"
 
         lines = [f"{names[node]} = input  {_spec_text(node)}" for node in self.inputs]
         for node in self.nodes:
@@ -99,10 +108,11 @@ class _Rewriting:
         """Take over one node of the old graph."""
         op = node.op
         inputs = tuple([self.now(child) for child in node.inputs])
-        if hasattr(op, "decompose"):
-            self._became[node] = self._decomposed(node, inputs)
-            return
-        self._became[node] = self._made(op, inputs, node)
+        decompose = getattr(op, "decompose", None)
+        if decompose is None:
+            self._became[node] = self._made(op, inputs, node)
+        else:
+            self._became[node] = self._decomposed(decompose, node, inputs)
 
     def _made(self, op: Any, inputs: tuple[Node, ...], like: Node) -> Node:
         same = _passed_over(op, inputs, like)
@@ -111,21 +121,26 @@ class _Rewriting:
         constant = None if self._given.intersection(inputs) else _folded(op, inputs, like)
         if constant is not None:
             op, inputs = constant, ()
-        key = None if op.key is None else (op.key, like.spec, tuple(map(id, inputs)))
-        if key is not None and key in self._merged:
-            return self._merged[key]
+        key = op.key
+        if key is not None:
+            key = (key, like.spec, *map(id, inputs))
+            merged = self._merged.get(key)
+            if merged is not None:
+                return merged
         node = Node(op, inputs, None, like.requires_grad, like.specs(), like.where)
         self.nodes.append(node)
         if key is not None:
             self._merged[key] = node
         return node
 
-    def _decomposed(self, node: Node, inputs: tuple[Node, ...]) -> Node:
+    def _decomposed(
+        self, decompose: Callable[..., Any], node: Node, inputs: tuple[Node, ...]
+    ) -> Node:
         """The node written out in simpler operators, which are recorded and taken over in turn."""
         stand_ins = [Node(None, (), None, False, child.specs()) for child in inputs]
         tracer = Tracer(dict.fromkeys(stand_ins))
         with ambient_set(evaluator=tracer, gradients=False):
-            result = node.op.decompose(*[new_handle(n, Tensor) for n in stand_ins])  # type: ignore[union-attr]
+            result = decompose(*[new_handle(stand_in, Tensor) for stand_in in stand_ins])
         self._became.update(zip(stand_ins, inputs, strict=True))
         for inner in tracer.nodes:
             inner.where = node.where
@@ -142,45 +157,45 @@ def _passed_over(op: Any, inputs: tuple[Node, ...], like: Node) -> Node | None:
         return inputs[0]
     if isinstance(op, TupleGetItem) and isinstance(inputs[0].op, MakeTensorTuple):
         return inputs[0].inputs[op.index]
-    if isinstance(op, Cast | BroadcastTo | Reshape):
-        return inputs[0] if inputs[0].specs() == like.specs() else None
+    if isinstance(op, _SAME_VALUES) and inputs[0].specs() == like.specs():
+        return inputs[0]
     return None
 
 
 def _folded(op: Any, inputs: tuple[Node, ...], like: Node) -> Full | None:
     """The constant that an operator on constants gives."""
-    spec: Any = like.specs()
-    if not inputs or not isinstance(spec, Spec):
+    if not inputs or like.is_tuple():
         return None
     values = [_number(child) for child in inputs]
     if any(value is None for value in values):
         return None
     if isinstance(op, _VIEWS):
-        return _full(spec, values[0])
+        return _full(like, values[0])
     if not isinstance(op, Elementwise) or op.key is None:
         return None
+    count = len(values) - op.scalars
+    arrays = [np.asarray(value) for value in values[:count]]
+    scalars = [float(value) for value in values[count:]]
     with np.errstate(all="ignore"):
-        count = len(values) - op.scalars
-        arrays = [np.asarray(value) for value in values[:count]]
-        result = op.evaluate(*arrays, *[float(value) for value in values[count:]])  # type: ignore[arg-type]
-    return _full(spec, result[()])
+        return _full(like, op.evaluate(*arrays, *scalars)[()])
 
 
 def _number(node: Node) -> Any:
     """The one number that a constant holds everywhere, as a NumPy scalar; None if it is none."""
     if isinstance(node.op, Full):
         return node.op.dtype.type(node.op.value)
-    if node.storage is not None and node.op is None and isinstance(node.storage, np.ndarray):
-        return node.storage[()] if node.storage.shape == () else None
+    if node.op is None and isinstance(node.storage, np.ndarray) and node.storage.shape == ():
+        return node.storage[()]
     return None
 
 
-def _full(spec: Spec, value: Any) -> Full:
-    return Full(spec.shape, value.item(), spec.dtype)
+def _full(like: Node, value: Any) -> Full:
+    shape, dtype = spec(like)
+    return Full(shape, value.item(), dtype)
 
 
 def _spec_text(node: Node) -> str:
-    specs: Any = node.specs()
+    specs = node.specs()
     if isinstance(specs, Spec):
         return f"{specs.dtype}{list(specs.shape)}"
-    return "(" + ", ".join(f"{spec.dtype}{list(spec.shape)}" for spec in specs) + ")"
+    return "(" + ", ".join(f"{part.dtype}{list(part.shape)}" for part in specs) + ")"

@@ -1,54 +1,62 @@
-"""Code of the operators that are no loop nest over an expression: draws, scatters, copies into parts."""
+"""Code of the operators that are no loop nest over an expression.
+
+Draws from Philox, which are shared out in chunks of blocks of four numbers; scatters, which add one
+slice after the other so that sums are always the same; and copies into parts of a value::
+
+    before                                    after
+
+    %2 = Concatenate(axis=0) %0 %1            for i < 3, j < 5:  y[i, j] = x0[i, j]
+                                              for i < 2, j < 5:  y[3 + i, j] = x1[i, j]
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from ..graph.node import Node
-from ..native.values import F32, I8, I32, I64, Type, Value
+from ..graph.op import Op
+from ..native.values import F32, I8, I32, I64, Value
 from ..native.vectors import Builder
 from ..ops.indexing import ScatterAdd
 from ..ops.movement import Concatenate, Unslice
 from ..ops.random import Bernoulli, Uniform
 from ..random import KEY_STEPS, MULTIPLIERS, ROUNDS
 from ..shapes import Shape
-from .access import dense, own_index, size_of
-from .fuse import Unsupported
+from .access import dense, loops_of, own_index, size_of, spec
+from .expression import UnsupportedError
 from .scope import Memory, Scope
-from .symbols import CODE, FLOAT32, Symbol, memory_type
+from .symbols import BOOL, CODE, FLOAT32, DType, Symbol, memory_type
 
 BLOCKS_PER_CHUNK = 1024
 """Blocks of Philox (four numbers each) that one chunk draws."""
 
 
 def is_drawn_here(node: Node) -> bool:
-    """Whether a draw from Philox has native code; others are drawn by Python before the program runs."""
-    spec: Any = node.specs()
-    return isinstance(node.op, Bernoulli | Uniform) and spec.dtype.name in ("float32", "bool")
+    """Whether a draw from Philox has native code; Python draws others before the program runs."""
+    return isinstance(node.op, Bernoulli | Uniform) and spec(node).dtype in (FLOAT32, BOOL)
 
 
 def draw_chunks(node: Node) -> int:
     """Chunks of a draw."""
-    spec: Any = node.specs()
-    return -(-size_of(spec.shape) // (4 * BLOCKS_PER_CHUNK))
+    return -(-size_of(spec(node).shape) // (4 * BLOCKS_PER_CHUNK))
 
 
-def write_draw(b: Builder, node: Node, out: Value, state: Value, draw: int, bounds: list[Value]) -> None:
-    """Draw chunks begin ... end - 1 of uniforms or Bernoulli numbers, laid out as `needle.random` says.
+def write_draw(
+    b: Builder, op: Op, size: int, out: Value, state: Value, draw: Value, bounds: Sequence[Value]
+) -> None:
+    """Append a draw of uniforms or Bernoulli numbers, laid out as `needle.random` says.
 
     Args:
         b: Builder of the function.
-        node: The draw.
-        out: Where the numbers go.
-        state: Four i64: the low and high word of the seed, and the number of the first draw as two words.
+        op: The draw.
+        size: How many numbers.
+        out: Where they go.
+        state: Words of the seed, low and high, and the number of the program's first draw.
         draw: How many draws of the program come before.
-        bounds: Begin and end.
+        bounds: First chunk and end.
     """
-    spec: Any = node.specs()
-    size = size_of(spec.shape)
     lanes = b.host.lanes
     begin, end = (bound * BLOCKS_PER_CHUNK for bound in bounds)
     end = b.minimum(end, b.constant(-(-size // 4), I64))
@@ -61,14 +69,17 @@ def write_draw(b: Builder, node: Node, out: Value, state: Value, draw: int, boun
             first = block * 4 + part * lanes
             left = b.cast(b.constant(size, I64) - first, I32)
             there = b.compare(">", b.splat(left, lanes), b.iota(lanes))
-            _store_drawn(b, node, word, out, first, there)
+            _store_drawn(b, op, word, out, first, there)
         return ()
 
     b.vector_loop(begin, end, lanes, body)
 
 
 def _philox(b: Builder, block: Value, key: list[Value], number: Value, lanes: int) -> list[Value]:
-    """Ten rounds of Philox4x32 (Salmon et al. 2011, section 3) on the blocks of the lanes, in 64-bit registers."""
+    """Ten rounds of Philox4x32 (Salmon et al. 2011, section 3) on the blocks of the lanes.
+
+    Words of 32 bits lie in registers of 64, where their products fit.
+    """
     mask = 0xFFFFFFFF
     places = b.splat(block, lanes) + b.iota(lanes, I64)
     low = b.splat(b.binary("and", number, mask), lanes)
@@ -89,93 +100,85 @@ def _philox(b: Builder, block: Value, key: list[Value], number: Value, lanes: in
 
 
 def _interleaved(b: Builder, words: list[Value]) -> list[Value]:
-    """Four vectors w[j][block] as four vectors in the order block 0 words 0-3, block 1 words 0-3, …"""
+    """Vectors w[word][block] as vectors in the order of blocks, each with its words 0 ... 3."""
     lanes = words[0].type.lanes
     pairs = [b.shuffle(words[j], words[j + 1], range(2 * lanes)) for j in (0, 2)]
-    parts = []
-    for part in range(4):
-        order = []
-        for place in range(part * lanes, (part + 1) * lanes):
-            block, word = divmod(place, 4)
-            order.append(block + lanes * word if word < 2 else 2 * lanes + block + lanes * (word - 2))
-        parts.append(b.shuffle(pairs[0], pairs[1], order))
-    return parts
+    order = [place // 4 + lanes * (place % 4) for place in range(4 * lanes)]
+    parts = [order[start : start + lanes] for start in range(0, 4 * lanes, lanes)]
+    return [b.shuffle(pairs[0], pairs[1], part) for part in parts]
 
 
-def _store_drawn(b: Builder, node: Node, word: Value, out: Value, first: Value, there: Value) -> None:
-    op: Any = node.op
+def _store_drawn(b: Builder, op: Op, word: Value, out: Value, first: Value, there: Value) -> None:
+    """Turn words into numbers (the upper 24 bits are a float32 in [0, 1)) and store them."""
     uniform = b.cast(b.binary("lshr", word, 8), F32) * 2.0**-24
     if isinstance(op, Bernoulli):
         kept = b.compare("<=", uniform, float(np.float32(op.p)))
-        if op.dtype == FLOAT32:
-            b.store(b.cast(kept, F32), out, first, mask=there)
-        else:
-            b.store(b.cast(kept, I8), out, first, mask=there)
+        b.store(b.cast(kept, F32 if op.dtype == FLOAT32 else I8), out, first, mask=there)
         return
+    assert isinstance(op, Uniform)
     symbol = Symbol(b, uniform, FLOAT32) * (op.high - op.low) + op.low
     b.store(symbol.value, out, first, mask=there)
 
 
-# -- copies ----------------------------------------------------------------------------------------------
+# -- copies ----------------------------------------------------------------------------------------
 
 
-def write_special(b: Builder, node: Node, pointers: dict[Any, Value]) -> None:
-    """Scatter-add, concatenation, or writing into a slice of zeros."""
-    op: Any = node.op
-    spec: Any = node.specs()
-    out = pointers[node]
-    kind = memory_type(spec.dtype)
+def write_special(b: Builder, node: Node, memory: Memory) -> None:
+    """Append a scatter-add, a concatenation, or a copy into a slice of zeros."""
+    op = node.op
+    shape, dtype = spec(node)
+    strides = dense(shape)
     if isinstance(op, Concatenate):
         start = 0
-        axis = op.axis % len(spec.shape)
+        axis = op.axis % len(shape)
         for child in node.inputs:
-            shape = child.specs().shape  # type: ignore[union-attr]
-            offset = start * dense(spec.shape)[axis]
-            _copy(b, child, out, offset, dense(spec.shape), pointers, spec.dtype)
-            start += shape[axis]
+            _copy(b, memory, child, node, start * strides[axis], strides)
+            start += spec(child).shape[axis]
         return
-    _fill_zero(b, out, kind, size_of(spec.shape))
+    _fill_zero(b, memory.pointer(node), dtype, size_of(shape))
     if isinstance(op, Unslice):
-        strides = [s * step for s, (_, _, step) in zip(dense(spec.shape), op.ranges, strict=True)]
-        offset = sum(s * first for s, (first, _, _) in zip(dense(spec.shape), op.ranges, strict=True))
-        _copy(b, node.inputs[0], out, offset, tuple(strides), pointers, spec.dtype)
+        steps = tuple([s * step for s, (_, _, step) in zip(strides, op.ranges, strict=True)])
+        offset = sum([s * first for s, (first, _, _) in zip(strides, op.ranges, strict=True)])
+        _copy(b, memory, node.inputs[0], node, offset, steps)
         return
     assert isinstance(op, ScatterAdd)
-    _scatter(b, node, pointers)
+    _scatter(b, memory, node, op)
 
 
-def _fill_zero(b: Builder, out: Value, kind: Type, size: int) -> None:
+def _fill_zero(b: Builder, out: Value, dtype: DType, size: int) -> None:
     lanes = b.host.lanes
+    zero = b.constant(0, memory_type(dtype).vector(lanes))
 
     def body(place: Value, mask: Value | None) -> tuple[()]:
-        b.store(b.constant(0, kind.vector(lanes)), out, place, mask=mask)
+        b.store(zero, out, place, mask=mask)
         return ()
 
     b.vector_loop(0, size, lanes, body)
 
 
 def _copy(
-    b: Builder, source: Node, out: Value, offset: int, strides: Shape, pointers: dict[Any, Value], dtype: Any
+    b: Builder, memory: Memory, source: Node, target: Node, offset: int, strides: Shape
 ) -> None:
-    """Copy a stored value to strided places."""
-    spec: Any = source.specs()
-    index = own_index(spec.shape)
+    """Copy a stored value to places of another that lie `strides` apart, from `offset` on."""
+    shape = spec(source).shape
+    dtype = spec(target).dtype
 
     def element(scope: Scope) -> None:
-        symbol = CODE.cast(scope.load(source, index), dtype)
-        loops = iter(scope.loops)
-        place: Any = offset
-        for size, stride in zip(spec.shape, strides, strict=True):
-            if size != 1:
-                counter: Any = next(loops)
-                place = counter * stride + place
+        symbol = CODE.cast(scope.load(source, own_index(shape)), dtype)
+        place = b.constant(offset, I64)
+        moving = [stride for size, stride in zip(shape, strides, strict=True) if size != 1]
+        for counter, stride in zip(scope.loops, moving, strict=True):
+            assert counter is not None
+            place = counter * stride + place
         value = symbol.value if dtype.kind == "f" else b.cast(symbol.value, memory_type(dtype))
-        b.store(value, out, place)
+        b.store(value, memory.pointer(target), place)
 
-    _nest(b, [n for n in spec.shape if n != 1], Memory(pointers, set(pointers)), element)
+    _visit(b, memory, loops_of(shape), element)
 
 
-def _nest(b: Builder, sizes: list[int], memory: Memory, element: Callable[[Scope], None]) -> None:
+def _visit(b: Builder, memory: Memory, sizes: Shape, element: Callable[[Scope], None]) -> None:
+    """Loops, one in another, and code for each element."""
+
     def inside(scope: Scope, depth: int) -> None:
         if depth == len(sizes):
             element(scope)
@@ -186,29 +189,28 @@ def _nest(b: Builder, sizes: list[int], memory: Memory, element: Callable[[Scope
     inside(Scope(b, memory, [None] * len(sizes)), 0)
 
 
-def _scatter(b: Builder, node: Node, pointers: dict[Any, Value]) -> None:
+def _scatter(b: Builder, memory: Memory, node: Node, op: ScatterAdd) -> None:
     """Add slices one after the other: the order, and so the sums, are always the same."""
     values, places = node.inputs
-    op: Any = node.op
-    spec: Any = node.specs()
-    values_spec: Any = values.specs()
-    places_spec: Any = places.specs()
-    if spec.dtype.kind != "f":
-        raise Unsupported("scatter_add of integers")
-    index = own_index(values_spec.shape)
-    ndim = len(places_spec.shape)
-    kind = memory_type(spec.dtype)
+    shape, dtype = spec(node)
+    if dtype.kind != "f":
+        raise UnsupportedError("scatter_add of integers")
+    values_shape, ndim = spec(values).shape, len(spec(places).shape)
+    index = own_index(values_shape)
+    strides = dense(shape)
+    rest = [*index[: op.axis], *index[op.axis + ndim :]]
+    others = [stride for axis, stride in enumerate(strides) if axis != op.axis]
 
     def element(scope: Scope) -> None:
         at = index[op.axis : op.axis + ndim]
-        place = scope.checked(scope.load(places, at), spec.shape[op.axis], negative=True)
-        target: Any = place * dense(spec.shape)[op.axis]
-        rest = [*index[: op.axis], *index[op.axis + ndim :]]
-        axes = [k for k in range(len(spec.shape)) if k != op.axis]
-        for entry, axis in zip(rest, axes, strict=True):
-            if entry[0] is not None:
-                target = scope.loops[entry[0]] * dense(spec.shape)[axis] + target  # type: ignore[operator]
-        value = scope.load(values, index).to(spec.dtype)
-        b.store(b.load(pointers[node], kind, target) + value, pointers[node], target)
+        place = scope.checked(scope.load(places, at), shape[op.axis], negative=True)
+        target = place * strides[op.axis]
+        for (loop, _, _), stride in zip(rest, others, strict=True):
+            counter = None if loop is None else scope.loops[loop]
+            if counter is not None:
+                target = counter * stride + target
+        kind, out = memory_type(dtype), memory.pointer(node)
+        value = scope.load(values, index).to(dtype)
+        b.store(b.load(out, kind, target) + value, out, target)
 
-    _nest(b, [n for n in values_spec.shape if n != 1], Memory(pointers, set(pointers)), element)
+    _visit(b, memory, loops_of(values_shape), element)

@@ -1,12 +1,22 @@
 """Symbols: what an operator's `expression` computes with while code is written for it.
 
-`CODE` is the vocabulary of `graph/expressions.py` for the code generator, as `NUMPY` is for eager mode. A
-`Symbol` is a register with NumPy's dtype; dtypes promote by NumPy's own rules. Integers live in registers of
-64 bits and are wrapped to their width after arithmetic, bools in registers of one bit.
+`CODE` is the vocabulary of `graph/expressions.py` for the code generator, as `NUMPY` is for eager
+mode: operands are registers, and each operation appends instructions::
+
+    before                                 after, 8 lanes a register
+
+    lambda e, x: e.maximum(x, 0) * 2       %3 = fcmp ogt <8 x float> %2, zeroinitializer
+                                           %4 = select <8 x i1> %3, <8 x float> %2, ...
+                                           %5 = fmul <8 x float> %4, splat (float 2.0)
+
+A `Symbol` is a register with NumPy's dtype, and dtypes promote by NumPy's own rules. Integers live
+in registers of 64 bits and are wrapped to their width after arithmetic, bools in registers of one
+bit.
 """
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -14,33 +24,42 @@ import numpy as np
 from ..native import math
 from ..native.values import F32, F64, I1, I8, I32, I64, Type, Value
 from ..native.vectors import Builder
-from .fuse import Unsupported
+from .expression import UnsupportedError
 
 DType = np.dtype[Any]
 BOOL, FLOAT32, FLOAT64, INT64 = (np.dtype(name) for name in ("bool", "float32", "float64", "int64"))
 
+I16 = Type("i16")
 _MEMORY = {
-    "bool": I8, "int8": I8, "uint8": I8, "int16": Type("i16"), "uint16": Type("i16"), "int32": I32,
-    "uint32": I32, "int64": I64, "float32": F32, "float64": F64,
+    np.dtype(name): kind
+    for name, kind in {
+        "bool": I8, "int8": I8, "uint8": I8, "int16": I16, "uint16": I16, "int32": I32,
+        "uint32": I32, "int64": I64, "float32": F32, "float64": F64,
+    }.items()
 }  # fmt: skip
+_REGISTERS = {
+    dtype: I1 if dtype == BOOL else I64 if dtype.kind in "iu" else kind
+    for dtype, kind in _MEMORY.items()
+}
 _REPEATED_PRODUCTS = 4
 """Integer powers up to this one are products."""
 
 
 def memory_type(dtype: DType) -> Type:
     """How elements of a dtype lie in memory."""
-    kind = _MEMORY.get(dtype.name)
-    if kind is None:
-        raise Unsupported(f"there is no native code for {dtype}")
-    return kind
+    return _known(_MEMORY, dtype)
 
 
 def register_type(dtype: DType) -> Type:
     """How elements of a dtype are held in registers."""
-    memory_type(dtype)
-    if dtype == BOOL:
-        return I1
-    return I64 if dtype.kind in "iu" else memory_type(dtype)
+    return _known(_REGISTERS, dtype)
+
+
+def _known(table: dict[DType, Type], dtype: DType) -> Type:
+    kind = table.get(dtype)
+    if kind is None:
+        raise UnsupportedError(f"there is no native code for {dtype}")
+    return kind
 
 
 class Symbol:
@@ -105,7 +124,7 @@ class Symbol:
 
     def __neg__(self) -> Symbol:
         if self.dtype == BOOL:
-            raise Unsupported("bools have no negative")
+            raise UnsupportedError("bools have no negative")
         return Symbol(self.b, _wrapped(self.b, -self.value, self.dtype), self.dtype)
 
     def __lt__(self, other: Any) -> Symbol:
@@ -141,17 +160,15 @@ def _wrapped(b: Builder, value: Value, dtype: DType) -> Value:
     return b.cast(narrow, I64, unsigned=dtype.kind == "u")
 
 
-def _dtype_of(x: Any) -> Any:
-    return x.dtype if isinstance(x, Symbol) else x
-
-
 def _promoted(*operands: Any) -> DType:
     """The dtype that NumPy would compute in; weak symbols count as Python floats."""
-    strong = [_dtype_of(x) for x in operands if not (isinstance(x, Symbol) and x.weak)]
-    if not strong:
-        return FLOAT64
-    weak = [1.0] if len(strong) < len(operands) else []
-    return np.result_type(*strong, *weak)
+    parts = [(1.0 if x.weak else x.dtype) if isinstance(x, Symbol) else x for x in operands]
+    return _result_type(*parts)
+
+
+@lru_cache(1024, typed=True)
+def _result_type(*operands: Any) -> DType:
+    return np.result_type(*operands)
 
 
 def _both(dtype: DType, *operands: Any) -> list[Value]:
@@ -177,7 +194,7 @@ def _builder(*operands: Any) -> Builder:
 def _arithmetic(name: str, x: Any, y: Any) -> Symbol:
     dtype = _promoted(x, y)
     if dtype == BOOL:
-        raise Unsupported(f"{name} of bools")
+        raise UnsupportedError(f"{name} of bools")
     a, c = _both(dtype, x, y)
     b = _builder(x, y)
     return Symbol(b, _wrapped(b, b.binary(name, a, c), dtype), dtype)
@@ -230,7 +247,8 @@ class CodeExpressions:
             return Symbol(x.b, x.b.intrinsic("fabs", x.value), x.dtype)
         if x.dtype.kind != "i":
             return x
-        return Symbol(x.b, x.b.select(x.value < 0, _wrapped(x.b, -x.value, x.dtype), x.value), x.dtype)
+        negative = _wrapped(x.b, -x.value, x.dtype)
+        return Symbol(x.b, x.b.select(x.value < 0, negative, x.value), x.dtype)
 
     def maximum(self, x: Any, y: Any) -> Symbol:
         return self._extreme("maximum", x, y)
@@ -242,8 +260,9 @@ class CodeExpressions:
         dtype = _promoted(x, y)
         a, c = _both(dtype, x, y)
         b = condition.b
-        lanes = max(condition.value.type.lanes, a.type.lanes)
-        choice, a, c = (v if v.type.lanes == lanes else b.splat(v, lanes) for v in (condition.value, a, c))
+        choice = condition.value
+        lanes = max(choice.type.lanes, a.type.lanes)
+        choice, a, c = (v if v.type.lanes == lanes else b.splat(v, lanes) for v in (choice, a, c))
         return Symbol(b, b.select(choice, a, c), dtype)
 
     def cast(self, x: Symbol, dtype: Any) -> Symbol:
@@ -258,13 +277,13 @@ class CodeExpressions:
                 return special
         dtype = _promoted(x, y)
         if dtype.kind != "f":
-            raise Unsupported("powers of integers")
+            raise UnsupportedError("powers of integers")
         a, c = _both(dtype, x, y)
         b = _builder(x, y)
         return Symbol(b, math.pow(b, a, c), dtype)
 
     def _special_power(self, x: Symbol, y: float) -> Symbol | None:
-        if y == int(y) if abs(y) < 2**31 else False:
+        if abs(y) < 2**31 and y == int(y):
             if 1 <= y <= _REPEATED_PRODUCTS:
                 result = x
                 for _ in range(int(y) - 1):
@@ -281,14 +300,14 @@ class CodeExpressions:
     @staticmethod
     def _unary(function: Any, x: Symbol) -> Symbol:
         if x.dtype.kind != "f":
-            raise Unsupported(f"functions of {x.dtype}")
+            raise UnsupportedError(f"functions of {x.dtype}")
         return Symbol(x.b, function(x.b, x.value), x.dtype)
 
     @staticmethod
     def _extreme(name: str, x: Any, y: Any) -> Symbol:
         dtype = _promoted(x, y)
         if dtype == BOOL:
-            raise Unsupported("extremes of bools")
+            raise UnsupportedError("extremes of bools")
         a, c = _both(dtype, x, y)
         b = _builder(x, y)
         return Symbol(b, getattr(b, name)(a, c), dtype)

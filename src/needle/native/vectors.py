@@ -40,7 +40,7 @@ class Source:
         self.host = host
         self._functions: list[Function] = []
         self._globals: dict[str, None] = {}  # an ordered set: each line once
-        self._helpers: set[str] = set()  # names of functions taken over as text
+        self._names: set[str] = set()  # of the functions
 
     def function(
         self,
@@ -54,6 +54,7 @@ class Source:
         """Begin a function. Pointers in `noalias` overlap no other memory it touches."""
         function = Function(self, name, arguments, result, tuple(noalias), internal)
         self._functions.append(function)
+        self._names.add(name)
         return function
 
     def add(self, line: str) -> None:
@@ -66,22 +67,9 @@ class Source:
         self.add(f"@{name} = private constant [{len(numbers)} x {kind}] [{items}], align 64")
         return name
 
-    def include(self, other: Source, name: str, renamed: str) -> None:
-        """Take over another module that defines the function `name`, under another name.
-
-        Its other functions are helpers: one that is there already is the same.
-        """
-        self._globals.update(other._globals)
-        for function in other._functions:
-            if function.name == name:
-                self.add(function.text().replace(f"@{name}(", f"@{renamed}("))
-            elif not self.has(function.name):
-                self._helpers.add(function.name)
-                self.add(function.text())
-
     def has(self, name: str) -> bool:
         """Whether the function is there already."""
-        return name in self._helpers or any(f.name == name for f in self._functions)
+        return name in self._names
 
     def text(self) -> str:
         """The module as IR text."""

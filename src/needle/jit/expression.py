@@ -1,0 +1,186 @@
+"""The expression of a stored value: how one element of it follows from other stored values.
+
+Most operators of a graph are never computed for themselves. A value that is *stored* is computed
+from an expression over the values in memory that it depends on; what lies between lives in
+registers, and views only change the index::
+
+    graph                                  expression of %4, which is stored
+
+    %2 = BroadcastTo %1, (4, 5)            %4[i, j] = tanh(x0[i, j] * x1[j])
+    %3 = EWiseMul %0 %2
+    %4 = Tanh %3                           it reads x0 at [i, j] and x1 at [j]
+
+Fusing asks what an expression reads, to know which kernels may hold it. Code generation walks over
+the same operands, and appends instructions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from ..errors import CompileError
+from ..graph.kinds import Elementwise, Reduction
+from ..graph.node import Node
+from ..ops.contraction import MatMul
+from ..ops.creation import Arange, Full
+from ..ops.indexing import OneHot, Pick, ScatterAdd, Take
+from ..ops.movement import Concatenate, Reshape, Transpose, Unslice
+from ..ops.tuples import TupleGetItem
+from ..shapes import Shape, normalize_axes
+from .access import FIXED, Index, is_view, loops_of, own_index, spec, through
+from .interpret import is_random
+
+Read = tuple[Node, Index]
+
+_WITH_CODE = (
+    Arange, Concatenate, Elementwise, Full, MatMul, OneHot, Pick, Reduction, Reshape, ScatterAdd,
+    Take, TupleGetItem, Unslice,
+)  # fmt: skip
+_SPECIAL = (Concatenate, ScatterAdd, Unslice)
+
+
+class UnsupportedError(CompileError):
+    """The graph holds something that the code generator has no code for."""
+
+
+class Stored:
+    """The nodes that lie in memory, and what expressions read of them.
+
+    Inputs and constants of the trace always lie in memory; `nodes` are the others.
+    """
+
+    def __init__(self) -> None:
+        self.nodes: set[Node] = set()
+        self._reads: dict[Read, tuple[Read, ...]] = {}
+
+    def __contains__(self, node: Node) -> bool:
+        return node in self.nodes
+
+    def add(self, node: Node) -> None:
+        """Keep one more node in memory."""
+        self.nodes.add(node)
+        self._reads.clear()
+
+    def ends_at(self, node: Node) -> bool:
+        """Whether an expression ends at a node: it is in memory, or one number everywhere."""
+        op = node.op
+        if op is None or node in self.nodes or isinstance(op, Full):
+            return True
+        return isinstance(op, Reshape) and not is_view(node)
+
+    def reads(self, node: Node, index: Index) -> tuple[Read, ...]:
+        """The values that a node's expression reads from memory, with the indices of the reads.
+
+        Args:
+            node: The node, stored or not.
+            index: The index of its operands; for a reduction that of the elements it combines.
+        """
+        found = self._reads.get((node, index))
+        if found is None:
+            found = self._reads[node, index] = tuple(self._walk(node, index))
+        return found
+
+    def _walk(self, node: Node, index: Index) -> Iterable[Read]:
+        pending = operands(node, index)
+        seen: set[Read] = set()
+        while pending:
+            read = pending.pop()
+            if read in seen:
+                continue
+            seen.add(read)
+            if not self.ends_at(read[0]):
+                pending.extend(operands(*read))
+            elif not isinstance(read[0].op, Full):
+                yield read
+
+
+def operands(node: Node, at: Index) -> list[Read]:
+    """The operands of a value, each with the index at which it is read for the element `at`.
+
+    Scalars, and tables of which a run-time index picks an element, have the empty index.
+    """
+    op = node.op
+    if is_view(node):
+        return [(node.inputs[0], through(node, at))]
+    if isinstance(op, OneHot):
+        return [(node.inputs[0], at[:-1])]
+    if isinstance(op, Take):
+        table, places = node.inputs
+        axis = op.axis % len(spec(table).shape)
+        return [(table, ()), (places, at[axis : axis + len(spec(places).shape)])]
+    if isinstance(op, Pick):
+        return [(node.inputs[0], ()), (node.inputs[1], at)]
+    scalars = op.scalars if op else 0
+    count = len(node.inputs) - scalars
+    return [(child, at if k < count else ()) for k, child in enumerate(node.inputs)]
+
+
+# -- where a value is computed ---------------------------------------------------------------------
+
+
+class Domain(NamedTuple):
+    """The loops that compute a value.
+
+    Attributes:
+        loops: Their sizes.
+        outer: The loops that are independent of each other; None if all are.
+        index: The index, in these loops, of the operands.
+    """
+
+    loops: Shape
+    outer: tuple[int, ...] | None
+    index: Index
+
+
+def domain(node: Node) -> Domain:
+    """The loops over a node's elements; for a reduction those over the elements it combines."""
+    op = node.op
+    if not isinstance(op, Reduction):
+        shape = spec(node).shape
+        return Domain(loops_of(shape), None, own_index(shape))
+    shape = spec(node.inputs[0]).shape
+    index = own_index(shape)
+    reduced = {index[axis][0] for axis in normalize_axes(op.axes, len(shape), op.name)}
+    loops = loops_of(shape)
+    return Domain(loops, tuple([k for k in range(len(loops)) if k not in reduced]), index)
+
+
+def result_index(node: Node, index: Index) -> Index:
+    """The index of a node's own elements in the loops in which its operands have `index`."""
+    op = node.op
+    if not isinstance(op, Reduction):
+        return index
+    axes = normalize_axes(op.axes, len(index), op.name)
+    if op.keepdims:
+        return tuple([FIXED if axis in axes else entry for axis, entry in enumerate(index)])
+    return tuple([entry for axis, entry in enumerate(index) if axis not in axes])
+
+
+# -- kinds of nodes --------------------------------------------------------------------------------
+
+
+def base(node: Node) -> Node:
+    """The node whose memory a node shares: another shape for dense memory costs nothing."""
+    while isinstance(node.op, Reshape):
+        node = node.inputs[0]
+    return node
+
+
+def untransposed(node: Node) -> Node:
+    """The operand under a swap of its last two axes, which a product reads as it lies."""
+    if isinstance(node.op, Transpose):
+        ndim = len(spec(node).shape)
+        if {axis % ndim for axis in node.op.axes} == {ndim - 1, ndim - 2}:
+            return node.inputs[0]
+    return node
+
+
+def is_called(node: Node) -> bool:
+    """Whether an operator is called in Python: it has no code here, or is a user's own."""
+    return not (isinstance(node.op, _WITH_CODE) or is_view(node) or is_random(node))
+
+
+def is_special(node: Node) -> bool:
+    """Whether an operator is no expression: it has code of its own, or is called in Python."""
+    return isinstance(node.op, _SPECIAL) or is_random(node) or is_called(node)

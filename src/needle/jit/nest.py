@@ -1,0 +1,254 @@
+"""The shape of a kernel's code: its loops merged, cut into chunks, and its steps put in phases.
+
+Neighbouring loops that every access walks through as if they were one become one. What is left is
+cut into chunks for threads, so that the cut follows from the shapes alone::
+
+    before                                    after
+
+    for i < 100, j < 50:                      for ij < 5000 in chunks of 16384:
+        y[i, j] = x[i, j] * 2                     y[ij] = x[ij] * 2
+
+For each outer position a kernel goes through phases. A "loop" phase runs over the inner loops: it
+adds up reductions and stores values of the whole domain. A "tail" phase computes values of the
+outer position alone, from reductions that are done::
+
+    for i:  loop   s = Σⱼ x[i, j]
+            tail   m = s / n
+            loop   v = Σⱼ (x[i, j] - m)²
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+
+from ..graph.kinds import Reduction
+from ..graph.node import Node
+from ..native.llvm import Host
+from ..ops.creation import Arange, Full
+from ..ops.indexing import OneHot, Pick, Take
+from .access import Address, Index, address, is_view, own_index, spec
+from .expression import Stored, operands
+from .kernels import Kernel
+
+CHUNK_WORK = 400_000
+"""Elements times steps of a chunk, microseconds of work: with less, sharing costs more than it
+gains."""
+CHUNK_BLOCKS = 4
+"""Least number of neighbouring vectors of columns in a chunk: rows share cache lines."""
+FLAT_CHUNK = 16_384
+"""Elements of one chunk of a flat kernel."""
+
+_POSITIONAL = (Arange, OneHot, Pick, Take)
+
+Phase = tuple[str, list[Node]]
+Step = tuple[Node, Index]
+
+
+class Nest:
+    """The loops of a kernel after neighbouring ones are merged, and its cut into chunks.
+
+    Args:
+        kernel: The kernel.
+        stored: The nodes in memory.
+        host: For the width of vectors.
+
+    Attributes:
+        steps: Each step with the index at which its operands are read.
+        reads: What its steps read from memory, in order.
+        loops: The loops that are left, by the number of the last one that went into each.
+        sizes: Turns of each of them.
+        outer: Those whose positions are shared out; the others are `inner`.
+        vector: The loop that runs over the lanes of vectors: the last one.
+        by_column: Whether that is an outer one.
+        flat: Whether all is one loop: its code fits any size.
+        lanes: Elements of a vector.
+        blocks: Vectors of columns, where the vector loop is an outer one.
+        items: What is shared out: outer positions, vectors of them, or elements.
+        per_chunk: Items of a chunk.
+        chunks: Number of chunks.
+        phases: The steps of one outer position.
+    """
+
+    def __init__(self, kernel: Kernel, stored: Stored, host: Host) -> None:
+        self.kernel = kernel
+        self.stored = stored
+        self.steps = [(node, body_index(node, kernel)) for node in kernel.steps]
+        self.reads = [read for step in self.steps for read in stored.reads(*step)]
+        self.lanes = _lanes(kernel.steps, host)
+        self.uses_positions = uses_positions(self.steps, stored)
+        groups = self._groups()
+        self.loops = [group[-1] for group in groups]
+        self.sizes = {group[-1]: math.prod(kernel.loops[k] for k in group) for group in groups}
+        self.vector = self.loops[-1] if self.loops else None
+        outer = self.loops[:-1] if kernel.outer is None else kernel.outer
+        self.flat = kernel.outer is None and len(self.loops) == 1
+        self.outer = [k for k in self.loops if k in outer]
+        self.inner = [k for k in self.loops if k not in outer]
+        self.by_column = self.vector in self.outer
+        self.phases = self._phases()
+        self.blocks = -(-self.sizes[self.loops[-1]] // self.lanes) if self.by_column else 0
+        self.items, self.per_chunk = self._cut()
+        self.chunks = -(-self.items // self.per_chunk)
+
+    def _groups(self) -> list[list[int]]:
+        """Neighbouring loops that every access walks through as if they were one."""
+        loops, outer = self.kernel.loops, self.kernel.outer
+        writes = [(node, self.kernel.home[node]) for node in self.kernel.steps]
+        accesses = {_address(node, at, len(loops)) for node, at in [*self.reads, *writes]}
+        groups: list[list[int]] = []
+        for loop, size in enumerate(loops):
+            before = loop - 1
+            if (
+                groups
+                and not self.uses_positions
+                and (outer is None or (before in outer) == (loop in outer))
+                and all(strides[before] == strides[loop] * size for _, strides in accesses)
+            ):
+                groups[-1].append(loop)
+            else:
+                groups.append([loop])
+        return groups
+
+    def _cut(self) -> tuple[int, int]:
+        """Items to be shared out, and how many make a chunk."""
+        inner = math.prod(self.sizes[k] for k in self.inner)
+        if self.flat:
+            return inner, FLAT_CHUNK
+        if self.by_column:
+            items = math.prod(self.sizes[k] for k in self.outer[:-1]) * self.blocks
+            least, work = CHUNK_BLOCKS, inner * self.lanes
+        else:
+            items = math.prod(self.sizes[k] for k in self.outer)
+            least, work = 1, inner
+        return items, max(least, CHUNK_WORK // max(work * len(self.steps), 1))
+
+    # -- phases ------------------------------------------------------------------------------------
+
+    def _phases(self) -> list[Phase]:
+        """The steps in phases, with no phase empty."""
+        if not self.inner or self.flat:
+            return [("loop", list(self.kernel.steps))]
+        number: dict[Node, int] = {}  # even ones are loops, odd ones the tails of the loop before
+        for node, at in self.steps:
+            whole = self._is_whole(node)
+            number[node] = 0 if whole else 1
+            for source, index in self.stored.reads(node, at):
+                if source in number:
+                    earliest = self._after(source, index, number[source], whole)
+                    number[node] = max(number[node], earliest)
+        phases: list[Phase] = [
+            ("tail" if k % 2 else "loop", [node for node in number if number[node] == k])
+            for k in range(max(number.values()) + 1)
+        ]
+        return [phase for phase in phases if phase[1]]
+
+    def _after(self, source: Node, index: Index, phase: int, whole: bool) -> int:
+        """The first phase in which a value that is made in a phase can be read."""
+        if isinstance(source.op, Reduction):
+            return phase + 2 if whole else phase + 1
+        if not self._is_whole(source):
+            return phase + 1 if whole else phase
+        return phase if index == self.kernel.home[source] else phase + 2
+
+    def _is_whole(self, node: Node) -> bool:
+        """Whether a step runs over the inner loops, rather than at the outer position alone."""
+        outer = self.kernel.outer
+        if isinstance(node.op, Reduction) or outer is None or len(outer) == len(self.kernel.loops):
+            return True
+        loops = {entry[0] for entry in self.kernel.home[node]} - {None}
+        return not loops <= set(outer)
+
+
+def body_index(node: Node, kernel: Kernel) -> Index:
+    """The index at which the operands of a step are read."""
+    if isinstance(node.op, Reduction):
+        return own_index(spec(node.inputs[0]).shape)
+    return kernel.home[node]
+
+
+def uses_positions(steps: Iterable[Step], stored: Stored) -> bool:
+    """Whether some value depends on where the loops are, beside through memory."""
+    pending: list[Step] = []
+    seen: set[Node] = set()
+    for node, at in steps:
+        if isinstance(node.op, _POSITIONAL):
+            return True
+        pending += operands(node, at)
+        while pending:
+            value, index = pending.pop()
+            if value in seen or stored.ends_at(value):
+                continue
+            seen.add(value)
+            if isinstance(value.op, _POSITIONAL):
+                return True
+            pending += operands(value, index)
+    return False
+
+
+class Structure:
+    """What the code of some steps follows from: steps with the same structure can share it.
+
+    It is their expressions as a list of entries, which refer to earlier ones by number.
+
+    Args:
+        stored: The nodes in memory.
+        loops: Number of loops around.
+        place: Number of the pointer to a stored value.
+        positions: Whether the code depends on where the loops are, beside through memory.
+    """
+
+    def __init__(
+        self, stored: Stored, loops: int, place: Callable[[Node], int], positions: bool
+    ) -> None:
+        self.stored = stored
+        self.loops = loops
+        self.place = place
+        self.positions = positions
+        self._entries: list[Hashable] = []
+        self._numbers: dict[Step, int] = {}
+
+    def of(self, steps: Iterable[Step], home: Mapping[Node, Index]) -> Hashable:
+        """The structure of stored values, given the indices of their operands and their own."""
+        for node, at in steps:
+            value = self._numbers[node, at] = self._computed(node, at)
+            where = self.place(node), _address(node, home[node], self.loops)
+            self._entries.append(("store", value, where, spec(node).dtype))
+        return tuple(self._entries)
+
+    def _number(self, node: Node, at: Index) -> int:
+        found = self._numbers.get((node, at))
+        if found is None:
+            if self.stored.ends_at(node):
+                found = self._added(self._leaf(node, at))
+            else:
+                found = self._computed(node, at)
+            self._numbers[node, at] = found
+        return found
+
+    def _added(self, entry: Hashable) -> int:
+        self._entries.append(entry)
+        return len(self._entries) - 1
+
+    def _leaf(self, node: Node, at: Index) -> Hashable:
+        if isinstance(node.op, Full):
+            return ("constant", repr(node.op.value), node.op.dtype)
+        return (self.place(node), _address(node, at, self.loops), spec(node).dtype)
+
+    def _computed(self, node: Node, at: Index) -> int:
+        parts = tuple([self._number(*read) for read in operands(node, at)])
+        if is_view(node) and not self.positions:
+            return parts[0]  # only the index differs, which the leaves have
+        op = node.op
+        key = id(node) if op is None or op.key is None else op.key
+        return self._added((key, node.specs() if self.positions else None, parts))
+
+
+def _address(node: Node, at: Index, loops: int) -> Address:
+    return address(at, spec(node).shape, loops)
+
+
+def _lanes(steps: Sequence[Node], host: Host) -> int:
+    """As many lanes as a register has of the kernel's main dtype."""
+    narrow = any(spec(node).dtype.itemsize <= 4 for node in steps)
+    return host.lanes if narrow else max(2, host.lanes // 2)

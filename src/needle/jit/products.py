@@ -1,0 +1,129 @@
+"""Matrix products: what the native room needs to know of one, and the code of its epilogue.
+
+A product reads transposed operands as they lie, and is applied batch by batch::
+
+    before                                  after
+
+    %2 = Transpose(-1, -2) %1               Product(m=4, n=3, k=5, b transposed), 2 batches:
+    %3 = MatMul %0 %2                       %0 + 20·batch, %1 + 15·batch, %3 + 12·batch
+         (2, 4, 5) @ (2, 5, 3)
+
+The epilogue runs over each chunk of sums that is done, while it is still in the cache.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+
+from ..graph.node import Node
+from ..native import matmul
+from ..native.llvm import Host
+from ..native.matmul_blocking import plan as cut
+from ..native.values import F32, F64, I64, Value
+from ..native.vectors import Builder
+from ..shapes import Shape
+from .access import own_index, size_of, spec
+from .expression import UnsupportedError, untransposed
+from .kernels import Fused, Product
+from .scope import Memory, Scope
+from .symbols import FLOAT32, FLOAT64, Symbol
+
+_KINDS = {FLOAT32: F32, FLOAT64: F64}
+
+
+class Shapes:
+    """A matrix product as the native room describes it.
+
+    Attributes:
+        operands: What is read.
+        batches: How many products of two axes there are.
+        product: One of them.
+    """
+
+    def __init__(self, node: Node) -> None:
+        shape, dtype = spec(node)
+        dtypes = {spec(child).dtype for child in node.inputs}
+        if dtypes != {dtype} or dtype not in _KINDS:
+            names = " and ".join(sorted(map(str, dtypes)))
+            raise UnsupportedError(f"there is no native code for matmul of {names}")
+        self.operands = [untransposed(child) for child in node.inputs]
+        swapped = [untransposed(child) is not child for child in node.inputs]
+        left, right = (spec(child).shape for child in node.inputs)
+        self._batch: Shape = shape[:-2]
+        self._shapes = (left, right, shape)
+        self.batches = size_of(self._batch)
+        self.product = matmul.Product(
+            shape[-2], shape[-1], left[-1], swapped[0], swapped[1], _KINDS[dtype]
+        )
+
+    def in_batch(
+        self, b: Builder, pointers: Sequence[Value], batch: Value, scratch: int
+    ) -> list[Value]:
+        """Pointers to A, B, C and scratch memory, moved from those of batch 0 to those of one."""
+        moves = [*self._offsets(b, batch), batch * scratch]
+        kind = self.product.kind
+        return [b.offset(p, kind, move) for p, move in zip(pointers, moves, strict=True)]
+
+    def _offsets(self, b: Builder, batch: Value) -> list[Value]:
+        """Elements from the start of A, B and C to those of one batch."""
+        totals = [b.constant(0, I64) for _ in self._shapes]
+        rest = batch
+        for axis in range(1, len(self._batch) + 1):
+            size = self._batch[-axis]
+            place = b.binary("urem", rest, size)
+            rest = b.binary("udiv", rest, size)
+            for k, shape in enumerate(self._shapes):
+                outer = shape[:-2]
+                if axis <= len(outer) and outer[-axis] != 1:
+                    totals[k] = totals[k] + place * size_of(shape[len(shape) - 1 - axis :])
+        return totals
+
+
+def scratch_sizes(fused: Fused, host: Host) -> dict[Node, int]:
+    """Bytes of scratch memory of each matrix product."""
+    sizes: dict[Node, int] = {}
+    for work in fused.works:
+        if isinstance(work, Product):
+            shapes = Shapes(work.node)
+            itemsize = spec(work.node).dtype.itemsize
+            sizes[work.node] = _scratch(shapes.product, host) * itemsize * shapes.batches
+    return sizes
+
+
+@lru_cache(1024)
+def _scratch(product: matmul.Product, host: Host) -> int:
+    return cut(product, host).scratch
+
+
+def write_epilogue(
+    work: Product,
+    memory: Callable[[Sequence[Value]], Memory],
+    b: Builder,
+    sums: Value,
+    row: Value,
+    column: Value,
+    mask: Value | None,
+    *pointers: Value,
+) -> Value:
+    """Append the epilogue of a product for one vector of its sums, and give what C gets.
+
+    Args:
+        work: The product.
+        memory: The memory that pointers stand for.
+        b: Builder of the function.
+        sums: The vector.
+        row, column: Where in C its first lane lies.
+        mask: The lanes that are there, None for all.
+        pointers: What the epilogue reads and writes.
+    """
+    shape, dtype = spec(work.node)
+    index = own_index(shape)
+    top = Scope(b, memory(pointers), [row, None])
+    inside = top.inside(1, column, sums.type.lanes, mask)
+    inside.known[work.node, index] = Symbol(b, sums, dtype)
+    for step in work.epilogue:
+        symbol = inside.body(step, index)
+        inside.known[step, index] = symbol
+        inside.store(step, symbol, index)
+    return sums

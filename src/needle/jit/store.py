@@ -1,0 +1,188 @@
+"""First half of fusing: which values are stored in memory, and which are computed where used.
+
+Memory is far slower than arithmetic, so a value stays in registers unless something needs it as an
+array or would compute it again and again::
+
+    graph                          stored
+
+    %2 = MulScalar(2) %0           no: one cheap operator, computed in %3 and in %4
+    %3 = Exp %2                    yes: used twice, and an exponential is not cheap
+    %4 = EWiseMul %2 %3            no: used once
+    %5 = MatMul %4 %1              yes, and so is %4: a product reads its operands from memory
+    %6 = EWiseAdd %5 %3            no, but the result handed out is a stored copy of it
+
+Results and new state are copies by nodes of their own. So a value may be handed out twice, and an
+input or a constant may be a result.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ..graph.kinds import Reduction
+from ..graph.node import Node
+from ..ops.arithmetic import AddScalar, EWiseAdd, EWiseMul, MulScalar, Negate
+from ..ops.comparison import StopGradient
+from ..ops.contraction import MatMul
+from ..ops.creation import Arange, Full
+from ..ops.functions import Step
+from ..ops.indexing import OneHot, Pick, Take
+from ..ops.movement import Reshape
+from ..ops.tuples import TupleGetItem
+from .access import is_view, size_of, spec
+from .expression import (
+    Stored,
+    UnsupportedError,
+    base,
+    domain,
+    is_called,
+    is_special,
+    untransposed,
+)
+from .simplify import Graph
+
+CHEAP_OPERATORS = (AddScalar, EWiseAdd, EWiseMul, MulScalar, Negate, Step)
+CHEAP_SIZE = 4
+"""A value used several times is computed again if it takes at most so many cheap operators."""
+LARGEST_EXPRESSION = 150
+"""Operators in one expression; beyond, a value is stored."""
+
+_ALWAYS = (MatMul, Reduction)
+_FREE = (Arange, Full, OneHot, Reshape, TupleGetItem)
+
+
+class Choice:
+    """The stored values of a graph.
+
+    Args:
+        graph: A simplified graph.
+        results: The nodes whose values are handed out.
+        state: For inputs that are state, the node that replaces each in place.
+
+    Attributes:
+        results: For each result, the node that is its copy where it is handed out.
+        state: For inputs that are state, the copy that overwrites each.
+        asides: Copies of new state that is computed before any state is overwritten.
+        stored: The nodes that are kept in memory.
+    """
+
+    def __init__(self, graph: Graph, results: Sequence[Node], state: dict[Node, Node]) -> None:
+        self.graph = graph
+        self.results = {node: _copy_of(node) for node in results}
+        self.state = {old: _copy_of(new) for old, new in state.items()}
+        self.asides: list[Node] = []
+        self.stored = Stored()
+        self._users: dict[Node, list[Node]] = {}
+        for node in graph.nodes:
+            for child in node.inputs:
+                self._users.setdefault(child, []).append(node)
+        self._uses = self._counted(state)
+        self._choose()
+        for node in [*self.results.values(), *self.state.values()]:
+            self.stored.add(node)
+        self._part_state()
+
+    def _counted(self, state: dict[Node, Node]) -> dict[Node, int]:
+        """How often each value is computed if it is not stored; views count through."""
+        uses: dict[Node, int] = {}
+        new_state = set(state.values())
+        for node in reversed(self.graph.nodes):
+            if node.is_tuple():
+                uses[node] = 1  # its elements are computed together
+                continue
+            count = (node in self.results) + (node in new_state)
+            for user in self._users.get(node, ()):
+                count += uses[user] if _is_free_view(user) else 1
+            uses[node] = count
+        return uses
+
+    def _choose(self) -> None:
+        sizes: dict[Node, int] = {}  # operators in the expression of each node
+        for node in self.graph.nodes:
+            if is_called(node) and node.is_tuple():
+                raise UnsupportedError(f"{node.op!r} gives a tuple and is called in Python")
+            inner = [child for child in node.inputs if child not in self.stored]
+            sizes[node] = 1 + sum([sizes.get(child, 0) for child in inner])
+            if self._must_be_stored(node, sizes[node]):
+                self.stored.add(node)
+        for node in self.graph.nodes:
+            self._store_operands(node)
+
+    def _must_be_stored(self, node: Node, size: int) -> bool:
+        op = node.op
+        if isinstance(op, _ALWAYS) or is_special(node):
+            return True
+        if node.is_tuple() or isinstance(op, _FREE):
+            return False
+        if size > LARGEST_EXPRESSION:
+            return True
+        if is_view(node):
+            return False
+        if isinstance(op, Pick | Take):
+            return len(self._users.get(node, ())) > 1
+        cheap = size <= CHEAP_SIZE and isinstance(op, CHEAP_OPERATORS)
+        return (self._uses[node] > 1 and not cheap) or self._is_repeated(node)
+
+    def _is_repeated(self, node: Node) -> bool:
+        """Whether broadcasting would compute a value again and again."""
+        size = size_of(spec(node).shape)
+        pending = list(self._users.get(node, ()))
+        while pending:
+            user = pending.pop()
+            op = user.op
+            if op is not None and op.scalars and node in user.inputs[-op.scalars :]:
+                return True
+            if is_view(user):
+                if size_of(spec(user).shape) > size:
+                    return True
+                pending.extend(self._users.get(user, ()))
+        return False
+
+    def _store_operands(self, node: Node) -> None:
+        """What an operator reads as an array must be in memory."""
+        op = node.op
+        read: Sequence[Node] = ()
+        if isinstance(op, MatMul):
+            read = [untransposed(child) for child in node.inputs]
+        elif isinstance(op, Pick | Take) or (isinstance(op, Reshape) and not is_view(node)):
+            read = node.inputs[:1]
+        elif is_special(node):
+            read = node.inputs
+        for child in map(base, read):
+            if child.op is not None:
+                self.stored.add(child)
+
+    # -- state -------------------------------------------------------------------------------------
+
+    def _part_state(self) -> None:
+        """Compute new state elsewhere first if its kernel would read state that others overwrite.
+
+        An example is a swap, `a.data, b.data = b * 1, a * 2`: the new `b` reads the old `a`.
+        """
+        for old, new in list(self.state.items()):
+            if not self._reads_itself_only(old, new):
+                aside = _copy_of(new.inputs[0])
+                self.stored.add(aside)
+                self.asides.append(aside)
+                self.state[old] = _copy_of(aside)
+                self.stored.add(self.state[old])
+
+    def _reads_itself_only(self, old: Node, new: Node) -> bool:
+        """Whether new state reads no state but that which the same kernel overwrites there."""
+        value = new.inputs[0]
+        together = {old}
+        if isinstance(value.op, TupleGetItem):
+            together |= {o for o, n in self.state.items() if n.inputs[0].inputs[:1] == value.inputs}
+        index = domain(new).index
+        return all(
+            base(source) not in self.state or (source in together and at == index)
+            for source, at in self.stored.reads(new, index)
+        )
+
+
+def _is_free_view(node: Node) -> bool:
+    return isinstance(node.op, Reshape) or is_view(node)
+
+
+def _copy_of(node: Node) -> Node:
+    return Node(StopGradient(), (node,), None, False, node.specs(), node.where)
