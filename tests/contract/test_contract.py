@@ -286,6 +286,7 @@ REACHED_BY = {
     "AdamWUpdate": ndl.optim.AdamW,
     "Bernoulli": ndl.init.randb,
     "Cast": ndl.Tensor.astype,
+    "CrossEntropyGradient": ndl.cross_entropy,
     "MomentumUpdate": ndl.optim.SGD,
     "Normal": ndl.randn,
     "RunningUpdate": ndl.nn.BatchNorm1d,

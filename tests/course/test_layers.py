@@ -165,7 +165,7 @@ def test_gradient_as_tuple_works_on_every_value_of_a_network(model):
         loss = StudentSoftmaxLoss()
     out = loss(net(init.randn(5, 6, requires_grad=True)), ndl.Tensor(np.array([0, 1, 2, 0, 1])))
     nodes = [node for node in ndl.autograd.find_topo_sort([out]) if not node.is_leaf()]
-    assert len(nodes) > 20
+    assert len(nodes) > 12
     for node in nodes:
         if not isinstance(node, ndl.Tensor):
             continue

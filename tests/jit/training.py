@@ -49,7 +49,9 @@ class Training:
 def expect_same(ours, theirs):
     assert ours.keys() == theirs.keys()
     for name in ours:
-        np.testing.assert_allclose(ours[name], theirs[name], rtol=1e-9, atol=1e-12, err_msg=name)
+        # The gradient of a bias in front of a batch norm is 0 but for rounding, which Adam divides
+        # by its own size: such a bias agrees to about 1e-10 only.
+        np.testing.assert_allclose(ours[name], theirs[name], rtol=1e-9, atol=1e-9, err_msg=name)
 
 
 def expect_honoured(change, programs, optimizer=ndl.optim.Adam, **options):

@@ -60,12 +60,13 @@ class Eager:
         return _handle(Node(None, (), storage, False))
 
     def _make_with_scalars(self, op: Op, inputs: tuple[Any, ...]) -> Any:
-        """Run-time scalars stay Python numbers: NumPy then lets them decide no dtype."""
+        """An operator whose last operands are run-time scalars."""
         count = len(inputs) - op.scalars
         nodes = tuple([settled(value).node for value in as_values(op, inputs[:count])])
+        arrays = [node.storage for node in nodes]
         scalars = [float(number) for number in inputs[count:]]
         try:
-            storage = op.evaluate(*map(realize, nodes), *scalars)
+            storage = op.evaluate(*arrays, *weak_scalars(scalars, arrays))
         except Exception:
             _explain(op, nodes)
             raise
@@ -133,6 +134,19 @@ EAGER = Eager()
 LAZY = Lazy()
 CHECKED = Checked()
 Ambient.evaluator = EAGER
+
+
+def weak_scalars(numbers: list[float], arrays: list[Any]) -> list[Any]:
+    """Run-time scalars as NumPy is to be given them, so that they decide no dtype.
+
+    Python numbers never do; 0-d arrays, which NumPy is quicker with, do not beside arrays of their
+    own dtype.
+    """
+    dtype = arrays[0].dtype
+    for array in arrays:
+        if array.dtype is not dtype:
+            return numbers
+    return [np.array(number, dtype) for number in numbers] if dtype.kind == "f" else numbers
 
 
 def _recordable(value: Any) -> Any:

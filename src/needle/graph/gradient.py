@@ -8,6 +8,7 @@ chapter 3).
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
+from operator import attrgetter
 from typing import Any, cast
 
 from ..context import ambient_set
@@ -27,7 +28,7 @@ def reverse(output: Value, out_grad: Value | None, stop: Collection[Node] = ()) 
         stop: Nodes below which nothing is asked for.
     """
     stop = frozenset(stop)
-    order = topological_order([output.node], lambda node: node.requires_grad)
+    order = topological_order([output.node], attrgetter("requires_grad"))
     if stop:
         order = _above(order, stop)
     gradients: dict[Node, Any] = {output.node: _seed(cast(Any, output), out_grad)}
@@ -35,8 +36,9 @@ def reverse(output: Value, out_grad: Value | None, stop: Collection[Node] = ()) 
         op = node.op
         if op is None or node in stop or node not in gradients or not op.differentiable:
             continue
-        value = handle_of(node)
-        parts = as_tuple(op.gradient(gradients[node], value))
+        parts = op.gradient(gradients[node], handle_of(node))
+        if type(parts) is not tuple:
+            parts = as_tuple(parts)
         if len(parts) != len(node.inputs) - op.scalars:
             raise GradientError(
                 f"{op.name}: gradient returned {len(parts)} gradients for {len(node.inputs)} "

@@ -194,7 +194,7 @@ def as_indices(index: Storage, size: int, operation: str, *, negative: bool = Fa
             )
         index = whole
     if index.size:
-        low, high = int(index.min()), int(index.max())
+        low, high = np.minimum.reduce(index, axis=None), np.maximum.reduce(index, axis=None)
         if high >= size or low < (-size if negative else 0):
             raise _out_of_range(index, size, operation, -size if negative else 0)
     return index

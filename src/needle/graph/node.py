@@ -66,7 +66,7 @@ class Node:
     def is_tuple(self) -> bool:
         """Whether the value is a tuple of tensors."""
         if self.storage is not None:
-            return isinstance(self.storage, tuple)
+            return type(self.storage) is tuple
         return not isinstance(self.specs(), Spec)
 
 
@@ -146,7 +146,7 @@ def handle_of(node: Node) -> Value:
     A handle that was given new data since has left for another node. It still gets the gradient
     (`owner_of`).
     """
-    owner = owner_of(node)
+    owner = None if node.handle is None else node.handle()
     if owner is None:
         return new_handle(node, Value.tuple_class if node.is_tuple() else Value.tensor_class)
     if owner.node is node:

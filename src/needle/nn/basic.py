@@ -94,8 +94,9 @@ class Linear(Module):
             )
         if x.ndim == 1:
             return self.forward(x.reshape((1, inputs))).reshape((outputs,))
-        y = x @ self.weight
-        return y if self.bias is None else y + self.bias.broadcast_to(y.shape)
+        if self.bias is None:
+            return x @ self.weight
+        return ops.affine(x, self.weight, self.bias)
 
     def extra_repr(self) -> str:
         return f"{self.in_features}, {self.out_features}" + (

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..errors import ShapeError
-from ..ops import concatenate, logsumexp, pick
+from ..ops import concatenate, cross_entropy, logsumexp
 from ..tensor import Tensor
 from .module import Module
 
@@ -32,7 +32,7 @@ class SoftmaxLoss(Module):
                 f"logits of shape {logits.shape} and y of shape {y.shape}. "
                 "Pass (batch, classes) and (batch,), batch >= 1"
             )
-        return (logsumexp(logits, axes=1) - pick(logits, y)).mean()
+        return cross_entropy(logits, y)
 
 
 class MSELoss(Module):

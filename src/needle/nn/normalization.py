@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from .. import init
-from ..context import no_grad
 from ..device import Device
 from ..errors import ShapeError
+from ..ops.affine import scale_shift
 from ..ops.normalization import moments, standardize
 from ..ops.update import RunningUpdate
 from ..tensor import Tensor
@@ -64,20 +64,19 @@ class BatchNorm1d(Module):
     def forward(self, x: Tensor) -> Tensor:
         _check_input(x, self.dim)
         if self.training:
-            normal = standardize(x, 0, self.eps)
-            self._remember(x)
+            batch = moments(x, 0).tuple()
+            normal = standardize(x, 0, self.eps, batch)
+            self._remember(batch)
         else:
             centred = x + (-self.running_mean).broadcast_to(x.shape)
             normal = centred * (1 / (self.running_var + self.eps) ** 0.5).broadcast_to(x.shape)
-        return normal * self.weight.broadcast_to(x.shape) + self.bias.broadcast_to(x.shape)
+        return scale_shift(normal, self.weight, self.bias)
 
-    def _remember(self, x: Tensor) -> None:
+    def _remember(self, batch: tuple[Tensor, ...]) -> None:
         """Move the running statistics towards those of a batch."""
-        with no_grad():
-            mean, variance = moments(x, 0)
-            for running, batch in ((self.running_mean, mean), (self.running_var, variance)):
-                (moved,) = _UPDATE(running, batch, 1 - self.momentum, self.momentum)
-                running.data = moved.astype(running.dtype)
+        mean, var = self.running_mean, self.running_var
+        moved_mean, moved_var = _UPDATE(mean, var, *batch, 1 - self.momentum, self.momentum)
+        mean.data, var.data = moved_mean.astype(mean.dtype), moved_var.astype(var.dtype)
 
     def extra_repr(self) -> str:
         return f"{self.dim}, eps={self.eps}, momentum={self.momentum}"
@@ -116,7 +115,7 @@ class LayerNorm1d(Module):
     def forward(self, x: Tensor) -> Tensor:
         _check_input(x, self.dim)
         normal = standardize(x, 1, self.eps)
-        return normal * self.weight.broadcast_to(x.shape) + self.bias.broadcast_to(x.shape)
+        return scale_shift(normal, self.weight, self.bias)
 
     def extra_repr(self) -> str:
         return f"{self.dim}, eps={self.eps}"

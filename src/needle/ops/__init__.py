@@ -4,6 +4,7 @@ Operands of an elementwise operator have equal shapes; only `power` broadcasts b
 """
 
 from . import functions, reduction
+from .affine import Affine, ScaleShift, affine, scale_shift
 from .arithmetic import (
     AddScalar,
     DivScalar,
@@ -79,6 +80,7 @@ from .functions import (
     tanh,
 )
 from .indexing import OneHot, Pick, ScatterAdd, Take, one_hot, pick, take
+from .loss import CrossEntropy, CrossEntropyGradient, cross_entropy
 from .movement import (
     BroadcastTo,
     Concatenate,
@@ -142,6 +144,7 @@ __all__ = [
     "AdamUpdate",
     "AdamWUpdate",
     "AddScalar",
+    "Affine",
     "Arange",
     "ArgMax",
     "Bernoulli",
@@ -150,6 +153,8 @@ __all__ = [
     "Clip",
     "Concatenate",
     "Cos",
+    "CrossEntropy",
+    "CrossEntropyGradient",
     "DivScalar",
     "EWiseAdd",
     "EWiseDiv",
@@ -185,6 +190,7 @@ __all__ = [
     "Reshape",
     "RunningUpdate",
     "SGDUpdate",
+    "ScaleShift",
     "ScatterAdd",
     "SiLU",
     "Sigmoid",
@@ -206,12 +212,14 @@ __all__ = [
     "Where",
     "add",
     "add_scalar",
+    "affine",
     "arange",
     "argmax",
     "broadcast_to",
     "clip",
     "concatenate",
     "cos",
+    "cross_entropy",
     "divide",
     "divide_scalar",
     "einsum",
@@ -246,6 +254,7 @@ __all__ = [
     "power_scalar",
     "relu",
     "reshape",
+    "scale_shift",
     "sigmoid",
     "sign",
     "silu",

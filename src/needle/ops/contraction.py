@@ -94,7 +94,7 @@ def matmul(a: Any, b: Any) -> Any:
         array([[11.]])
     """
     a, b = as_tensor(a), as_tensor(b)
-    if a.ndim >= 2 and b.ndim >= 2:
+    if len(a.shape) >= 2 and len(b.shape) >= 2:
         return _MATMUL(a, b)
     if a.ndim == 0 or b.ndim == 0:
         raise ShapeError(

@@ -109,8 +109,9 @@ class Pick(Indexed):
     def compute(self, a: Any, index: Any) -> Any:
         if index.shape != a.shape[:-1]:
             self.infer(a, index)
-        index = as_indices(index, a.shape[-1], "pick")
-        return np.take_along_axis(a, index[..., None].astype(np.int64, copy=False), axis=-1)[..., 0]
+        index = as_indices(index, a.shape[-1], "pick").astype(np.int64, copy=False)
+        rows = a.reshape((index.size, a.shape[-1]))
+        return rows[np.arange(index.size), index.reshape(-1)].reshape(index.shape)
 
     def infer(self, a: Any, index: Any) -> Any:
         if not a.shape or a.shape[:-1] != index.shape:

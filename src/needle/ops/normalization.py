@@ -27,16 +27,25 @@ class Statistics(Composite, abstract=True):
     def __init__(self, axes: Axes) -> None:
         self.axes = frozen_axes(axes, self.name)
 
-    def moments(self, x: Any) -> tuple[Any, Any, Any, Any]:
-        """Count, mean, centred values and variance, for arrays; reduced axes are kept."""
+    def moments(self, x: Any) -> tuple[Any, Any, Any]:
+        """Mean, centred values and variance, for arrays; reduced axes are kept."""
         if x.dtype.kind != "f" or not x.size or not x.ndim:
             self.checked(x)
-        total = np.add.reduce(x, axis=self.axes, keepdims=True)
-        count = x.size // total.size if x.size else 1
-        mean = total / count
+        mean = self.average(x)
         centred = x - mean
-        var = np.add.reduce(centred * centred, axis=self.axes, keepdims=True) / count
-        return count, mean, centred, var
+        return mean, centred, self.average(centred * centred)
+
+    def average(self, x: Any) -> Any:
+        """Mean over the axes, for arrays; reduced axes are kept."""
+        total = np.add.reduce(x, axis=self.axes, keepdims=True)
+        return total / (x.size // total.size) if x.size else total
+
+    def kept(self, reduced: Any, x: Any) -> Any:
+        """A reduced array with the axes of `x` again."""
+        if self.axes == 0:
+            return reduced.reshape((1, *x.shape[1:]))
+        axes = normalize_axes(self.axes, x.ndim, self.name)
+        return reduced.reshape(reduced_shape(x.shape, axes, True))
 
     def centred(self, x: Any) -> tuple[Any, Any]:
         """Centred values and variance, for tensors; reduced axes are kept."""
@@ -69,7 +78,7 @@ class Moments(Statistics, TensorTupleOp):
     differentiable = False
 
     def compute(self, x: Any) -> Any:
-        _, mean, _, var = self.moments(x)
+        mean, _, var = self.moments(x)
         return mean.squeeze(self.axes), var.squeeze(self.axes)
 
     def decompose(self, x: Any) -> Any:
@@ -90,6 +99,9 @@ class Moments(Statistics, TensorTupleOp):
 class Standardize(Statistics, TensorOp):
     """y = (x - mean) / √(var + eps), mean and biased variance taken over axes.
 
+    They may be given as further operands where they are known already. They are still those of x:
+    its gradient counts on it, and they have none of their own.
+
     Args:
         axes: None (all), an int or a tuple.
         eps: Added to the variance.
@@ -101,20 +113,33 @@ class Standardize(Statistics, TensorOp):
         super().__init__(axes)
         self.eps = float(eps)
 
-    def compute(self, x: Any) -> Any:
-        _, _, centred, var = self.moments(x)
-        return centred * (1 / np.sqrt(var + self.eps))
+    def compute(self, x: Any, mean: Any = None, var: Any = None) -> Any:
+        if mean is None:
+            _, centred, var = self.moments(x)
+        else:
+            centred, var = x - self.kept(mean, x), self.kept(var, x)
+        return centred / np.sqrt(var + self.eps)
 
-    def decompose(self, x: Any) -> Any:
+    def decompose(self, x: Any, *known: Any) -> Any:
         centred, var = self.centred(x)
-        return centred * (1 / (var + self.eps) ** 0.5).broadcast_to(x.shape)
+        return centred / ((var + self.eps) ** 0.5).broadcast_to(x.shape)
 
-    def infer(self, x: Any) -> Any:
-        self.checked(x)
-        return Spec(x.shape, x.dtype)
+    def infer(self, x: Any, *known: Any) -> Any:
+        axes = self.checked(x)
+        reduced = reduced_shape(x.shape, axes, False)
+        if any(spec.shape != reduced for spec in known):
+            raise ShapeError(
+                f"{self.name}: moments of shapes {[spec.shape for spec in known]} for x of shape "
+                f"{x.shape}. Pass those of x: moments(x, {self.axes})"
+            )
+        return Spec(x.shape, np.result_type(x.dtype, *[spec.dtype for spec in known]))
 
     def gradient(self, out_grad: Any, node: Any) -> Any:
-        return StandardizeGradient(self.axes, self.eps)(out_grad, node.inputs[0])
+        x, *known = node.inputs
+        operator = StandardizeGradient(self.axes, self.eps)
+        if not known:
+            return operator(out_grad, x)
+        return operator(out_grad, x, node, known[1]), None, None
 
     @classmethod
     def samples(cls) -> Iterator[Sample]:
@@ -122,31 +147,41 @@ class Standardize(Statistics, TensorOp):
             yield Sample(cls(axes, 1e-3), (shape,))
 
 
-class StandardizeGradient(Standardize):
-    """dx = (g - mean(g) - y · mean(g · y)) / √(var + eps) (Ioffe & Szegedy 2015, section 3)."""
+class StandardizeGradient(Statistics, TensorOp):
+    """dx = (g - mean(g) - y · mean(g · y)) / √(var + eps) (Ioffe & Szegedy 2015, section 3).
+
+    y, the standardised x, and the variance of x may be given as further operands, as for
+    `Standardize`.
+
+    Args:
+        axes: None (all), an int or a tuple.
+        eps: Added to the variance.
+    """
 
     label = "standardize_gradient"
 
-    def compute(self, g: Any, x: Any) -> Any:
-        count, _, centred, var = self.moments(x)
-        inverse = 1 / np.sqrt(var + self.eps)
-        y = centred * inverse
-        shift = np.add.reduce(g, axis=self.axes, keepdims=True) / count
-        slope = np.add.reduce(g * y, axis=self.axes, keepdims=True) / count
-        return (g - shift - y * slope) * inverse
+    def __init__(self, axes: Axes, eps: float) -> None:
+        super().__init__(axes)
+        self.eps = float(eps)
 
-    def decompose(self, g: Any, x: Any) -> Any:
+    def compute(self, g: Any, x: Any, y: Any = None, var: Any = None) -> Any:
+        if y is None:
+            _, centred, var = self.moments(x)
+            root = np.sqrt(var + self.eps)
+            y = centred / root
+        else:
+            root = np.sqrt(self.kept(var, x) + self.eps)
+        return (g - self.average(g) - y * self.average(g * y)) / root
+
+    def decompose(self, g: Any, x: Any, *known: Any) -> Any:
         centred, var = self.centred(x)
-        inverse = (1 / (var + self.eps) ** 0.5).broadcast_to(x.shape)
-        y = centred * inverse
-        return (g - self.mean(g) - y * self.mean(g * y)) * inverse
+        root = ((var + self.eps) ** 0.5).broadcast_to(x.shape)
+        y = centred / root
+        return (g - self.mean(g) - y * self.mean(g * y)) / root
 
-    def infer(self, g: Any, x: Any) -> Any:
+    def infer(self, g: Any, x: Any, *known: Any) -> Any:
         self.checked(x)
-        return Spec(x.shape, np.result_type(g.dtype, x.dtype))
-
-    def gradient(self, out_grad: Any, node: Any) -> Any:
-        return Composite.gradient(self, out_grad, node)
+        return Spec(x.shape, np.result_type(g.dtype, x.dtype, *[spec.dtype for spec in known]))
 
     @classmethod
     def samples(cls) -> Iterator[Sample]:
@@ -154,16 +189,17 @@ class StandardizeGradient(Standardize):
             yield Sample(cls(axes, 1e-3), (shape, shape))
 
 
-def standardize(x: Any, axes: Axes, eps: float = 1e-5) -> Any:
+def standardize(x: Any, axes: Axes, eps: float = 1e-5, known: Any = ()) -> Any:
     """Zero mean and unit variance over axes: y = (x - mean) / √(var + eps).
 
     Args:
         x: Float tensor.
         axes: None (all), an int or a tuple: what mean and biased variance are taken over.
         eps: Added to the variance, inside the root.
+        known: What `moments(x, axes)` gave, where it was called already: not computed again then.
 
     Raises:
-        ShapeError: an axis is out of range, or there is nothing to average.
+        ShapeError: an axis is out of range, there is nothing to average, or `known` does not fit.
         DTypeError: x holds integers.
 
     Example:
@@ -171,7 +207,7 @@ def standardize(x: Any, axes: Axes, eps: float = 1e-5) -> Any:
         >>> ndl.standardize(ndl.Tensor([0.0, 2.0]), axes=0, eps=0.0).numpy()
         array([-1.,  1.])
     """
-    return Standardize(axes, eps)(x)
+    return Standardize(axes, eps)(x, *known)
 
 
 def moments(x: Any, axes: Axes) -> Any:

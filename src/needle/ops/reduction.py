@@ -176,7 +176,7 @@ class LogSumExp(Reduction):
     def compute(self, a: Any) -> Any:
         if not a.ndim:  # NumPy takes axis 0 of a 0-d array
             normalize_axes(self.axes, 0, self.name)
-        shifted, top = _shifted(a, self.axes)
+        shifted, top = shifted_by_maximum(a, self.axes)
         with np.errstate(divide="ignore"):
             result = np.log(np.add.reduce(np.exp(shifted), axis=self.axes, keepdims=True)) + top
         return result if self.keepdims else result.squeeze(self.axes)
@@ -209,7 +209,7 @@ def _as_float(a: Any) -> Any:
     return a if a.dtype.kind == "f" else a.astype("float64")
 
 
-def _shifted(a: Any, axes: Axes) -> tuple[Any, Any]:
+def shifted_by_maximum(a: Any, axes: Axes) -> tuple[Any, Any]:
     """Floating-point `a` minus its maximum over axes, and that maximum: `exp` then cannot overflow.
 
     An infinite maximum is not subtracted: inf - inf is NaN where the result is the infinity itself.
@@ -217,7 +217,9 @@ def _shifted(a: Any, axes: Axes) -> tuple[Any, Any]:
     if a.dtype.kind != "f":
         a = a.astype(np.float64)
     top = np.maximum.reduce(a, axis=axes, keepdims=True)
-    top = np.where(np.isfinite(top), top, np.zeros_like(top))
+    finite = np.isfinite(top)
+    if not np.logical_and.reduce(finite, axis=None):
+        top = np.where(finite, top, np.zeros_like(top))
     return a - top, top
 
 
@@ -244,7 +246,7 @@ class LogSoftmax(TensorOp):
     def compute(self, a: Any) -> Any:
         if not a.ndim:  # NumPy takes axis 0 of a 0-d array
             self.infer(a)
-        shifted, _ = _shifted(a, self.axis)
+        shifted, _ = shifted_by_maximum(a, self.axis)
         return shifted - np.log(np.add.reduce(np.exp(shifted), axis=self.axis, keepdims=True))
 
     def infer(self, a: Any) -> Any:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..context import ambient
-from ..graph.evaluate import EAGER
+from ..graph.evaluate import EAGER, weak_scalars
 from ..graph.kinds import Elementwise
 from ..graph.node import Node, Value, new_handle, settled
 from ..graph.op import TensorTupleOp
@@ -50,10 +50,7 @@ class UpdateRule(Elementwise, TensorTupleOp, abstract=True):
 
     def _together(self, rows: list[Arrays], numbers: list[float]) -> list[Row]:
         """The rule on rows of one dtype, side by side."""
-        dtype = rows[0][0].dtype
-        # NumPy is quicker with 0-d arrays; beside arrays of other dtypes they would not be weak.
-        uniform = dtype.kind == "f" and all(array.dtype == dtype for array in rows[0])
-        scalars: list[Any] = [np.array(number, dtype) for number in numbers] if uniform else numbers
+        scalars = weak_scalars(numbers, rows[0])
         if len(rows) == 1:
             return [tuple(map(_tensor, self.evaluate(*rows[0], *scalars)))]
         columns = [np.concatenate(column, axis=None) for column in zip(*rows, strict=True)]
@@ -87,13 +84,15 @@ def _groups(rows: list[Arrays]) -> list[list[int]]:
 
 
 class RunningUpdate(UpdateRule):
-    """r' = (1 - share)·r + share·b: a running statistic, moved towards that of a batch."""
+    """r' = (1 - share)·r + share·b of mean and variance: running statistics follow a batch's."""
 
     label = "running_update"
     scalars = 2
 
-    def expression(self, e: Any, r: Any, b: Any, rest: Any, share: Any) -> Any:
-        return (r * rest + b * share,)
+    def expression(
+        self, e: Any, mean: Any, var: Any, new_mean: Any, new_var: Any, rest: Any, share: Any
+    ) -> Any:
+        return mean * rest + new_mean * share, var * rest + new_var * share
 
 
 class SGDUpdate(UpdateRule):

@@ -1,0 +1,119 @@
+"""The loss of classifiers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from ..errors import ShapeError
+from ..graph.kinds import Composite, as_indices
+from ..graph.op import Sample, TensorOp
+from ..shapes import Spec
+from .reduction import shifted_by_maximum
+
+_FLOAT64 = np.dtype(np.float64)
+_SAMPLES = [((4, 3), np.array([0, 2, 2, 1])), ((2, 4), np.array([3.0, 0.0])), ((1, 1), np.zeros(1))]
+
+
+class CrossEntropy(Composite, TensorOp):
+    """Mean over the rows of ln Σ exp(z) - z[y]."""
+
+    label = "cross_entropy"
+
+    def compute(self, z: Any, y: Any) -> Any:
+        shifted, labels, rows = self.prepared(z, y)
+        with np.errstate(divide="ignore"):
+            total = np.log(np.add.reduce(np.exp(shifted), axis=1))
+        return np.add.reduce(total - shifted[rows, labels]) / rows.size
+
+    def prepared(self, z: Any, y: Any) -> tuple[Any, Any, Any]:
+        """Logits less their maximum, labels as integers, and the numbers of the rows."""
+        if z.ndim != 2 or y.shape != z.shape[:1] or not z.size:
+            self.checked(z, y)
+        labels = as_indices(y, z.shape[1], self.name).astype(np.int64, copy=False)
+        return shifted_by_maximum(z, 1)[0], labels, np.arange(labels.size)
+
+    def decompose(self, z: Any, y: Any) -> Any:
+        z = z.astype(self.checked(z, y))
+        return (z.logsumexp(1) - z.pick(y)).mean()
+
+    def checked(self, z: Any, y: Any) -> np.dtype[Any]:
+        """The dtype of the loss, after a look at the shapes."""
+        if len(z.shape) != 2 or y.shape != z.shape[:1] or 0 in z.shape:
+            raise ShapeError(
+                f"{self.name}: logits of shape {z.shape} and y of shape {y.shape}. "
+                "Pass (batch, classes) and (batch,), both sizes >= 1"
+            )
+        return z.dtype if z.dtype.kind == "f" else _FLOAT64
+
+    def infer(self, z: Any, y: Any) -> Any:
+        return Spec((), self.checked(z, y))
+
+    def gradient(self, out_grad: Any, node: Any) -> Any:
+        return _GRADIENT(out_grad, *node.inputs), None
+
+    @classmethod
+    def samples(cls) -> Iterator[Sample]:
+        for shape, labels in _SAMPLES:
+            yield Sample(cls(), (shape, labels))
+
+
+class CrossEntropyGradient(CrossEntropy):
+    """dz = (softmax(z) - onehot(y)) · g / n."""
+
+    label = "cross_entropy_gradient"
+
+    def compute(self, g: Any, z: Any, y: Any) -> Any:
+        shifted, labels, rows = self.prepared(z, y)
+        share = np.exp(shifted)
+        share /= np.add.reduce(share, axis=1, keepdims=True)
+        share[rows, labels] -= 1
+        return share * (g / rows.size)
+
+    def decompose(self, g: Any, z: Any, y: Any) -> Any:
+        rows, classes = z.shape
+        z = z.astype(self.checked(z, y))
+        total = z.logsumexp(1, keepdims=True).broadcast_to(z.shape)
+        miss = (z - total).exp() - y.one_hot(classes, z.dtype)
+        return miss * (g / rows).broadcast_to(z.shape)
+
+    def infer(self, g: Any, z: Any, y: Any) -> Any:
+        quotient = g.dtype if g.dtype.kind == "f" else _FLOAT64
+        return Spec(z.shape, np.result_type(quotient, self.checked(z, y)))
+
+    def gradient(self, out_grad: Any, node: Any) -> Any:
+        return Composite.gradient(self, out_grad, node)
+
+    @classmethod
+    def samples(cls) -> Iterator[Sample]:
+        for shape, labels in _SAMPLES:
+            yield Sample(cls(), ((), shape, labels))
+
+
+def cross_entropy(logits: Any, y: Any) -> Any:
+    """Cross-entropy of the softmax of logits z, the mean over a batch of ln Σ exp(z) - z[y].
+
+    Args:
+        logits: Shape (batch, classes).
+        y: Shape (batch,), class indices as whole numbers of any dtype.
+
+    Returns:
+        Shape ().
+
+    Raises:
+        ShapeError: the shapes do not fit, or a size is 0.
+        IndexRangeError: a class index is outside 0 … classes - 1.
+        DTypeError: a class index is no whole number.
+
+    Example:
+        >>> import needle as ndl
+        >>> loss = ndl.cross_entropy(ndl.zeros(4, 10), ndl.Tensor([1, 2, 3, 4]))
+        >>> round(float(loss), 4)
+        2.3026
+    """
+    return CrossEntropy()(logits, y)
+
+
+_GRADIENT = CrossEntropyGradient()

@@ -1,0 +1,54 @@
+"""Affine maps in one operator: like their parts, and what they refuse."""
+
+import numpy as np
+import pytest
+
+import needle as ndl
+from needle.errors import ShapeError
+
+
+@pytest.mark.parametrize("leading", [(4,), (2, 3), (0,)])
+@pytest.mark.parametrize("bias", [(2,), (1, 2)])
+def test_affine_is_numpys(leading, bias):
+    x, w, b = np.random.randn(*leading, 3), np.random.randn(3, 2), np.random.randn(*bias)
+    before = b.copy()
+    y = ndl.affine(ndl.Tensor(x), ndl.Tensor(w), ndl.Tensor(b))
+    np.testing.assert_allclose(y.numpy(), x @ w + b, rtol=1e-14)
+    np.testing.assert_array_equal(b, before)
+
+
+def test_dtypes_promote():
+    x, w = ndl.ones(2, 3), ndl.ones(3, 2)
+    assert ndl.affine(x, w, ndl.ones(2, dtype="float64")).dtype == np.float64
+    assert ndl.scale_shift(x, ndl.ones(3), ndl.ones(3, dtype="float64")).dtype == np.float64
+
+
+@pytest.mark.parametrize(
+    ("shapes", "message"),
+    [
+        (((3,), (3, 2), (2,)), r"affine: x of shape \(3,\) and weight of shape \(3, 2\). Pass \(…"),
+        (((4, 3), (2, 3), (2,)), r"affine: x of shape \(4, 3\) and weight of shape \(2, 3\)"),
+        (((4, 3), (2, 3, 2), (2,)), r"weight of shape \(2, 3, 2\). Pass \(…, inputs\) and \(inp"),
+        (
+            ((4, 3), (3, 2), (3,)),
+            r"affine: bias of shape \(3,\) for 2 outputs. Pass \(2,\) or",
+        ),
+        (((4, 3), (3, 2), (4, 2)), r"affine: bias of shape \(4, 2\) for 2 outputs"),
+    ],
+)
+@pytest.mark.parametrize("lazy", [False, True])
+def test_affine_refuses(shapes, message, lazy, monkeypatch):
+    monkeypatch.setattr(ndl.autograd, "LAZY_MODE", lazy)
+    with pytest.raises(ShapeError, match=message):
+        ndl.affine(*[ndl.zeros(*shape) for shape in shapes])
+
+
+@pytest.mark.parametrize(
+    "shapes", [((), (1,), (1,)), ((4, 3), (2,), (2,)), ((4, 3), (3,), (1,)), ((3,), (1, 3), (1, 3))]
+)
+@pytest.mark.parametrize("lazy", [False, True])
+def test_scale_shift_refuses(shapes, lazy, monkeypatch):
+    monkeypatch.setattr(ndl.autograd, "LAZY_MODE", lazy)
+    message = r"scale_shift: weight of shape .* and bias of shape .* for x of shape .*. Pass \("
+    with pytest.raises(ShapeError, match=message):
+        ndl.scale_shift(*[ndl.zeros(*shape) for shape in shapes])

@@ -1,0 +1,47 @@
+"""Cross-entropy against its definition, at the extremes, and what it refuses."""
+
+import numpy as np
+import pytest
+import scipy.special
+
+import needle as ndl
+from needle.errors import DTypeError, IndexRangeError, ShapeError
+
+
+@pytest.mark.parametrize("scale", [1.0, 1e3, 1e5])
+def test_cross_entropy_is_scipys(scale):
+    z, y = np.random.randn(5, 4) * scale, np.array([0, 3, 1, 1, 2])
+    expected = np.mean(scipy.special.logsumexp(z, 1) - z[np.arange(5), y])
+    logits = ndl.Tensor(z)
+    loss = ndl.cross_entropy(logits, y)
+    np.testing.assert_allclose(loss.item(), expected, rtol=1e-13)
+    loss.backward()
+    softmax = scipy.special.softmax(z, 1)
+    softmax[np.arange(5), y] -= 1
+    np.testing.assert_allclose(logits.grad.numpy(), softmax / 5, rtol=1e-12, atol=1e-15)
+
+
+def test_infinite_logits():
+    z = ndl.Tensor([[0.0, -np.inf], [np.inf, 0.0]])
+    assert ndl.cross_entropy(z, [1, 1]).item() == np.inf
+    assert ndl.cross_entropy(z[:1], [0]).item() == 0
+
+
+def test_integer_logits_are_float64():
+    assert ndl.cross_entropy(ndl.Tensor([[1, 2]]), [0]).dtype == np.float64
+
+
+@pytest.mark.parametrize(
+    ("shape", "labels", "error", "message"),
+    [
+        ((3,), [0], ShapeError, r"logits of shape \(3,\) and y of shape \(1,\). Pass \(batch, cl"),
+        ((2, 3), [0], ShapeError, r"logits of shape \(2, 3\) and y of shape \(1,\)"),
+        ((0, 3), np.zeros(0), ShapeError, r"logits of shape \(0, 3\) .* both sizes >= 1"),
+        ((2, 3), [0, 3], IndexRangeError, r"index 3 at position \(1,\) is out of range for size 3"),
+        ((2, 3), [-1, 0], IndexRangeError, r"index -1 at position \(0,\)"),
+        ((2, 3), [0.5, 0], DTypeError, "index 0.5 is no whole number"),
+    ],
+)
+def test_cross_entropy_refuses(shape, labels, error, message):
+    with pytest.raises(error, match=f"cross_entropy: {message}"):
+        ndl.cross_entropy(ndl.zeros(*shape), labels)
