@@ -11,6 +11,15 @@ from needle.errors import DTypeError
 from tests.contract.cases import CASES, FLOATS, as_value, flat, named, parts
 from tests.jit.agreement import expect_agreement
 
+
+@pytest.fixture(autouse=True)
+def backend(monkeypatch):
+    """Compiled only: through NumPy an operator is its own eager evaluation."""
+    pytest.importorskip("llvmlite")
+    monkeypatch.setenv("NEEDLE_JIT", "1")
+    return "native"
+
+
 OTHERS = ("float16", "int64", "int8", "uint8", "bool")
 EDGES = np.array([0.0, -0.0, 1.0, -1.0, 0.5, 2.0, 1e-30, -1e-30, 1e30, np.inf, -np.inf, np.nan])
 
