@@ -118,11 +118,11 @@ class Standardize(Statistics, TensorOp):
             _, centred, var = self.moments(x)
         else:
             centred, var = x - self.kept(mean, x), self.kept(var, x)
-        return centred / np.sqrt(var + self.eps)
+        return centred * (1 / np.sqrt(var + self.eps))
 
     def decompose(self, x: Any, *known: Any) -> Any:
         centred, var = self.centred(x)
-        return centred / ((var + self.eps) ** 0.5).broadcast_to(x.shape)
+        return centred * (1 / (var + self.eps) ** 0.5).broadcast_to(x.shape)
 
     def infer(self, x: Any, *known: Any) -> Any:
         axes = self.checked(x)
@@ -167,17 +167,17 @@ class StandardizeGradient(Statistics, TensorOp):
     def compute(self, g: Any, x: Any, y: Any = None, var: Any = None) -> Any:
         if y is None:
             _, centred, var = self.moments(x)
-            root = np.sqrt(var + self.eps)
-            y = centred / root
+            inverse = 1 / np.sqrt(var + self.eps)
+            y = centred * inverse
         else:
-            root = np.sqrt(self.kept(var, x) + self.eps)
-        return (g - self.average(g) - y * self.average(g * y)) / root
+            inverse = 1 / np.sqrt(self.kept(var, x) + self.eps)
+        return (g - self.average(g) - y * self.average(g * y)) * inverse
 
     def decompose(self, g: Any, x: Any, *known: Any) -> Any:
         centred, var = self.centred(x)
-        root = ((var + self.eps) ** 0.5).broadcast_to(x.shape)
-        y = centred / root
-        return (g - self.mean(g) - y * self.mean(g * y)) / root
+        inverse = (1 / (var + self.eps) ** 0.5).broadcast_to(x.shape)
+        y = centred * inverse
+        return (g - self.mean(g) - y * self.mean(g * y)) * inverse
 
     def infer(self, g: Any, x: Any, *known: Any) -> Any:
         self.checked(x)
