@@ -5,7 +5,7 @@
 | `NEEDLE_BACKEND` | `np` or `nd`: what a tensor's `cached_data` is | `np` |
 | `NEEDLE_DATA` | folder that holds the data sets | `data` |
 | `NEEDLE_JIT` | `1` native code, `numpy` traced graphs through NumPy, `0` eager | `1` |
-| `NEEDLE_CACHE` | folder of the compiled-code cache, `0` switches it off | the user's cache folder |
+| `NEEDLE_CACHE` | folder of compiled code, `0` switches it off | the user's cache folder |
 """
 
 from __future__ import annotations

@@ -26,8 +26,8 @@ from typing import Any
 class NeedleError(Exception):
     """Base of every error that Needle raises on purpose.
 
-    While one passes through module calls it collects the path of the module that failed, which is put in
-    front of the message: `modules.2.fn.modules.0 (Linear): matmul: …`.
+    While one passes through module calls it collects the path of the module that failed, which is
+    put in front of the message: `modules.2.fn.modules.0 (Linear): matmul: …`.
     """
 
     _module: Any = None

@@ -64,7 +64,7 @@ class Optimizer(Stateful):
         self.state: dict[Tensor, dict[str, Tensor]] = Counted()
 
     def __setattr__(self, name: str, value: Any) -> None:
-        # Programs read their hyperparameters at each call: a schedule need not make them look again.
+        # Programs read hyperparameters at each call: a schedule need not make them look again.
         if name in self.hyperparameters and _is_rate(value) and _is_rate(vars(self).get(name)):
             vars(self)[name] = value
         else:
