@@ -16,7 +16,7 @@ short functions. Matrix products and draws share their code in the same way.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import groupby
@@ -24,15 +24,15 @@ from itertools import groupby
 from ..graph.node import Node
 from ..native import matmul
 from ..native.llvm import Host
-from ..native.values import I64, PTR, VOID, Type, Value
+from ..native.values import I8, I64, PTR, VOID, Type, Value
 from ..native.vectors import Builder, Source
-from .access import own_index, size_of, spec
+from .access import address, own_index, size_of, spec
 from .expression import base, is_called
 from .interpret import is_random
 from .kernels import Fused, Kernel, Product, Special, Work
 from .loops import write
 from .nest import Nest, Structure, uses_positions
-from .plan import Plan
+from .plan import Plan, Pointers
 from .products import Shapes, write_epilogue
 from .scope import Memory
 from .specials import draw_chunks, is_drawn_here, write_draw, write_special
@@ -122,21 +122,6 @@ class Emitter:
     def _begin(self, kind: str) -> _Function:
         return _Function(self.source, self._name(kind))
 
-    def _slots(self, made: Iterable[Node], read: Iterable[Node]) -> list[int]:
-        """What code needs pointers to, in a fixed order, each slot once."""
-        slot = self.plan.slot
-        places = [*[slot[node] for node in made], *sorted([slot[node] for node in read])]
-        return [*dict.fromkeys(places), self.plan.status]
-
-    def _memory(self, slots: list[int], pointers: Iterable[Value]) -> Memory:
-        found = dict(zip(slots, pointers, strict=True))
-        return Memory(found, self.plan.slot, self.plan.status, self.fused.stored)
-
-    def _place(self, slots: list[int]) -> Callable[[Node], int]:
-        """The number of a value's pointer among those of some slots; -1 if it has none."""
-        places = {slot: place for place, slot in enumerate(slots)}
-        return lambda node: places.get(self.plan.slot[base(node)], -1)
-
     def _code(self, kind: str, key: Hashable, arguments: dict[str, Type], write: _Write) -> str:
         """The function with some code; one that does the same is used again."""
         symbol = self._shared.get(key)
@@ -153,44 +138,51 @@ class Emitter:
         nest = Nest(kernel, self.fused.stored, self.host)
         if not nest.chunks:
             return []
-        slots = self._slots(kernel.made, self.fused.sources(kernel))
-        arguments = {**_pointers(slots), "first": I64, "stop": I64}
+        given = Pointers(self.plan, kernel.made, self.fused.sources(kernel), self._starts(nest))
+        arguments = {**_arguments(given), "first": I64, "stop": I64}
 
         def code(b: Builder, values: list[Value]) -> None:
             *pointers, first, stop = values
-            write(b, nest, self._memory(slots, pointers), (first, stop))
+            write(b, nest, Memory(given, pointers, nest.stored), (first, stop))
 
-        body = self._code("body", self._structure(nest, slots), arguments, code)
+        structure = Structure(nest.stored, len(kernel.loops), given, nest.uses_positions)
+        loops = "flat" if nest.flat else (kernel.loops, kernel.outer)
+        key = (loops, structure.of(nest.steps, kernel.home))
+        body = self._code("body", key, arguments, code)
         f = self._begin("kernel")
         items = f.b.constant(nest.items, I64)
         bounds = [f.b.minimum(bound * nest.per_chunk, items) for bound in (f.begin, f.end)]
-        f.b.call(body, VOID, *map(f.pointer, slots), *bounds)
+        f.b.call(body, VOID, *f.pointers(given), *bounds)
         f.b.ret()
         return [Call(f.symbol, nest.chunks, kernel)]
 
-    def _structure(self, nest: Nest, slots: list[int]) -> Hashable:
-        kernel = nest.kernel
-        structure = Structure(
-            self.fused.stored, len(kernel.loops), self._place(slots), nest.uses_positions
-        )
-        loops = "flat" if nest.flat else (kernel.loops, kernel.outer)
-        return loops, structure.of(nest.steps, kernel.home)
+    def _starts(self, nest: Nest) -> dict[Node, int]:
+        """The first element that is read of each value that a kernel only reads.
+
+        Pointers lead there: so kernels that read other slices of a value share their code.
+        """
+        starts: dict[Node, int] = {}
+        written = {self.plan.slot[node] for node in nest.kernel.made}
+        for node, at in nest.reads:
+            source = base(node)
+            if self.plan.slot[source] not in written:
+                offset, _ = address(at, spec(node).shape, len(nest.kernel.loops))
+                starts[source] = min(offset, starts.get(source, offset))
+        return starts
 
     # -- matrix products ---------------------------------------------------------------------------
 
     def _product(self, work: Product) -> list[Call]:
         shapes = Shapes(work.node)
-        read = [node for node in self.fused.read_by(work.epilogue) if node is not work.node]
-        slots = self._slots(work.epilogue, read) if work.epilogue else []
-        operands = [self.plan.slot[base(node)] for node in shapes.operands]
-        scratch = self.plan.scratch.get(work.node, self.plan.status)
-        emitted = self._multiply(work, shapes, slots)
+        emitted, given = self._multiply(work, shapes)
+        slots = [self.plan.slot[base(node)] for node in (*shapes.operands, work.node)]
+        slots.append(self.plan.scratch.get(work.node, self.plan.status))
         calls: list[Call] = []
         for phase in emitted.phases:
             f = self._begin("phase")
-            pointers = [*map(f.pointer, [*operands, self.plan.slot[work.node], scratch])]
+            pointers = list(map(f.pointer, slots))
             if shapes.batches == 1:
-                further = map(f.pointer, slots)
+                further = f.pointers(given) if given else []
                 f.b.call(phase.symbol, VOID, *pointers, *further, f.begin, f.end)
                 calls.append(Call(f.symbol, phase.chunks, work))
             else:  # each batch is a chunk
@@ -202,22 +194,26 @@ class Emitter:
             f.b.ret()
         return calls
 
-    def _multiply(self, work: Product, shapes: Shapes, slots: list[int]) -> matmul.Emitted:
-        """The functions of a product; those of one that does the same are used again."""
-        stored, epilogue = self.fused.stored, None
+    def _multiply(self, work: Product, shapes: Shapes) -> tuple[matmul.Emitted, Pointers | None]:
+        """The functions of a product, or of one that does the same, and what its epilogue needs."""
+        stored = self.fused.stored
         key: Hashable = shapes.product
+        given = epilogue = None
         if work.epilogue:
+            read = [node for node in self.fused.read_by(work.epilogue) if node is not work.node]
+            given = Pointers(self.plan, work.epilogue, read)
             index = own_index(spec(work.node).shape)
             steps = [(node, index) for node in work.epilogue]
-            structure = Structure(stored, 2, self._place(slots), uses_positions(steps, stored))
+            structure = Structure(stored, 2, given, uses_positions(steps, stored))
             key = (key, structure.of(steps, dict(steps)))
-            epilogue = partial(write_epilogue, work, lambda found: self._memory(slots, found))
+            epilogue = partial(write_epilogue, work, given, stored)
         found = self._products.get(key)
         if found is None:
             name = self._name("product")
-            found = matmul.emit(self._tiles, shapes.product, name, epilogue, _pointers(slots))
+            further = _arguments(given) if given else None
+            found = matmul.emit(self._tiles, shapes.product, name, epilogue, further)
             self._products[key] = found
-        return found
+        return found, given
 
     # -- specials ----------------------------------------------------------------------------------
 
@@ -227,9 +223,9 @@ class Emitter:
             return []
         if is_random(node):
             return self._draw(work) if self.philox and is_drawn_here(node) else []
-        slots = self._slots(work.made, self.fused.sources(work))
+        given = Pointers(self.plan, work.made, self.fused.sources(work))
         f = self._begin("special")
-        write_special(f.b, node, self._memory(slots, map(f.pointer, slots)))
+        write_special(f.b, node, Memory(given, f.pointers(given), self.fused.stored))
         f.b.ret()
         return [Call(f.symbol, 1, work)]
 
@@ -265,6 +261,11 @@ class _Function:
         """The pointer in a slot of the table."""
         return self.b.load(self.table, PTR, slot)
 
+    def pointers(self, given: Pointers) -> list[Value]:
+        """The pointers to some memory, each to the element at which it starts."""
+        pairs = zip(map(self.pointer, given.slots), given.moves, strict=True)
+        return [self.b.offset(pointer, I8, move) if move else pointer for pointer, move in pairs]
 
-def _pointers(slots: list[int]) -> dict[str, Type]:
-    return {f"p{place}": PTR for place in range(len(slots))}
+
+def _arguments(given: Pointers) -> dict[str, Type]:
+    return {f"p{place}": PTR for place in range(len(given.slots))}

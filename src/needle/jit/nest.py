@@ -20,16 +20,18 @@ outer position alone, from reductions that are done::
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 
 from ..graph.kinds import Reduction
 from ..graph.node import Node
 from ..native.llvm import Host
+from ..ops.comparison import StopGradient
 from ..ops.creation import Arange, Full
 from ..ops.indexing import OneHot, Pick, Take
-from .access import Address, Index, address, is_view, own_index, spec
+from .access import Index, address, is_view, own_index, spec
 from .expression import Stored, operands
 from .kernels import Kernel
+from .plan import Pointers
 
 CHUNK_WORK = 400_000
 """Elements times steps of a chunk, microseconds of work: with less, sharing costs more than it
@@ -95,7 +97,9 @@ class Nest:
         """Neighbouring loops that every access walks through as if they were one."""
         loops, outer = self.kernel.loops, self.kernel.outer
         writes = [(node, self.kernel.home[node]) for node in self.kernel.steps]
-        accesses = {_address(node, at, len(loops)) for node, at in [*self.reads, *writes]}
+        accesses = {
+            address(at, spec(node).shape, len(loops)) for node, at in [*self.reads, *writes]
+        }
         groups: list[list[int]] = []
         for loop, size in enumerate(loops):
             before = loop - 1
@@ -194,16 +198,14 @@ class Structure:
     Args:
         stored: The nodes in memory.
         loops: Number of loops around.
-        place: Number of the pointer to a stored value.
+        given: The memory that the code has pointers to.
         positions: Whether the code depends on where the loops are, beside through memory.
     """
 
-    def __init__(
-        self, stored: Stored, loops: int, place: Callable[[Node], int], positions: bool
-    ) -> None:
+    def __init__(self, stored: Stored, loops: int, given: Pointers, positions: bool) -> None:
         self.stored = stored
         self.loops = loops
-        self.place = place
+        self.given = given
         self.positions = positions
         self._entries: list[Hashable] = []
         self._numbers: dict[Step, int] = {}
@@ -212,8 +214,7 @@ class Structure:
         """The structure of stored values, given the indices of their operands and their own."""
         for node, at in steps:
             value = self._numbers[node, at] = self._computed(node, at)
-            where = self.place(node), _address(node, home[node], self.loops)
-            self._entries.append(("store", value, where, spec(node).dtype))
+            self._entries.append(("store", value, self._memory(node, home[node])))
         return tuple(self._entries)
 
     def _number(self, node: Node, at: Index) -> int:
@@ -233,19 +234,20 @@ class Structure:
     def _leaf(self, node: Node, at: Index) -> Hashable:
         if isinstance(node.op, Full):
             return ("constant", repr(node.op.value), node.op.dtype)
-        return (self.place(node), _address(node, at, self.loops), spec(node).dtype)
+        return self._memory(node, at)
+
+    def _memory(self, node: Node, at: Index) -> Hashable:
+        shape, dtype = spec(node)
+        offset, strides = address(at, shape, self.loops)
+        return self.given.place(node), offset - self.given.start(node), strides, dtype
 
     def _computed(self, node: Node, at: Index) -> int:
         parts = tuple([self._number(*read) for read in operands(node, at)])
-        if is_view(node) and not self.positions:
-            return parts[0]  # only the index differs, which the leaves have
         op = node.op
+        if isinstance(op, StopGradient) or (is_view(node) and not self.positions):
+            return parts[0]  # no code, or another index, which the leaves have
         key = id(node) if op is None or op.key is None else op.key
         return self._added((key, node.specs() if self.positions else None, parts))
-
-
-def _address(node: Node, at: Index, loops: int) -> Address:
-    return address(at, spec(node).shape, loops)
 
 
 def _lanes(steps: Sequence[Node], host: Host) -> int:

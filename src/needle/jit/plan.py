@@ -16,7 +16,7 @@ State that is replaced in place has the slot of the old value.
 from __future__ import annotations
 
 from bisect import bisect, insort
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from itertools import groupby
 from typing import Any
@@ -26,6 +26,7 @@ import numpy as np
 from ..errors import CompileError
 from ..graph.node import Node
 from .access import bytes_of, spec
+from .expression import base
 from .kernels import Fused, Product, Work
 
 ALIGNMENT = 64
@@ -87,6 +88,45 @@ class Plan:
                 place = f"{self.offsets[slot]:>10,}  {self.bytes[slot]:>10,}"
                 lines.append(f"  {place}  {dtype}{list(shape)} {node.op!r}")
         return "\n".join(lines)
+
+
+class Pointers:
+    """The memory that some code is given pointers to, each slot once, in a fixed order.
+
+    Args:
+        layout: The plan.
+        made: Values that the code stores.
+        read: Values that it reads.
+        starts: Number of the element that a pointer leads to, where that is not the first one.
+
+    Attributes:
+        slots: The slots; the last one is that of the status word.
+        moves: Bytes from the beginning of a value to where its pointer leads.
+    """
+
+    def __init__(
+        self,
+        layout: Plan,
+        made: Iterable[Node],
+        read: Iterable[Node],
+        starts: Mapping[Node, int] | None = None,
+    ) -> None:
+        self._slot = slot = layout.slot
+        self._starts = starts or {}
+        places = [*[slot[node] for node in made], *sorted([slot[node] for node in read])]
+        self.slots = [*dict.fromkeys(places), layout.status]
+        self._places = {slot: place for place, slot in enumerate(self.slots)}
+        self.moves = [0] * len(self.slots)
+        for node, start in self._starts.items():
+            self.moves[self._places[slot[node]]] = start * spec(node).dtype.itemsize
+
+    def place(self, node: Node) -> int | None:
+        """The number of the pointer to a value, None if there is none."""
+        return self._places.get(self._slot.get(base(node), -1))
+
+    def start(self, node: Node) -> int:
+        """Number of the element that the pointer to a value leads to."""
+        return self._starts.get(base(node), 0)
 
 
 def plan(fused: Fused, scratch: dict[Node, int]) -> Plan:

@@ -13,7 +13,7 @@ The epilogue runs over each chunk of sums that is done, while it is still in the
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
 
 from ..graph.node import Node
@@ -24,8 +24,9 @@ from ..native.values import F32, F64, I64, Value
 from ..native.vectors import Builder
 from ..shapes import Shape
 from .access import own_index, size_of, spec
-from .expression import UnsupportedError, untransposed
+from .expression import Stored, UnsupportedError, untransposed
 from .kernels import Fused, Product
+from .plan import Pointers
 from .scope import Memory, Scope
 from .symbols import FLOAT32, FLOAT64, Symbol
 
@@ -98,7 +99,8 @@ def _scratch(product: matmul.Product, host: Host) -> int:
 
 def write_epilogue(
     work: Product,
-    memory: Callable[[Sequence[Value]], Memory],
+    given: Pointers,
+    stored: Stored,
     b: Builder,
     sums: Value,
     row: Value,
@@ -110,7 +112,8 @@ def write_epilogue(
 
     Args:
         work: The product.
-        memory: The memory that pointers stand for.
+        given: The memory that it has pointers to.
+        stored: The nodes that are in memory.
         b: Builder of the function.
         sums: The vector.
         row, column: Where in C its first lane lies.
@@ -119,7 +122,7 @@ def write_epilogue(
     """
     shape, dtype = spec(work.node)
     index = own_index(shape)
-    top = Scope(b, memory(pointers), [row, None])
+    top = Scope(b, Memory(given, pointers, stored), [row, None])
     inside = top.inside(1, column, sums.type.lanes, mask)
     inside.known[work.node, index] = Symbol(b, sums, dtype)
     for step in work.epilogue:

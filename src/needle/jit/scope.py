@@ -13,7 +13,7 @@ the loops are, and a value that does not depend on an inner loop is read before 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any
 
 from ..graph.kinds import Elementwise
@@ -23,9 +23,9 @@ from ..native.vectors import Builder
 from ..ops.creation import Arange, Full
 from ..ops.indexing import OneHot, Pick, Take
 from ..ops.tuples import TupleGetItem
-from ..shapes import Shape
 from .access import FIXED, Entry, Index, address, dense, is_view, spec, through
-from .expression import Read, Stored, base
+from .expression import Read, Stored
+from .plan import Pointers
 from .symbols import BOOL, CODE, FLOAT32, FLOAT64, INT64, DType, Symbol, memory_type, register_type
 
 
@@ -33,36 +33,30 @@ class Memory:
     """Where the stored values of some code lie.
 
     Args:
-        pointers: For each slot of memory that the code is given, a pointer to it.
-        slots: The slot of each stored value.
-        status: The slot of the word that is set where an index is out of range.
+        given: The memory that the code has pointers to.
+        pointers: The pointers.
         stored: The nodes that are in memory.
     """
 
-    def __init__(
-        self,
-        pointers: Mapping[int, Value],
-        slots: Mapping[Node, int],
-        status: int,
-        stored: Stored,
-    ) -> None:
-        self._pointers = pointers
-        self._slots = slots
-        self._status = status
+    def __init__(self, given: Pointers, pointers: Iterable[Value], stored: Stored) -> None:
+        self.given = given
         self.stored = stored
+        self._pointers = list(pointers)
 
     def has(self, node: Node) -> bool:
         """Whether the code has a pointer to a value."""
-        return self._slots.get(base(node)) in self._pointers
+        return self.given.place(node) is not None
 
     def pointer(self, node: Node) -> Value:
-        """Where a stored value lies."""
-        return self._pointers[self._slots[base(node)]]
+        """Where a stored value lies, from the element `given.start(node)` on."""
+        place = self.given.place(node)
+        assert place is not None
+        return self._pointers[place]
 
     @property
     def status(self) -> Value:
-        """Where the status word lies."""
-        return self._pointers[self._status]
+        """Where the word lies that is set where an index is out of range."""
+        return self._pointers[-1]
 
 
 class Scope:
@@ -179,9 +173,8 @@ class Scope:
 
     def load(self, node: Node, at: Index) -> Symbol:
         """Read a stored value from memory."""
-        shape, dtype = spec(node)
-        index, stride = self._element(at, shape)
-        return self._load(self.memory.pointer(node), dtype, index, stride)
+        index, stride = self._element(node, at)
+        return self._load(self.memory.pointer(node), spec(node).dtype, index, stride)
 
     def _load(self, pointer: Value, dtype: DType, index: Value | int, stride: int) -> Symbol:
         kind = memory_type(dtype)
@@ -197,8 +190,8 @@ class Scope:
     def store(self, node: Node, symbol: Symbol, at: Index) -> None:
         """Write a value to its memory."""
         b = self.b
-        shape, dtype = spec(node)
-        index, stride = self._element(at, shape)
+        dtype = spec(node).dtype
+        index, stride = self._element(node, at)
         value = symbol.to(dtype)
         if dtype.kind != "f":
             value = b.cast(value, memory_type(dtype))
@@ -209,13 +202,14 @@ class Scope:
             value = b.extract(value, 0) if value.type.lanes else value
             b.store(value, self.memory.pointer(node), index)
 
-    def _element(self, at: Index, shape: Shape) -> tuple[Value | int, int]:
+    def _element(self, node: Node, at: Index) -> tuple[Value | int, int]:
         """Number of the (first) element read, and the stride from lane to lane."""
-        offset, strides = address(at, shape, len(self.loops))
-        index: Value | int = offset
+        offset, strides = address(at, spec(node).shape, len(self.loops))
+        index: Value | int = offset - self.memory.given.start(node)
         for counter, stride in zip(self.loops, strides, strict=True):
             if stride and counter is not None:
-                index = counter * stride + index if stride != 1 else counter + index
+                step = counter if stride == 1 else counter * stride
+                index = step + index if isinstance(index, Value) or index else step
         return index, 0 if self.vector is None else strides[self.vector]
 
     def _spread(self, index: Value | int, stride: int) -> Value:
@@ -278,7 +272,7 @@ class Scope:
             picked = self.value(places, at)
             rest = (*at, FIXED)
         place = self.checked(_integral(picked), shape[axis], negative=isinstance(op, Take))
-        element, stride = self._element(rest, shape)
+        element, stride = self._element(table, rest)
         along = place * dense(shape)[axis]
         pointer = self.memory.pointer(table)
         if not along.type.lanes:
