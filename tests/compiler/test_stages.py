@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from collections import Counter
+
 import numpy as np
 import pytest
 
@@ -132,13 +135,92 @@ def test_memory_is_used_again():
     assert arena <= 5 * 64 * 64 * 4  # ten products with an epilogue each would take twenty
 
 
+def test_plan_text():
+    def f(x, w):
+        return ((x @ w).tanh() @ w).sum()
+
+    text = compiled(f, ones(8, 16), ones(16, 16)).plan.text()
+    assert text.splitlines() == [
+        "arena of 1,024 bytes, 7 pointers",
+        "           0         512  float32[8, 16] MatMul()",
+        "         512         512  float32[8, 16] Tanh()",
+        "           0         512  float32[8, 16] MatMul()",  # the first one is not read again
+        "         512           4  float32[] Summation(axes=None, keepdims=False)",
+    ]
+
+
 # -- emit ------------------------------------------------------------------------------------------
+
+
+def functions(ir):
+    """The functions of a module by name."""
+    parts = re.split(r"^(?=define )", ir, flags=re.MULTILINE)[1:]
+    return {re.match(r"define .*?@([\w.]+)", part)[1]: part for part in parts}
+
+
+def test_ir_of_a_kernel():
+    found = functions(compiled(lambda x: x * 2, ones(96), host=llvm.host(8)).emitted.ir)
+    assert list(found) == ["body1", "kernel2"]
+    whole = found["body1"].split("body.5:")[1].split("end.6:")[0]
+    assert [line.strip() for line in whole.splitlines() if line] == [
+        "%.9 = getelementptr inbounds float, ptr %p1, i64 %.7",
+        "%.10 = load <8 x float>, ptr %.9, align 4",
+        "%.11 = fmul <8 x float> %.10, splat (float 0x4000000000000000)",
+        "%.12 = getelementptr inbounds float, ptr %p0, i64 %.7",
+        "store <8 x float> %.11, ptr %.12, align 4",
+        "%.13 = add i64 %.7, 8",
+        "br label %loop.4",
+    ]
+    assert "call void @body1(ptr %.8, ptr %.10, ptr %.12, i64 %.3, i64 %.6)" in found["kernel2"]
 
 
 def test_kernels_of_one_structure_share_their_code():
     many = compiled(lambda *xs: [x * 2 + 1 for x in xs], *[ones(n) for n in range(10, 30)])
-    assert many.emitted.ir.count("@body") <= 2 * 20 + 1
-    assert many.emitted.ir.count("define internal") == 1
+    assert Counter(name.rstrip("0123456789") for name in functions(many.emitted.ir)) == {
+        "kernel": 20,
+        "body": 1,
+    }
+
+
+def test_kernels_of_other_structures_share_nothing():
+    steps = [
+        lambda x: x + 0.0,
+        lambda x: x + -0.0,
+        lambda x: x * 2,
+        lambda x: x.exp(),
+        lambda x: x + x[::-1],
+        lambda x: x.sum(),
+        lambda x: x.max(),
+        lambda x: x.astype("float64") * 2,
+        lambda x: x.relu(),
+    ]
+
+    def f(*xs):
+        return [step(x) for step, x in zip(steps, xs, strict=True)]
+
+    names = functions(compiled(f, *[ones(n) for n in range(10, 10 + len(steps))]).emitted.ir)
+    assert sum(name.startswith("body") for name in names) == len(steps)
+
+
+def test_layers_of_one_shape_share_their_code():
+    def network(x, w, b):
+        for _ in range(10):
+            x = (x @ w + b.broadcast_to(x.shape)).tanh()
+        return x
+
+    names = functions(compiled(network, ones(4, 8), ones(8, 8), ones(8)).emitted.ir)
+    assert sum(name.startswith("product") for name in names) == 1
+
+
+def test_slices_of_a_value_share_their_code():
+    names = functions(compiled(lambda x: [x[k].exp() for k in range(8)], ones(8, 5)).emitted.ir)
+    assert sum(name.startswith("body") for name in names) == 1
+
+
+def test_draws_of_one_kind_share_their_code():
+    ndl.seed(0)
+    found = compiled(lambda: [ndl.init.rand(7), ndl.init.rand(7), ndl.init.rand(8)])
+    assert sum(name.startswith("draw") for name in functions(found.emitted.ir)) == 2
 
 
 def test_the_text_is_the_same_at_each_compilation():

@@ -1,0 +1,236 @@
+"""Whole programs: what they compute, with any number of threads, and how they grow."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import needle as ndl
+from needle.jit.native_executor import Compiled, NativeExecutor
+from needle.native import llvm, threads
+from tests.compiler.stages import compiled, expect_numpy, traced
+
+LANES = pytest.mark.parametrize("lanes", [16, 8, 4])
+
+
+@pytest.fixture
+def tensor(rng):
+    """Makes float64 tensors of normal numbers."""
+    return lambda *shape: ndl.Tensor(rng.standard_normal(shape))
+
+
+# -- what is read where ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "step",
+    [
+        lambda x, w: x @ w + x,
+        lambda x, w: x @ w + w,
+        lambda x, w: x @ w.transpose() + w.transpose(),
+        lambda x, w: (x * 2).exp() @ w + (x * 2).exp(),
+        lambda x, w: x @ w + (x @ w).transpose(),
+        lambda x, w: x @ w + (x @ w).reshape((1, 4, 4)).sum(0),
+    ],
+)
+def test_what_is_added_to_a_product_may_be_its_operand(step, tensor):
+    expect_numpy(step, tensor(4, 4), tensor(4, 4), rtol=1e-12)
+
+
+def test_an_element_of_a_tuple_may_be_an_operand(tensor):
+    def f(x, w):
+        a, b = ndl.ops.fused_add_scalars(x @ w, 1.0, 2.0).tuple()
+        return a @ w, b
+
+    expect_numpy(f, tensor(4, 4), tensor(4, 4), rtol=1e-12)
+
+
+def test_long_chains_are_cut(tensor):
+    def f(x):
+        for _ in range(400):
+            x = x * 1.01
+        for _ in range(400):
+            x = x.transpose()
+        a, b = ndl.ops.fused_add_scalars(x, 1.0, 2.0).tuple()
+        return a, b, x.exp()
+
+    expect_numpy(f, tensor(3, 4), rtol=1e-12)
+
+
+def test_slices_at_any_offset(tensor):
+    def f(x):
+        parts = [x[k : k + 3, ::-1] for k in range(4)]
+        return [part * 2 for part in parts], parts[0] + parts[3], x[1] * x[2]
+
+    expect_numpy(f, tensor(7, 5), rtol=1e-12)
+
+
+# -- state -----------------------------------------------------------------------------------------
+
+
+def swap(a, b):
+    return b * 2, a * 3
+
+
+def swap_with_a_result(a, b):
+    return b * 2, a * 3, (b * 2).exp()
+
+
+def swap_of_views(a, b):
+    return b.reshape((2, 2)).reshape(4), a[::-1] * 1
+
+
+def turned(a, b):
+    return a[::-1] * 1, b + 1
+
+
+@pytest.mark.parametrize("change", [swap, swap_with_a_result, swap_of_views, turned])
+def test_new_state_that_reads_old_state_which_others_overwrite(change, rng):
+    old = [rng.standard_normal(4) for _ in range(2)]
+    graph, _ = traced(change, *map(ndl.Tensor, old))
+    state = dict(zip(graph.inputs, graph.outputs, strict=False))
+    program = Compiled(graph.inputs, graph.nodes, graph.outputs[2:], state)
+    memory = [array.copy() for array in old]
+    executor = NativeExecutor(program)
+    for place, array in enumerate(memory):
+        executor.bind(place, array)
+    results = executor()
+    assert results is not None
+    expected = change(*map(ndl.Tensor, old))
+    left = dict(zip(program.handed, results, strict=True))
+    for place, (node, value) in enumerate(zip(graph.outputs, expected, strict=True)):
+        found = left[node] if node in left else memory[place]
+        np.testing.assert_allclose(found, value.numpy(), rtol=1e-14)
+
+
+# -- float64 against NumPy and finite differences --------------------------------------------------
+
+
+@LANES
+def test_the_gradients_of_a_step_against_finite_differences(lanes, rng):
+    x, w, v = rng.standard_normal((6, 5)), rng.standard_normal((5, 7)), rng.standard_normal((7, 3))
+    labels = rng.integers(0, 3, 6)
+
+    def loss(x, w, v, y):
+        h = ndl.standardize((x @ w).tanh(), 0)
+        return ndl.nn.SoftmaxLoss()(h @ v + h.sum(1, keepdims=True).broadcast_to((6, 3)), y)
+
+    def step(x, w, v, y):
+        value = loss(x, w, v, y)
+        value.backward()
+        return value, x.grad, w.grad, v.grad
+
+    arrays = [x, w, v]
+    tensors = [ndl.Tensor(a) for a in arrays]
+    graph, given = traced(step, *tensors, ndl.Tensor(labels, requires_grad=False))
+    program = NativeExecutor(
+        Compiled(graph.inputs, graph.nodes, graph.outputs, {}, llvm.host(lanes))
+    )
+
+    def run(*arrays):
+        kept = [np.ascontiguousarray(a) for a in [*arrays, given[3]]]
+        for place, array in enumerate(kept):
+            program.bind(place, array)
+        return program()
+
+    results = run(*arrays)  # told apart by their shapes: their order is the trace's
+    shapes = [result.shape for result in results]
+    gradients = [results[shapes.index(array.shape)] for array in arrays]
+    delta = 1e-6
+    for which, gradient in enumerate(gradients):
+        for place in np.ndindex(arrays[which].shape):
+            values = []
+            for sign in (1, -1):
+                moved = [a.copy() for a in arrays]
+                moved[which][place] += sign * delta
+                values.append(float(run(*moved)[shapes.index(())]))
+            slope = (values[0] - values[1]) / (2 * delta)
+            assert gradient[place] == pytest.approx(slope, rel=1e-5, abs=1e-8)
+
+
+# -- threads ---------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def _own_threads():
+    before = threads.threads()
+    yield
+    threads.set_threads(None)
+    assert threads.threads() == before
+
+
+def training_run(count):
+    """The results of three steps of a network whose kernels and products have several chunks."""
+    threads.set_threads(count)
+    ndl.seed(0)
+    model = ndl.nn.Sequential(
+        ndl.nn.Linear(300, 256),
+        ndl.nn.BatchNorm1d(256),
+        ndl.nn.ReLU(),
+        ndl.nn.Dropout(0.3),
+        ndl.nn.Linear(256, 10),
+    )
+    optimizer = ndl.optim.Adam(model.parameters(), lr=1e-3)
+    loss_of = ndl.nn.SoftmaxLoss()
+
+    def step(x, y):
+        loss = loss_of(model(x), y)
+        optimizer.reset_grad()
+        loss.backward()
+        optimizer.step()
+        return loss
+
+    numbers = np.random.default_rng(1)
+    compiled_step = ndl.jit(step, warmup=0)
+    losses = []
+    for _ in range(3):
+        x = ndl.Tensor(numbers.standard_normal((512, 300), np.float32), requires_grad=False)
+        y = ndl.Tensor(numbers.integers(0, 10, 512), requires_grad=False)
+        losses.append(compiled_step(x, y).numpy())
+    (program,) = {program.backend: program for program in compiled_step.programs}.values()
+    stages = [stage for stage in program.compiled.emitted.stages if isinstance(stage, list)]
+    assert max(call.chunks for stage in stages for call in stage) > 4
+    return [*losses, *model.state_dict().values(), *optimizer.state_dict().values()]
+
+
+@pytest.mark.usefixtures("_own_threads")
+def test_a_step_is_the_same_to_the_bit_for_any_number_of_threads_and_at_each_run():
+    first = training_run(1)
+    for count in (1, 2, 2, 3):
+        for a, b in zip(first, training_run(count), strict=True):
+            np.testing.assert_array_equal(a, b, strict=True)
+
+
+# -- large graphs ----------------------------------------------------------------------------------
+
+
+def unrolled(steps):
+    """A recurrent network over `steps` inputs, its loss and gradients."""
+
+    def f(xs, w, u, b):
+        h = ndl.init.zeros(4, 8, dtype="float64")
+        for k in range(steps):
+            h = (xs[k] @ w + h @ u + b.broadcast_to((4, 8))).tanh()
+        loss = (h * h).sum()
+        loss.backward()
+        return loss, w.grad, u.grad, b.grad
+
+    rng = np.random.default_rng(0)
+    shapes = [(steps, 4, 6), (6, 8), (8, 8), (8,)]
+    return f, [ndl.Tensor(rng.standard_normal(shape) / 4) for shape in shapes]
+
+
+def test_an_unrolled_network_of_a_thousand_nodes():
+    f, tensors = unrolled(50)
+    assert len(traced(f, *tensors)[0].nodes) > 1000
+    expect_numpy(f, *tensors, rtol=1e-10)
+
+
+def test_code_for_each_further_step_is_a_few_short_functions():
+    short, long = (len(compiled(*flat(unrolled(steps))).emitted.ir) for steps in (20, 40))
+    assert (long - short) / 20 < 12_000  # all of the code is several times as long
+
+
+def flat(pair):
+    function, tensors = pair
+    return function, *tensors

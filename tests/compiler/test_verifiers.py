@@ -1,0 +1,159 @@
+"""Each verifier refuses a value that is broken by hand, in every way that it looks for."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import needle as ndl
+from needle.errors import CompileError
+from needle.graph.node import Node
+from needle.jit import fuse, plan
+from needle.jit.kernels import Kernel, Special
+from needle.jit.native_executor import Compiled
+from needle.jit.simplify import Graph
+from needle.ops.arithmetic import AddScalar, EWiseAdd
+from needle.shapes import Spec
+from tests.compiler.stages import compiled, traced
+
+ones = ndl.init.ones
+FLOATS = Spec((3,), np.dtype("float32"))
+
+
+def leaf():
+    return Node(None, (), None, False, FLOATS)
+
+
+def made(op, *inputs, spec=FLOATS):
+    return Node(op, inputs, None, False, spec)
+
+
+# -- graphs ----------------------------------------------------------------------------------------
+
+
+def test_a_graph_in_order_passes():
+    x = leaf()
+    y = made(AddScalar(1), x)
+    Graph([x], [y], [y]).verify()
+
+
+def test_a_graph_whose_node_comes_before_its_input():
+    x = leaf()
+    y = made(AddScalar(1), x)
+    z = made(EWiseAdd(), x, y)
+    graph = Graph([x], [y, z], [z])
+    graph.nodes.reverse()
+    with pytest.raises(CompileError, match=r"EWiseAdd.* uses a value made later or nowhere"):
+        graph.verify()
+
+
+def test_a_graph_with_a_wrong_shape():
+    x = leaf()
+    y = made(AddScalar(1), x, spec=Spec((4,), FLOATS.dtype))
+    with pytest.raises(CompileError, match=r"AddScalar.* gives Spec\(shape=\(3,\).*not.*\(4,\)"):
+        Graph([x], [y], [y]).verify()
+
+
+def test_a_graph_whose_output_nobody_makes():
+    x = leaf()
+    with pytest.raises(CompileError, match="an output is not made"):
+        Graph([x], [], [leaf()]).verify()
+
+
+def test_a_graph_that_computes_a_node_without_an_operator():
+    x = leaf()
+    graph = Graph([], [], [])
+    graph.nodes.append(x)
+    with pytest.raises(CompileError, match="has no operator"):
+        graph.verify()
+
+
+# -- kernels ---------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def fused():
+    """y = tanh(x @ w), and its mean over the columns: a product and a kernel."""
+
+    def f(x, w):
+        y = (x @ w).tanh()
+        return y, y.sum(0) / 4
+
+    return compiled(f, ones(4, 5), ones(5, 6)).fused
+
+
+def test_fused_kernels_at_one_level(fused):
+    for work in fused.works:
+        work.level = 1
+    with pytest.raises(CompileError, match="is read at level 1, made at 1"):
+        fuse.verify(fused)
+
+
+def test_fused_values_that_are_made_twice(fused):
+    fused.works.append(fused.works[0])
+    with pytest.raises(CompileError, match="is made twice"):
+        fuse.verify(fused)
+
+
+def test_fused_values_that_nobody_makes(fused):
+    fused.works = [work for work in fused.works if isinstance(work, Kernel)]
+    with pytest.raises(CompileError, match="is read, and nothing makes it"):
+        fuse.verify(fused)
+
+
+def test_fused_steps_in_the_wrong_order(fused):
+    kernel = next(work for work in fused.works if isinstance(work, Kernel))
+    assert len(kernel.steps) > 1
+    kernel.steps.reverse()
+    with pytest.raises(CompileError, match="reads what a later step of its kernel makes"):
+        fuse.verify(fused)
+
+
+def test_fused_state_that_is_read_while_it_is_overwritten():
+    graph, _ = traced(lambda a, b: (a * 2, b.exp()), ones(3), ones(3))
+    state = dict(zip(graph.inputs, graph.outputs, strict=True))
+    fused = Compiled(graph.inputs, graph.nodes, [], state).fused
+    fuse.verify(fused)
+    first, second = fused.state
+    fused.state = {first: fused.state[second], second: fused.state[first]}
+    with pytest.raises(CompileError, match="read while another kernel overwrites it"):
+        fuse.verify(fused)
+
+
+# -- plans -----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def program():
+    """Two products that are alive at the same time."""
+    return compiled(lambda x, w: (x @ w).exp() @ w + x @ w, ones(4, 4), ones(4, 4))
+
+
+def test_a_plan_whose_values_overlap(program):
+    layout = program.plan
+    for slot in layout.offsets:
+        layout.offsets[slot] = 0
+    with pytest.raises(CompileError, match="overlap in the arena"):
+        plan.verify(layout, program.fused)
+
+
+def test_a_plan_whose_arena_is_too_small(program):
+    program.plan.arena = 64
+    with pytest.raises(CompileError, match="lies beyond the end of the arena"):
+        plan.verify(program.plan, program.fused)
+
+
+def test_a_plan_that_forgets_a_value(program):
+    del program.plan.slot[program.graph.inputs[0]]
+    with pytest.raises(CompileError, match="is read and has no place"):
+        plan.verify(program.plan, program.fused)
+
+
+def test_a_plan_whose_scratch_memory_overlaps_a_value():
+    program = compiled(lambda x, w: (x @ w.transpose()).exp(), ones(64, 64), ones(64, 64))
+    layout = program.plan
+    (scratch,) = layout.scratch.values()
+    product = next(work for work in program.fused.works if not isinstance(work, Special))
+    layout.offsets[layout.slot[product.made[0]]] = layout.offsets[scratch]
+    with pytest.raises(CompileError, match=r"MatMul\(\) and scratch memory of MatMul\(\) overlap"):
+        plan.verify(layout, program.fused)
