@@ -1,4 +1,12 @@
-"""Evaluation of a traced graph through NumPy: what a program means, and what runs without LLVM."""
+"""Evaluation of a traced graph through NumPy: what a program means, and what runs without LLVM.
+
+Nodes become places in one list of values, and a call runs the operators in program order::
+
+    before: a graph                after: steps on a list of values
+
+    %2 = MulScalar(2) %0           v[2] = MulScalar(2).evaluate(v[0])
+    %3 = EWiseAdd %2 %1            v[3] = EWiseAdd().evaluate(v[2], v[1])
+"""
 
 from __future__ import annotations
 

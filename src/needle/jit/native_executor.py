@@ -1,4 +1,16 @@
-"""Last stage: a compiled program, its memory, and one call of it."""
+"""Last stage: a compiled program, its memory, and one call of it.
+
+The functions of a program find all memory through one table of pointers. What stays where it is
+(the arena, constants, state) is entered once; a call enters the rest::
+
+    before: a plan                         after: the table, during a call
+
+    slots  x 0, w 1, c 2 (result), a 3     [array of the argument, memory of the state,
+    arena  a at 0 ... 4096                  new array, arena + 0]
+
+Then stage after stage runs natively, threads sharing out the chunks. Between them operators without
+code are called in Python; state is overwritten last, and only if no index was out of range.
+"""
 
 from __future__ import annotations
 

@@ -34,8 +34,7 @@ from .kernels import Kernel
 from .plan import Pointers
 
 CHUNK_WORK = 400_000
-"""Elements times steps of a chunk, microseconds of work: with less, sharing costs more than it
-gains."""
+"""Elements times steps of a chunk, about 10 µs: below, sharing costs more than it gains."""
 CHUNK_BLOCKS = 4
 """Least number of neighbouring vectors of columns in a chunk: rows share cache lines."""
 FLAT_CHUNK = 16_384

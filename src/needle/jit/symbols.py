@@ -145,7 +145,7 @@ class Symbol:
     def __ne__(self, other: object) -> Any:
         return _compare("!=", self, other)
 
-    __hash__ = None  # type: ignore[assignment]
+    __hash__ = None  # pyright: ignore[reportAssignmentType]
 
 
 def _truth(b: Builder, value: Value) -> Value:
