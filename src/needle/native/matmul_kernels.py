@@ -28,37 +28,44 @@ class Tile:
     """A kernel for `rows` by `vectors` of C.
 
     `across`: A lies transposed, so that for one k its rows are next to each other, and `lda` is
-    the stride of k. `masked`: only the first `tail` lanes of the last vector are there.
+    the stride of k. `masked`: only the first `tail` lanes of the last vector are there. `half`:
+    that vector has half the lanes, which many processors multiply in half the time.
     """
 
     rows: int
     vectors: int
     across: bool
     masked: bool
+    half: bool = False
 
     @property
     def name(self) -> str:
         """Name of the shape."""
         order, masked = "t" if self.across else "n", "m" if self.masked else ""
-        return f"tile.{self.rows}x{self.vectors}{order}{masked}"
+        return f"tile.{self.rows}x{self.vectors}{order}{masked}{'h' if self.half else ''}"
 
     def write(self, b: Builder, arguments: Sequence[Value], kind: Type) -> None:
         """Append the code."""
         a, right, c, start, k, lda, ldb, ldc, lds, tail = arguments
-        mask = first_lanes(b, tail, kind.lanes) if self.masked else None
-        places = [(i, j) for i in range(self.rows) for j in range(self.vectors)]
-        masks = [*[None] * (self.vectors - 1), mask]
+        last = kind.vector(kind.lanes // 2) if self.half else kind
+        kinds = [*[kind] * (self.vectors - 1), last]
+        masks: list[Value | None] = [None] * self.vectors
+        if self.masked:
+            masks[-1] = first_lanes(b, tail, last.lanes)
+        # A half vector goes first: last, LLVM overwrites the factor with it, and spills sums.
+        order = [self.vectors - 1, *range(self.vectors - 1)]
+        places = [(i, j) for i in range(self.rows) for j in order]
         rows = [i if self.across else lda * i for i in range(self.rows)]
-        sums = [b.load(start, kind, lds * i + j * kind.lanes, mask=masks[j]) for i, j in places]
+        sums = [b.load(start, kinds[j], lds * i + j * kind.lanes, mask=masks[j]) for i, j in places]
         with b.loop(0, k, carry=[a, right, *sums]) as loop:
             a, right, *sums = loop.values
             vectors = [
-                b.load(right, kind, j * kind.lanes, mask=masks[j]) for j in range(self.vectors)
+                b.load(right, kinds[j], j * kind.lanes, mask=masks[j]) for j in range(self.vectors)
             ]
-            scalar = kind.vector(0)
-            factors = [b.splat(b.load(a, scalar, row), kind.lanes) for row in rows]
+            scalars = [b.load(a, kind.vector(0), row) for row in rows]
+            factors = [{n: b.splat(x, n) for n in {kind.lanes, last.lanes}} for x in scalars]
             sums = [
-                b.fma(factors[i], vectors[j], total)
+                b.fma(factors[i][kinds[j].lanes], vectors[j], total)
                 for (i, j), total in zip(places, sums, strict=True)
             ]
             step = lda if self.across else 1

@@ -173,8 +173,9 @@ def _shape(cut: Plan, panel: int, tile: int) -> Tile | Dot | None:
         return None
     if cut.dot:
         return Dot(rows, columns)
-    ragged = panel == _LAST and cut.product.n % cut.lanes > 0
-    return Tile(rows, columns, cut.product.transpose_a, ragged or cut.free_masks)
+    tail = cut.product.n % cut.lanes if panel == _LAST else 0
+    half = cut.free_masks and 0 < tail <= cut.lanes // 2
+    return Tile(rows, columns, cut.product.transpose_a, tail > 0 or cut.free_masks, half)
 
 
 def _size(cut: Cut, last: int, kind: int) -> int:
