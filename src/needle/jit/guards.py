@@ -7,8 +7,7 @@ Only if that fails is everything compared in detail.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from itertools import chain
+from collections.abc import Callable, Collection, Sequence
 from operator import is_
 from types import BuiltinFunctionType, ModuleType
 from typing import TYPE_CHECKING, Any
@@ -43,8 +42,7 @@ class Guards:
         self.when_gone: Callable[[], None] = _nothing
         self._slots: list[_Slots] = []
         self._light: list[_Slots] = []
-        self._dicts: list[dict[Any, Any]] = []
-        self._lists: list[list[Any]] = []
+        self._views: list[Collection[Any]] = []  # of dicts and lists: what they hold at any time
         self._flags: list[tuple[ReferenceType[Tensor], bool]] = []
         self._sources: list[tuple[Source, Specs]] = []
         self._grads: list[tuple[Target, Specs | None]] = []
@@ -52,8 +50,7 @@ class Guards:
         self._others: set[int] = set()
         self._owners: list[ReferenceType[Any]] = []
         self._seen = -1
-        self._held: list[Any] = []
-        self._sizes: list[int] = []
+        self._held: list[list[Any]] = []  # what the views showed
 
     # -- what is relied on, told by the trace ------------------------------------------------------
 
@@ -93,9 +90,9 @@ class Guards:
         owner = container.owner()
         if isinstance(owner, dict):
             if not container.counted:
-                self._dicts.append(owner)
+                self._views.append(owner.values())
         elif isinstance(owner, list):
-            self._lists.append(owner)
+            self._views.append(owner)
         else:
             if _dies(owner):
                 self._owners.append(ref(owner, self._gone))
@@ -137,17 +134,20 @@ class Guards:
         for slots in self._light:
             if not slots.unchanged():
                 return False
-        now = self._contents()
         held = self._held
-        return len(now) == len(held) and all(map(is_, now, held)) and self._sizes == self._lengths()
+        if len(held) != len(self._views):
+            return False
+        for place, view in enumerate(self._views):
+            if len(view) != len(held[place]) or not all(map(is_, view, held[place])):
+                return False
+        return True
 
     def accept(self) -> None:
         """Take the world as it is for the one that the next cheap look compares with."""
         self._seen = changes.count
         for slots in self._light:
             slots.accept()
-        self._held = self._contents()
-        self._sizes = self._lengths()
+        self._held = [list(view) for view in self._views]
 
     def difference(self, leaves: list[Any]) -> str | None:
         """The detailed look: what differs from the world of the trace, None if nothing does."""
@@ -191,14 +191,6 @@ class Guards:
         return None
 
     # -- inside ------------------------------------------------------------------------------------
-
-    def _contents(self) -> list[Any]:
-        """What the dicts and lists hold."""
-        values = chain.from_iterable(map(dict.values, self._dicts))
-        return [*values, *chain.from_iterable(self._lists)]
-
-    def _lengths(self) -> list[int]:
-        return [*map(len, self._dicts), *map(len, self._lists)]
 
     def _pinned(self, value: Any) -> Pin:
         """Whether a slot still holds a value: equal, if it is a plain one, else the same."""

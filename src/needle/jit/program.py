@@ -111,11 +111,17 @@ class Program:
         self._sets_constants = any(_holds_constants(tree) for _, (_, _, tree) in self._slots)
         self._grads = [(target, node) for target, node in trace.grads if node is not None]
         self._grads_reset = [target for target, node in trace.grads if node is None]
-        self._plain = (
-            type(trace.result) is Out
+        # A call that only hands out a tensor: the place of its value among the results.
+        self._plain = None
+        if (
+            type(result := trace.result) is Out
+            and result.cls is not float
+            and result.grad is None
+            and not (result.requires_grad and trace.writes_state)
             and self._differentiable is None
             and not (self._rebound or self._slots or self._grads or self._sets_constants)
-        )
+        ):
+            self._plain = self._place[result.node]
 
     def __repr__(self) -> str:
         return f"Program({self.reason}; {self.calls} calls; {self.backend})"
@@ -127,11 +133,12 @@ class Program:
         quick = self._quick
         if quick is None or len(quick) != len(args) or _modes() != self._modes:
             return False
-        for argument, (shape, dtype, requires_grad, is_leaf) in zip(args, quick, strict=True):
+        for place, argument in enumerate(args):
             if type(argument) is not Tensor:
                 return False
             node = argument.node
             storage = node.storage
+            shape, dtype, requires_grad, is_leaf = quick[place]
             if (
                 storage is None
                 or storage.shape != shape
@@ -184,10 +191,11 @@ class Program:
         self._native = NativeExecutor(self.compiled)
         self._first_captured = len(self.inputs) - len(self._captured)
         first_scalar = len(self.trace.arguments)
-        self._numbers = aligned((self._first_captured,), np.float64)
+        numbers = aligned((self._first_captured,), np.float64)
         for place, node in enumerate(self.inputs[: self._first_captured]):
             if place >= first_scalar or node.specs() == Spec((), np.dtype(np.float64)):
-                self._native.bind(place, self._numbers[place : place + 1])
+                self._native.bind(place, numbers[place : place + 1])
+        self._numbers = memoryview(numbers)
         return "native"
 
     def _state_in_place(self) -> tuple[dict[Captured, tuple[str, int]], list[Node]]:
@@ -259,9 +267,10 @@ class Program:
             if array is None or not (array.flags.c_contiguous and array.dtype.isnative):
                 array = _dense(_array(leaf))
             native.bind(place, array)
-        for place, (held, name) in enumerate(self._scalars, len(leaves)):
-            numbers[place] = held[name]
-        if not self._bound or any(c.count_references() > c.references for c in self._taken_hold):
+        if self._scalars:
+            for place, (held, name) in enumerate(self._scalars, len(leaves)):
+                numbers[place] = held[name]
+        if not self._bound or (self._taken_hold and self._is_held()):
             self._bind_captured(leaves)
         for place in self._each_call:
             tensor = self._captured[place].read(leaves)
@@ -275,6 +284,10 @@ class Program:
                 "an index was out of range in a compiled call, and is not in an eager one"
             )
         return results
+
+    def _is_held(self) -> bool:
+        """Whether somebody took hold of a tensor in a slot, which may then not change in place."""
+        return any(c.count_references() > c.references for c in self._taken_hold)
 
     def _bind_captured(self, leaves: list[Any]) -> None:
         """Look up all captured tensors; state moves into memory that may be changed in place."""
@@ -316,9 +329,9 @@ class Program:
 
     def _commit(self, leaves: list[Any], results: list[Any]) -> Any:
         """Write state, set gradients, and make what the function returns."""
+        if self._plain is not None and self._steady:  # gradients that are reset are so still
+            return self.trace.result.cls.wrap(results[self._plain])
         values = dict(zip(self._place, results, strict=True))
-        if self._plain and self._steady:  # gradients that are reset are so still
-            return self._output(self.trace.result, values, None)
         for target, node in self._rebound:
             tensor = target.tensor(leaves)
             if tensor is not None:

@@ -60,8 +60,9 @@ class Program:
 
     def run(self) -> None:
         """Run all phases and return when they are done."""
-        if _state.fixed is not None:
-            self._run(self._limit(_state.fixed))
+        fixed = _state.fixed
+        if fixed is not None:
+            self._run(min(fixed, self._most))
             return
         start = time.perf_counter_ns()
         self._run(self._choice.threads)
