@@ -19,7 +19,7 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 from functools import partial
-from itertools import groupby
+from itertools import groupby, zip_longest
 
 from ..graph.node import Node
 from ..native import matmul
@@ -27,7 +27,7 @@ from ..native.llvm import Host
 from ..native.values import I8, I64, PTR, VOID, Type, Value
 from ..native.vectors import Builder, Source
 from .access import address, own_index, size_of, spec
-from .expression import base, is_called
+from .expression import base, is_called, untransposed
 from .interpret import is_random
 from .kernels import Fused, Kernel, Product, Special, Work
 from .loops import write
@@ -39,16 +39,23 @@ from .specials import draw_chunks, is_drawn_here, write_draw, write_special
 
 _SIGNATURE = {"table": PTR, "begin": I64, "end": I64, "thread": I64}
 
+STEP_COST, DRAW_COST = 0.1, 0.7
+"""About the nanoseconds that a step takes for an element, and that a random number takes."""
+
 _Write = Callable[[Builder, list[Value]], None]
 
 
 @dataclass(eq=False)
 class Call:
-    """One function of the program: its name, its chunks, and the work that it belongs to."""
+    """One function of the program: its name, its chunks, and the work that it belongs to.
+
+    `cost` is about the nanoseconds that a chunk takes.
+    """
 
     symbol: str
     chunks: int
     work: Work
+    cost: float
 
 
 @dataclass(eq=False)
@@ -73,13 +80,17 @@ class Emitter:
     Args:
         fused: The kernels.
         plan: The memory.
+        nests: The loops of each kernel.
         host: The machine.
         philox: Whether the random stream is Philox, which code draws from itself.
     """
 
-    def __init__(self, fused: Fused, plan: Plan, host: Host, philox: bool) -> None:
+    def __init__(
+        self, fused: Fused, plan: Plan, nests: dict[Kernel, Nest], host: Host, philox: bool
+    ) -> None:
         self.fused = fused
         self.plan = plan
+        self.nests = nests
         self.host = host
         self.philox = philox
         self.source = Source(host)
@@ -87,25 +98,42 @@ class Emitter:
         self._shared: dict[Hashable, str] = {}
         self._products: dict[Hashable, matmul.Emitted] = {}
         self._count = 0
+        self._levels = {node: work.level for work in fused.works for node in work.made}
         draws = [node for node in fused.graph.nodes if is_random(node)]
         self._draw_number = {node: number for number, node in enumerate(draws)}
 
     def emit(self) -> Emitted:
         """The whole program."""
         result = Emitted()
+        before: list[list[Call] | Special] = []  # the stages of the level before
         for _, works in groupby(self.fused.works, key=lambda work: work.level):
-            result.stages += self._level(list(works))
+            before = self._level(list(works), before)
+            result.stages += before
         result.last = [call for kernel in self.fused.last for call in self._calls(kernel)]
         result.ir = self.source.text()
         return result
 
-    def _level(self, works: list[Work]) -> list[list[Call] | Special]:
-        """The stages of one level: a product that packs an operand first takes two."""
+    def _level(
+        self, works: list[Work], before: list[list[Call] | Special]
+    ) -> list[list[Call] | Special]:
+        """The stages of one level: as many as the work with the most functions takes.
+
+        What packs an operand that is there already joins the last stage of the level before.
+        """
         calls = [self._calls(work) for work in works]
-        first = [each[0] for each in calls if each]
-        second = [call for each in calls for call in each[1:]]
+        for work, functions in zip(works, calls, strict=True):
+            earlier = before[-1] if before else None
+            if isinstance(earlier, list) and len(functions) > 1 and self._packs_early(work):
+                earlier.append(functions.pop(0))
         called = [work for work in works if isinstance(work, Special) and is_called(work.node)]
-        return [*[stage for stage in (first, second) if stage], *called]
+        stages = zip_longest(*calls)
+        return [*[[call for call in stage if call] for stage in stages], *called]
+
+    def _packs_early(self, work: Work) -> bool:
+        """Whether a product's second factor, which is packed, is older than the level before."""
+        if not isinstance(work, Product):
+            return False
+        return self._levels.get(base(untransposed(work.node.inputs[1])), 0) < work.level - 1
 
     def _calls(self, work: Work) -> list[Call]:
         """The functions of a kernel, in order."""
@@ -135,26 +163,37 @@ class Emitter:
     # -- loop nests --------------------------------------------------------------------------------
 
     def _kernel(self, kernel: Kernel) -> list[Call]:
-        nest = Nest(kernel, self.fused.stored, self.host)
-        if not nest.chunks:
+        nest = self.nests[kernel]
+        if not nest.items:
             return []
         given = Pointers(self.plan, kernel.made, self.fused.sources(kernel), self._starts(nest))
-        arguments = {**_arguments(given), "first": I64, "stop": I64}
+        structure = Structure(nest.stored, len(kernel.loops), given, nest.uses_positions)
+        loops = "flat" if nest.flat else (kernel.loops, kernel.outer, nest.parts)
+        key = (loops, structure.of(nest.steps, kernel.home))
+        return [
+            self._pass(nest, number, given, (key, number)) for number in range(len(nest.passes))
+        ]
+
+    def _pass(self, nest: Nest, number: int, given: Pointers, key: Hashable) -> Call:
+        what = nest.passes[number]
+        arguments = {**_arguments(given), "partial": PTR, "first": I64, "stop": I64}
 
         def code(b: Builder, values: list[Value]) -> None:
-            *pointers, first, stop = values
-            write(b, nest, Memory(given, pointers, nest.stored), (first, stop))
+            *pointers, partial, first, stop = values
+            memory = Memory(given, pointers, nest.stored)
+            write(b, nest, what, memory, (first, stop), partial if nest.parts else None)
 
-        structure = Structure(nest.stored, len(kernel.loops), given, nest.uses_positions)
-        loops = "flat" if nest.flat else (kernel.loops, kernel.outer)
-        key = (loops, structure.of(nest.steps, kernel.home))
         body = self._code("body", key, arguments, code)
         f = self._begin("kernel")
-        items = f.b.constant(nest.items, I64)
-        bounds = [f.b.minimum(bound * nest.per_chunk, items) for bound in (f.begin, f.end)]
-        f.b.call(body, VOID, *f.pointers(given), *bounds)
+        bounds = [f.begin, f.end]
+        if not nest.parts:
+            items = f.b.constant(nest.items, I64)
+            bounds = [f.b.minimum(bound * nest.per_chunk, items) for bound in bounds]
+        partial = f.pointer(self.plan.scratch.get(nest.kernel, self.plan.status))
+        f.b.call(body, VOID, *f.pointers(given), partial, *bounds)
         f.b.ret()
-        return [Call(f.symbol, nest.chunks, kernel)]
+        values = size_of(nest.kernel.loops) * sum(len(steps) for _, steps in what.phases)
+        return Call(f.symbol, what.chunks, nest.kernel, STEP_COST * values / what.chunks)
 
     def _starts(self, nest: Nest) -> dict[Node, int]:
         """The first element that is read of each value that a kernel only reads.
@@ -176,7 +215,7 @@ class Emitter:
         shapes = Shapes(work.node)
         emitted, given = self._multiply(work, shapes)
         slots = [self.plan.slot[base(node)] for node in (*shapes.operands, work.node)]
-        slots.append(self.plan.scratch.get(work.node, self.plan.status))
+        slots.append(self.plan.scratch.get(work, self.plan.status))
         calls: list[Call] = []
         for phase in emitted.phases:
             f = self._begin("phase")
@@ -184,13 +223,13 @@ class Emitter:
             if shapes.batches == 1:
                 further = f.pointers(given) if given else []
                 f.b.call(phase.symbol, VOID, *pointers, *further, f.begin, f.end)
-                calls.append(Call(f.symbol, phase.chunks, work))
+                calls.append(Call(f.symbol, phase.chunks, work, phase.cost))
             else:  # each batch is a chunk
                 bounds = [f.b.constant(bound, I64) for bound in (0, phase.chunks)]
                 with f.b.loop(f.begin, f.end) as loop:
                     moved = shapes.in_batch(f.b, pointers, loop.index, emitted.scratch)
                     f.b.call(phase.symbol, VOID, *moved, *bounds)
-                calls.append(Call(f.symbol, shapes.batches, work))
+                calls.append(Call(f.symbol, shapes.batches, work, phase.cost * phase.chunks))
             f.b.ret()
         return calls
 
@@ -227,7 +266,7 @@ class Emitter:
         f = self._begin("special")
         write_special(f.b, node, Memory(given, f.pointers(given), self.fused.stored))
         f.b.ret()
-        return [Call(f.symbol, 1, work)]
+        return [Call(f.symbol, 1, work, STEP_COST * size_of(spec(node).shape))]
 
     def _draw(self, work: Special) -> list[Call]:
         op = work.node.op
@@ -245,7 +284,8 @@ class Emitter:
         pointers = map(f.pointer, (self.plan.slot[work.node], self.plan.stream))
         f.b.call(body, VOID, *pointers, number, f.begin, f.end)
         f.b.ret()
-        return [Call(f.symbol, draw_chunks(work.node), work)]
+        chunks = draw_chunks(work.node)
+        return [Call(f.symbol, chunks, work, DRAW_COST * size / chunks)]
 
 
 class _Function:

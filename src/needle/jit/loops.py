@@ -15,52 +15,110 @@ several independent sums, which hide the latency of additions::
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import partial
+from functools import partial, reduce
+from typing import Any
 
 import numpy as np
 
 from ..graph.kinds import Reduction
 from ..graph.node import Node
-from ..native.values import Value
+from ..native.values import I64, Type, Value
 from ..native.vectors import Builder
 from .access import spec
 from .expression import UnsupportedError
-from .nest import Nest, body_index
+from .nest import Nest, Pass, body_index
 from .scope import Memory, Scope
 from .symbols import CODE, Symbol, register_type
 
 ACCUMULATORS = 4
-"""Independent sums in a reduction."""
+"""Independent sums in a reduction: a power of two."""
 
 Body = Callable[[Scope, Sequence[Value]], list[Value]]
 
 
-def write(b: Builder, nest: Nest, memory: Memory, bounds: tuple[Value, Value]) -> None:
-    """Append the loops of a kernel.
+def write(
+    b: Builder,
+    nest: Nest,
+    what: Pass,
+    memory: Memory,
+    bounds: tuple[Value, Value],
+    partial: Value | None,
+) -> None:
+    """Append the loops of a pass of a kernel.
 
     Args:
         b: Builder of the function.
         nest: The kernel's loops.
+        what: The pass.
         memory: Where values lie.
-        bounds: First item and end, of what the nest shares out.
+        bounds: First item and end, or first part and end, of what the nest shares out.
+        partial: Where the sums of parts lie, if there are parts.
     """
     top = Scope(b, memory, [None] * len(nest.kernel.loops))
-    writer = _Writer(b, nest)
-    writer.prepare(top)
-    if nest.flat:
-        writer.vectors(top, *bounds)
+    if partial is None:
+        writer = _Writer(b, nest, what)
+        writer.prepare(top)
+        if nest.flat:
+            writer.vectors(top, *bounds)
+            return
+        with b.loop(*bounds) as loop:
+            writer.item(top, loop.index)
         return
-    with b.loop(*bounds) as loop:
-        writer.item(top, loop.index)
+    with b.loop(*bounds) as parts:
+        writer = _Writer(b, nest, what, Part(b, nest, parts.index, partial))
+        writer.prepare(top)
+        with b.loop(0, nest.items) as loop:
+            writer.item(top, loop.index)
+
+
+class Part:
+    """A part of the first inner loop, and where the sums of all parts lie.
+
+    Attributes:
+        bounds: First turn of the loop and the end.
+        is_first: Whether this is the part that stores what all parts compute alike.
+    """
+
+    def __init__(self, b: Builder, nest: Nest, part: Value, partial: Value) -> None:
+        size = nest.sizes[nest.inner[0]]
+        begin, end = (b.binary("udiv", p * size, nest.parts) for p in (part, part + 1))
+        self.bounds = begin, end
+        self.is_first = b.compare("==", part, 0)
+        self._b = b
+        self._nest = nest
+        self._part = part
+        self._partial = partial
+
+    def put(self, node: Node, item: Value, total: Value) -> None:
+        """Leave this part's sum."""
+        self._b.store(total, self._partial, self._place(node, item, self._part, total.type))
+
+    def total(self, node: Node, item: Value, kind: Type) -> Value:
+        """The sums of all parts as one, added up in their order."""
+        b = self._b
+        sums = [
+            b.load(self._partial, kind, self._place(node, item, b.constant(part, I64), kind))
+            for part in range(self._nest.parts)
+        ]
+        return reduce(partial(_combined, b, node), sums)
+
+    def _place(self, node: Node, item: Value, part: Value, kind: Type) -> Value:
+        """Number of the element, of the type of the sums, at which a sum lies."""
+        nest = self._nest
+        start = nest.partial_place(nest.reductions.index(node)) * 64 // kind.bits
+        return (part * nest.items + item) * max(kind.lanes, 1) + start
 
 
 class _Writer:
     """Appends the loops of one nest to a function."""
 
-    def __init__(self, b: Builder, nest: Nest) -> None:
+    def __init__(self, b: Builder, nest: Nest, what: Pass, part: Part | None = None) -> None:
         self.b = b
         self.nest = nest
+        self.what = what
+        self.part = part
         self.kernel = nest.kernel
+        self.number = b.constant(0, I64)  # of the item
         self.lanes = nest.lanes if nest.vector is not None else 0
         own = set(nest.kernel.steps)
         self.reads = [read for read in nest.reads if read[0] not in own]
@@ -72,6 +130,7 @@ class _Writer:
     def item(self, scope: Scope, item: Value) -> None:
         """One outer position, or one vector of them."""
         b, nest, rest = self.b, self.nest, item
+        self.number = item
         if not nest.by_column:
             scope = self._placed(scope, rest, nest.outer)
             self.prepare(scope)
@@ -107,14 +166,24 @@ class _Writer:
 
     def phases(self, scope: Scope) -> None:
         """All that is done at one outer position."""
-        for kind, steps in self.nest.phases:
+        if self.part is not None and self.what.sums:
+            self._add_parts(scope, self.part)
+        for kind, steps in self.what.phases:
             if kind == "tail" or not self.nest.inner or self.nest.flat:
                 for node in steps:
-                    self._finish(scope, node)
+                    self._finish(scope, node, once=kind == "tail")
             else:
                 self._run_loop(scope, steps)
 
-    def _finish(self, scope: Scope, node: Node) -> None:
+    def _add_parts(self, scope: Scope, part: Part) -> None:
+        """Reductions from the sums that the pass before left."""
+        lanes = self.lanes if self.nest.by_column else 0
+        for node in self.what.sums:
+            dtype = spec(node).dtype
+            total = part.total(node, self.number, register_type(dtype).vector(lanes))
+            self._keep(scope, node, Symbol(self.b, total, dtype), once=True)
+
+    def _finish(self, scope: Scope, node: Node, *, once: bool = False) -> None:
         """Compute one step in a scope, keep it in a register there, and store it."""
         at = self.kernel.home[node]
         if isinstance(node.op, Reduction):  # over nothing: its element is the result
@@ -122,12 +191,21 @@ class _Writer:
             symbol = CODE.cast(element, spec(node).dtype)
         else:
             symbol = scope.body(node, at)
-        self._keep(scope, node, symbol)
+        self._keep(scope, node, symbol, once=once)
 
-    def _keep(self, scope: Scope, node: Node, symbol: Symbol) -> None:
+    def _keep(self, scope: Scope, node: Node, symbol: Symbol, *, once: bool = False) -> None:
+        """Remember a value in a scope, and store it: `once`, if all parts compute it."""
         at = self.kernel.home[node]
         scope.known[node, at] = symbol
-        scope.store(node, symbol, at)
+
+        def store() -> tuple[()]:
+            scope.store(node, symbol, at)
+            return ()
+
+        if once and self.part is not None:
+            self.b.either(self.part.is_first, store)
+        else:
+            store()
 
     def _run_loop(self, scope: Scope, steps: list[Node]) -> None:
         """One pass over the inner loops."""
@@ -147,41 +225,51 @@ class _Writer:
 
         sums = self._nested(scope, self.nest.inner, starts, body, copies)
         for place, node in enumerate(reductions):
-            self._keep(scope, node, self._total(node, sums[place::count]))
+            total = self._total(node, sums[place::count])
+            if self.part is None:
+                self._keep(scope, node, total)
+            else:
+                self.part.put(node, self.number, total.value)
 
     def _nested(
         self, scope: Scope, loops: list[int], carry: list[Value], body: Body, copies: int
     ) -> list[Value]:
         """The inner loops one in another; the innermost one takes `copies` positions a turn."""
         loop, *rest = loops
-        size = self.nest.sizes[loop]
+        begin, end = self._bounds(loop)
         if not rest and loop == self.nest.vector:
 
             def vector(counter: Value, mask: Value | None, *values: Value) -> list[Value]:
                 return body(scope.inside(loop, counter, self.lanes, mask), values)
 
-            return list(self.b.vector_loop(0, size, self.lanes, vector, carry, unroll=copies))
+            return list(self.b.vector_loop(begin, end, self.lanes, vector, carry, unroll=copies))
 
         def turn(inside: Scope, values: Sequence[Value]) -> list[Value]:
             return self._nested(inside, rest, list(values), body, copies)
 
         if rest:
-            return self._turns(scope, loop, (0, size), 1, carry, turn)
-        whole = size - size % copies
-        carry = self._turns(scope, loop, (0, whole), copies, carry, body)
-        return self._turns(scope, loop, (whole, size), 1, carry, body)
+            return self._turns(scope, loop, (begin, end), 1, carry, turn)
+        whole = end - ((end - begin) & (copies - 1))
+        carry = self._turns(scope, loop, (begin, whole), copies, carry, body)
+        return self._turns(scope, loop, (whole, end), 1, carry, body)
+
+    def _bounds(self, loop: int) -> tuple[Any, Any]:
+        """Where an inner loop begins and ends: numbers, or values for the one with parts."""
+        if self.part is not None and loop == self.nest.inner[0]:
+            return self.part.bounds
+        return 0, self.nest.sizes[loop]
 
     def _turns(
         self,
         scope: Scope,
         loop: int,
-        bounds: tuple[int, int],
+        bounds: tuple[Any, Any],
         width: int,
         carry: list[Value],
         body: Body,
     ) -> list[Value]:
         """One loop, `width` positions a turn; none if it is empty."""
-        if bounds[0] == bounds[1]:
+        if bounds[0] == bounds[1]:  # known to be empty
             return carry
         with self.b.loop(*bounds, width, carry) as turn:
             values: Sequence[Value] = turn.values

@@ -30,9 +30,10 @@ from .emit import Call, Emitter
 from .expression import base
 from .fuse import fuse
 from .interpret import check_result, is_random
-from .kernels import Special
+from .kernels import Product, Special, Work
+from .nest import shape_loops
 from .plan import ALIGNMENT, plan
-from .products import scratch_sizes
+from .products import scratch_size
 from .simplify import Graph, simplify
 from .specials import is_drawn_here
 
@@ -107,9 +108,13 @@ class Compiled:
         self.results = [now[node] for node in self.handed]
         placed = {old: now[new] for old, new in self.state.items()}
         self.fused = fuse(self.graph, self.results, placed)
-        self.plan = plan(self.fused, scratch_sizes(self.fused, self.host))
+        nests = shape_loops(self.fused, self.host)
+        scratch: dict[Work, int] = {kernel: nest.partial for kernel, nest in nests.items()}
+        products = [work for work in self.fused.works if isinstance(work, Product)]
+        scratch.update({work: scratch_size(work, self.host) for work in products})
+        self.plan = plan(self.fused, scratch)
         philox = isinstance(ambient_stream(), PhiloxStream)
-        self.emitted = Emitter(self.fused, self.plan, self.host, philox).emit()
+        self.emitted = Emitter(self.fused, self.plan, nests, self.host, philox).emit()
         self.module = llvm.compile_ir(self.emitted.ir, self.host)
 
 
@@ -166,7 +171,9 @@ class NativeExecutor:
 
     def _program(self, stages: list[list[Call]]) -> Callable[[], None] | None:
         phases = [
-            threads.Phase(self.compiled.module.address(call.symbol), call.chunks, place == 0)
+            threads.Phase(
+                self.compiled.module.address(call.symbol), call.chunks, place == 0, call.cost
+            )
             for stage in stages
             for place, call in enumerate(stage)
         ]

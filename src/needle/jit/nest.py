@@ -15,12 +15,21 @@ outer position alone, from reductions that are done::
     for i:  loop   s = Σⱼ x[i, j]
             tail   m = s / n
             loop   v = Σⱼ (x[i, j] - m)²
+
+Where columns are added up, the rows are shared out instead: each *part* of them leaves sums of its
+own, and the next *pass*, begun when all parts are done, first adds those up. So a thread keeps the
+rows that it has in its cache, and there is work for many threads in a narrow matrix::
+
+    pass 1, for part in rows 0 ... 50, 50 ... 100:   loop   s[part] = Σᵢ x[i, j] of its rows
+    pass 2, for part in rows 0 ... 50, 50 ... 100:   tail   m = (s[0] + s[1]) / n
+                                                     loop   v[part] = Σᵢ (x[i, j] - m)² ...
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 from ..graph.kinds import Reduction
 from ..graph.node import Node
@@ -30,19 +39,39 @@ from ..ops.creation import Arange, Full
 from ..ops.indexing import OneHot, Pick, Take
 from .access import Index, address, is_view, own_index, spec
 from .expression import Stored, operands
-from .kernels import Kernel
+from .kernels import Fused, Kernel
 from .plan import Pointers
 
 CHUNK_WORK = 400_000
 """Elements times steps of a chunk, about 10 µs: below, sharing costs more than it gains."""
-CHUNK_BLOCKS = 4
-"""Least number of neighbouring vectors of columns in a chunk: rows share cache lines."""
+PART_WORK = 15_000
+"""Elements times steps of a part of the rows, at least: about a microsecond."""
+PART_ROWS = 16
+"""Rows of a part, at least: each part computes the tails again."""
+MOST_PARTS = 16
 FLAT_CHUNK = 16_384
 """Elements of one chunk of a flat kernel."""
 
 _POSITIONAL = (Arange, OneHot, Pick, Take)
 
 Phase = tuple[str, list[Node]]
+
+
+@dataclass(frozen=True)
+class Pass:
+    """What is done before all chunks have to be done.
+
+    Attributes:
+        phases: The steps of one outer position.
+        sums: Reductions of which the pass before left the sums of parts, if there are parts.
+        chunks: Number of chunks.
+    """
+
+    phases: list[Phase]
+    sums: list[Node]
+    chunks: int
+
+
 Step = tuple[Node, Index]
 
 
@@ -66,12 +95,12 @@ class Nest:
         lanes: Elements of a vector.
         blocks: Vectors of columns, where the vector loop is an outer one.
         items: What is shared out: outer positions, vectors of them, or elements.
-        per_chunk: Items of a chunk.
-        chunks: Number of chunks.
-        phases: The steps of one outer position.
+        per_chunk: Items of a chunk, if the items are shared out.
+        parts: Of the first inner loop, which are shared out instead; 0 for none.
+        passes: The steps of one outer position, in one pass unless there are parts.
     """
 
-    def __init__(self, kernel: Kernel, stored: Stored, host: Host) -> None:
+    def __init__(self, kernel: Kernel, stored: Stored, host: Host, *, parted: bool = True) -> None:
         self.kernel = kernel
         self.stored = stored
         self.steps = [(node, body_index(node, kernel)) for node in kernel.steps]
@@ -87,10 +116,20 @@ class Nest:
         self.outer = [k for k in self.loops if k in outer]
         self.inner = [k for k in self.loops if k not in outer]
         self.by_column = self.vector in self.outer
-        self.phases = self._phases()
+        self.reductions = [node for node in kernel.steps if isinstance(node.op, Reduction)]
         self.blocks = -(-self.sizes[self.loops[-1]] // self.lanes) if self.by_column else 0
         self.items, self.per_chunk = self._cut()
-        self.chunks = -(-self.items // self.per_chunk)
+        self.parts = self._count_parts() if parted else 0
+        self.passes = self._passes()
+
+    @property
+    def partial(self) -> int:
+        """Bytes of the sums of all parts."""
+        return self.partial_place(len(self.reductions)) * 8 if self.parts else 0
+
+    def partial_place(self, reduction: int) -> int:
+        """Where the sums of a reduction begin: for each part, and each item, a vector or number."""
+        return reduction * self.parts * self.items * (self.lanes if self.by_column else 1)
 
     def _groups(self) -> list[list[int]]:
         """Neighbouring loops that every access walks through as if they were one."""
@@ -120,13 +159,40 @@ class Nest:
             return inner, FLAT_CHUNK
         if self.by_column:
             items = math.prod(self.sizes[k] for k in self.outer[:-1]) * self.blocks
-            least, work = CHUNK_BLOCKS, inner * self.lanes
+            work = inner * self.lanes
         else:
             items = math.prod(self.sizes[k] for k in self.outer)
-            least, work = 1, inner
-        return items, max(least, CHUNK_WORK // max(work * len(self.steps), 1))
+            work = inner
+        return items, max(1, CHUNK_WORK // max(work * len(self.steps), 1))
+
+    def _count_parts(self) -> int:
+        """Parts of the first inner loop: where the items are columns, or too few to share out."""
+        few = self.by_column or self.items <= self.per_chunk
+        if self.flat or not (self.inner and self.reductions and self.items and few):
+            return 0
+        work = math.prod(self.sizes.values()) * len(self.steps)
+        rows = self.sizes[self.inner[0]] // PART_ROWS
+        parts = min(rows, work // PART_WORK, MOST_PARTS)
+        return 1 << (parts.bit_length() - 1) if parts > 1 else 0  # even for 2, 4, ... threads
 
     # -- phases ------------------------------------------------------------------------------------
+
+    def _passes(self) -> list[Pass]:
+        """All phases in one pass; with parts, a pass ends with each loop that adds up."""
+        phases = self._phases()
+        if not self.parts:
+            return [Pass(phases, [], -(-self.items // self.per_chunk))]
+        passes: list[Pass] = []
+        waiting: list[Phase] = []
+        sums: list[Node] = []
+        for kind, steps in phases:
+            waiting.append((kind, steps))
+            if kind == "loop":
+                passes.append(Pass(waiting, sums, self.parts))
+                waiting, sums = [], [node for node in steps if node in self.reductions]
+        if waiting or sums:
+            passes.append(Pass(waiting, sums, 1))
+        return passes
 
     def _phases(self) -> list[Phase]:
         """The steps in phases, with no phase empty."""
@@ -161,6 +227,13 @@ class Nest:
             return True
         loops = {entry[0] for entry in self.kernel.home[node]} - {None}
         return not loops <= set(outer)
+
+
+def shape_loops(fused: Fused, host: Host) -> dict[Kernel, Nest]:
+    """The loops of each kernel. No part of a kernel may write state that another still reads."""
+    kernels = [work for work in fused.all_works if isinstance(work, Kernel)]
+    last = set(fused.last)
+    return {k: Nest(k, fused.stored, host, parted=k not in last) for k in kernels}
 
 
 def body_index(node: Node, kernel: Kernel) -> Index:

@@ -18,7 +18,7 @@ from __future__ import annotations
 from bisect import bisect, insort
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from itertools import groupby
+from itertools import groupby, zip_longest
 from typing import Any
 
 import numpy as np
@@ -27,7 +27,7 @@ from ..errors import CompileError
 from ..graph.node import Node
 from .access import bytes_of, spec
 from .expression import base
-from .kernels import Fused, Product, Work
+from .kernels import Fused, Work
 
 ALIGNMENT = 64
 """Bytes: a cache line, and the widest vector."""
@@ -43,7 +43,7 @@ class Plan:
         slot: Place in the table of pointers of each stored value, input and constant.
         offsets: Byte offset in the arena of what lies there, by slot.
         bytes: Its size in bytes, by slot.
-        scratch: Slot of the scratch memory of each matrix product.
+        scratch: Slot of the scratch memory of work that needs some.
         arena: Bytes of the arena.
         constants: Arrays of the trace, by slot.
         results: Slots of the results, in order.
@@ -53,7 +53,7 @@ class Plan:
     slot: dict[Node, int] = field(default_factory=dict[Node, int])
     offsets: dict[int, int] = field(default_factory=dict[int, int])
     bytes: dict[int, int] = field(default_factory=dict[int, int])
-    scratch: dict[Node, int] = field(default_factory=dict[Node, int])
+    scratch: dict[Work, int] = field(default_factory=dict["Work", int])
     arena: int = 0
     constants: dict[int, Array] = field(default_factory=dict[int, Array])
     results: list[int] = field(default_factory=list[int])
@@ -129,12 +129,12 @@ class Pointers:
         return self._starts.get(base(node), 0)
 
 
-def plan(fused: Fused, scratch: dict[Node, int]) -> Plan:
+def plan(fused: Fused, scratch: Mapping[Work, int]) -> Plan:
     """Lay out the memory of a program.
 
     Args:
         fused: The kernels.
-        scratch: Bytes of scratch memory of each matrix product.
+        scratch: Bytes of scratch memory of work that needs some.
     """
     result = Plan()
     for node in fused.graph.inputs:
@@ -153,7 +153,7 @@ def plan(fused: Fused, scratch: dict[Node, int]) -> Plan:
     return result
 
 
-def _lay_out(result: Plan, fused: Fused, scratch: dict[Node, int]) -> None:
+def _lay_out(result: Plan, fused: Fused, scratch: Mapping[Work, int]) -> None:
     """Give values that kernels make, and scratch memory, a place in the arena, level by level."""
     ends = _last_reads(fused)
     memory = _Memory()
@@ -166,13 +166,16 @@ def _lay_out(result: Plan, fused: Fused, scratch: dict[Node, int]) -> None:
         leaving.setdefault(end, []).append((result.offsets[slot], whole))
         return slot
 
-    for level, works in groupby(fused.works, key=lambda work: work.level):
+    levels = [list(works) for _, works in groupby(fused.works, key=lambda work: work.level)]
+    for works, following in zip_longest(levels, levels[1:], fillvalue=[]):
+        level = works[0].level
         for work in works:
             for node in work.made:
                 if node not in result.slot:
                     result.slot[node] = place(bytes_of(node), max(level, ends.get(node, level)))
-            if isinstance(work, Product) and scratch.get(work.node):
-                result.scratch[work.node] = place(scratch[work.node], level)
+        for work in [*works, *following]:  # an operand may be packed one level before
+            if scratch.get(work) and work not in result.scratch:
+                result.scratch[work] = place(scratch[work], work.level)
         for block in leaving.pop(level, ()):
             memory.give_back(*block)
     result.arena = memory.size
@@ -238,10 +241,11 @@ def _spans(
 ) -> Iterable[tuple[int, int, int, int, str]]:
     """Levels at which memory is needed (first, last), where it begins and ends, and what for."""
     level = work.level
-    needs = [(result.slot[node], ends.get(node, level), repr(node.op)) for node in work.made]
-    if isinstance(work, Product) and work.node in result.scratch:
-        needs.append((result.scratch[work.node], level, f"scratch memory of {work.node.op!r}"))
-    for slot, last, what in needs:
+    needs = [(result.slot[node], level, ends.get(node, level), repr(node.op)) for node in work.made]
+    if work in result.scratch:
+        what = f"scratch memory of {work.made[0].op!r}"
+        needs.append((result.scratch[work], level - 1, level, what))
+    for slot, first, last, what in needs:
         if slot in result.offsets:
             start = result.offsets[slot]
-            yield level, max(level, last), start, start + result.bytes[slot], what
+            yield first, max(level, last), start, start + result.bytes[slot], what

@@ -25,7 +25,7 @@ from ..native.vectors import Builder
 from ..shapes import Shape
 from .access import own_index, size_of, spec
 from .expression import Stored, UnsupportedError, untransposed
-from .kernels import Fused, Product
+from .kernels import Product
 from .plan import Pointers
 from .scope import Memory, Scope
 from .symbols import FLOAT32, FLOAT64, Symbol
@@ -81,15 +81,11 @@ class Shapes:
         return totals
 
 
-def scratch_sizes(fused: Fused, host: Host) -> dict[Node, int]:
-    """Bytes of scratch memory of each matrix product."""
-    sizes: dict[Node, int] = {}
-    for work in fused.works:
-        if isinstance(work, Product):
-            shapes = Shapes(work.node)
-            itemsize = spec(work.node).dtype.itemsize
-            sizes[work.node] = _scratch(shapes.product, host) * itemsize * shapes.batches
-    return sizes
+def scratch_size(work: Product, host: Host) -> int:
+    """Bytes of scratch memory of a matrix product."""
+    shapes = Shapes(work.node)
+    itemsize = spec(work.node).dtype.itemsize
+    return _scratch(shapes.product, host) * itemsize * shapes.batches
 
 
 @lru_cache(1024)

@@ -28,15 +28,19 @@ from .vectors import F64, Source, Type
 
 __all__ = ["CompiledProduct", "Emitted", "Epilogue", "Kernels", "Phase", "Product", "emit"]
 
+FLOP_COST, PACK_COST = 0.01, 0.25
+"""About the nanoseconds that an operation takes, and that packing an element takes."""
+
 Chunks = Callable[[int], Iterable[tuple[int, int]]]
 
 
 @dataclass(frozen=True)
 class Phase:
-    """A function and the number of chunks it has."""
+    """A function, the number of chunks it has, and about the nanoseconds that one takes."""
 
     symbol: str
     chunks: int
+    cost: float
 
 
 @dataclass(frozen=True)
@@ -71,8 +75,11 @@ def emit(
     vector to store. The memory it loads from must not overlap C.
     """
     cut = plan(product, kernels.source.host)
-    counts = {f"{name}.pack": cut.pack_chunks, name: cut.chunks}
-    phases = [Phase(symbol, chunks) for symbol, chunks in counts.items() if chunks]
+    costs = {
+        f"{name}.pack": (cut.pack_chunks, PACK_COST * cut.packed_b_size),
+        name: (cut.chunks, FLOP_COST * cut.product.flop),
+    }
+    phases = [Phase(symbol, n, cost / n) for symbol, (n, cost) in costs.items() if n]
     if phases:
         write_phases(kernels, cut, name, dict(further or {}), epilogue)
     return Emitted(tuple(phases), cut)

@@ -11,8 +11,9 @@ A swap that succeeds proves that its chunk is to be had now, whatever happened s
 read; and a run does not end before all its chunks have. So a late worker never touches the memory
 of a program that is gone.
 
-A program is an array of i64: a header, then one row for each phase (the layouts are below). The
-phases of a stage run side by side; `ROW` points at the first one.
+A program is an array of i64, made by `sharing` for a number of threads: a header, a row for each
+piece of a phase, the queues of each stage as they are when it begins, and for each chunk the place
+of its row (the layouts are below).
 """
 
 from __future__ import annotations
@@ -26,14 +27,20 @@ from .vectors import Builder, Source
 
 # Pool: byte offsets. Words that several threads write are 128 bytes apart, because neighbouring
 # cache lines come together on many processors.
-DONE, BUSY, PROGRAM, ROW, LIMIT, STOP, IDLE_SPINS, YIELD_SPINS = (0, *range(128, 184, 8))
+DONE, BUSY, PROGRAM, LIMIT, STOP, IDLE_SPINS, YIELD_SPINS = (0, *range(128, 176, 8))
 # Then a record for each thread; 64 bytes hold a mutex or a condition on every system.
 RECORDS, RECORD_SIZE = 256, 384
 QUEUE, ASLEEP, MUTEX, CONDITION = 0, 128, 192, 256
 
-# Program: words of the header, and of a row. Chunks count through all phases of the program.
-PROGRAM_POOL, PROGRAM_THREADS, PROGRAM_CHUNKS, PROGRAM_ARGUMENTS, PROGRAM_ROWS, HEADER = range(6)
-ROW_FUNCTION, ROW_FIRST, ROW_END, ROW_STAGE_END, ROW_NEXT_STAGE, ROW_WORDS = range(6)
+# Program: words of the header, and of a row. Chunks count through all pieces of the program;
+# PROGRAM_PLACES and ROW_NEXT_QUEUES are numbers of words of the program.
+(
+    PROGRAM_POOL, PROGRAM_THREADS, PROGRAM_CHUNKS, PROGRAM_ARGUMENTS, PROGRAM_ROWS, PROGRAM_PLACES,
+    HEADER,
+) = range(7)  # fmt: skip
+(
+    ROW_FUNCTION, ROW_NUMBER, ROW_CHUNKS, ROW_BEGIN, ROW_STAGE_END, ROW_NEXT_QUEUES, ROW_WORDS,
+) = range(7)  # fmt: skip
 
 # A queue: next chunk in the high half, end in the low half.
 NEXT = 1 << 32
@@ -121,8 +128,8 @@ def _serial(source: Source) -> None:
     zero = b.constant(0, I64)
     with b.loop(0, _word(b, program, PROGRAM_ROWS)) as loop:
         row = b.offset(_at(b, program, 8 * HEADER), I64, loop.index * ROW_WORDS)
-        chunks = _word(b, row, ROW_END) - _word(b, row, ROW_FIRST)
-        _call_phase(b, program, row, (zero, chunks, zero))
+        begin = _word(b, row, ROW_BEGIN)
+        _call_phase(b, program, row, (begin, begin + _word(b, row, ROW_CHUNKS), zero))
     b.ret()
 
 
@@ -136,7 +143,8 @@ def _run(source: Source) -> None:
         b.atomic_store(_word(b, program, PROGRAM_THREADS), _at(b, pool, LIMIT))
         b.store(program, _at(b, pool, PROGRAM))
         b.atomic_store(b.constant(0, I64), _at(b, pool, DONE))
-        b.call("publish", VOID, pool, _at(b, program, 8 * HEADER))
+        rows = _word(b, program, PROGRAM_ROWS) * ROW_WORDS + HEADER
+        b.call("publish", VOID, pool, b.offset(program, I64, rows))
         _help_until_done(b, pool, _word(b, program, PROGRAM_CHUNKS))
         b.atomic_store(b.constant(0, I64), busy)
         return ()
@@ -193,16 +201,12 @@ def _chunk(source: Source) -> None:
     """Run a chunk that was taken; after the last of a stage, open the next stage."""
     b, (pool, number, thread) = _function(source, "chunk", VOID, pool=PTR, number=I64, thread=I64)
     program = b.load(_at(b, pool, PROGRAM), PTR)
-
-    def search(row: Value) -> tuple[Value, Value]:
-        further = _word(b, row, ROW_END) <= number
-        return further, b.select(further, _at(b, row, 8 * ROW_WORDS), row)
-
-    (row,) = b.repeat(search, [b.load(_at(b, pool, ROW), PTR)])
-    chunk = number - _word(b, row, ROW_FIRST)
+    place = b.load(program, I64, _word(b, program, PROGRAM_PLACES) + number)
+    row = b.offset(program, I64, place)
+    chunk = number - _word(b, row, ROW_NUMBER) + _word(b, row, ROW_BEGIN)
     _call_phase(b, program, row, (chunk, chunk + 1, thread))
     # Read before the chunk counts as done: unless another stage follows, the program may then go.
-    stage_end, following = _word(b, row, ROW_STAGE_END), _word(b, row, ROW_NEXT_STAGE)
+    stage_end, following = _word(b, row, ROW_STAGE_END), _word(b, row, ROW_NEXT_QUEUES)
     done = b.atomic_add(_at(b, pool, DONE), 1) + 1
     opens = b.compare("==", done, stage_end) & b.compare("!=", following, 0)
     _when(b, opens, lambda: b.call("publish", VOID, pool, b.offset(program, I64, following)))
@@ -210,19 +214,14 @@ def _chunk(source: Source) -> None:
 
 
 def _publish(source: Source) -> None:
-    """Share the stage that begins with `row` out to the queues, in equal parts."""
-    b, (pool, row) = _function(source, "publish", VOID, pool=PTR, row=PTR)
-    b.store(row, _at(b, pool, ROW))
-    first, limit = _word(b, row, ROW_FIRST), b.atomic_load(_at(b, pool, LIMIT))
-    chunks = _word(b, row, ROW_STAGE_END) - first
-    with b.loop(0, limit, carry=[first]) as loop:
-        (begin,) = loop.values
-        end = first + (chunks * (loop.index + 1) + limit - 1) / limit
+    """Fill the queues for a stage."""
+    b, (pool, queues) = _function(source, "publish", VOID, pool=PTR, queues=PTR)
+    with b.loop(0, b.atomic_load(_at(b, pool, LIMIT))) as loop:
+        word = b.load(queues, I64, loop.index)
+        some = b.binary("lshr", word, 32) < (word & (NEXT - 1))
         queue = _record(b, pool, loop.index)
-        word = (begin << 32) | end
         # Not an empty part: all others may have been done, and the next stage opened, by now.
-        _when(b, begin < end, functools.partial(b.atomic_store, word, queue))
-        loop.update(end)
+        _when(b, some, functools.partial(b.atomic_store, word, queue))
     b.call("wake", VOID, pool)
     b.ret()
 

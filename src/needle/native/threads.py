@@ -19,8 +19,7 @@ import os
 import threading
 import time
 from collections.abc import Sequence
-from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -28,17 +27,11 @@ from ..errors import ArgumentError
 from . import pool as layout
 from .llvm import compile_ir, host
 from .schedule import ThreadChoice
+from .sharing import Phase, widest
+from .sharing import table as make_table
 
 IDLE_SECONDS = 100e-6  # a worker without work spins this long before it sleeps,
 YIELD_SECONDS = 10e-6  # a caller without a chunk this long before it gives its turn away
-
-
-class Phase(NamedTuple):
-    """A native function, how many chunks it has, and whether it waits for the phases before it."""
-
-    address: int
-    chunks: int
-    waits: bool = True
 
 
 class Program:
@@ -51,10 +44,12 @@ class Program:
     def __init__(
         self, phases: Sequence[Phase], arguments: int, *, most: int | None = None, keep: object = ()
     ) -> None:
-        self._table = _table(phases, arguments)
-        self._address = self._table.ctypes.data
+        self._phases = phases
+        self._arguments = arguments
+        self._tables: dict[int, np.ndarray[Any, np.dtype[np.int64]]] = {}  # by number of threads
         self._keep = keep
-        self._most = _widest(phases) if most is None else min(most, _widest(phases))
+        self._most = min(most or layout.MAX_CHUNKS, widest(phases))
+        self._alone = self._table(1).ctypes.data
         self._serial = _serial_function()
         self._choice = ThreadChoice(self._limit(_processors()))
 
@@ -71,14 +66,19 @@ class Program:
     def _limit(self, count: int) -> int:
         return max(1, min(count, self._most))
 
+    def _table(self, count: int) -> np.ndarray[Any, np.dtype[np.int64]]:
+        table = self._tables.get(count)
+        if table is None:
+            table = self._tables[count] = make_table(self._phases, self._arguments, count)
+        return table
+
     def _run(self, count: int) -> None:
         if count == 1:
-            self._serial(self._address)
+            self._serial(self._alone)
             return
-        pool = _pool(count)
-        self._table[layout.PROGRAM_POOL] = pool.address
-        self._table[layout.PROGRAM_THREADS] = count
-        pool.run(self._address)
+        pool, table = _pool(count), self._table(count)
+        table[layout.PROGRAM_POOL] = pool.address
+        pool.run(table.ctypes.data)
 
 
 def set_threads(count: int | None) -> None:
@@ -190,45 +190,3 @@ def _aligned(size: int) -> np.ndarray[Any, np.dtype[np.uint8]]:
     memory = np.zeros(size + 128, np.uint8)
     start = -memory.ctypes.data % 128
     return memory[start : start + size]
-
-
-def _stages(phases: Sequence[Phase]) -> list[list[Phase]]:
-    """Phases that run side by side; those without chunks are left out."""
-    stages: list[list[Phase]] = [[]]
-    for phase in phases:
-        if phase.waits:
-            stages.append([])
-        if phase.chunks > 0:
-            stages[-1].append(phase)
-    return [stage for stage in stages if stage]
-
-
-def _widest(phases: Sequence[Phase]) -> int:
-    """The most chunks that can be worked on at once."""
-    return max((sum(p.chunks for p in stage) for stage in _stages(phases)), default=1)
-
-
-def _table(phases: Sequence[Phase], arguments: int) -> np.ndarray[Any, np.dtype[np.int64]]:
-    """The program as `pool` reads it."""
-    stages = _stages(phases)
-    ends = np.cumsum([phase.chunks for stage in stages for phase in stage], dtype=np.int64)
-    total = int(ends[-1]) if len(ends) else 0
-    if total > layout.MAX_CHUNKS:
-        raise ArgumentError(
-            f"Program: {total} chunks are more than {layout.MAX_CHUNKS}. Make chunks larger"
-        )
-    table = np.zeros(layout.HEADER + layout.ROW_WORDS * len(ends), np.int64)
-    table[layout.PROGRAM_CHUNKS] = total
-    table[layout.PROGRAM_ARGUMENTS] = arguments
-    table[layout.PROGRAM_ROWS] = len(ends)
-    rows = table[layout.HEADER :].reshape(-1, layout.ROW_WORDS)
-    rows[:, layout.ROW_END] = ends
-    rows[1:, layout.ROW_FIRST] = ends[:-1]
-    starts = [0, *np.cumsum([len(stage) for stage in stages]).tolist()]
-    for stage, (begin, end) in zip(stages, pairwise(starts), strict=True):
-        group = rows[begin:end]
-        group[:, layout.ROW_FUNCTION] = [phase.address for phase in stage]
-        group[:, layout.ROW_STAGE_END] = ends[end - 1]
-        if end < len(ends):
-            group[:, layout.ROW_NEXT_STAGE] = layout.HEADER + layout.ROW_WORDS * end
-    return table

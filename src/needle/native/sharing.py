@@ -1,0 +1,123 @@
+"""Which thread is to do which chunks: a program as the table that `pool` reads.
+
+Every phase of a stage is cut evenly, so that a thread meets the same part of each phase, and finds
+the data in its cache. Phases of a single chunk go to the thread that has the least to do by then,
+the longest first::
+
+    before: a stage                          after: two queues of chunks, numbered through
+
+    product  8 chunks, each of cost 4        thread 0   product 0 ... 4, update 0
+    update   1 chunk, of cost 3              thread 1   product 4 ... 8, pack 0
+    pack     1 chunk, of cost 2
+
+This is where chunks begin, not where they end: a thread without work takes from the others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import accumulate, pairwise
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ..errors import ArgumentError
+from . import pool as layout
+
+
+class Phase(NamedTuple):
+    """A native function and its chunks.
+
+    Attributes:
+        address: Of the function.
+        chunks: How many there are.
+        waits: Whether it waits for the phases before it.
+        cost: Rough nanoseconds of a chunk: only how they compare matters.
+    """
+
+    address: int
+    chunks: int
+    waits: bool = True
+    cost: float = 1.0
+
+
+class _Piece(NamedTuple):
+    """Chunks begin ... end - 1 of a phase, for one thread."""
+
+    phase: Phase
+    begin: int
+    end: int
+
+
+Queues = list[list[_Piece]]
+
+
+def stages(phases: Sequence[Phase]) -> list[list[Phase]]:
+    """Phases that run side by side; those without chunks are left out."""
+    found: list[list[Phase]] = [[]]
+    for phase in phases:
+        if phase.waits:
+            found.append([])
+        if phase.chunks > 0:
+            found[-1].append(phase)
+    return [stage for stage in found if stage]
+
+
+def widest(phases: Sequence[Phase]) -> int:
+    """The most chunks that can be worked on at once."""
+    return max((sum(p.chunks for p in stage) for stage in stages(phases)), default=1)
+
+
+def share(stage: Sequence[Phase], threads: int) -> Queues:
+    """The chunks of a stage as a queue for each thread."""
+    queues: Queues = [[] for _ in range(threads)]
+    loads = [0.0] * threads
+    for phase in sorted(stage, key=lambda phase: (phase.chunks == 1, -phase.cost)):
+        cuts = [t * phase.chunks // threads for t in range(threads + 1)]
+        if phase.chunks == 1:
+            idle = loads.index(min(loads))
+            cuts = [0] * (idle + 1) + [1] * (threads - idle)
+        for thread, (begin, end) in enumerate(pairwise(cuts)):
+            if begin < end:
+                queues[thread].append(_Piece(phase, begin, end))
+                loads[thread] += (end - begin) * phase.cost
+    return queues
+
+
+def table(
+    phases: Sequence[Phase], arguments: int, threads: int
+) -> np.ndarray[Any, np.dtype[np.int64]]:
+    """The program as `pool` reads it, for a number of threads."""
+    shared = [share(stage, threads) for stage in stages(phases)]
+    pieces = [piece for queues in shared for queue in queues for piece in queue]
+    total = sum(piece.end - piece.begin for piece in pieces)
+    if total > layout.MAX_CHUNKS:
+        raise ArgumentError(
+            f"Program: {total} chunks are more than {layout.MAX_CHUNKS}. Make chunks larger"
+        )
+    places = layout.HEADER, layout.HEADER + layout.ROW_WORDS * len(pieces)
+    first_row, first_queue = places
+    first_chunk = first_queue + threads * len(shared)
+    words = np.zeros(first_chunk + total, np.int64)
+    words[: layout.HEADER] = 0, threads, total, arguments, len(pieces), first_chunk
+    rows = words[first_row:first_queue].reshape(-1, layout.ROW_WORDS)
+    number = row = 0
+    for stage, queues in enumerate(shared):
+        begins = list(accumulate([_length(queue) for queue in queues], initial=number))
+        place = first_queue + threads * stage
+        for thread in range(threads):
+            words[place + thread] = begins[thread] << 32 | begins[thread + 1]
+        more = stage + 1 < len(shared)
+        following = place + threads if more else 0
+        for piece in [piece for queue in queues for piece in queue]:
+            length = piece.end - piece.begin
+            rows[row] = (
+                piece.phase.address, number, length, piece.begin, begins[-1], following,
+            )  # fmt: skip
+            words[first_chunk + number :][:length] = first_row + layout.ROW_WORDS * row
+            number, row = number + length, row + 1
+    return words
+
+
+def _length(queue: Sequence[_Piece]) -> int:
+    return sum(piece.end - piece.begin for piece in queue)
