@@ -204,6 +204,68 @@ def test_a_step_is_the_same_to_the_bit_for_any_number_of_threads_and_at_each_run
 # -- large graphs ----------------------------------------------------------------------------------
 
 
+# -- work that is shared out -----------------------------------------------------------------------
+
+
+def standardised(x):
+    """Columns with mean 0 and variance 1, and their means: two sums, one after the other."""
+    mean = x.mean(0)
+    centred = x - mean.reshape((1, -1)).broadcast_to(x.shape)
+    variance = (centred * centred).mean(0)
+    scale = (1 / (variance + 0.1) ** 0.5).reshape((1, -1)).broadcast_to(x.shape)
+    return centred * scale, mean, variance
+
+
+def run_with(function, count, *tensors):
+    """Results of a program that is run by `count` threads."""
+    _, arrays = traced(function, *tensors)
+    executor = NativeExecutor(compiled(function, *tensors))
+    for place, array in enumerate(arrays):
+        executor.bind(place, np.ascontiguousarray(array))
+    threads.set_threads(count)
+    return executor()
+
+
+def symbols(program, kind):
+    """For each stage, how many of its functions are of a kind."""
+    stages = program.emitted.stages
+    return [sum(call.symbol.startswith(kind) for call in stage) for stage in stages]
+
+
+@pytest.mark.usefixtures("_own_threads")
+@pytest.mark.parametrize(
+    ("function", "shapes"),
+    [
+        (standardised, [(203, 37)]),
+        (standardised, [(1000, 3)]),
+        (lambda x: (x.sum(), (x * x).sum(0), x.max()), [(500, 70)]),
+        (lambda x: x.sum((0, 2)), [(40, 33, 50)]),
+        (lambda x, y: x.transpose() @ y, [(3000, 7), (3000, 20)]),
+        (lambda x, y: (x @ y + 1).tanh(), [(9, 4000), (4000, 30)]),
+    ],
+)
+def test_what_is_added_up_in_parts(function, shapes, tensor):
+    tensors = [tensor(*shape) for shape in shapes]
+    expect_numpy(function, *tensors, rtol=1e-11)
+    one, two, three = (run_with(function, count, *tensors) for count in (1, 2, 3))
+    for a, b, c in zip(one, two, three, strict=True):
+        np.testing.assert_array_equal(a, b)
+        np.testing.assert_array_equal(a, c)
+
+
+def test_column_sums_take_a_pass_for_each_sum_and_its_use(tensor):
+    assert symbols(compiled(standardised, tensor(203, 37)), "kernel") == [1, 1, 1]
+    assert symbols(compiled(standardised, tensor(8, 37)), "kernel") == [1]
+
+
+def test_an_operand_that_is_old_is_packed_beside_earlier_work(tensor):
+    x, y, w = tensor(30, 40), tensor(40, 50), tensor(60, 50)
+    early = compiled(lambda x, y, w: (x @ y) @ w.transpose(), x, y, w)
+    assert symbols(early, "phase") == [2, 1]
+    fresh = compiled(lambda x, y, w: (x @ y) @ (w * 2).transpose(), x, y, w)
+    assert symbols(fresh, "phase") == [1, 1, 1]
+
+
 def unrolled(steps):
     """A recurrent network over `steps` inputs, its loss and gradients."""
 

@@ -6,6 +6,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import needle as ndl
+from needle.jit import nest, products
+from needle.native import matmul_blocking, threads
 
 SIZES = st.sampled_from([1, 2, 3, 4, 5, 7, 16, 19])
 SHAPES = st.lists(SIZES, min_size=0, max_size=3).map(tuple)
@@ -106,6 +108,24 @@ def graph(steps, ends):
     return function
 
 
+@pytest.fixture(params=["whole", "cut"])
+def cutting(request, monkeypatch):
+    """Kernels and products as they are; and cut as if they were large, for two threads."""
+    if request.param == "whole":
+        yield
+        return
+    for name in ("PART_WORK", "PART_ROWS", "CHUNK_WORK"):
+        monkeypatch.setattr(nest, name, 1)
+    monkeypatch.setattr(nest, "FLAT_CHUNK", 4)
+    for name, value in {"PART_K": 2, "PART_RATIO": 1, "CHUNK_FLOP": 20}.items():
+        monkeypatch.setattr(matmul_blocking, name, value)
+    products._scratch.cache_clear()
+    threads.set_threads(2)
+    yield
+    threads.set_threads(None)
+    products._scratch.cache_clear()
+
+
 def arrays_of(outcome):
     results, loss, gradients = outcome
     return [None if t is None else t.numpy() for t in (*results, loss, *gradients)]
@@ -118,6 +138,7 @@ def arrays_of(outcome):
     ends=st.lists(st.integers(0, 99), max_size=3),
     seed=st.integers(0, 1000),
 )
+@pytest.mark.usefixtures("cutting")
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_forward_and_backward(dtype, shapes, steps, ends, seed):
     random = np.random.RandomState(seed)

@@ -20,7 +20,8 @@ LANES = [lanes for lanes in (16, 8, 4) if lanes <= llvm.host().lanes]
 TRANSPOSED = [(False, False), (True, False), (False, True), (True, True)]
 SMALL = {  # limits with which small shapes take every path that large ones take
     "LARGE_BYTES": 0, "PACKED_A_USES": 1, "PACKED_B_USES": 1, "BLOCK_K": 7, "WHOLE_K": 11,
-    "CHUNK_FLOP": 200, "CHUNK_ROWS": 9, "PACKED_A_ROWS": 9, "CACHED_BYTES": 0,
+    "CHUNK_FLOP": 200, "CHUNK_ROWS": 9, "PACKED_A_ROWS": 9, "CACHED_BYTES": 0, "PART_K": 5,
+    "PART_RATIO": 1,
 }  # fmt: skip
 
 

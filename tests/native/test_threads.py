@@ -9,11 +9,15 @@ import time
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from needle.errors import ArgumentError
-from needle.native import llvm, threads
+from needle.native import llvm, sharing, threads
+from needle.native import pool as layout
 from needle.native.schedule import ThreadChoice
-from needle.native.threads import Phase, Program
+from needle.native.sharing import Phase
+from needle.native.threads import Program
 from needle.native.vectors import F64, I64, PTR, Source
 
 CHUNK = 64
@@ -115,21 +119,48 @@ def test_every_chunk_runs_exactly_once():
 
 
 def test_phases_that_do_not_wait_share_a_stage():
-    smoothing = Smoothing(rows=4, steps=1)
-    address = native(flip).address("phase")
-    phases = [
-        Phase(address, 3),
-        Phase(address, 2, waits=False),
-        Phase(address, 0),
-        Phase(address, 4),
-    ]
-    table = threads._table(phases, 0)
-    rows = table[threads.layout.HEADER :].reshape(-1, threads.layout.ROW_WORDS)
-    assert rows[:, threads.layout.ROW_FIRST].tolist() == [0, 3, 5]
-    assert rows[:, threads.layout.ROW_STAGE_END].tolist() == [5, 5, 9]
+    phases = [Phase(1, 3), Phase(2, 2, waits=False), Phase(3, 0), Phase(4, 4)]
+    assert sharing.stages(phases) == [phases[:2], phases[3:]]
     assert Program(phases, 0)._most == 5
     assert Program(phases, 0, most=3)._most == 3
-    assert smoothing.program._most == 4
+
+
+def queues(stage, count):
+    """What each thread begins with: addresses of phases, with their chunks."""
+    shared = sharing.share(stage, count)
+    return [[(p.phase.address, *range(p.begin, p.end)) for p in queue] for queue in shared]
+
+
+def test_a_thread_meets_the_same_part_of_each_phase():
+    stage = [Phase(1, 8), Phase(2, 4, waits=False)]
+    assert queues(stage, 1) == [[(1, *range(8)), (2, *range(4))]]
+    assert queues(stage, 2) == [[(1, 0, 1, 2, 3), (2, 0, 1)], [(1, 4, 5, 6, 7), (2, 2, 3)]]
+    assert queues(stage, 3) == [
+        [(1, 0, 1), (2, 0)], [(1, 2, 3, 4), (2, 1)], [(1, 5, 6, 7), (2, 2, 3)],
+    ]  # fmt: skip
+
+
+def test_single_chunks_go_where_there_is_least_to_do():
+    stage = [Phase(1, 1, cost=2.0), Phase(2, 3, cost=4.0), Phase(3, 1, cost=3.0)]
+    assert queues(stage, 2) == [[(2, 0), (3, 0), (1, 0)], [(2, 1, 2)]]
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 9), st.booleans(), st.floats(0, 9)), min_size=1, max_size=9),
+    st.integers(1, 5),
+)
+def test_every_chunk_is_in_one_queue(found, count):
+    phases = [Phase(10 + k, chunks, waits, cost) for k, (chunks, waits, cost) in enumerate(found)]
+    table = sharing.table(phases, 0, count)
+    rows = table[layout.HEADER :][: table[layout.PROGRAM_ROWS] * layout.ROW_WORDS]
+    chunks = []
+    for number in range(table[layout.PROGRAM_CHUNKS]):
+        row = table[table[table[layout.PROGRAM_PLACES] + number] :][: layout.ROW_WORDS]
+        assert any((row == known).all() for known in rows.reshape(-1, layout.ROW_WORDS))
+        place = number - row[layout.ROW_NUMBER]
+        assert 0 <= place < row[layout.ROW_CHUNKS]
+        chunks.append((row[layout.ROW_FUNCTION], row[layout.ROW_BEGIN] + place))
+    assert sorted(chunks) == [(p.address, chunk) for p in phases for chunk in range(p.chunks)]
 
 
 def test_thread_numbers_are_below_the_limit():

@@ -16,7 +16,7 @@ short functions. Matrix products and draws share their code in the same way.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import groupby, zip_longest
@@ -49,13 +49,16 @@ _Write = Callable[[Builder, list[Value]], None]
 class Call:
     """One function of the program: its name, its chunks, and the work that it belongs to.
 
-    `cost` is about the nanoseconds that a chunk takes.
+    It completes the values in `makes`, which may be none: one that `packs` a factor of a product (0
+    or 1) needs that one only. `cost` is about the nanoseconds that a chunk takes.
     """
 
     symbol: str
     chunks: int
     work: Work
+    makes: Sequence[Node]
     cost: float
+    packs: int | None = None
 
 
 @dataclass(eq=False)
@@ -121,19 +124,20 @@ class Emitter:
         What packs an operand that is there already joins the last stage of the level before.
         """
         calls = [self._calls(work) for work in works]
-        for work, functions in zip(works, calls, strict=True):
-            earlier = before[-1] if before else None
-            if isinstance(earlier, list) and len(functions) > 1 and self._packs_early(work):
-                earlier.append(functions.pop(0))
+        if before and isinstance(earlier := before[-1], list):
+            for functions in calls:
+                if functions and self._packs_early(functions[0]):
+                    earlier.append(functions.pop(0))
         called = [work for work in works if isinstance(work, Special) and is_called(work.node)]
         stages = zip_longest(*calls)
         return [*[[call for call in stage if call] for stage in stages], *called]
 
-    def _packs_early(self, work: Work) -> bool:
-        """Whether a product's second factor, which is packed, is older than the level before."""
-        if not isinstance(work, Product):
+    def _packs_early(self, call: Call) -> bool:
+        """Whether it packs what is there before the level before begins."""
+        if call.packs is None:
             return False
-        return self._levels.get(base(untransposed(work.node.inputs[1])), 0) < work.level - 1
+        factor = base(untransposed(call.work.made[0].inputs[call.packs]))
+        return self._levels.get(factor, 0) < call.work.level - 1
 
     def _calls(self, work: Work) -> list[Call]:
         """The functions of a kernel, in order."""
@@ -176,12 +180,14 @@ class Emitter:
 
     def _pass(self, nest: Nest, number: int, given: Pointers, key: Hashable) -> Call:
         what = nest.passes[number]
-        arguments = {**_arguments(given), "partial": PTR, "first": I64, "stop": I64}
+        sums = {"sums": PTR} if nest.parts else {}
+        arguments = {**_arguments(given), **sums, "first": I64, "stop": I64}
 
         def code(b: Builder, values: list[Value]) -> None:
-            *pointers, partial, first, stop = values
-            memory = Memory(given, pointers, nest.stored)
-            write(b, nest, what, memory, (first, stop), partial if nest.parts else None)
+            bounds = values[-2], values[-1]
+            pointers = values[: len(given.slots)]
+            place = values[len(pointers)] if nest.parts else None
+            write(b, nest, what, Memory(given, pointers, nest.stored), bounds, place)
 
         body = self._code("body", key, arguments, code)
         f = self._begin("kernel")
@@ -189,11 +195,13 @@ class Emitter:
         if not nest.parts:
             items = f.b.constant(nest.items, I64)
             bounds = [f.b.minimum(bound * nest.per_chunk, items) for bound in bounds]
-        partial = f.pointer(self.plan.scratch.get(nest.kernel, self.plan.status))
-        f.b.call(body, VOID, *f.pointers(given), partial, *bounds)
+        pointers = f.pointers(given)
+        if nest.parts:
+            pointers.append(f.pointer(self.plan.scratch[nest.kernel]))
+        f.b.call(body, VOID, *pointers, *bounds)
         f.b.ret()
-        values = size_of(nest.kernel.loops) * sum(len(steps) for _, steps in what.phases)
-        return Call(f.symbol, what.chunks, nest.kernel, STEP_COST * values / what.chunks)
+        cost = STEP_COST * size_of(nest.kernel.loops) * len(what.steps) / what.chunks
+        return Call(f.symbol, what.chunks, nest.kernel, what.steps, cost)
 
     def _starts(self, nest: Nest) -> dict[Node, int]:
         """The first element that is read of each value that a kernel only reads.
@@ -223,13 +231,16 @@ class Emitter:
             if shapes.batches == 1:
                 further = f.pointers(given) if given else []
                 f.b.call(phase.symbol, VOID, *pointers, *further, f.begin, f.end)
-                calls.append(Call(f.symbol, phase.chunks, work, phase.cost))
+                chunks, cost = phase.chunks, phase.cost
             else:  # each batch is a chunk
                 bounds = [f.b.constant(bound, I64) for bound in (0, phase.chunks)]
                 with f.b.loop(f.begin, f.end) as loop:
                     moved = shapes.in_batch(f.b, pointers, loop.index, emitted.scratch)
                     f.b.call(phase.symbol, VOID, *moved, *bounds)
-                calls.append(Call(f.symbol, shapes.batches, work, phase.cost * phase.chunks))
+                chunks, cost = shapes.batches, phase.cost * phase.chunks
+            last = phase is emitted.phases[-1]
+            makes = work.made if last else [work.node] if phase.packs is None else []
+            calls.append(Call(f.symbol, chunks, work, makes, cost, phase.packs))
             f.b.ret()
         return calls
 
@@ -266,7 +277,7 @@ class Emitter:
         f = self._begin("special")
         write_special(f.b, node, Memory(given, f.pointers(given), self.fused.stored))
         f.b.ret()
-        return [Call(f.symbol, 1, work, STEP_COST * size_of(spec(node).shape))]
+        return [Call(f.symbol, 1, work, work.made, STEP_COST * size_of(spec(node).shape))]
 
     def _draw(self, work: Special) -> list[Call]:
         op = work.node.op
@@ -285,7 +296,7 @@ class Emitter:
         f.b.call(body, VOID, *pointers, number, f.begin, f.end)
         f.b.ret()
         chunks = draw_chunks(work.node)
-        return [Call(f.symbol, chunks, work, DRAW_COST * size / chunks)]
+        return [Call(f.symbol, chunks, work, work.made, DRAW_COST * size / chunks)]
 
 
 class _Function:

@@ -21,9 +21,11 @@ import numpy as np
 from ..errors import TraceError
 from ..graph.kinds import Reduction
 from ..graph.node import Node
+from ..ops.contraction import MatMul
 from ..shapes import Shape
 from .access import bytes_of, is_view, size_of, spec
 from .emit import Call
+from .expression import is_special
 from .kernels import Kernel, Product, Work
 from .native_executor import Compiled, NativeExecutor
 from .printer import Printer, kind_of
@@ -159,9 +161,9 @@ def _row(call: Call, compiled: Compiled, microseconds: float | None) -> Row:
         name=call.symbol,
         kind=kind_of(work),
         loops=_loops(work),
-        makes=len(work.made),
-        flops=_flops(work, compiled),
-        bytes=sum(map(bytes_of, [*work.made, *compiled.fused.sources(work)])),
+        makes=len(call.makes),
+        flops=sum(_flops(node, compiled) for node in call.makes),
+        bytes=sum(map(bytes_of, [*call.makes, *_sources(call, compiled)])),
         microseconds=microseconds,
         where=work.made[0].where or "",
     )
@@ -176,13 +178,20 @@ def _loops(work: Work) -> tuple[int, ...]:
     return shape
 
 
-def _flops(work: Work, compiled: Compiled) -> int:
-    loops = _loops(work)
-    if isinstance(work, Product):
-        return 2 * size_of(loops) + size_of(loops[:-1]) * len(work.epilogue)
-    if not isinstance(work, Kernel):
+def _sources(call: Call, compiled: Compiled) -> list[Node]:
+    """The values in memory that a call reads."""
+    if isinstance(call.work, Kernel):
+        return compiled.fused.read_by(call.makes)
+    return compiled.fused.sources(call.work)
+
+
+def _flops(node: Node, compiled: Compiled) -> int:
+    """Operations for one value: two for each number that a product adds up, none for draws."""
+    if isinstance(node.op, MatMul):
+        return 2 * size_of(spec(node).shape) * spec(node.inputs[0]).shape[-1]
+    if is_special(node):
         return 0
-    return sum(_operators(node, compiled) * size_of(_elements(node)) for node in work.steps)
+    return _operators(node, compiled) * size_of(_elements(node))
 
 
 def _operators(step: Node, compiled: Compiled) -> int:

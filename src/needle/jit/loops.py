@@ -42,7 +42,7 @@ def write(
     what: Pass,
     memory: Memory,
     bounds: tuple[Value, Value],
-    partial: Value | None,
+    sums: Value | None,
 ) -> None:
     """Append the loops of a pass of a kernel.
 
@@ -52,10 +52,10 @@ def write(
         what: The pass.
         memory: Where values lie.
         bounds: First item and end, or first part and end, of what the nest shares out.
-        partial: Where the sums of parts lie, if there are parts.
+        sums: Where the sums of parts lie, if there are parts.
     """
     top = Scope(b, memory, [None] * len(nest.kernel.loops))
-    if partial is None:
+    if sums is None:
         writer = _Writer(b, nest, what)
         writer.prepare(top)
         if nest.flat:
@@ -65,7 +65,7 @@ def write(
             writer.item(top, loop.index)
         return
     with b.loop(*bounds) as parts:
-        writer = _Writer(b, nest, what, Part(b, nest, parts.index, partial))
+        writer = _Writer(b, nest, what, Part(b, nest, parts.index, sums))
         writer.prepare(top)
         with b.loop(0, nest.items) as loop:
             writer.item(top, loop.index)
@@ -79,7 +79,7 @@ class Part:
         is_first: Whether this is the part that stores what all parts compute alike.
     """
 
-    def __init__(self, b: Builder, nest: Nest, part: Value, partial: Value) -> None:
+    def __init__(self, b: Builder, nest: Nest, part: Value, sums: Value) -> None:
         size = nest.sizes[nest.inner[0]]
         begin, end = (b.binary("udiv", p * size, nest.parts) for p in (part, part + 1))
         self.bounds = begin, end
@@ -87,17 +87,17 @@ class Part:
         self._b = b
         self._nest = nest
         self._part = part
-        self._partial = partial
+        self._sums = sums
 
     def put(self, node: Node, item: Value, total: Value) -> None:
         """Leave this part's sum."""
-        self._b.store(total, self._partial, self._place(node, item, self._part, total.type))
+        self._b.store(total, self._sums, self._place(node, item, self._part, total.type))
 
     def total(self, node: Node, item: Value, kind: Type) -> Value:
         """The sums of all parts as one, added up in their order."""
         b = self._b
         sums = [
-            b.load(self._partial, kind, self._place(node, item, b.constant(part, I64), kind))
+            b.load(self._sums, kind, self._place(node, item, b.constant(part, I64), kind))
             for part in range(self._nest.parts)
         ]
         return reduce(partial(_combined, b, node), sums)
@@ -105,7 +105,7 @@ class Part:
     def _place(self, node: Node, item: Value, part: Value, kind: Type) -> Value:
         """Number of the element, of the type of the sums, at which a sum lies."""
         nest = self._nest
-        start = nest.partial_place(nest.reductions.index(node)) * 64 // kind.bits
+        start = nest.sums_place(nest.reductions.index(node)) * 64 // kind.bits
         return (part * nest.items + item) * max(kind.lanes, 1) + start
 
 

@@ -5,7 +5,7 @@ cut into chunks for threads, so that the cut follows from the shapes alone::
 
     before                                    after
 
-    for i < 100, j < 50:                      for ij < 5000 in chunks of 16384:
+    for i < 100, j < 50:                      for ij < 5000 in chunks of 8192:
         y[i, j] = x[i, j] * 2                     y[ij] = x[ij] * 2
 
 For each outer position a kernel goes through phases. A "loop" phase runs over the inner loops: it
@@ -49,7 +49,7 @@ PART_WORK = 15_000
 PART_ROWS = 16
 """Rows of a part, at least: each part computes the tails again."""
 MOST_PARTS = 16
-FLAT_CHUNK = 16_384
+FLAT_CHUNK = 8_192
 """Elements of one chunk of a flat kernel."""
 
 _POSITIONAL = (Arange, OneHot, Pick, Take)
@@ -70,6 +70,11 @@ class Pass:
     phases: list[Phase]
     sums: list[Node]
     chunks: int
+
+    @property
+    def steps(self) -> list[Node]:
+        """The steps of all its phases."""
+        return [step for _, steps in self.phases for step in steps]
 
 
 Step = tuple[Node, Index]
@@ -123,11 +128,11 @@ class Nest:
         self.passes = self._passes()
 
     @property
-    def partial(self) -> int:
+    def sums_size(self) -> int:
         """Bytes of the sums of all parts."""
-        return self.partial_place(len(self.reductions)) * 8 if self.parts else 0
+        return self.sums_place(len(self.reductions)) * 8 if self.parts else 0
 
-    def partial_place(self, reduction: int) -> int:
+    def sums_place(self, reduction: int) -> int:
         """Where the sums of a reduction begin: for each part, and each item, a vector or number."""
         return reduction * self.parts * self.items * (self.lanes if self.by_column else 1)
 

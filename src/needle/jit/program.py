@@ -26,7 +26,7 @@ from ..tensor import Tensor
 from .differentiate import CompiledCall, StatefulCall
 from .expression import UnsupportedError
 from .interpret import Interpreter
-from .native_executor import Compiled, NativeExecutor, aligned
+from .native_executor import Compiled, NativeExecutor, aligned, view_of
 from .signature import in_native_order, mapped
 from .trace import Argument, Grad, Held, Out, OutTuple, Slot, Source, Trace, outs_in
 
@@ -195,7 +195,7 @@ class Program:
         for place, node in enumerate(self.inputs[: self._first_captured]):
             if place >= first_scalar or node.specs() == Spec((), np.dtype(np.float64)):
                 self._native.bind(place, numbers[place : place + 1])
-        self._numbers = memoryview(numbers)
+        self._numbers = view_of(numbers)
         return "native"
 
     def _state_in_place(self) -> tuple[dict[Captured, tuple[str, int]], list[Node]]:

@@ -36,11 +36,15 @@ Chunks = Callable[[int], Iterable[tuple[int, int]]]
 
 @dataclass(frozen=True)
 class Phase:
-    """A function, the number of chunks it has, and about the nanoseconds that one takes."""
+    """A function, the number of chunks it has, and about the nanoseconds that one takes.
+
+    One that `packs` a factor (0: A, 1: B) needs no other.
+    """
 
     symbol: str
     chunks: int
     cost: float
+    packs: int | None = None
 
 
 @dataclass(frozen=True)
@@ -67,7 +71,9 @@ def emit(
     epilogue: Epilogue | None = None,
     further: Mapping[str, Type] | None = None,
 ) -> Emitted:
-    """Append the functions of `product`: `name` and, where B is packed first, `name.pack`.
+    """Append the functions of `product`: `name`, and what comes before and after it.
+
+    B may have to be packed first (`name.pack`), and parts of K added up at the end (`name.sum`).
 
     `epilogue(b, acc, row, col, mask, *further)` is called while the code is written. It gets the
     builder, a vector of sums, the row and column (i64) of its first lane in C, the mask of the
@@ -75,11 +81,16 @@ def emit(
     vector to store. The memory it loads from must not overlap C.
     """
     cut = plan(product, kernels.source.host)
-    costs = {
-        f"{name}.pack": (cut.pack_chunks, PACK_COST * cut.packed_b_size),
-        name: (cut.chunks, FLOP_COST * cut.product.flop),
-    }
-    phases = [Phase(symbol, n, cost / n) for symbol, (n, cost) in costs.items() if n]
+    costs = [
+        (f"{name}.pack", cut.pack_chunks, PACK_COST * cut.packed_b_size, 0 if cut.swap else 1),
+        (name, cut.chunks, FLOP_COST * cut.product.flop, None),
+        (f"{name}.sum", cut.sum_chunks, PACK_COST * cut.sums_size, None),
+    ]
+    phases = [
+        Phase(symbol, chunks, cost / chunks, packs)
+        for symbol, chunks, cost, packs in costs
+        if chunks
+    ]
     if phases:
         write_phases(kernels, cut, name, dict(further or {}), epilogue)
     return Emitted(tuple(phases), cut)

@@ -2,8 +2,9 @@
 
 C is covered by panels of columns, a few vectors wide, and each panel by tiles of rows, as high as
 the registers allow. B is read through the caches as it lies where it is small, and packed first
-where it is large or transposed. Nothing depends on the number of threads, so neither do the bits
-of the result.
+where it is large or transposed. Where C is small against K, K is cut into parts, each with sums of
+its own, which are added up at the end: so a thread has rows of B to itself, and few others share
+them. Nothing depends on the number of threads, so neither do the bits of the result.
 """
 
 from __future__ import annotations
@@ -31,6 +32,9 @@ CHUNK_FLOP = 500_000  # about 2 microseconds, and an even number of chunks for s
 CHUNK_ROWS = 256  # rows that share a panel while it is near
 CACHED_BYTES = 2**19  # a smaller B stays near all the time
 MANY_CHUNKS = 16
+PART_K = 256  # of K in a part, at least, and so many times the rows or columns of C, the larger:
+PART_RATIO = 3
+MOST_PARTS = 8
 
 
 @dataclass(frozen=True)
@@ -124,6 +128,7 @@ class Plan:
     tiles: Cut
     panels: Cut
     blocks: int
+    parts: int
     row_chunks: int
     column_chunks: int
 
@@ -146,7 +151,8 @@ class Plan:
     @property
     def packed_a_size(self) -> int:
         """Elements of A that a chunk packs at a time."""
-        return self.packed_rows * -(-self.product.k // self.blocks) if self.packed_a else 0
+        steps = -(-self.product.k // (self.parts * self.blocks)) + 1
+        return self.packed_rows * steps if self.packed_a else 0
 
     @property
     def packed_b_size(self) -> int:
@@ -154,14 +160,24 @@ class Plan:
         return self.padded(self.product.n) * self.packed_k if self.packed_b else 0
 
     @property
+    def sums_size(self) -> int:
+        """Elements of the sums of all parts of K."""
+        return self.product.m * self.product.n * self.parts if self.parts > 1 else 0
+
+    @property
     def scratch(self) -> int:
-        """Elements of scratch memory: the packed B, then for each chunk its part of A."""
-        return self.packed_b_size + self.chunks * self.packed_a_size
+        """Elements of scratch memory: packed B, then for each chunk its part of A, then sums."""
+        return self.packed_b_size + self.chunks * self.packed_a_size + self.sums_size
 
     @property
     def chunks(self) -> int:
         """Pieces of work of the product itself."""
-        return self.row_chunks * self.column_chunks
+        return self.parts * self.row_chunks * self.column_chunks
+
+    @property
+    def sum_chunks(self) -> int:
+        """Pieces of work of adding up the parts: they are rows."""
+        return min(self.row_chunks, self.parts) if self.parts > 1 else 0
 
     @property
     def pack_chunks(self) -> int:
@@ -185,13 +201,14 @@ def plan(product: Product, host: Host) -> Plan:
     packed_b = not dot and (product.transpose_b or (large_b and product.m >= PACKED_B_USES))
     far = (product.transpose_a and large_a and not packed_a) or (large_b and not packed_b)
     largest = BLOCK_K if far else WHOLE_K
-    blocks = 1 if dot else max(1, -(-product.k // largest))
-    row_chunks, column_chunks = _chunks(product, tiles, panels)
+    parts = 1 if dot or swap else _parts(product)
+    blocks = 1 if dot else max(1, -(-product.k // (parts * largest)))
+    row_chunks, column_chunks = _chunks(product, tiles, panels, parts)
     if packed_a:  # each chunk packs its rows: no two should pack the same
         row_chunks, column_chunks = min(tiles.count, -(-product.m // PACKED_A_ROWS)), 1
     return Plan(
         product, swap, dot, packed_a, packed_b, host.lanes == 16, lanes, tiles, panels, blocks,
-        row_chunks, column_chunks,
+        parts, row_chunks, column_chunks,
     )  # fmt: skip
 
 
@@ -228,11 +245,18 @@ def _panel_units(rows: int, registers: int, *, dot: bool) -> int:
     return max(fits, default=1)
 
 
-def _chunks(product: Product, tiles: Cut, panels: Cut) -> tuple[int, int]:
-    """Numbers of parts of the rows, and of the columns if the rows alone make too few."""
+def _parts(product: Product) -> int:
+    """Parts of K: a power of two, which any such number of threads shares evenly."""
+    least = max(PART_K, PART_RATIO * max(product.m, product.n))
+    parts = min(product.k // least, MOST_PARTS)
+    return 1 << (parts.bit_length() - 1) if parts and product.m and product.n else 1
+
+
+def _chunks(product: Product, tiles: Cut, panels: Cut, parts: int) -> tuple[int, int]:
+    """Numbers of chunks of the rows, and of the columns if the rows alone make too few."""
     if not tiles.count or not panels.count:
         return 0, 0
-    useful = min(MANY_CHUNKS, max(1, product.flop // CHUNK_FLOP))
+    useful = min(MANY_CHUNKS // parts, max(1, product.flop // (CHUNK_FLOP * parts)))
     rows = CHUNK_ROWS if product.n * product.k * product.kind.bits // 8 > CACHED_BYTES else 1
     row_chunks = min(tiles.count, max(min(useful, product.m // rows), 1))
     row_chunks = max(row_chunks, -(-product.m // (2 * CHUNK_ROWS)))

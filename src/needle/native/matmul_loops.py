@@ -9,6 +9,7 @@ kernels do not depend on it.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import reduce
 
 from . import matmul_packing as packing
 from .matmul_blocking import Cut, Plan
@@ -20,7 +21,7 @@ Epilogue = Callable[..., Value]
 _SIGNATURE = {**dict.fromkeys(("table", "a", "b", "c", "scratch"), PTR), "begin": I64, "end": I64}
 _CUT = ("total", "unit", "count", "size", "longer")
 _NUMBERS = (
-    "k", "blocks", "row.chunks", "column.chunks", "accumulate",
+    "k", "blocks", "parts", "row.chunks", "column.chunks", "accumulate", "c.part",
     "lda", "a.row", "a.k", "ldb", "b.column", "ldc", "source.column",
     "packed.b", "packed.k", "packed.rows", "packed.a.size", "packed.b.size",
     *(f"{axis}.{name}" for axis in ("row", "column") for name in _CUT),
@@ -36,7 +37,7 @@ def write_phases(
     further: dict[str, Type],
     epilogue: Epilogue | None,
 ) -> None:
-    """The functions of a product: `name.pack` if B is packed, and `name`."""
+    """The functions of a product: `name.pack` if B is packed, `name`, `name.sum` if K has parts."""
     table = _constants(kernels, cut, f"{name}.table")
     kind = cut.product.kind
     if cut.pack_chunks:
@@ -46,7 +47,9 @@ def write_phases(
         code.ret()
     loops = kernels.function("chunks", kind, _SIGNATURE, _write_chunks(kernels))
     code, operands, values, (begin, end) = _begin(kernels, cut, name, further)
-    if epilogue is None:
+    if cut.sum_chunks:
+        operands[2] = _sums(code, cut, operands[3])
+    if epilogue is None or cut.sum_chunks:
         code.call(loops, VOID, code.symbol(table), *operands, begin, end)
     else:
         with code.loop(begin, end) as loop:
@@ -55,6 +58,18 @@ def write_phases(
             edges = _Table(code, code.symbol(table)).edges(chunk)
             _finish(code, cut, edges, operands[2], epilogue, values)
     code.ret()
+    if cut.sum_chunks:
+        code, operands, values, bounds = _begin(kernels, cut, f"{name}.sum", further)
+        top, bottom = (b * cut.product.m / cut.sum_chunks for b in bounds)
+        edges = [top, bottom], [code.constant(0, I64), code.constant(cut.product.n, I64)]
+        sums = _sums(code, cut, operands[3])
+        _finish(code, cut, edges, operands[2], epilogue, values, sums)
+        code.ret()
+
+
+def _sums(code: Builder, cut: Plan, scratch: Value) -> Value:
+    """Where in the scratch memory the sums of the parts of K lie, those of one after another."""
+    return code.offset(scratch, cut.product.kind, cut.scratch - cut.sums_size)
 
 
 def _begin(
@@ -73,10 +88,11 @@ def _finish(
     cut: Plan,
     edges: tuple[list[Value], list[Value]],
     c: Value,
-    epilogue: Epilogue,
+    epilogue: Epilogue | None,
     values: Sequence[Value],
+    parts: Value | None = None,
 ) -> None:
-    """Apply the epilogue to the rows and columns of C between the edges."""
+    """Apply the epilogue to C between the edges, first adding up the parts if there are any."""
     kind, stride = cut.product.kind, cut.product.ldc
     if cut.swap:  # C is one column, computed as one row
         edges, stride = (edges[1], edges[0]), 1
@@ -86,8 +102,16 @@ def _finish(
         line = code.offset(c, kind, row * stride)
 
         def body(column: Value, mask: Value | None) -> tuple[()]:
-            sums = code.load(line, kind.vector(cut.lanes), column, mask=mask)
-            code.store(epilogue(code, sums, row, column, mask, *values), line, column, mask=mask)
+            vector = kind.vector(cut.lanes)
+            lines = [(line, column)] if parts is None or cut.product.accumulate else []
+            if parts is not None:
+                m, n = cut.product.m, cut.product.n
+                lines += [(parts, (row + part * m) * n + column) for part in range(cut.parts)]
+            loaded = [code.load(base, vector, at, mask=mask) for base, at in lines]
+            sums = reduce(lambda x, y: x + y, loaded)
+            if epilogue is not None:
+                sums = epilogue(code, sums, row, column, mask, *values)
+            code.store(sums, line, column, mask=mask)
             return ()
 
         code.vector_loop(left, right, cut.lanes, body)
@@ -139,10 +163,13 @@ class _Table:
 def _constants(kernels: Kernels, cut: Plan, name: str) -> str:
     """Write the table of a product; returns its name."""
     product, packed = cut.product, cut.packed_b
+    parted = cut.parts > 1  # then C is where the sums of the parts lie, without gaps
     numbers = {
-        "k": product.k, "blocks": cut.blocks, "accumulate": product.accumulate,
+        "k": product.k, "blocks": cut.blocks, "parts": cut.parts,
+        "accumulate": product.accumulate and not parted,
         "row.chunks": cut.row_chunks, "column.chunks": cut.column_chunks,
-        "lda": product.lda, "ldc": product.ldc,
+        "lda": product.lda, "ldc": product.n if parted else product.ldc,
+        "c.part": product.m * product.n if parted else 0,
         "a.row": 1 if product.transpose_a else product.lda,
         "a.k": product.lda if product.transpose_a else 1,
         "ldb": product.ldb, "b.column": cut.packed_k if packed else product.ldb if cut.dot else 1,
@@ -206,13 +233,20 @@ def _write_chunks(kernels: Kernels) -> Callable[[Builder, Sequence[Value], Type]
         pointer, *operands, begin, end = arguments
         table = _Table(code, pointer)
         with code.loop(begin, end) as chunk:
-            rows, columns = table.shares(chunk.index)
-            with code.loop(0, table["blocks"]) as block:
+            per_part = table["row.chunks"] * table["column.chunks"]
+            part, place = (code.binary(op, chunk.index, per_part) for op in ("udiv", "urem"))
+            rows, columns = table.shares(place)
+            blocks = table["parts"] * table["blocks"]
+            first = part * table["blocks"]
+            with code.loop(first, first + table["blocks"]) as block:
                 k, stop = (
-                    code.binary("udiv", i * table["k"], table["blocks"])
+                    code.binary("udiv", i * table["k"], blocks)
                     for i in (block.index, block.index + 1)
                 )
-                _Sweep(kernels, table, operands, kind, (k, stop - k)).write(
+                fresh = code.compare("==", block.index - first + table["accumulate"], 0)
+                a, b, c, scratch = operands
+                c = code.offset(c, kind, part * table["c.part"])
+                _Sweep(kernels, table, [a, b, c, scratch], kind, (k, stop - k), fresh).write(
                     chunk.index, rows, columns
                 )
 
@@ -229,6 +263,7 @@ class _Sweep:
         operands: Sequence[Value],
         kind: Type,
         block: tuple[Value, Value],
+        fresh: Value,
     ) -> None:
         self.kernels = kernels
         self.table = table
@@ -236,14 +271,14 @@ class _Sweep:
         self.kind = kind
         self.a, self.b, self.c, self.scratch = operands
         self.k, self.size = block
+        self.fresh = fresh  # whether C is to be overwritten
 
     def write(self, chunk: Value, rows: tuple[Value, Value], columns: tuple[Value, Value]) -> None:
         """Call a kernel for each panel and each tile of a chunk."""
         code, table = self.code, self.table
         a, lda, top = self._left(chunk, rows)
-        fresh = code.compare("==", self.k + table["accumulate"], 0)
         zeros = code.symbol(self.kernels.zeros())
-        stride = code.select(fresh, 0, table["ldc"])
+        stride = code.select(self.fresh, 0, table["ldc"])
         with code.loop(*columns) as panel:
             column, kernel = table.start("column", panel.index), self._kernel(panel.index)
             right, ldb, tail = self._right(panel.index, column)
@@ -254,7 +289,8 @@ class _Sweep:
                 code.call_pointer(
                     table.pointer(kernel + other), VOID,
                     code.offset(a, self.kind, (row - top) * table["a.row"]), right, c,
-                    code.select(fresh, zeros, c), self.size, lda, ldb, table["ldc"], stride, tail,
+                    code.select(self.fresh, zeros, c), self.size, lda, ldb, table["ldc"], stride,
+                    tail,
                 )  # fmt: skip
 
     def _left(self, chunk: Value, rows: tuple[Value, Value]) -> Sequence[Value]:

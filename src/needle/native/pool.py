@@ -44,6 +44,7 @@ QUEUE, ASLEEP, MUTEX, CONDITION = 0, 128, 192, 256
 
 # A queue: next chunk in the high half, end in the low half.
 NEXT = 1 << 32
+PAUSES = 4  # in a spin: each look takes a queue's cache line from the thread that works
 MAX_CHUNKS = 2**31 - 1
 
 
@@ -103,11 +104,17 @@ def _lock(b: Builder, name: str, record: Value) -> None:
     b.call_c(f"pthread_mutex_{name}", I32, _at(b, record, MUTEX))
 
 
+def _rest(b: Builder) -> None:
+    """Wait between two looks at the queues."""
+    for _ in range(PAUSES):
+        b.pause()
+
+
 def _spin(source: Source) -> None:
     """Spin this many times: to find out how long that takes."""
     b, (spins,) = _function(source, "spin", VOID, spins=I64)
     with b.loop(0, spins):
-        b.pause()
+        _rest(b)
     b.ret()
 
 
@@ -164,7 +171,7 @@ def _help_until_done(b: Builder, pool: Value, chunks: Value) -> None:
     def turn(spins: Value) -> tuple[Value, Value]:
         ran = b.call("attempt", I1, pool, b.constant(0, I64))
         spins = b.select(ran, b.constant(0, I64), spins + 1)
-        _when(b, ~ran, lambda: b.pause())
+        _when(b, ~ran, lambda: _rest(b))
         _when(b, spins > patience, lambda: b.call_c("sched_yield", I32))
         return b.compare("!=", b.atomic_load(_at(b, pool, DONE)), chunks), spins
 
@@ -249,7 +256,7 @@ def _worker(source: Source) -> None:
     zero = b.constant(0, I64)
 
     def idle(spins: Value) -> list[Value]:
-        b.pause()
+        _rest(b)
         tired = spins > patience
         _when(b, tired, lambda: b.call("sleep", VOID, pool, thread))
         return [b.select(tired, zero, spins + 1)]
