@@ -16,7 +16,7 @@ from ..graph.op import TensorTupleOp
 Row = tuple[Any, ...]
 Arrays = list[np.ndarray[Any, Any]]
 
-_FEW = 4096
+_FEW = 8192
 """Elements of a tensor up to which calling NumPy takes longer than computing."""
 
 
