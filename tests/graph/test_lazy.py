@@ -49,6 +49,45 @@ def test_lazy_computes_on_demand_and_once():
     assert operator.count == 2
 
 
+class Twice(ndl.TensorOp):
+    """Without a shape rule, as programs write it."""
+
+    computed = 0
+
+    def compute(self, a):
+        self.computed += 1
+        return a * 2
+
+    def gradient(self, out_grad, node):
+        return out_grad * 2
+
+
+class Pair(ndl.TensorTupleOp):
+    computed = 0
+
+    def compute(self, a):
+        self.computed += 1
+        return a, a * 3
+
+    def gradient(self, out_grad, node):
+        return out_grad[0] + out_grad[1] * 3
+
+
+def test_operators_without_a_shape_rule_are_lazy_too():
+    double, pair = Twice(), Pair()
+    x = Tensor([1.0, 2.0])
+    with Lazily():
+        y = double(double(x))
+        parts = pair(y)
+        assert (double.computed, pair.computed) == (0, 0)
+        assert (type(y), type(parts)) == (Tensor, ndl.TensorTuple)
+        assert y.shape == (2,)
+        assert (double.computed, pair.computed) == (2, 0)
+        (parts[0] * parts[1]).sum().backward()
+        assert (double.computed, pair.computed) == (2, 1)
+    np.testing.assert_array_equal(x.grad.numpy(), 2 * 3 * 16 * x.numpy())
+
+
 def test_lazy_and_eager_values_mix():
     x = Tensor([2.0])
     with Lazily():

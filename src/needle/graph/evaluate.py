@@ -18,7 +18,7 @@ from ..errors import ArgumentError, NeedleError, NonFiniteError
 from ..shapes import Spec
 from .location import user_line
 from .node import Live, Node, Value, new_handle, realize, settled
-from .op import Op, as_storage
+from .op import Op, TensorOp, TensorTupleOp, as_storage
 
 _new = object.__new__
 _NUMBER = Spec((), np.dtype(np.float64))  # of a run-time scalar
@@ -104,18 +104,24 @@ class Eager:
 class Lazy(Eager):
     """Record only; storage is computed when it is read.
 
-    Computed at once are operators without a shape rule, and those that no gradient passes: draws
-    keep the program's order, and `detach` and updates let go of what they were made from.
+    A `TensorOp` or `TensorTupleOp` without a shape rule is computed when its shape is asked for,
+    which the library's operators do of their operands: their errors come at their line. Computed at
+    once are operators that no gradient passes: draws keep the program's order, and `detach` and
+    updates let go of what they were made from.
     """
 
     def make(self, op: Op, inputs: tuple[Any, ...]) -> Any:
+        if not op.differentiable:
+            return super().make(op, inputs)
         nodes = tuple([_recordable(value).node for value in as_values(op, inputs)])
-        spec = op.infer(*[node.specs() for node in nodes]) if op.differentiable else None
-        if spec is None:
+        ruled = type(op).infer is not Op.infer
+        spec = op.infer(*[node.specs() for node in nodes]) if ruled else None
+        if spec is None and not isinstance(op, TensorOp | TensorTupleOp):
             return super().make(op, inputs)
         requires = ambient.gradients and any(node.requires_grad for node in nodes)
         node = Node(op, nodes, None, requires, spec)
-        return new_handle(node, Value.tuple_class if node.is_tuple() else Value.tensor_class)
+        several = isinstance(op, TensorTupleOp) if spec is None else node.is_tuple()
+        return new_handle(node, Value.tuple_class if several else Value.tensor_class)
 
 
 class Checked(Eager):

@@ -140,10 +140,11 @@ class TensorTupleOp(Op):
 
 
 def as_storage(op: Op, result: Any) -> Any:
-    """What `compute` returned as an array, or a tuple of arrays."""
+    """What `compute` returned as an array, or where it is no `TensorOp` a tuple of arrays."""
     if isinstance(result, np.floating):  # NumPy hands out scalars for 0-d results
         return np.asarray(result)
-    if isinstance(result, tuple) or (isinstance(result, list) and isinstance(op, TensorTupleOp)):
+    several = isinstance(result, tuple) and not isinstance(op, TensorOp)
+    if several or (isinstance(result, list) and isinstance(op, TensorTupleOp)):
         return tuple([_as_array(op, item) for item in result])
     return _as_array(op, result)
 
