@@ -85,6 +85,11 @@ def test_plain_tensors_are_parameters_too():
         ([nn.Linear(1, 1)], r"SGD: params holds a Linear\. Pass tensors: model\.parameters\(\)"),
         ([{"params": []}], r"SGD: params holds a dict"),
         ([np.ones(1)], r"SGD: params holds a ndarray"),
+        (
+            nn.Linear(1, 1).parameters,
+            r"SGD: params is a method\. Pass a list: model\.parameters\(\)",
+        ),
+        (None, r"SGD: params is a NoneType"),
     ],
 )
 def test_what_is_no_list_of_tensors_is_refused(params, message):
@@ -134,6 +139,22 @@ def test_a_gradient_of_another_shape_is_refused():
     parameter.grad = ndl.Tensor([1.0])
     with pytest.raises(ndl.ShapeError, match=r"adam_update: shapes"):
         Adam([parameter]).step()
+
+
+@pytest.mark.parametrize("act", [lambda o: o.step(), lambda o: o.clip_grad_norm()])
+@pytest.mark.parametrize(
+    ("parameter", "gradient", "error", "message"),
+    [
+        ([1.0, 2.0], np.ones(2), ndl.ArgumentError, r"shape \(2,\) is a ndarray\. Write p\.grad ="),
+        ([1.0], 1.0, ndl.ArgumentError, r"SGD: the gradient of a parameter of shape .* is a float"),
+        ([1, 2], ndl.Tensor([1.0, 2.0]), ndl.DTypeError, r"SGD: a parameter of int64 cannot take"),
+    ],
+)
+def test_a_gradient_that_is_none_is_refused(parameter, gradient, error, message, act):
+    parameter = nn.Parameter(parameter)
+    parameter.grad = gradient
+    with pytest.raises(error, match=message):
+        act(SGD([parameter]))
 
 
 # -- users' own rules ----------------------------------------------------------------------------

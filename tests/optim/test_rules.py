@@ -173,6 +173,76 @@ def test_sgd_shows_its_momentum():
     np.testing.assert_allclose(optimizer.u[parameter].numpy(), [1.0])
 
 
+class Nesterov(ndl.optim.SGD):
+    """As a program writes it that keeps its own dictionary: (Sutskever et al. 2013), by step."""
+
+    def __init__(self, params, **options):
+        super().__init__(params, **options)
+        self.u = {}
+
+    def step(self):
+        for p in self.params:
+            self.u[p] = self.momentum * self.u.get(p, 0) + p.grad.data
+            p.data = p.data - self.lr * (p.grad.data + self.momentum * self.u[p])
+
+
+@pytest.mark.parametrize("wrap", [lambda f: f, ndl.jit], ids=["eager", "compiled"])
+def test_a_subclass_may_keep_its_own_momentum(wrap):
+    parameter = nn.Parameter([1.0, 2.0])
+    optimizer = Nesterov([parameter], lr=0.1, momentum=0.9)
+
+    @wrap
+    def step():
+        optimizer.reset_grad()
+        (parameter * parameter).sum().backward()
+        optimizer.step()
+
+    theta, u = np.array([1.0, 2.0]), 0.0
+    for _ in range(4):
+        step()
+        g = 2 * theta
+        u = 0.9 * u + g
+        theta = theta - 0.1 * (g + 0.9 * u)
+    np.testing.assert_allclose(parameter.numpy(), theta, rtol=1e-12)
+    np.testing.assert_allclose(optimizer.u[parameter].numpy(), u, rtol=1e-12)
+
+
+def test_what_is_written_into_the_moments_counts():
+    one, other = nn.Parameter([1.0]), nn.Parameter([1.0])
+    optimizer = ndl.optim.SGD([one, other], lr=0.1, momentum=0.9)
+    optimizer.u = {one: ndl.Tensor([10.0]), other: ndl.Tensor([20.0])}
+    one.grad = other.grad = ndl.Tensor([0.0])
+    optimizer.u[one] = ndl.Tensor([30.0])
+    del optimizer.u[other]
+    with pytest.raises(KeyError):
+        del optimizer.u[other]
+    with pytest.raises(KeyError):
+        optimizer.u[other]
+    assert (len(optimizer.u), list(optimizer.u)) == (1, [one])
+    optimizer.step()
+    np.testing.assert_allclose(one.numpy(), 1 - 0.1 * 0.9 * 30)
+    assert other.item() == 1
+    assert str(optimizer.u).startswith("{needle.Tensor([-1.7]")
+    optimizer.u = {}
+    assert optimizer.u == {}
+    assert set(optimizer.state_dict()) == {"lr", "momentum", "weight_decay"}
+
+
+@pytest.mark.parametrize("kind", [ndl.optim.SGD, ndl.optim.Adam, ndl.optim.AdamW])
+def test_a_gradient_of_a_programs_own_is_cast_to_its_parameter(kind):
+    """NumPy makes float32 times np.float64 a float64, which then becomes the gradient."""
+    stepped = []
+    for dtype in ("float32", "float64"):
+        parameter = nn.Parameter([1.0], dtype="float32")
+        parameter.grad = ndl.Tensor([0.5], dtype=dtype)
+        optimizer = kind([parameter], lr=0.1)
+        optimizer.clip_grad_norm(0.25)
+        optimizer.step()
+        stepped.append(parameter.item())
+        assert parameter.dtype == np.float32
+    assert stepped[0] == stepped[1]
+
+
 def test_tiny_float32_gradients_still_move_adam():
     """g² = 1e-30 is representable; its square root over the bias corrections must not vanish."""
     parameter = nn.Parameter(np.ones(1, "float32"))

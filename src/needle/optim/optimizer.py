@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from ..context import no_grad
-from ..errors import ArgumentError, StateError
+from ..errors import ArgumentError, DTypeError, StateError
 from ..state import Counted, Stateful
 from ..tensor import Tensor
 
@@ -48,7 +48,7 @@ class Optimizer(Stateful):
     """Names in `state` of tensors that have their parameter's shape, where the rule has any."""
 
     def __init__(self, params: Iterable[Tensor]) -> None:
-        if isinstance(params, Tensor | Stateful):
+        if isinstance(params, Tensor | Stateful) or not isinstance(params, Iterable):
             raise ArgumentError(
                 f"{type(self).__name__}: params is a {type(params).__name__}. "
                 "Pass a list: model.parameters()"
@@ -93,14 +93,32 @@ class Optimizer(Stateful):
         with no_grad():
             rows: list[Row] = []
             for param in self.params:
-                grad = param.grad
-                if grad is not None:
+                if param.grad is not None:
                     known = self.state.get(param)
+                    grad = self._grad_of(param)
                     rows.append((param, grad, Counted() if known is None else known))
             for (param, _, state), new in zip(rows, self.updates(rows), strict=True):
                 param.data = new
                 if state and param not in self.state:
                     self.state[param] = state
+
+    def _grad_of(self, param: Tensor) -> Tensor:
+        """A parameter's gradient in its own dtype: programs may have put another one there."""
+        grad = param.grad
+        if not isinstance(grad, Tensor):
+            raise ArgumentError(
+                f"{type(self).__name__}: the gradient of a parameter of shape {param.shape} is a "
+                f"{type(grad).__name__}. Write p.grad = ndl.Tensor(...), or None to skip it"
+            )
+        dtype = param.dtype
+        if grad.dtype is dtype:
+            return grad
+        if dtype.kind != "f":
+            raise DTypeError(
+                f"{type(self).__name__}: a parameter of {dtype} cannot take steps of its gradient, "
+                f'which is {grad.dtype}. Make it with dtype="float32"'
+            )
+        return grad.astype(dtype)
 
     def reset_grad(self) -> None:
         """Set `.grad` of every parameter to None."""
@@ -137,12 +155,12 @@ class Optimizer(Stateful):
             total = Tensor(0.0, dtype="float64", requires_grad=False)
             for param in clipped:
                 # In float64, where squares of exploding float32 gradients do not overflow.
-                wide = param.grad.astype("float64")
+                wide = self._grad_of(param).astype("float64")
                 total = total + (wide * wide).sum()
             norm = total.sqrt()
             scale = 1 / (norm / max_norm).maximum(1)
             for param in clipped:
-                grad = param.grad
+                grad = self._grad_of(param)
                 param.grad = grad * scale.astype(grad.dtype).broadcast_to(grad.shape)
         return norm
 

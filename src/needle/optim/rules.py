@@ -16,6 +16,7 @@ from ..ops.update import (
 )
 from ..tensor import Tensor
 from .optimizer import Optimizer, Row
+from .remembered import Remembers
 
 _SGD, _MOMENTUM = SGDUpdate(), MomentumUpdate()
 _ADAM, _ADAM_DECAY, _ADAMW = AdamUpdate(), AdamDecayUpdate(), AdamWUpdate()
@@ -42,6 +43,7 @@ class SGD(Optimizer):
 
     hyperparameters: ClassVar[tuple[str, ...]] = ("lr", "momentum", "weight_decay")
     elementwise_state: ClassVar[tuple[str, ...]] = ("u",)
+    u = Remembers("The momentum of each parameter.")
 
     def __init__(
         self,
@@ -54,11 +56,6 @@ class SGD(Optimizer):
         self.lr = lr
         self.momentum = momentum
         self.weight_decay = weight_decay
-
-    @property
-    def u(self) -> dict[Tensor, Tensor]:
-        """The momentum of each parameter."""
-        return {param: state["u"] for param, state in self.state.items() if "u" in state}
 
     def updates(self, rows: list[Row]) -> Iterator[Tensor]:
         if self.momentum == 0:
@@ -99,6 +96,8 @@ class Adam(Optimizer):
 
     hyperparameters: ClassVar[tuple[str, ...]] = ("lr", "beta1", "beta2", "eps", "weight_decay")
     elementwise_state: ClassVar[tuple[str, ...]] = ("m", "v")
+    m = Remembers("First moment of each parameter.")
+    v = Remembers("Second moment of each parameter.")
 
     def __init__(
         self,
@@ -125,16 +124,6 @@ class Adam(Optimizer):
     @t.setter
     def t(self, value: int) -> None:
         self.steps.data = Tensor(value, dtype="float64", requires_grad=False)
-
-    @property
-    def m(self) -> dict[Tensor, Tensor]:
-        """First moment of each parameter."""
-        return {param: state["m"] for param, state in self.state.items()}
-
-    @property
-    def v(self) -> dict[Tensor, Tensor]:
-        """Second moment of each parameter."""
-        return {param: state["v"] for param, state in self.state.items()}
 
     def updates(self, rows: list[Row]) -> Iterator[Tensor]:
         self.steps.data = self.steps + 1
