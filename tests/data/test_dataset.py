@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from needle import Tensor
-from needle.data import DataLoader, Dataset, NDArrayDataset
+from needle.data import DataLoader, Dataset, NDArrayDataset, RandomCrop
 from needle.errors import ArgumentError, DTypeError, ShapeError
 
 
@@ -177,3 +177,8 @@ def test_an_exception_of_a_batch_names_its_samples():
     with pytest.raises(RuntimeError) as caught:
         batches(Broken(range(6)), 3)
     assert caught.value.__notes__ == ["while fetching samples [0 1 2]"]
+
+
+def test_a_transform_that_is_in_no_list_is_refused():
+    with pytest.raises(ArgumentError, match=r"Dataset: transforms is a .*\. Pass a list: \[tra"):
+        Dataset(transforms=RandomCrop(3))

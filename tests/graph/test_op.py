@@ -101,6 +101,15 @@ def test_operands_that_are_no_tensors(operand):
         Square()(operand)
 
 
+@pytest.mark.parametrize("lazy", [False, True])
+@pytest.mark.parametrize("call", [ndl.make_tuple, ndl.summation, lambda p: ndl.add(p, p)])
+def test_a_list_of_tensors_is_no_operand(call, lazy, monkeypatch):
+    """It would become an array, and the gradient of its elements be lost in silence."""
+    monkeypatch.setattr(ndl.autograd, "LAZY_MODE", lazy)
+    with pytest.raises(ArgumentError, match=r": an operand is a list of tensors.*concatenate"):
+        call([Tensor([1.0]), Tensor([2.0])])
+
+
 class Unfinished(ndl.TensorOp):
     pass
 

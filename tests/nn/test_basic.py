@@ -110,6 +110,27 @@ def test_sequential_applies_its_modules_in_order():
     assert tuple(model) == layers
 
 
+@pytest.mark.parametrize(
+    ("layers", "message"),
+    [
+        (([nn.ReLU()],), r"Sequential: argument 0 is a list\. Pass modules, a list with a star"),
+        ((nn.ReLU(), nn.Tanh), r"argument 1 is the class Tanh\. Make a module of it: Tanh\(…\)"),
+        ((nn.ReLU(), None), r"Sequential: argument 1 is a NoneType\. Pass modules$"),
+    ],
+)
+def test_sequential_refuses_what_it_could_not_call(layers, message):
+    with pytest.raises(ndl.ArgumentError, match=message):
+        nn.Sequential(*layers)
+
+
+@pytest.mark.parametrize("sizes", [(2.5, 3), ("3", 2), (0, 2)])
+def test_linear_refuses_sizes_that_are_no_positive_integers(sizes):
+    with pytest.raises(
+        ndl.ArgumentError, match=r"(Linear: in_features must be an integer|fan 0 is)"
+    ):
+        nn.Linear(*sizes)
+
+
 def test_an_empty_sequential_and_identity_change_nothing():
     x = tensor(2, 3)
     assert nn.Sequential()(x) is x

@@ -32,6 +32,9 @@ class Dataset:
     Args:
         transforms: callables applied in turn by `apply_transforms`.
 
+    Raises:
+        ArgumentError: transforms is a callable itself, not a list of them.
+
     Example:
         >>> import needle as ndl
         >>> class Squares(ndl.data.Dataset):
@@ -49,6 +52,11 @@ class Dataset:
     transforms: Sequence[Callable[[Any], Any]] | None = None
 
     def __init__(self, transforms: Sequence[Callable[[Any], Any]] | None = None) -> None:
+        if callable(transforms):
+            raise ArgumentError(
+                f"{type(self).__name__}: transforms is a {type(transforms).__name__}. "
+                "Pass a list: [transform]"
+            )
         self.transforms = transforms
 
     def __getitem__(self, index: Any) -> Any:

@@ -183,6 +183,11 @@ def _constant(op: Op, item: Any) -> Any:
         raise ArgumentError(
             f"{op.name}: operand {item!r} is not a tensor. Pass a Tensor, an array or a number"
         )
+    if isinstance(item, list | tuple) and any(isinstance(part, Value) for part in item):
+        raise ArgumentError(
+            f"{op.name}: an operand is a {type(item).__name__} of tensors, whose graphs would be "
+            "lost. Pass them one by one, or as one tensor: ndl.concatenate"
+        )
     return Value.tensor_class(item, requires_grad=False)
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from .. import init, ops
 from ..device import Device
 from ..errors import ArgumentError, ShapeError
+from ..shapes import as_int
 from ..tensor import Tensor
 from .module import Module, Parameter
 
@@ -58,6 +59,7 @@ class Linear(Module):
         (1, out_features), Kaiming uniform with fan_in = out_features, drawn after it.
 
     Raises:
+        ArgumentError: a size is no positive integer.
         ShapeError: the input's last axis is not in_features.
 
     Example:
@@ -77,8 +79,8 @@ class Linear(Module):
         dtype: Any = "float32",
     ) -> None:
         super().__init__()
-        self.in_features = in_features
-        self.out_features = out_features
+        self.in_features = as_int(in_features, "Linear", "in_features")
+        self.out_features = as_int(out_features, "Linear", "out_features")
         weight = init.kaiming_uniform(in_features, out_features, device=device, dtype=dtype)
         self.weight = Parameter(weight)
         self.bias = None
@@ -107,6 +109,12 @@ class Linear(Module):
 class Sequential(Module):
     """The modules one after the other: y = m_k(… m_1(x)). They are kept in the tuple `modules`.
 
+    Args:
+        modules: Modules or functions, in the order in which they run.
+
+    Raises:
+        ArgumentError: one of them cannot be called, or is a class of modules.
+
     Example:
         >>> import needle as ndl
         >>> ndl.nn.Sequential(ndl.nn.Linear(3, 2), ndl.nn.ReLU())(ndl.init.ones(5, 3)).shape
@@ -117,6 +125,8 @@ class Sequential(Module):
 
     def __init__(self, *modules: Any) -> None:
         super().__init__()
+        for position, module in enumerate(modules):
+            _check_callable(module, position)
         self.modules = modules
 
     def forward(self, x: Any) -> Any:
@@ -132,6 +142,21 @@ class Sequential(Module):
 
     def __iter__(self) -> Iterator[Any]:
         return iter(self.modules)
+
+
+def _check_callable(module: Any, position: int) -> None:
+    if isinstance(module, type) and issubclass(module, Module):
+        raise ArgumentError(
+            f"Sequential: argument {position} is the class {module.__name__}. "
+            f"Make a module of it: {module.__name__}(…)"
+        )
+    if not callable(module):
+        star = (
+            ", a list with a star: Sequential(*layers)" if isinstance(module, list | tuple) else ""
+        )
+        raise ArgumentError(
+            f"Sequential: argument {position} is a {type(module).__name__}. Pass modules{star}"
+        )
 
 
 class Residual(Module):
