@@ -17,7 +17,7 @@ from .graph.leaf import leaf_over_copy
 from .graph.node import Live, Value, new_handle
 from .ops import arithmetic, comparison, contraction, functions, indexing, movement, reduction
 from .ops.creation import Full
-from .ops.operators import binary, reflected, subtract, subtract_scalar
+from .ops.operators import binary, reflected, subtract, subtract_from, subtract_scalar
 from .ops.subscript import subscript
 from .ops.tuples import MakeTensorTuple, tuple_get_item
 from .shapes import Shape, as_dtype
@@ -290,7 +290,7 @@ class Tensor(Value):
         return binary(subtract, subtract_scalar, self, other)
 
     def __rsub__(self, other: Any) -> Tensor:
-        return -self + other
+        return subtract_from(self, other)
 
     def __rtruediv__(self, other: Any) -> Tensor:
         return reflected(arithmetic.divide, self, other)
@@ -353,7 +353,7 @@ class Tensor(Value):
         return comparison.where(condition, self, other)
 
     def astype(self, dtype: Any) -> Tensor:
-        """The values in another dtype; a float result passes the gradient on.
+        """The values in another dtype; the gradient passes, but for integers that were rounded to.
 
         Raises:
             DTypeError: the dtype is not known, or holds no real numbers.

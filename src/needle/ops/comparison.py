@@ -283,7 +283,8 @@ class Cast(Elementwise):
         return e.cast(a, self.dtype)
 
     def gradient(self, out_grad: Any, node: Any) -> Any:
-        return out_grad if self.dtype.kind == "f" else None
+        exact = np.can_cast(node.inputs[0].dtype, self.dtype)
+        return out_grad if exact or self.dtype.kind == "f" else None
 
 
 class StopGradient(Elementwise):

@@ -42,7 +42,26 @@ def reflected(of_tensors: Any, a: Any, other: Any) -> Any:
 
 def subtract(a: Any, b: Any) -> Any:
     """a - b is recorded as a + (-b)."""
-    return add(a, negate(b))
+    return add(a, negate(_signed(b, a.dtype)))
+
+
+def subtract_from(a: Any, other: Any) -> Any:
+    """`other` - a is recorded as (-a) + other."""
+    if isinstance(other, np.ndarray) and other.size != 1:
+        a = _signed(a, other.dtype)
+    elif isinstance(other, int | float | np.generic | np.ndarray):
+        a = _signed(a, as_number(other, "subtract"))
+    return negate(a) + other
+
+
+def _signed(b: Any, other: Any) -> Any:
+    """`b` to be negated: unsigned integers and bools in the result's dtype.
+
+    In their own dtype -3 as uint8 is 253, and bools have no negative.
+    """
+    if b.dtype.kind not in "ub":
+        return b
+    return b.astype(np.result_type(b.dtype, other))
 
 
 def subtract_scalar(a: Any, scalar: Any) -> Any:
