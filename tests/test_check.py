@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import needle as ndl
-from needle.errors import GradientError
+from needle.errors import ArgumentError, GradientError
 
 
 class Wrong(ndl.TensorOp):
@@ -72,7 +72,18 @@ def test_integers_and_bools_are_passed_on():
         np.array([2, 0, 0]),
         np.array([True, False, True]),
     )
-    ndl.check_gradients(lambda n: n * 2, 3)  # nothing to check
+
+
+@pytest.mark.parametrize(("arguments", "dtypes"), [([[1, 2], True], "int64, bool"), ([], "none")])
+def test_that_nothing_would_be_checked_is_an_error(arguments, dtypes):
+    with pytest.raises(ArgumentError, match=f"no argument is floating-point, got {dtypes}. Write"):
+        ndl.check_gradients(Wrong(), *arguments)
+
+
+@pytest.mark.parametrize("result", [lambda x: x.numpy(), lambda x: ()])
+def test_a_function_that_returns_no_tensor_is_refused(result):
+    with pytest.raises(GradientError, match=r"check_gradients: the function returned .* Return a"):
+        ndl.check_gradients(result, [1.0])
 
 
 @pytest.mark.parametrize("shape", [(), (0,), (1, 1)])

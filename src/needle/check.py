@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from .errors import GradientError
+from .errors import ArgumentError, GradientError
 from .graph.gradient import value_and_grad
 from .tensor import Tensor
 
@@ -29,14 +29,16 @@ def check_gradients(
     Args:
         f: Takes the tensors and returns a tensor, or a tuple of tensors.
         args: Tensors or arrays. Floating-point ones are differentiated, in float64; others are
-            passed on.
+            passed on. At least one is floating-point.
         order: 2 also checks the gradient of the gradient, and so on.
         eps: Step of the differences.
         rtol, atol: A gradient g may differ from the difference d by atol + rtol · max|d|.
         seed: For the weights.
 
     Raises:
-        GradientError: names argument, position, expected and received value.
+        GradientError: names argument, position, expected and received value; or f returned no
+            tensor.
+        ArgumentError: no argument is floating-point, so that nothing would be checked.
 
     Example:
         >>> import needle as ndl
@@ -44,9 +46,13 @@ def check_gradients(
     """
     tensors = [_in_float64(argument) for argument in args]
     checked = tuple([k for k, tensor in enumerate(tensors) if tensor.dtype.kind == "f"])
-    weighted = _weighted(f, np.random.RandomState(seed))
     if not checked:
-        return
+        dtypes = ", ".join(str(tensor.dtype) for tensor in tensors)
+        raise ArgumentError(
+            f"check_gradients: no argument is floating-point, got {dtypes or 'none'}. "
+            "Write numbers as 1.0, or convert with astype"
+        )
+    weighted = _weighted(f, np.random.RandomState(seed))
     both = value_and_grad(weighted, argnums=checked)
     gradients = both(*tensors)[1]
     for k, gradient in zip(checked, gradients, strict=True):
@@ -72,7 +78,13 @@ def _weighted(f: Callable[..., Any], random: np.random.RandomState) -> Callable[
     def number(*inputs: Tensor) -> Tensor:
         result = f(*inputs)
         parts = [result] if isinstance(result, Tensor) else list(result)
-        parts = [part for part in parts if isinstance(part, Tensor) and part.dtype.kind == "f"]
+        parts = [part for part in parts if isinstance(part, Tensor)]
+        if not parts:
+            raise GradientError(
+                f"check_gradients: the function returned {type(result).__name__} without a tensor "
+                "in it. Return a tensor, or a tuple of them"
+            )
+        parts = [part for part in parts if part.dtype.kind == "f"]
         weights.extend(
             np.asarray(random.uniform(0.5, 1.5, part.shape)) for part in parts[len(weights) :]
         )
