@@ -101,6 +101,15 @@ def test_operands_that_are_no_tensors(operand):
         Square()(operand)
 
 
+@pytest.mark.parametrize(
+    "call", [ndl.exp, ndl.summation, lambda pair: ndl.add(pair, pair), lambda pair: pair[0] + pair]
+)
+def test_a_tuple_is_no_operand_of_an_operator_on_tensors(call):
+    pair = ndl.make_tuple(Tensor([1.0]), Tensor([2.0]))
+    with pytest.raises((ArgumentError, TypeError), match=r"TensorTuple(\. Pass one of its e|'$)"):
+        call(pair)
+
+
 @pytest.mark.parametrize("lazy", [False, True])
 @pytest.mark.parametrize("call", [ndl.make_tuple, ndl.summation, lambda p: ndl.add(p, p)])
 def test_a_list_of_tensors_is_no_operand(call, lazy, monkeypatch):

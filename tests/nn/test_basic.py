@@ -113,7 +113,7 @@ def test_sequential_applies_its_modules_in_order():
 @pytest.mark.parametrize(
     ("layers", "message"),
     [
-        (([nn.ReLU()],), r"Sequential: argument 0 is a list\. Pass modules, a list with a star"),
+        (([nn.ReLU()],), r"Sequential: argument 0 is a list\. Pass modules \(of a list, with a"),
         ((nn.ReLU(), nn.Tanh), r"argument 1 is the class Tanh\. Make a module of it: Tanh\(…\)"),
         ((nn.ReLU(), None), r"Sequential: argument 1 is a NoneType\. Pass modules$"),
     ],
@@ -121,6 +121,14 @@ def test_sequential_applies_its_modules_in_order():
 def test_sequential_refuses_what_it_could_not_call(layers, message):
     with pytest.raises(ndl.ArgumentError, match=message):
         nn.Sequential(*layers)
+
+
+@pytest.mark.parametrize(
+    ("fn", "message"), [(3, "fn is a int. Pass modules"), (nn.Linear, "fn is the class Linear")]
+)
+def test_residual_refuses_what_it_could_not_call(fn, message):
+    with pytest.raises(ndl.ArgumentError, match=f"Residual: {message}"):
+        nn.Residual(fn)
 
 
 @pytest.mark.parametrize("sizes", [(2.5, 3), ("3", 2), (0, 2)])

@@ -162,3 +162,10 @@ def test_batch_norm_of_no_samples_is_refused_in_training():
     with pytest.raises(ndl.ShapeError, match=r"^BatchNorm1d: moments: shape \(0, 3\)"):
         layer(ndl.init.ones(0, 3))
     close(layer.running_mean, np.zeros(3), "float32")
+
+
+@pytest.mark.parametrize("kind", ["BatchNorm1d", "LayerNorm1d"])
+@pytest.mark.parametrize("dim", [2.5, (3,), "3"])
+def test_a_dim_that_is_no_integer_is_refused(kind, dim):
+    with pytest.raises(ndl.ArgumentError, match=f"{kind}: dim must be an integer, got"):
+        getattr(nn, kind)(dim)

@@ -191,8 +191,19 @@ def _constant(op: Op, item: Any) -> Any:
     return Value.tensor_class(item, requires_grad=False)
 
 
+def refuse_tuples(op: Op, nodes: Sequence[Node]) -> None:
+    """Name the operand that is a tuple, of an operator that takes tensors alone."""
+    for position, node in enumerate(nodes):
+        if node.is_tuple():
+            raise ArgumentError(
+                f"{op.name}: operand {position} is a TensorTuple. Pass one of its elements: t[0]"
+            )
+
+
 def _explain(op: Op, nodes: Sequence[Node]) -> None:
-    """NumPy refused: where the shape rule knows why, it says so in the library's own words."""
+    """NumPy refused: where the library knows why, it says so in its own words."""
+    if op.key is not None:  # users' operators may take tuples
+        refuse_tuples(op, nodes)
     try:
         op.infer(*[node.specs() for node in nodes], *[_NUMBER] * op.scalars)
     except NeedleError as error:

@@ -12,7 +12,7 @@ import numpy as np
 from ..context import ambient
 from ..errors import DTypeError, IndexRangeError, ShapeError
 from ..shapes import Axes, Shape, Spec, broadcast_shapes, frozen_axes, normalize_axes, reduced_shape
-from .evaluate import as_values
+from .evaluate import as_values, refuse_tuples
 from .expressions import NUMPY
 from .gradient import pulled_back
 from .node import Storage
@@ -223,7 +223,9 @@ def _aligned(op: Elementwise, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
             return inputs
     except AttributeError:
         pass
-    tensors = _strengthened(as_values(op, inputs[:count]))
+    values = as_values(op, inputs[:count])
+    refuse_tuples(op, [value.node for value in values])
+    tensors = _strengthened(values)
     shapes = [value.shape for value in tensors]
     if len(set(shapes)) > 1:
         common = broadcast_shapes(*shapes) if ambient.implicit_broadcasting else None

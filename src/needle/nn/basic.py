@@ -126,7 +126,7 @@ class Sequential(Module):
     def __init__(self, *modules: Any) -> None:
         super().__init__()
         for position, module in enumerate(modules):
-            _check_callable(module, position)
+            _check_callable(module, f"Sequential: argument {position}")
         self.modules = modules
 
     def forward(self, x: Any) -> Any:
@@ -144,19 +144,13 @@ class Sequential(Module):
         return iter(self.modules)
 
 
-def _check_callable(module: Any, position: int) -> None:
+def _check_callable(module: Any, what: str) -> None:
     if isinstance(module, type) and issubclass(module, Module):
-        raise ArgumentError(
-            f"Sequential: argument {position} is the class {module.__name__}. "
-            f"Make a module of it: {module.__name__}(…)"
-        )
+        name = module.__name__
+        raise ArgumentError(f"{what} is the class {name}. Make a module of it: {name}(…)")
     if not callable(module):
-        star = (
-            ", a list with a star: Sequential(*layers)" if isinstance(module, list | tuple) else ""
-        )
-        raise ArgumentError(
-            f"Sequential: argument {position} is a {type(module).__name__}. Pass modules{star}"
-        )
+        star = " (of a list, with a star: *layers)" if isinstance(module, list | tuple) else ""
+        raise ArgumentError(f"{what} is a {type(module).__name__}. Pass modules{star}")
 
 
 class Residual(Module):
@@ -164,6 +158,9 @@ class Residual(Module):
 
     Args:
         fn: Module or function that keeps its input's shape.
+
+    Raises:
+        ArgumentError: fn cannot be called, or is a class of modules.
 
     Example:
         >>> import needle as ndl
@@ -173,6 +170,7 @@ class Residual(Module):
 
     def __init__(self, fn: Callable[..., Any]) -> None:
         super().__init__()
+        _check_callable(fn, "Residual: fn")
         self.fn = fn
 
     def forward(self, x: Tensor) -> Tensor:

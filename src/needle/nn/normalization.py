@@ -10,6 +10,7 @@ from ..errors import ShapeError
 from ..ops.affine import scale_shift
 from ..ops.normalization import moments, standardize
 from ..ops.update import RunningUpdate
+from ..shapes import as_int
 from ..tensor import Tensor
 from .module import Module, Parameter
 
@@ -34,6 +35,7 @@ class BatchNorm1d(Module):
     running values are used.
 
     Raises:
+        ArgumentError: dim is no integer.
         ShapeError: the input is not (batch, dim).
 
     Example:
@@ -53,7 +55,7 @@ class BatchNorm1d(Module):
         dtype: Any = "float32",
     ) -> None:
         super().__init__()
-        self.dim = dim
+        self.dim = dim = as_int(dim, "BatchNorm1d", "dim")
         self.eps = eps
         self.momentum = momentum
         self.weight = Parameter(init.ones(dim, dtype=dtype), device=device)
@@ -95,6 +97,7 @@ class LayerNorm1d(Module):
         Input and output (batch, dim). `weight` and `bias`: (dim,).
 
     Raises:
+        ArgumentError: dim is no integer.
         ShapeError: the input is not (batch, dim).
 
     Example:
@@ -107,7 +110,7 @@ class LayerNorm1d(Module):
         self, dim: int, eps: float = 1e-5, device: Device | None = None, dtype: Any = "float32"
     ) -> None:
         super().__init__()
-        self.dim = dim
+        self.dim = dim = as_int(dim, "LayerNorm1d", "dim")
         self.eps = eps
         self.weight = Parameter(init.ones(dim, dtype=dtype), device=device)
         self.bias = Parameter(init.zeros(dim, dtype=dtype), device=device)
