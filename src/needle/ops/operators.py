@@ -55,11 +55,11 @@ def subtract_from(a: Any, other: Any) -> Any:
 
 
 def _signed(b: Any, other: Any) -> Any:
-    """`b` to be negated: unsigned integers and bools in the result's dtype.
+    """`b` to be negated: integers and bools in the result's dtype.
 
-    In their own dtype -3 as uint8 is 253, and bools have no negative.
+    In their own dtype -3 as uint8 is 253, -(-128) as int8 is -128, and bools have no negative.
     """
-    if b.dtype.kind not in "ub":
+    if b.dtype.kind == "f":
         return b
     return b.astype(np.result_type(b.dtype, other))
 
