@@ -155,3 +155,25 @@ def test_sigmoid_never_overflows():
     x = ndl.Tensor([-1e30, -1000.0, 1000.0, 1e30], dtype="float32")
     np.testing.assert_array_equal(ndl.sigmoid(x).numpy(), [0, 0, 1, 1])
     np.testing.assert_array_equal(ndl.silu(x).numpy(), [0, 0, 1000, np.float32(1e30)])
+
+
+@pytest.mark.parametrize("name", ["exp", "sqrt", "sin", "cos", "tanh", "sigmoid", "silu", "erf"])
+@pytest.mark.parametrize("dtype", ["int8", "uint8", "int64"])
+def test_gradients_of_small_integers_are_those_of_floats(name, dtype):
+    """20² does not fit int8: what a gradient rule multiplies has to be a float."""
+    check_against_float64(getattr(ndl, name), dtype)
+
+
+@pytest.mark.parametrize("approximate", ["none", "tanh"])
+@pytest.mark.parametrize("dtype", ["int8", "uint8", "int64"])
+def test_gradients_of_gelu_of_small_integers(approximate, dtype):
+    check_against_float64(lambda a: ndl.gelu(a, approximate), dtype)
+
+
+def check_against_float64(f, dtype):
+    gradients = []
+    for kind in (dtype, "float64"):
+        x = ndl.Tensor([1, 3, 20, 100], dtype=kind)
+        f(x).sum().backward()
+        gradients.append(x.grad.numpy())
+    np.testing.assert_allclose(*gradients, rtol=1e-12)

@@ -212,7 +212,7 @@ class Erf(Elementwise):
         return e.erf(a)
 
     def gradient(self, out_grad: Any, node: Any) -> Any:
-        a = node.inputs[0]
+        a = node.inputs[0].astype(node.dtype)  # squares of integers would wrap around
         return out_grad * ((-(a * a)).exp() * (2 / math.sqrt(math.pi)))
 
 
@@ -285,7 +285,7 @@ class GELU(Elementwise):
         return a * 0.5 * (1 + e.erf(a * math.sqrt(0.5)))
 
     def gradient(self, out_grad: Any, node: Any) -> Any:
-        a = node.inputs[0]
+        a = node.inputs[0].astype(node.dtype)  # squares of integers would wrap around
         if self.approximate == "tanh":
             s = ((a + a * a * a * 0.044715) * _TWICE).sigmoid()
             inner = (a * a * (3 * 0.044715) + 1) * _TWICE
