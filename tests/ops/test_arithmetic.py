@@ -281,6 +281,13 @@ def test_gradient_of_integer_powers():
     np.testing.assert_allclose(b.grad.numpy(), [np.log(2), 9 * np.log(3)], rtol=1e-15)
 
 
+@pytest.mark.parametrize("dtype", ["bool", "uint8", "int64"])
+def test_integers_and_bools_to_a_negative_number_are_float64(dtype):
+    result = ndl.Tensor(np.ones(2, dtype)) ** -1
+    assert result.dtype == np.float64
+    np.testing.assert_array_equal(result.numpy(), [1, 1])
+
+
 def test_integers_to_negative_integers():
     message = r'power: integers \(int64\) to negative .* Write a.astype\("float64"\) \*\* b'
     with pytest.raises(ArgumentError, match=message):

@@ -304,7 +304,7 @@ class PowerScalar(ScalarOperator):
     examples = ((2,), (-1.0,), (0.5,), (0,), (3,), (2.5,))
 
     def expression(self, e: Any, a: Any) -> Any:
-        if self.scalar < 0 and a.dtype.kind in "iu":
+        if self.scalar < 0 and a.dtype.kind != "f":
             return a ** float(self.scalar)
         return a**self.scalar
 
@@ -319,7 +319,7 @@ def power_scalar(a: Any, scalar: Any) -> Any:
 
     Args:
         a: Tensor of any shape.
-        scalar: Any real number; a negative one makes integers float64.
+        scalar: Any real number; a negative one makes integers and bools float64.
 
     Example:
         >>> import needle as ndl
