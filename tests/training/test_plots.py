@@ -31,7 +31,7 @@ def test_curves_show_every_metric(tmp_path: Path, epochs: int) -> None:
 
 
 @pytest.mark.parametrize("count", [0, 1, 12, 13])
-@pytest.mark.parametrize("shape", [(28, 28), (28, 28, 1), (5, 7, 3)])
+@pytest.mark.parametrize("shape", [(28, 28), (28, 28, 1), (5, 7, 3), (1, 9, 1), (1, 1, 1)])
 def test_mistakes_of_any_number_and_kind(
     tmp_path: Path, count: int, shape: tuple[int, ...]
 ) -> None:

@@ -73,7 +73,8 @@ def plot_mistakes(
 
 
 def _draw_image(axes: Any, image: np.ndarray, above: str, below: str) -> None:
-    axes.imshow(image.squeeze(), cmap="gray_r", interpolation="nearest")
+    grey = image[..., 0] if image.shape[2:] == (1,) else image
+    axes.imshow(grey, cmap="gray_r", interpolation="nearest")
     axes.set_xticks([])
     axes.set_yticks([])
     for spine in axes.spines.values():
