@@ -358,6 +358,15 @@ def test_info_notices_another_needle(
     assert "another package has this name: distribution needle" in text
 
 
+def test_info_does_not_take_its_own_command_for_a_package(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "needle").write_text("#!/usr/bin/env python")  # started as bin/needle, which Python
+    monkeypatch.syspath_prepend(str(tmp_path))  # puts the folder of on its path
+    assert needle("info") == 0
+    assert errors(capsys) == ""
+
+
 def test_version_is_that_of_the_package(capsys: pytest.CaptureFixture[str]) -> None:
     assert needle("--version") == 0
     assert capsys.readouterr().out == f"needle, version {ndl.__version__}\n"

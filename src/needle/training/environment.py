@@ -76,12 +76,11 @@ def foreign_packages() -> list[str]:
     names = {*metadata.packages_distributions().get("needle", []), "needle"} - {DISTRIBUTION}
     distributions = [f"distribution {name}" for name in sorted(names) if _version(name)]
     folders = dict.fromkeys(Path(entry).resolve() for entry in sys.path)
-    candidates = [folder / name for folder in folders for name in ("needle", "needle.py")]
-    return distributions + [
-        f"package {path}"
-        for path in candidates
-        if path != PACKAGE and (path.is_file() or (path / "__init__.py").exists())
+    files = [folder / name for folder in folders for name in ("needle/__init__.py", "needle.py")]
+    found = [
+        file.parent if file.name == "__init__.py" else file for file in files if file.is_file()
     ]
+    return distributions + [f"package {path}" for path in found if path != PACKAGE]
 
 
 def _version(distribution: str) -> str | None:
