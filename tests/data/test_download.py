@@ -39,7 +39,7 @@ def internet(monkeypatch):
         def __call__(self, url, output_file, pooch):
             if url not in pages:
                 raise OSError("no route to host")
-            Path(output_file).write_bytes(pages[url])
+            output_file.write(pages[url])
 
     pooch = types.SimpleNamespace(HTTPDownloader=HTTPDownloader)
     monkeypatch.setitem(sys.modules, "pooch", pooch)
@@ -121,6 +121,25 @@ def test_what_a_mirror_changed_is_not_kept(tmp_path, small_mnist, internet, dama
     assert not list(tmp_path.iterdir())
     offer(internet, small_mnist, download.MNIST_MIRRORS[1])
     assert len(load_mnist(tmp_path)[0]) == 12
+
+
+def test_a_download_that_ends_halfway_leaves_nothing(tmp_path, small_mnist, internet):
+    offer(internet, small_mnist, download.MNIST_MIRRORS[0])
+    page = internet.popitem()
+    with pytest.raises(DataError, match=r"t10k-labels-idx1-ubyte\.gz not there and could not be"):
+        load_mnist(tmp_path / "new")
+    assert not list(tmp_path.iterdir())
+    internet.update([page])
+    assert len(load_mnist(tmp_path / "new")[0]) == 12
+
+
+def test_a_folder_that_cannot_be_made_is_named(tmp_path, small_mnist, internet):
+    offer(internet, small_mnist, download.MNIST_MIRRORS[0])
+    (tmp_path / "file").touch()
+    with pytest.raises(DataError, match=r"file is not a folder. Name the one that holds the IDX"):
+        load_mnist(tmp_path / "file")
+    with pytest.raises(DataError, match=r"file/data: .* cannot be written \(Not a directory\)"):
+        load_mnist(tmp_path / "file" / "data")
 
 
 def test_without_internet_one_error_says_what_to_do(tmp_path, small_mnist, internet):

@@ -7,12 +7,13 @@ import hashlib
 import os
 import zlib
 from collections.abc import Callable, Sequence
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 from .. import config
 from ..errors import DataError
-from ..files import publish, temporary_name
+from ..files import write_file
 from .mnist import MNISTDataset
 
 # SHA-256 of what the gzipped files hold: mirrors compress differently.
@@ -53,9 +54,12 @@ def load_mnist(
         (60000, 10000)
     """
     folder = Path(directory) if directory is not None else config.data_dir() or Path("data")
+    if folder.exists() and not folder.is_dir():
+        raise DataError(f"{folder} is not a folder. Name the one that holds the IDX files")
     found = {name: _find(folder, name) for name in MNIST_FILES}
     if download and not any(found.values()):
-        found = {name: _download(folder, name) for name in MNIST_FILES}
+        _download(folder)
+        found = {name: _find(folder, name) for name in MNIST_FILES}
     if missing := [name for name, path in found.items() if path is None]:
         raise _missing(folder, missing, "")
     train_x, train_y, test_x, test_y = (path for path in found.values() if path is not None)
@@ -67,34 +71,40 @@ def _find(folder: Path, name: str) -> Path | None:
     return next((path for path in candidates if path.is_file()), None)
 
 
-def _download(folder: Path, name: str) -> Path:
-    """Fetch a file under a temporary name; it gets its own once the checksum agrees."""
+def _download(folder: Path) -> None:
+    """Fetch all files, and write them once the checksum of each agrees: four, or none."""
     try:
         import pooch
     except ImportError as error:
         reason = 'and cannot be downloaded: pip install "needle-dl[data]" makes that possible'
         raise _missing(folder, list(MNIST_FILES), reason) from error
-    path = folder / f"{name}.gz"
+    fetch = pooch.HTTPDownloader(progressbar=False)
+    contents = {name: _fetched(fetch, folder, name) for name in MNIST_FILES}
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, content in contents.items():
+            write_file(folder / f"{name}.gz", content)
+    except OSError as error:
+        reason = f"and cannot be written ({error.strerror})"
+        raise _missing(folder, list(MNIST_FILES), reason) from error
+
+
+def _fetched(fetch: Callable[..., object], folder: Path, name: str) -> bytes:
     failures: list[str] = []
     for mirror in MNIST_MIRRORS:
-        temporary = temporary_name(path)
+        url, content = f"{mirror}{name}.gz", BytesIO()
         try:
-            folder.mkdir(parents=True, exist_ok=True)
-            pooch.HTTPDownloader(progressbar=False)(f"{mirror}{path.name}", str(temporary), None)
-            _verify(temporary, MNIST_FILES[name])
-            publish(temporary, path)
-            return path
+            fetch(url, content, None)
+            _verify(content.getvalue(), MNIST_FILES[name])
+            return content.getvalue()
         except (OSError, ValueError) as error:  # those of requests are OSErrors
-            failures.append(f"{mirror}{path.name}: {error}")
-        finally:
-            temporary.unlink(missing_ok=True)
-    reason = "and could not be downloaded (" + "; ".join(failures) + ")"
-    raise _missing(folder, [name], reason)
+            failures.append(f"{url}: {error}")
+    raise _missing(folder, [name], "and could not be downloaded (" + "; ".join(failures) + ")")
 
 
-def _verify(path: Path, expected: str) -> None:
+def _verify(content: bytes, expected: str) -> None:
     try:
-        with gzip.open(path) as file:
+        with gzip.open(BytesIO(content)) as file:
             found = hashlib.sha256(file.read(_MOST_CONTENT)).hexdigest()
     except (EOFError, zlib.error) as error:
         raise ValueError(f"damaged gzip file: {error}") from error
