@@ -208,6 +208,11 @@ def test_resume_says_when_threads_changed_if_they_matter(
         ("train --resume a --out b", 2, r"--out names a new run, --resume an old one"),
         ("train --epochs -1", 2, r"Invalid value for '--epochs'"),
         ("train --lr 0", 2, r"Invalid value for '--lr'"),
+        ("train --lr nan", 2, r"Invalid value for '--lr': nan is not a finite number"),
+        ("train --weight-decay inf", 2, r"'--weight-decay': inf is not a finite number"),
+        ("train --warmup 1e999", 2, r"Invalid value for '--warmup'"),
+        ("train --warmup nan", 2, r"Invalid value for '--warmup': nan is not a finite number"),
+        ("train --hidden-dim 1000000000000", 2, r"Invalid value for '--hidden-dim'"),
         ("train --optimizer best", 2, r"'best' is not one of 'adam', 'adamw', 'sgd'"),
         ("train --unknown", 2, r"No such option"),
         ("unknown", 2, r"No such command 'unknown'"),
@@ -235,6 +240,38 @@ def test_a_run_is_not_overwritten(trained: Path, capsys: pytest.CaptureFixture[s
     assert f"{trained}/run holds a run already. Go on with it: --resume" in errors(capsys)
 
 
+def test_two_processes_do_not_write_one_run(
+    trained: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(trained / "run", "run")
+    process = start("train", "--resume", "run", "--epochs", "100000", stdout=subprocess.PIPE)
+    while not Path("run/checkpoints/epoch-0004").exists():
+        assert process.poll() is None
+        time.sleep(0.01)
+    assert needle("train --resume run --epochs 5") == 1
+    assert errors(capsys) == (
+        "needle: another process is writing to run. Wait for its end, or use another folder\n"
+    )
+    process.kill()
+    process.communicate()
+    assert needle("train --resume run --epochs 5") == 0
+
+
+def test_a_size_beyond_all_memory_is_one_line(
+    trained: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(**_: object) -> None:
+        raise MemoryError("Unable to allocate 402. GiB")
+
+    monkeypatch.setattr("needle.cli.experiment.build_model", fail)
+    assert needle(f"train --data {trained}/data --out huge") == 1
+    assert errors(capsys) == (
+        "needle: out of memory. Use a smaller --hidden-dim or --batch-size. "
+        "Unable to allocate 402. GiB\n"
+    )
+    assert not Path("huge").exists()
+
+
 def test_options_of_a_resumed_run_cannot_change(
     trained: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -256,7 +293,8 @@ def test_a_file_that_cannot_be_written_is_one_line(
 ) -> None:
     Path("blocked").write_text("a file")
     assert needle(f"train --data {trained}/data --out blocked") == 1
-    assert re.fullmatch(r"needle: .*blocked.*\n", errors(capsys))
+    expected = "needle: cannot make the folder blocked: File exists. Give another --out\n"
+    assert errors(capsys) == expected
 
 
 def test_eval_repeats_the_last_result(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -410,6 +448,17 @@ def start(*arguments: str, **more: object) -> "subprocess.Popen[bytes]":
     return subprocess.Popen(command, stderr=subprocess.PIPE, **more)  # type: ignore[call-overload]
 
 
+def test_control_c_before_the_first_checkpoint_does_not_point_to_one(
+    trained: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("needle.training.MetricsFile.on_start", interrupt)
+    assert needle(f"train --data {trained}/data --out early") == 130
+    assert errors(capsys).strip() == ""
+
+
 def test_control_c_leaves_a_whole_checkpoint() -> None:
     write_images(Path("data"), train=2000)
     process = start("train", "--epochs", "1000", "--out", "run", stdout=subprocess.PIPE)
@@ -426,10 +475,11 @@ def test_control_c_leaves_a_whole_checkpoint() -> None:
     assert needle(f"train --resume run --epochs {epoch + 1}") == 0
 
 
-def test_a_terminal_shows_a_progress_bar() -> None:
-    write_images(Path("data"))
+@pytest.mark.parametrize("columns", [100, 0])  # 0: a terminal that does not know its size
+def test_a_terminal_shows_a_progress_bar(columns: int) -> None:
+    write_images(Path("data"), train=2000)  # the bar is drawn every tenth of a second
     leader, follower = pty.openpty()
-    termios.tcsetwinsize(follower, (24, 100))
+    termios.tcsetwinsize(follower, (24, columns))
     process = start("train", "--epochs", "1", "--batch-size", "1", stdout=follower)
     os.close(follower)
     shown = b""

@@ -8,7 +8,14 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
+
+try:
+    import fcntl
+except ImportError:  # Windows has none
+    fcntl = None
 
 TEMPORARY = ".tmp-"
 
@@ -75,8 +82,35 @@ def remove_folder(path: Path) -> None:
     shutil.rmtree(doomed)
 
 
+@contextmanager
+def sole_writer(folder: Path) -> Generator[None]:
+    """Hold `folder` against other processes that ask for it; a kill lets go of it.
+
+    Where folders cannot be locked, nothing is held.
+
+    Raises:
+        BlockingIOError: another process holds it.
+    """
+    if fcntl is None:
+        yield
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise BlockingIOError(
+                f"another process is writing to {folder}. Wait for its end, or use another folder"
+            ) from error
+        except OSError:  # a network file system without locks
+            pass
+        yield
+    finally:
+        os.close(descriptor)
+
+
 def remove_leftovers(folder: Path) -> None:
-    """Delete what killed processes left in `folder`."""
+    """Delete what killed processes left in `folder`; only its one writer may."""
     for path in folder.glob(f"{TEMPORARY}*"):
         if path.is_dir():
             shutil.rmtree(path, ignore_errors=True)

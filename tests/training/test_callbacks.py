@@ -73,3 +73,8 @@ def test_progress_is_one_line_an_epoch_away_from_a_terminal() -> None:
     assert lines[-1].startswith(f"epoch 12/12  train {metrics}  lr 0.25")
     assert lines[0].startswith("epoch  1/12  train loss")
     assert not math.isnan(trainer.samples_per_second)
+
+
+def test_progress_without_an_output_is_silent(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdout", None)  # what Python makes of a closed one
+    assert len(trainer_with(Progress()).fit(2)) == 2

@@ -197,13 +197,16 @@ def test_a_folder_without_a_whole_checkpoint_says_so(tmp_path: Path) -> None:
         folder.newest()
 
 
-def test_leftovers_of_killed_processes_go_at_the_next_start(tmp_path: Path) -> None:
+def test_leftovers_of_killed_processes_go_when_the_next_one_writes(tmp_path: Path) -> None:
     (tmp_path / ".tmp-0123-epoch-0004").mkdir()
     (tmp_path / ".tmp-0123-epoch-0004" / "model.safetensors").write_bytes(b"half")
     (tmp_path / ".tmp-4567-x").write_bytes(b"half")
     (tmp_path / "notes.txt").write_text("mine")
-    CheckpointFolder(tmp_path)
-    assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
+    folder = CheckpointFolder(tmp_path)
+    assert not folder.paths()
+    assert len(list(tmp_path.iterdir())) == 3, "a reader deletes what another process is writing"
+    folder.add(Checkpoint({}, {}, {"epoch": 1, "step": 1}))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["epoch-0001", "notes.txt"]
 
 
 def test_keeping_none_is_refused(tmp_path: Path) -> None:

@@ -54,6 +54,8 @@ def run(arguments: Sequence[str] | None = None) -> int:
         return INTERRUPTED
     except (NeedleError, OSError) as error:
         return _fail(str(error))
+    except MemoryError as error:
+        return _fail(f"out of memory. Use a smaller --hidden-dim or --batch-size. {error}".rstrip())
 
 
 def _fail(message: str) -> int:

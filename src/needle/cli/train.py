@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Generator
+from contextlib import contextmanager
 from dataclasses import asdict, replace
 from datetime import datetime
 from importlib.util import find_spec
@@ -14,6 +17,7 @@ import numpy as np
 from click.core import ParameterSource
 
 from ..errors import CheckpointError
+from ..files import sole_writer
 from ..nn import Module
 from ..threads import get_num_threads, set_num_threads
 from ..training import (
@@ -43,6 +47,16 @@ SHOWN_MISTAKES = 60
 CHANGEABLE = ("data", "epochs", "threads")  # of a run that is resumed
 
 
+class Finite(click.FloatRange):
+    """A range of numbers; NaN and infinity, which no comparison keeps out, are in none."""
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> float:
+        number = super().convert(value, param, ctx)
+        if not math.isfinite(number):
+            self.fail(f"{value} is not a finite number.", param, ctx)
+        return number
+
+
 @click.command(
     epilog="Exit codes: 0 done, 1 data, checkpoint or training error, 2 wrong usage, "
     "130 interrupted; the last checkpoint is then whole, go on with --resume."
@@ -57,16 +71,16 @@ CHANGEABLE = ("data", "epochs", "threads")  # of a run that is resumed
 @click.option("--batch-size", type=click.IntRange(1), default=100, show_default=True)
 @click.option(
     "--lr",
-    type=click.FloatRange(0, min_open=True),
+    type=Finite(0, min_open=True),
     default=0.001,
     show_default=True,
     help="Learning rate.",
 )
-@click.option("--weight-decay", type=click.FloatRange(0), default=0.001, show_default=True)
+@click.option("--weight-decay", type=Finite(0), default=0.001, show_default=True)
 @click.option("--optimizer", type=click.Choice(list(OPTIMIZERS)), default="adam", show_default=True)
 @click.option(
     "--hidden-dim",
-    type=click.IntRange(2),
+    type=click.IntRange(2, 1_000_000),
     default=100,
     show_default=True,
     help="Width of the network.",
@@ -81,7 +95,7 @@ CHANGEABLE = ("data", "epochs", "threads")  # of a run that is resumed
 )
 @click.option(
     "--warmup",
-    type=click.FloatRange(0),
+    type=Finite(0, 1_000_000),
     default=0.0,
     show_default=True,
     help="Epochs over which the learning rate grows linearly from 0.",
@@ -123,7 +137,11 @@ def train(context: click.Context, out: Path | None, resume: str | None, **values
     elif out is not None:
         raise click.UsageError("--out names a new run, --resume an old one. Give one of them")
     else:
-        _resume(_newest_run() if resume == NEWEST else Path(resume), given)
+        run = _newest_run() if resume == NEWEST else Path(resume)
+        if not CheckpointFolder(run / "checkpoints").paths():
+            raise CheckpointError(f"no checkpoint in {run}/checkpoints. Give the folder of a run")
+        with _held(run):
+            _resume(run, given)
 
 
 def _start(run: Path, values: dict[str, Any]) -> None:
@@ -137,13 +155,13 @@ def _start(run: Path, values: dict[str, Any]) -> None:
         set_num_threads(options.threads)
     images = Images.read(Path(options.data))
     architecture = images.architecture(options.hidden_dim)
-    _run(run, options, images, build_trainer(options, images, architecture), architecture)
+    trainer = build_trainer(options, images, architecture)
+    with _held(run):
+        _run(run, options, images, trainer, architecture)
 
 
 def _resume(run: Path, given: dict[str, Any]) -> None:
     folder = CheckpointFolder(run / "checkpoints")
-    if not folder.paths():
-        raise CheckpointError(f"no checkpoint in {folder.path}. Give the folder of a run")
     checkpoint = folder.newest(lambda message: click.echo(f"needle: {message}", err=True))
     options, architecture = read_config(checkpoint, run)
     recorded = asdict(options)
@@ -167,6 +185,19 @@ def _resume(run: Path, given: dict[str, Any]) -> None:
     _run(run, options, images, trainer, architecture)
 
 
+@contextmanager
+def _held(run: Path) -> Generator[None]:
+    """The run's folder, made where it is missing, and in it no other process that trains."""
+    try:
+        run.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise click.ClickException(
+            f"cannot make the folder {run}: {error.strerror}. Give another --out"
+        ) from error
+    with sole_writer(run):
+        yield
+
+
 def _run(
     run: Path, options: Options, images: Images, trainer: Trainer, architecture: dict[str, Any]
 ) -> None:
@@ -181,7 +212,8 @@ def _run(
     try:
         trainer.fit(options.epochs)
     except KeyboardInterrupt:
-        click.echo(f"\nstopped; go on with: needle train --resume {run}", err=True)
+        if CheckpointFolder(run / "checkpoints").paths():
+            click.echo(f"\nstopped; go on with: needle train --resume {run}", err=True)
         raise
     _summarise(trainer, trainer.epoch - first, perf_counter() - started)
     if trainer.history:
@@ -212,9 +244,9 @@ def _summarise(trainer: Trainer, epochs: int, seconds: float) -> None:
     last = trainer.history[-1]
     best = min(trainer.history, key=lambda record: record["test_error"])
     click.echo(
-        f"{epochs} epochs in {seconds:.1f} s: test error {last['test_error']:.2%}, "
-        f"loss {last['test_loss']:.4f} (best error {best['test_error']:.2%} after epoch "
-        f"{best['epoch']})"
+        f"{epochs} epoch{'' if epochs == 1 else 's'} in {seconds:.1f} s: "
+        f"test error {last['test_error']:.2%}, loss {last['test_loss']:.4f} "
+        f"(best error {best['test_error']:.2%} after epoch {best['epoch']})"
     )
 
 

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Mapping
 from os import PathLike
 from pathlib import Path
+from shutil import get_terminal_size
 from typing import Any, TextIO
 
 from ..errors import ArgumentError
@@ -71,6 +72,7 @@ class Checkpoints(Callback):
                 f"Checkpoints: every_steps={self.every_steps} needs a training loader with "
                 "state_dict(), such as DataLoader. Use one, or every_steps=None"
             )
+        remove_leftovers(self.folder.path)
         if trainer.step == 0:
             self._save(trainer)
 
@@ -95,11 +97,11 @@ class Progress(Callback):
     """
 
     def __init__(self, stream: TextIO | None = None) -> None:
-        self.stream = stream or sys.stdout
+        self.stream: TextIO | None = stream or sys.stdout  # None where that is closed
         self._bar: Any = None
 
     def on_step(self, trainer: Trainer) -> None:
-        if not self.stream.isatty():
+        if self.stream is None or not self.stream.isatty():
             return
         if self._bar is None:
             self._bar = self._new_bar(trainer)
@@ -133,6 +135,7 @@ class Progress(Callback):
         from tqdm import tqdm
 
         dataset = getattr(trainer.train_loader, "dataset", None)
+        size = get_terminal_size()  # 80 × 24 where the terminal does not know
         return tqdm(
             total=None if dataset is None else len(dataset),
             desc=f"epoch {trainer.epoch + 1}/{trainer.epochs}",
@@ -140,7 +143,8 @@ class Progress(Callback):
             unit_scale=True,
             file=self.stream,
             leave=False,
-            dynamic_ncols=True,
+            ncols=size.columns,
+            nrows=size.lines,
         )
 
     def _close(self) -> None:

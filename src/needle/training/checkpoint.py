@@ -123,19 +123,22 @@ class CheckpointFolder:
             raise ArgumentError(f"CheckpointFolder: keep={keep} would delete all. Keep at least 1")
         self.path = Path(path)
         self.keep = keep
-        remove_leftovers(self.path)
 
     def paths(self) -> list[Path]:
         """The checkpoint folders, oldest first."""
         return [path for _, path in sorted(self._numbered())]
 
     def add(self, checkpoint: Checkpoint, *, mid_epoch: bool = False) -> Path:
-        """Write a checkpoint under its epoch (and step, in the middle of one); drop the oldest."""
+        """Write a checkpoint under its epoch (and step, in the middle of one); drop the oldest.
+
+        Only one process may write a folder at a time; what a killed one left half-written goes too.
+        """
         name = f"epoch-{checkpoint.state['epoch']:04d}"
         if mid_epoch:
             name += f"-step-{checkpoint.state['step']:07d}"
         path = self.path / name
         self.path.mkdir(parents=True, exist_ok=True)
+        remove_leftovers(self.path)
         checkpoint.write(path)
         for old in self.paths()[: -self.keep]:
             remove_folder(old)
