@@ -71,6 +71,10 @@ HOSTILE = {
     "gzip magic only": (b"\x1f\x8b", "cut short|damaged"),
     "promises too much": (HUGE + b"x", "more than the file can hold"),
     "zipped, promises too much": (gzip.compress(HUGE + b"x"), "more than the file can hold"),
+    "nothing along axes too long": (
+        b"\0\0\x08\x03" + bytes(4) + b"\xff" * 8,
+        r"\(0, 4294967295, 4294967295\) uint8, 0 bytes along axes too long for an array",
+    ),
     "promises more axes than follow": (b"\0\0\x08\x03" + GOOD[4:8], "ends within its header"),
 }
 

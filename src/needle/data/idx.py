@@ -10,6 +10,7 @@ import gzip
 import math
 import os
 import stat
+import sys
 import zlib
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -85,6 +86,8 @@ def _read(path: Path, file: Reader, most: int) -> Array:
     promise = f"the header promises {shape} {dtype.name}, {expected:,} bytes"
     if expected > most:
         raise DataError(f"{path}: {promise}, more than the file can hold. {_AGAIN}")
+    if math.prod(size or 1 for size in shape) * dtype.itemsize > sys.maxsize:
+        raise DataError(f"{path}: {promise} along axes too long for an array. {_AGAIN}")
     content = _read_up_to(file, expected)
     if len(content) < expected:
         raise DataError(f"{path}: {promise}, but {len(content):,} follow. {_AGAIN}")
