@@ -364,6 +364,20 @@ def test_a_failing_transform_names_its_sample(pictures):
     ]
 
 
+@pytest.mark.parametrize("prefetch", [0, 2])
+def test_a_data_set_cannot_end_an_epoch_early(prefetch):
+    class Exhausted(NDArrayDataset):
+        pure = True
+
+        def __getitem__(self, index):
+            return super().__getitem__(index) if index < 3 else next(iter(()))
+
+    loader = DataLoader(Exhausted(np.arange(9)), 2, prefetch=prefetch)
+    with pytest.raises(RuntimeError, match="StopIteration") as caught:
+        list(loader)
+    assert caught.value.__cause__.__notes__ == ["while fetching sample 3"]
+
+
 def test_sixty_thousand_batches_of_one_are_quick():
     loader = DataLoader(NDArrayDataset(np.zeros((60_000, 4)), np.arange(60_000)))
     start = time.perf_counter()

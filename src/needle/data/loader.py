@@ -167,7 +167,8 @@ class DataLoader:
         if self.prefetch and self._may_prefetch():
             batches = prefetched(fetch, numbers, self.prefetch)
         else:
-            batches = map(fetch, numbers)
+            # Not map: a StopIteration of the data set would end it as if all had been fetched.
+            batches = (fetch(number) for number in numbers)
         for batch in batches:
             epoch.consumed += 1
             yield batch
