@@ -367,12 +367,16 @@ def test_what_does_not_fit_is_named_in_one_message_and_nothing_is_loaded():
     state = optimizer.state_dict()
     before = optimizer.state_dict()
     del state["t"], state["eps"], state["v.1"]
+    state["lr"] = "fast"
+    state["beta1"] = np.ones(3)
     state["m.0"] = np.ones((4, 3))
     state["m.4"] = state["m.x"] = state["momentum"] = state["²"] = state["a.²"] = np.ones(1)
     with pytest.raises(ndl.StateError, match="load_state_dict: Adam does not fit: ") as caught:
         optimizer.load_state_dict(state)
     for part in (
         "t is missing; eps is missing; ",
+        "lr is 'fast', which cannot replace 0.01; ",
+        "beta1 is array([1., 1., 1.]), which cannot replace 0.9; ",
         "m.0 has shape (4, 3), its parameter (3, 4); ",
         "m.4 is unexpected; m.x is unexpected; momentum is unexpected; ² is unexpected; ",
         "v.1 is missing. Build the same optimiser",

@@ -249,3 +249,31 @@ def test_tiny_float32_gradients_still_move_adam():
     parameter.grad = ndl.Tensor(np.full(1, 1e-15, "float32"))
     ndl.optim.Adam([parameter], lr=0.1, eps=0.0).step()
     np.testing.assert_allclose(parameter.numpy(), [0.9], rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("rule", "option", "value", "limit"),
+    [
+        (ndl.optim.SGD, "lr", -0.1, ""),
+        (ndl.optim.SGD, "lr", float("nan"), ""),
+        (ndl.optim.SGD, "momentum", 1, " and below 1"),
+        (ndl.optim.Adam, "lr", "0.1", ""),
+        (ndl.optim.Adam, "eps", -1e-8, ""),
+        (ndl.optim.Adam, "beta1", -0.5, " and below 1"),
+        (ndl.optim.AdamW, "beta2", 1.0, " and below 1"),
+        (ndl.optim.AdamW, "weight_decay", None, ""),
+    ],
+)
+def test_hyperparameters_out_of_range_are_refused(rule, option, value, limit):
+    message = f"{rule.__name__}: {option}={value!r}. Pass a number, 0 or more{limit}"
+    with pytest.raises(ndl.ArgumentError) as caught:
+        rule([nn.Parameter([1.0])], **{option: value})
+    assert str(caught.value) == message
+
+
+@pytest.mark.parametrize("lr", [np.float32(0.5), np.array(0.5), ndl.Tensor(0.5), 0, 1])
+def test_any_number_is_a_learning_rate(lr):
+    w = nn.Parameter([2.0])
+    w.grad = ndl.Tensor([1.0])
+    ndl.optim.SGD([w], lr=lr).step()
+    assert w.numpy() == 2 - float(lr)

@@ -187,6 +187,11 @@ class Optimizer(Stateful):
                 then.
         """
         problems = [f"{name} is missing" for name in self._numbers if name not in state]
+        problems += [
+            f"{name} is {state[name]!r:.50}, which cannot replace {getattr(self, name)!r}"
+            for name in self._numbers
+            if name in state and not _fits(state[name], getattr(self, name))
+        ]
         loaded: dict[Tensor, dict[str, Tensor]] = {}
         for key, value in state.items():
             name, _, position = key.rpartition(".")
@@ -233,6 +238,12 @@ def _take_over(
             mine.data = tensor
         else:
             kept[name] = tensor
+
+
+def _fits(value: Any, present: Any) -> bool:
+    """Whether a value is a number, or a tuple of them, as the present one is."""
+    array = np.asarray(value)
+    return array.shape == np.shape(present) and array.dtype.kind in "biuf"
 
 
 def _is_rate(value: Any) -> bool:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator
 from typing import Any, ClassVar
 
+from ..errors import ArgumentError
 from ..ops.update import (
     AdamDecayUpdate,
     AdamEps,
@@ -23,6 +25,20 @@ _ADAM, _ADAM_DECAY, _ADAMW = AdamUpdate(), AdamDecayUpdate(), AdamWUpdate()
 _RATE, _EPS = AdamRate(), AdamEps()
 
 
+def _check_range(optimizer: Optimizer, bound: float | None, **values: Any) -> None:
+    """Raise an ArgumentError for the first value that is no number from 0 to below `bound`."""
+    for name, value in values.items():
+        try:
+            number = math.nan if isinstance(value, str) else float(value)
+        except (TypeError, ValueError):
+            number = math.nan
+        if not number >= 0 or (bound is not None and number >= bound):
+            limit = "" if bound is None else f" and below {bound:g}"
+            raise ArgumentError(
+                f"{type(optimizer).__name__}: {name}={value!r}. Pass a number, 0 or more{limit}"
+            )
+
+
 class SGD(Optimizer):
     """g ← ∇ + λθ; u ← βu + (1 - β)g, u starting at 0; θ ← θ - η·u.
 
@@ -31,6 +47,9 @@ class SGD(Optimizer):
         lr: η.
         momentum: β. Without momentum u is g.
         weight_decay: λ.
+
+    Raises:
+        ArgumentError: a negative value, β of 1 or more, or no number.
 
     Example:
         >>> import needle as ndl
@@ -53,6 +72,8 @@ class SGD(Optimizer):
         weight_decay: float = 0.0,
     ) -> None:
         super().__init__(params)
+        _check_range(self, None, lr=lr, weight_decay=weight_decay)
+        _check_range(self, 1, momentum=momentum)
         self.lr = lr
         self.momentum = momentum
         self.weight_decay = weight_decay
@@ -85,6 +106,9 @@ class Adam(Optimizer):
         eps: Added outside the root.
         weight_decay: λ.
 
+    Raises:
+        ArgumentError: a negative value, β₁ or β₂ of 1 or more, or no number.
+
     Example:
         >>> import needle as ndl
         >>> w = ndl.nn.Parameter([1.0])
@@ -109,6 +133,8 @@ class Adam(Optimizer):
         weight_decay: float = 0.0,
     ) -> None:
         super().__init__(params)
+        _check_range(self, None, lr=lr, eps=eps, weight_decay=weight_decay)
+        _check_range(self, 1, beta1=beta1, beta2=beta2)
         self.lr = lr
         self.beta1 = beta1
         self.beta2 = beta2
