@@ -37,6 +37,21 @@ def test_what_is_added_to_a_product_may_be_its_operand(step, tensor):
     expect_numpy(step, tensor(4, 4), tensor(4, 4), rtol=1e-12)
 
 
+@pytest.mark.parametrize("columns", [1, 40])
+@pytest.mark.parametrize(
+    "step",
+    [
+        lambda x, w, v: (x @ w) @ v,
+        lambda x, w, v: (x @ w) @ v.transpose().exp().transpose(),
+        lambda x, w, v: x @ (w @ v),
+    ],
+)
+def test_no_factor_is_packed_before_it_is_there(step, columns, rng):
+    """Of a single column the first factor is packed, and here that takes longer than making it."""
+    x, w, v = (rng.standard_normal(shape) for shape in ((33, 1), (1, 24), (24, columns)))
+    expect_numpy(step, *map(ndl.Tensor, (x, w, v)), rtol=1e-10)
+
+
 def test_an_element_of_a_tuple_may_be_an_operand(tensor):
     def f(x, w):
         a, b = ndl.ops.fused_add_scalars(x @ w, 1.0, 2.0).tuple()
