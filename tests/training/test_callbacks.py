@@ -31,6 +31,15 @@ def test_the_metrics_file_is_the_history(tmp_path: Path) -> None:
     assert [json.loads(line) for line in lines] == trainer.history
 
 
+def test_a_metric_may_be_any_one_number(tmp_path: Path) -> None:
+    def metric(output: np.ndarray, target: np.ndarray) -> np.float32:
+        return np.abs(output).mean(dtype=np.float32)  # json knows no NumPy numbers but float64
+
+    callbacks = MetricsFile(tmp_path / "metrics.jsonl"), Checkpoints(tmp_path / "checkpoints")
+    history = trainer_with(*callbacks, metrics={"size": metric}).fit(2)
+    assert type(history[-1]["train_size"]) is float
+
+
 def test_the_metrics_file_is_cut_back_to_the_history(tmp_path: Path) -> None:
     path = tmp_path / "metrics.jsonl"
     path.write_text('{"epoch": 1}\n{"epoch": 2}\n{"epo')

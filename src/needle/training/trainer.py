@@ -285,7 +285,7 @@ class Trainer:
         values = {"loss": float(loss.numpy())}
         if self.metrics:
             arrays = output.numpy(), target.numpy()
-            values |= {name: metric(*arrays) for name, metric in self.metrics.items()}
+            values |= {name: float(metric(*arrays)) for name, metric in self.metrics.items()}
         averages.add(values, target.shape[0])
 
 
