@@ -42,8 +42,10 @@ from .expression import Stored, operands
 from .kernels import Fused, Kernel
 from .plan import Pointers
 
-CHUNK_WORK = 400_000
-"""Elements times steps of a chunk, about 10 µs: below, sharing costs more than it gains."""
+CHUNK_WORK = 3_000
+"""Elements times steps of a chunk, at least: below, sharing costs more than it gains."""
+MOST_CHUNKS = 32
+"""Chunks of a kernel, unless it is flat or has parts."""
 PART_WORK = 15_000
 """Elements times steps of a part of the rows, at least: about a microsecond."""
 PART_ROWS = 16
@@ -168,7 +170,8 @@ class Nest:
         else:
             items = math.prod(self.sizes[k] for k in self.outer)
             work = inner
-        return items, max(1, CHUNK_WORK // max(work * len(self.steps), 1))
+        least = CHUNK_WORK // max(work * len(self.steps), 1)
+        return items, max(1, least, -(-items // MOST_CHUNKS))
 
     def _count_parts(self) -> int:
         """Parts of the first inner loop: where the items are columns, or too few to share out."""

@@ -28,7 +28,8 @@ PACKED_A_USES = 64  # ... or so many columns of a transposed A
 PACKED_A_ROWS = 192  # rows that a chunk packs
 BLOCK_K = 512  # of K at a time, where an operand is large
 WHOLE_K = 1024  # ... and with neighbours near each other
-CHUNK_FLOP = 500_000  # about 2 microseconds, and an even number of chunks for small layers
+CHUNK_FLOP = 500_000  # about 2 to 4 microseconds, and an even number of chunks for small layers
+LEAST_FLOP = 100_000  # ... of which two threads share even one
 CHUNK_ROWS = 256  # rows that share a panel while it is near
 CACHED_BYTES = 2**19  # a smaller B stays near all the time
 MANY_CHUNKS = 16
@@ -256,7 +257,8 @@ def _chunks(product: Product, tiles: Cut, panels: Cut, parts: int) -> tuple[int,
     """Numbers of chunks of the rows, and of the columns if the rows alone make too few."""
     if not tiles.count or not panels.count:
         return 0, 0
-    useful = min(MANY_CHUNKS // parts, max(1, product.flop // (CHUNK_FLOP * parts)))
+    useful = max(product.flop // CHUNK_FLOP, min(2, product.flop // LEAST_FLOP), 1)
+    useful = max(min(useful, MANY_CHUNKS) // parts, 1)
     rows = CHUNK_ROWS if product.n * product.k * product.kind.bits // 8 > CACHED_BYTES else 1
     row_chunks = min(tiles.count, max(min(useful, product.m // rows), 1))
     row_chunks = max(row_chunks, -(-product.m // (2 * CHUNK_ROWS)))
