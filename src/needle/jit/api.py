@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 import warnings
 from collections.abc import Callable
 from functools import partial
@@ -84,7 +85,10 @@ class Jitted:
                 program = self._prepared(key, reason, args, kwargs, leaves)
         if program is None:
             return self._as_written(args, kwargs)
-        self._recent = program
+        if program is not recent:
+            if recent is not None:
+                recent.last_used = time.monotonic()  # till now no other was
+            self._recent = program
         return self._run(program, args, kwargs, leaves)
 
     def _run(self, program: Program, args: Any, kwargs: Any, leaves: list[Any]) -> Any:
@@ -158,7 +162,8 @@ class Jitted:
             others = [
                 (k, p) for k, group in self._programs.items() for p in group if p is not program
             ]
-            self.discard(*min(others, key=lambda item: item[1].last_used))
+            recent = self._recent
+            self.discard(*min(others, key=lambda item: (item[1] is recent, item[1].last_used)))
 
     def discard(self, key: Key, program: Program) -> None:
         """Forget a program."""

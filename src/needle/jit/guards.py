@@ -134,6 +134,8 @@ class Guards:
         for slots in self._light:
             if not slots.unchanged():
                 return False
+        if not self._views:
+            return True
         held = self._held
         if len(held) != len(self._views):
             return False
@@ -172,10 +174,11 @@ class Guards:
 
     def difference_of_call(self, leaves: list[Any]) -> str | None:
         """What differs that no counter tells: arguments that are state too, and `.grad`."""
-        if self._others:
-            for leaf in leaves:
-                if id(leaf) in self._others:
-                    return f"an argument of shape {leaf.shape} is a tensor that is used besides"
+        if not self._others.isdisjoint(map(id, leaves)):
+            (shape, *_) = [leaf.shape for leaf in leaves if id(leaf) in self._others]
+            return f"an argument of shape {shape} is a tensor that is used besides"
+        if not (self._aliases or self._grads):
+            return None
         for targets in self._aliases:
             tensors = [target.tensor(leaves) for target in targets]
             if any(tensor is not tensors[0] for tensor in tensors):

@@ -39,6 +39,8 @@ from .specials import is_drawn_here
 
 Array = np.ndarray[Any, Any]
 
+WORTH_SHARING = 5_000
+"""Estimated nanoseconds; what takes less runs on the caller's thread."""
 
 _empty = np.empty
 _DATA = object.__basicsize__
@@ -185,7 +187,8 @@ class NativeExecutor:
         if not phases:
             return None
         keep = (self.compiled.module, self._table, self._arena)
-        return threads.Program(phases, self._table.ctypes.data, keep=keep).run
+        most = 1 if sum(p.chunks * p.cost for p in phases) < WORTH_SHARING else None
+        return threads.Program(phases, self._table.ctypes.data, most=most, keep=keep).run
 
     def _call(self, node: Node) -> None:
         """Run an operator that has no code on the arrays in memory, and put its result there."""

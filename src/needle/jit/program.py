@@ -75,7 +75,7 @@ class Program:
         self._modes = _modes()
         self.reason = reason
         self.calls = 0
-        self.last_used = 0.0
+        self.last_used = time.monotonic()
         self.guards = trace.guards
         self._captured = [Captured(node, source) for node, source in trace.captured]
         self._scalars = [(container.slots(), name) for container, name, _ in trace.scalars]
@@ -112,7 +112,7 @@ class Program:
         self._grads = [(target, node) for target, node in trace.grads if node is not None]
         self._grads_reset = [target for target, node in trace.grads if node is None]
         # A call that only hands out a tensor: the place of its value among the results.
-        self._plain = None
+        self._plain, self._class = None, Tensor
         if (
             type(result := trace.result) is Out
             and result.cls is not float
@@ -121,7 +121,7 @@ class Program:
             and self._differentiable is None
             and not (self._rebound or self._slots or self._grads or self._sets_constants)
         ):
-            self._plain = self._place[result.node]
+            self._plain, self._class = self._place[result.node], result.cls
 
     def __repr__(self) -> str:
         return f"Program({self.reason}; {self.calls} calls; {self.backend})"
@@ -131,7 +131,14 @@ class Program:
     def fits(self, args: tuple[Any, ...]) -> bool:
         """Whether a call's arguments are surely like those of the trace: the quick look."""
         quick = self._quick
-        if quick is None or len(quick) != len(args) or _modes() != self._modes:
+        if quick is None or len(quick) != len(args):
+            return False
+        gradients, broadcasting, numpy_stream = self._modes
+        if (
+            ambient.gradients is not gradients
+            or ambient.implicit_broadcasting is not broadcasting
+            or (type(ambient_stream()) is NumPyStream) is not numpy_stream
+        ):
             return False
         for place, argument in enumerate(args):
             if type(argument) is not Tensor:
@@ -240,7 +247,6 @@ class Program:
                     self._interpreted(leaves) if self.compiled is None else self._run_native(leaves)
                 )
                 self.calls += 1
-                self.last_used = time.monotonic()
                 return self._commit(leaves, results)
             finally:
                 self.owner = None
@@ -330,7 +336,7 @@ class Program:
     def _commit(self, leaves: list[Any], results: list[Any]) -> Any:
         """Write state, set gradients, and make what the function returns."""
         if self._plain is not None and self._steady:  # gradients that are reset are so still
-            return self.trace.result.cls.wrap(results[self._plain])
+            return new_handle(Node(None, (), results[self._plain], False), self._class)
         values = dict(zip(self._place, results, strict=True))
         for target, node in self._rebound:
             tensor = target.tensor(leaves)

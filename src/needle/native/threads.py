@@ -56,8 +56,8 @@ class Program:
     def run(self) -> None:
         """Run all phases and return when they are done."""
         fixed = _state.fixed
-        if fixed is not None:
-            self._run(min(fixed, self._most))
+        if self._most == 1 or fixed is not None:
+            self._run(min(fixed or 1, self._most))
             return
         start = time.perf_counter_ns()
         self._run(self._choice.threads)
