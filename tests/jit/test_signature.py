@@ -196,13 +196,54 @@ def test_floats_are_weak_beside_tensors(dtype):
     np.testing.assert_allclose(step(x, 0.1).numpy(), (x * 0.1 + 0.1).numpy(), rtol=1e-6)
 
 
+def test_what_is_computed_from_floats_alone_is_weak_too():
+    def scaled(x, k):
+        positive = x.greater(0)
+        weak = x * (1 / k), x * 2**k, ndl.where(positive, x, k), ndl.where(positive, 0.5 * k, x)
+        return *weak, ndl.where(positive, k, 1), 2**k
+
+    x = ndl.Tensor([1.0, -2.0], dtype="float32")
+    for ours, eager in zip(ndl.jit(scaled, warmup=0)(x, 3.0), scaled(x, 3.0), strict=True):
+        assert type(ours) is type(eager)
+        if isinstance(eager, ndl.Tensor):
+            assert ours.dtype == eager.dtype
+            np.testing.assert_allclose(ours.numpy(), eager.numpy(), rtol=1e-6)
+
+
+def test_that_a_hyperparameter_is_not_zero_is_known():
+    opt = ndl.optim.SGD([nn.Parameter([1.0])], lr=0.5)
+
+    def rate(x):
+        return x * opt.lr if opt.lr and opt.lr != 0 and opt.lr is not None else x
+
+    step = ndl.jit(rate, warmup=0)
+    for lr in (0.5, 0.25, 0.0):
+        opt.lr = lr
+        assert step(ndl.Tensor([1.0])).tolist() == [lr or 1.0]
+    opt.lr = 0.5
+    with pytest.raises(ndl.TraceError, match="a float is compared"):
+        ndl.jit(lambda x: x if opt.lr == 0.5 else -x, warmup=0)(ndl.Tensor([1.0]))
+
+
 def test_a_float_that_is_returned_is_a_float():
     step = ndl.jit(lambda x, k: (x + 1, k, {"half": k / 2}), warmup=0)
     assert step(ndl.Tensor([1.0]), 3.0)[1:] == (3.0, {"half": 1.5})
     assert step(ndl.Tensor([1.0]), 5.0)[1:] == (5.0, {"half": 2.5})
 
 
-@pytest.mark.parametrize("compare", [lambda k: k > 0, lambda k: k <= 1])
+@pytest.mark.parametrize(
+    "compare",
+    [
+        lambda k: k > 0,
+        lambda k: k <= 1,
+        lambda k: k == 0.5,
+        lambda k: k != 0,
+        lambda k: k,
+        lambda k: k in (0.5, 1.0),
+        lambda k: {0.5: True}.get(k),
+        lambda k: 1 / k == 2,
+    ],
+)
 def test_the_value_of_a_float_is_not_known(compare):
     step = ndl.jit(lambda x, k: x if compare(k) else -x, warmup=0)
     with pytest.raises(

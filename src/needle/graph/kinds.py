@@ -225,7 +225,7 @@ def _aligned(op: Elementwise, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
         pass
     values = as_values(op, inputs[:count])
     refuse_tuples(op, [value.node for value in values])
-    tensors = _strengthened(values)
+    tensors = strengthened(values)
     shapes = [value.shape for value in tensors]
     if len(set(shapes)) > 1:
         common = broadcast_shapes(*shapes) if ambient.implicit_broadcasting else None
@@ -235,7 +235,7 @@ def _aligned(op: Elementwise, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
     return (*tensors, *inputs[count:])
 
 
-def _strengthened(tensors: tuple[Any, ...]) -> tuple[Any, ...]:
+def strengthened(tensors: tuple[Any, ...]) -> tuple[Any, ...]:
     """Run-time scalars beside tensors take the tensors' shape and, beside floats, their dtype."""
     strong = [value for value in tensors if not value.weak]
     if not strong or len(strong) == len(tensors):

@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any, NoReturn
 from weakref import ReferenceType, ref
 
+import numpy as np
+
 from ..context import ambient
 from ..errors import TraceError
 from ..graph.evaluate import as_values
@@ -29,14 +31,41 @@ class Scalar(Tensor):
     __slots__ = ()
     weak = True
 
-    def _refuse_order(self, other: Any) -> NoReturn:
+    def full_like(self, value: Any, dtype: Any = None) -> Tensor:
+        """A constant beside a number, as in 1 / lr, is one as well."""
+        return new_handle(super().full_like(value, dtype).node, Scalar)
+
+    def _refuse(self, *_: Any) -> NoReturn:
         raise TraceError(
             f"a float is compared while a jitted function is traced, at {user_line()}: it is a "
             "run-time scalar, whose value is not known there. Decide outside and pass a bool, or "
             "use ndl.where"
         )
 
-    __lt__ = __le__ = __gt__ = __ge__ = _refuse_order
+    __lt__ = __le__ = __gt__ = __ge__ = __bool__ = _refuse
+
+    def __eq__(self, other: object) -> bool:
+        # Beside None, a string or a tensor the answer is that of any number.
+        return self._refuse() if isinstance(other, Scalar | int | float | np.number) else False
+
+    def __hash__(self) -> int:
+        """Of an entry of a dict or set, which is looked up by value."""
+        return self._refuse()
+
+
+class Rate(Scalar):
+    """A hyperparameter: it is not known, but for not being 0."""
+
+    __slots__ = ()
+
+    def __eq__(self, other: object) -> bool:
+        is_zero = isinstance(other, int | float | np.number) and other == 0
+        return False if is_zero else super().__eq__(other)
+
+    def __bool__(self) -> bool:
+        return True
+
+    __hash__ = Scalar.__hash__
 
 
 class Tracer:

@@ -30,7 +30,7 @@ from ..state import Stateful
 from ..tensor import Tensor
 from .slots import Attributes, Container, Entries, Items, Names
 from .streams import Streams
-from .tracer import Scalar, Tracer
+from .tracer import Rate, Scalar, Tracer
 
 _LIBRARIES = {*sys.stdlib_module_names, "needle", "numpy"}
 _ATOMS = (int, float, str, bytes, type(None), np.ndarray, np.generic, ModuleType, type, Op)
@@ -168,7 +168,7 @@ class Watch:
             return
         node = Node(None, (), None, False, Spec((), np.dtype(np.float64)))
         self._tracer.argument(node, np.asarray(value, np.float64))
-        handle = new_handle(node, Scalar)
+        handle = new_handle(node, Rate)
         seen.container.assign(name, handle)
         self.scalars.append((seen.container, name, node, handle))
 
