@@ -22,7 +22,7 @@ from .aside import Aside
 from .check import compare_with_eager
 from .differentiate import Differentiable
 from .program import Program, paused
-from .signature import Key, is_leaf, mapped, signature
+from .signature import Key, holds_arrays, is_leaf, mapped, signature
 from .tracing import NewStateError, trace
 
 MANY_PROGRAMS = 8
@@ -105,7 +105,10 @@ class Jitted:
 
     def _as_written(self, args: Any, kwargs: Any) -> Any:
         """An eager call; arrays arrive as tensors, as they do in a trace."""
-        return self.__wrapped__(*mapped(args, _as_tensor), **mapped(kwargs, _as_tensor))
+        return self.__wrapped__(
+            *[_arriving(item) for item in args],
+            **{name: _arriving(item) for name, item in kwargs.items()},
+        )
 
     def _fitting(self, key: Key, leaves: list[Any]) -> tuple[Program | None, str]:
         """The program that fits the world as it is; None, and why the last one does not."""
@@ -189,6 +192,11 @@ def _discard(owner: ref[Jitted], key: Key, program: ref[Program]) -> None:
     jitted, dead = owner(), program()
     if jitted is not None and dead is not None:
         jitted.discard(key, dead)
+
+
+def _arriving(item: Any) -> Any:
+    """An argument with its arrays as tensors; a list without any is the caller's own."""
+    return mapped(item, _as_tensor) if holds_arrays(item) else item
 
 
 def _as_tensor(item: Any) -> Any:

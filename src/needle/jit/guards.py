@@ -18,7 +18,7 @@ import numpy as np
 from ..context import changes
 from ..graph.node import Specs
 from ..tensor import Tensor
-from .slots import MISSING, Container, Names
+from .slots import MISSING, Container, Names, is_equal
 
 if TYPE_CHECKING:
     from .trace import Source, Target
@@ -204,8 +204,10 @@ class Guards:
                 and len(now) == len(parts)
                 and all(pin(part) for pin, part in zip(parts, now, strict=True))
             )
-        if isinstance(value, list | dict) or not _dies(value):
-            return lambda now: now is value or _is_equal(now, value)
+        if isinstance(value, list | dict):
+            return lambda now: now is value
+        if not _dies(value):
+            return lambda now: now is value or is_equal(now, value)
         reference = ref(value, self._gone)
         return lambda now: now is reference()
 
@@ -257,15 +259,6 @@ def _dies(value: Any) -> bool:
     return type(value).__weakrefoffset__ != 0
 
 
-def _is_equal(a: Any, b: Any) -> bool:
-    if type(a) is not type(b) or isinstance(a, list | dict):
-        return False
-    try:
-        return bool(a == b)
-    except Exception:
-        return False
-
-
 def _is_nonzero(value: Any) -> bool:
     """A hyperparameter is read at each call; but where it is 0, things may have been left out."""
     return (
@@ -294,7 +287,7 @@ def _alike(value: Any) -> Pin:
             and list(now) == list(inner)
             and all(pin(now[key]) for key, pin in inner.items())
         )
-    return lambda now: now is value or _is_equal(now, value)
+    return lambda now: now is value or is_equal(now, value)
 
 
 def _nothing() -> None:

@@ -388,7 +388,9 @@ class Program:
                 return output(item)
             if isinstance(item, OutTuple):
                 return MakeTensorTuple()(*map(output, item.parts))
-            return item.tensor(leaves) if isinstance(item, Argument | Held) else item
+            if isinstance(item, Argument | Held):
+                return item.tensor(leaves)
+            return item.copy() if isinstance(item, np.ndarray) else item  # the caller's own
 
         return mapped(tree, finished)
 

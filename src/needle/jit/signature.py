@@ -8,6 +8,7 @@ identity.
 from __future__ import annotations
 
 from collections.abc import Callable
+from copy import copy
 from types import EllipsisType, MethodType
 from typing import Any
 from weakref import ref
@@ -32,7 +33,7 @@ def signature(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[list[Any],
     leaves: list[Any] = []
     key = tuple([_key(argument, leaves) for argument in args])
     if kwargs:
-        key += tuple([(name, _key(kwargs[name], leaves)) for name in sorted(kwargs)])
+        key += tuple([(name, _key(item, leaves)) for name, item in kwargs.items()])
     if len(leaves) > 1 and len(set(map(id, leaves))) < len(leaves):
         key += _repeats(leaves)
     return leaves, key
@@ -45,12 +46,24 @@ def is_leaf(item: Any) -> bool:
     return isinstance(item, Tensor | float | np.floating)
 
 
+def holds_arrays(item: Any) -> bool:
+    """Whether a tree of lists, tuples and dicts has an array that is read at each call."""
+    if isinstance(item, list | tuple):
+        return any(map(holds_arrays, item))
+    if isinstance(item, dict):
+        return any(map(holds_arrays, item.values()))
+    return isinstance(item, np.ndarray) and is_leaf(item)
+
+
 def in_native_order(array: Any) -> Any:
     """The array, or a copy in the machine's own byte order."""
     return array if array.dtype.isnative else array.astype(array.dtype.newbyteorder("="))
 
 
-def _key(item: Any, leaves: list[Any]) -> Any:
+def _key(item: Any, leaves: list[Any] | None) -> Any:
+    """The key of one thing; without `leaves` nothing is read at the call, all has to be equal."""
+    if leaves is None:
+        return _static_key(item, None)
     if isinstance(item, Tensor):
         leaves.append(item)
         node = item.node
@@ -65,15 +78,20 @@ def _key(item: Any, leaves: list[Any]) -> Any:
     return _static_key(item, leaves)
 
 
-def _static_key(item: Any, leaves: list[Any]) -> Any:
+def _static_key(item: Any, leaves: list[Any] | None) -> Any:
     if isinstance(item, _VALUES):
         return (type(item), item)
+    if isinstance(item, float):
+        return (type(item), repr(item))  # tells -0.0 from 0.0
     if isinstance(item, np.generic):
         return (type(item), item.item())
     if isinstance(item, list | tuple):
         return (type(item), *[_key(part, leaves) for part in item])
     if isinstance(item, dict):
-        return (type(item), *[(_key(k, []), _key(part, leaves)) for k, part in item.items()])
+        return (
+            type(item),
+            *[(_static_key(k, None), _key(part, leaves)) for k, part in item.items()],
+        )
     if isinstance(item, slice):
         return (slice, *[_static_key(part, leaves) for part in (item.start, item.stop, item.step)])
     if isinstance(item, MethodType):
@@ -115,10 +133,17 @@ class Identity:
 def mapped(item: Any, function: Callable[[Any], Any]) -> Any:
     """A tree of lists, tuples and dicts with `function` applied to what stands in it."""
     if isinstance(item, tuple):
-        parts = [mapped(part, function) for part in item]
-        return type(item)(*parts) if hasattr(item, "_fields") else tuple(parts)
+        return tuple.__new__(type(item), [mapped(part, function) for part in item])
     if isinstance(item, list):
-        return [mapped(part, function) for part in item]
+        parts = [mapped(part, function) for part in item]
+        if type(item) is list:
+            return parts
+        twin = copy(item)
+        twin[:] = parts
+        return twin
     if isinstance(item, dict):
-        return {name: mapped(part, function) for name, part in item.items()}
+        twin = {} if type(item) is dict else copy(item)
+        for name, part in item.items():
+            twin[name] = mapped(part, function)
+        return twin
     return function(item)

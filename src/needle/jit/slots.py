@@ -14,6 +14,8 @@ from types import CodeType, FunctionType
 from typing import Any
 from weakref import ref
 
+import numpy as np
+
 from ..state import Counted, Stateful
 from ..tensor import Tensor
 
@@ -205,6 +207,18 @@ def global_names(code: CodeType) -> tuple[str, ...]:
         if isinstance(constant, CodeType):
             names.extend(global_names(constant))
     return tuple(dict.fromkeys(names))
+
+
+def is_equal(a: Any, b: Any) -> bool:
+    """Whether two values are the same to a program; never if they cannot be compared."""
+    if type(a) is not type(b):
+        return False
+    try:
+        if isinstance(a, np.ndarray):
+            return a.dtype == b.dtype and np.array_equal(a, b)
+        return bool(a == b)
+    except Exception:
+        return False
 
 
 def tensors_in(item: Any, path: tuple[Any, ...] = ()) -> list[tuple[tuple[Any, ...], Tensor]]:

@@ -7,7 +7,7 @@ are put back, and the trace says what a program has to write after each call.
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from typing import Any
 from weakref import ref
 
@@ -20,7 +20,7 @@ from ..shapes import spec_of
 from ..tensor import Tensor
 from .guards import Guards
 from .signature import in_native_order, is_leaf, mapped
-from .slots import MISSING, Container, Items, tensors_in
+from .slots import MISSING, Container, Items, is_equal, tensors_in
 from .streams import Streams
 from .trace import Argument, Grad, Held, Out, OutTuple, Slot, Source, Target, Trace
 from .tracer import Scalar, Tracer
@@ -143,7 +143,7 @@ class _Tracing:
             return item
 
         args = [mapped(item, replaced) for item in self.args]
-        kwargs = {name: mapped(self.kwargs[name], replaced) for name in sorted(self.kwargs)}
+        kwargs = {name: mapped(item, replaced) for name, item in self.kwargs.items()}
         given = _outline([args, kwargs])
         result = self.function(*args, **kwargs)
         if _outline([args, kwargs]) != given:
@@ -235,7 +235,7 @@ class _Tracing:
                 continue
             elif old is MISSING or (_holds_tensors(new) and _structure(old) != _structure(new)):
                 raise NewStateError(container.label(key))
-            elif _holds_tensors(new) or not _equal(old, new):
+            elif _holds_tensors(new) or not is_equal(old, new):
                 slots.append((container, key, new))
 
     def _written_tensors(self, slots: list[Any]) -> dict[int, Slot]:
@@ -360,6 +360,11 @@ class _Tracing:
         def leaf(value: Any) -> Any:
             if isinstance(value, _Parts):
                 return OutTuple(tuple([self._leaf(part, by_slot) for part in value.tensors]))
+            if isinstance(value, Iterator | Coroutine):
+                raise TraceError(
+                    f"a jitted function returned a {type(value).__name__}, which can be read only "
+                    "once, and would be the same at every call. Return a list or tuple"
+                )
             return self._leaf(value, by_slot) if isinstance(value, Tensor) else value
 
         return mapped(item, leaf)
@@ -437,13 +442,6 @@ def _outline(item: Any) -> Any:
     if isinstance(item, dict):
         return [(name, _outline(part)) for name, part in item.items()]
     return id(item)
-
-
-def _equal(a: Any, b: Any) -> bool:
-    try:
-        return type(a) is type(b) and bool(a == b)
-    except Exception:
-        return False
 
 
 def _refuse_escapes(tracer: Tracer) -> None:
