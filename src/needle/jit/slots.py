@@ -10,7 +10,7 @@ from __future__ import annotations
 import dis
 from collections.abc import Callable, Sequence
 from functools import lru_cache
-from types import CodeType, FunctionType
+from types import CodeType, FunctionType, MemberDescriptorType
 from typing import Any
 from weakref import ref
 
@@ -115,6 +115,64 @@ class Attributes(Entries):
         return f"{self.path}.{key}"
 
 
+class Fields(Container):
+    """The attributes of an object whose class declares `__slots__`."""
+
+    def __init__(self, owner: Any, path: str) -> None:
+        super().__init__(owner, path)
+        if type(owner).__weakrefoffset__:
+            self.owner = ref(owner)
+        self._names = fields_of(type(owner))
+
+    def slots(self) -> dict[Any, Any]:
+        owner = self.owner()
+        found = {name: getattr(owner, name, MISSING) for name in self._names}
+        return {name: value for name, value in found.items() if value is not MISSING}
+
+    def assign(self, key: Any, value: Any) -> None:
+        object.__setattr__(self.owner(), key, value)
+
+    def restore(self, slots: dict[Any, Any]) -> None:
+        for name in self.slots():
+            if name not in slots:
+                object.__delattr__(self.owner(), name)
+        for name, value in slots.items():
+            self.assign(name, value)
+
+    def label(self, key: Any) -> str:
+        return f"{self.path}.{key}"
+
+
+class Members(Container):
+    """The attributes of a class."""
+
+    def __init__(self, owner: type) -> None:
+        super().__init__(owner, owner.__name__)
+        self.owner = ref(owner)
+
+    def slots(self) -> dict[Any, Any]:
+        owner = self.owner()
+        return {} if owner is None else dict(vars(owner))
+
+    def reader(self, keys: Sequence[Any]) -> Callable[[], list[Any]]:
+        space = vars(self.owner())
+        return lambda: [space.get(key, MISSING) for key in keys]
+
+    def assign(self, key: Any, value: Any) -> None:
+        type.__setattr__(self.owner(), key, value)
+
+    def restore(self, slots: dict[Any, Any]) -> None:
+        now = self.slots()
+        for key in now.keys() - slots.keys():
+            type.__delattr__(self.owner(), key)
+        for key, value in slots.items():
+            if now.get(key, MISSING) is not value:
+                self.assign(key, value)
+
+    def label(self, key: Any) -> str:
+        return f"{self.path}.{key}"
+
+
 class Items(Container):
     """A list."""
 
@@ -207,6 +265,23 @@ def global_names(code: CodeType) -> tuple[str, ...]:
         if isinstance(constant, CodeType):
             names.extend(global_names(constant))
     return tuple(dict.fromkeys(names))
+
+
+@lru_cache(maxsize=4096)
+def names_in(code: CodeType) -> frozenset[str]:
+    """The attributes and globals that a function's code names, nested functions included."""
+    inner = [names_in(constant) for constant in code.co_consts if isinstance(constant, CodeType)]
+    return frozenset(code.co_names).union(*inner)
+
+
+def fields_of(cls: type) -> list[str]:
+    """The names that a class and its bases declare as `__slots__`."""
+    return [
+        name
+        for base in cls.__mro__
+        for name, member in vars(base).items()
+        if isinstance(member, MemberDescriptorType)
+    ]
 
 
 def is_equal(a: Any, b: Any) -> bool:

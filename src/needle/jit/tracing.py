@@ -157,6 +157,7 @@ class _Tracing:
 
     def _collected(self, nodes: list[Node], result: Any) -> tuple[Trace, list[Any]]:
         tracer = self.tracer
+        self.watch.settle()
         self._check_flags()
         slots = self._compared()
         by_slot = self._written_tensors(slots)

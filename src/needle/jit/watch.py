@@ -9,7 +9,10 @@ from __future__ import annotations
 
 import sys
 import threading
+from collections.abc import Iterator
+from collections.abc import Set as AbstractSet
 from functools import partial
+from io import IOBase
 from types import (
     BuiltinFunctionType,
     FunctionType,
@@ -23,17 +26,29 @@ from weakref import ref
 
 import numpy as np
 
+from ..errors import TraceError
 from ..graph.node import Node, Value, new_handle
 from ..graph.op import Op
 from ..shapes import Spec
 from ..state import Stateful
 from ..tensor import Tensor
-from .slots import Attributes, Container, Entries, Items, Names
+from .slots import (
+    Attributes,
+    Container,
+    Entries,
+    Fields,
+    Items,
+    Members,
+    Names,
+    fields_of,
+    is_equal,
+    names_in,
+)
 from .streams import Streams
 from .tracer import Rate, Scalar, Tracer
 
 _LIBRARIES = {*sys.stdlib_module_names, "needle", "numpy"}
-_ATOMS = (int, float, str, bytes, type(None), np.ndarray, np.generic, ModuleType, type, Op)
+_ATOMS = (int, float, str, bytes, type(None), np.generic, ModuleType, Op)
 
 
 class Seen:
@@ -72,15 +87,22 @@ class Watch:
         self._tracer = tracer
         self._streams = streams
         self._others: dict[int, Any] = {}
-        self._classes: dict[type, type] = {}
+        self._arrays: dict[int, tuple[str, Any, Any]] = {}
+        self._reached: dict[type, None] = {}
+        self._named: frozenset[str] = frozenset()
+        self._classes: dict[type, tuple[type, frozenset[str]]] = {}
         self._swapped: list[tuple[Any, type]] = []
         self._thread: int | None = threading.get_ident()
 
     def add(self, path: str, item: Any) -> None:
         """Look at a thing that the function can read from now on."""
-        if isinstance(item, _ATOMS) or id(item) in self.found or id(item) in self._others:
+        if isinstance(item, np.ndarray):
+            self._arrays.setdefault(id(item), (path, item, item.copy()))
+        elif isinstance(item, type):
+            self._add_class(item)
+        elif isinstance(item, _ATOMS) or id(item) in self.found or id(item) in self._others:
             return
-        if isinstance(item, Tensor):
+        elif isinstance(item, Tensor):
             self.tensors.setdefault(id(item), (item, item.requires_grad))
         elif isinstance(item, dict):
             self._add_whole(item, Entries(item, path))
@@ -88,15 +110,35 @@ class Watch:
             self._add_whole(item, Items(item, path))
         elif isinstance(item, FunctionType):
             if not _is_library(item.__module__):
-                self._add_whole(item, Names(item, path))
-                self._add_defaults(item)
+                self._add_function(item, path)
         elif isinstance(item, SimpleNamespace):
             self._add_whole(item, Attributes(item, path))
+        elif _has_fields_only(item):
+            self._add_whole(item, Fields(item, path))
+            self._add_class(type(item))
         elif isinstance(item, Stateful) or _is_users_object(item):
             self._add_object(item, path)
         else:
             self._others[id(item)] = item
             self._add_inside(path, item)
+
+    def settle(self) -> None:
+        """See to what was changed behind the containers' back.
+
+        Raises:
+            TraceError: a NumPy array was written.
+        """
+        for cls, (twin, space) in self._classes.items():
+            for name in vars(twin).keys() - space:  # set by `type(self).name = …`
+                type.__setattr__(cls, name, vars(twin)[name])
+                type.__delattr__(twin, name)
+        for path, array, before in self._arrays.values():
+            if not is_equal(array, before):
+                np.copyto(array, before)
+                raise TraceError(
+                    f"the NumPy array {path} was written while a jitted function was traced, and a "
+                    "program would not write it again. Keep it in a tensor and assign its .data"
+                )
 
     def close(self) -> None:
         """Give every object its own class back."""
@@ -111,10 +153,42 @@ class Watch:
         self._add_all(seen)
 
     def _add_all(self, seen: Seen) -> None:
+        stored = isinstance(seen.container, Entries | Items)
         for key, value in seen.before.items():
             if isinstance(key, Tensor):
                 self.add(f"a key of {seen.container.path}", key)
-            self.add(seen.container.label(key), value)
+            if not (stored and isinstance(value, Iterator)):
+                self.add(seen.container.label(key), value)
+
+    def _add_function(self, function: FunctionType, path: str) -> None:
+        self._add_whole(function, Names(function, path))
+        self._add_defaults(function)
+        if vars(function):
+            self.add(path, vars(function))
+        named = names_in(function.__code__) - self._named
+        self._named |= named
+        for cls in list(self._reached):
+            self._add_members(cls, named)
+
+    def _add_class(self, cls: type) -> None:
+        """What the code that was reached names of a class, and what Python calls unnamed."""
+        for base in cls.__mro__:
+            if base not in self._reached and not _is_library(base.__module__):
+                self._reached[base] = None
+                self.found[id(base)] = Seen(base, Members(base), whole=False)
+                special = {name for name in vars(base) if name.startswith("__")}
+                self._add_members(base, special | self._named)
+
+    def _add_members(self, cls: type, names: AbstractSet[str]) -> None:
+        seen = self.found[id(cls)]
+        for name, value in seen.before.items():
+            if name not in names:
+                continue
+            if hasattr(value, "__get__"):
+                self._add_member(f"{cls.__name__}.{name}", value)
+            elif not name.startswith("__"):
+                seen.reads[name] = None
+                self.add(seen.container.label(name), value)
 
     def _add_defaults(self, function: FunctionType) -> None:
         code = function.__code__
@@ -135,6 +209,11 @@ class Watch:
         elif isinstance(item, partial):
             for part in (item.func, item.args, item.keywords):
                 self.add(path, part)
+        elif isinstance(item, Iterator) and not isinstance(item, IOBase):
+            raise TraceError(
+                f"a jitted function uses {path}, a {type(item).__name__}, which a program would "
+                "not move on. Call next() outside, and pass what it gives as an argument"
+            )
         elif not self._streams.add(item):
             self._add_member(path, item)
 
@@ -151,9 +230,9 @@ class Watch:
     def _add_object(self, owner: Any, path: str) -> None:
         cls = type(owner)
         seen = self.found[id(owner)] = Seen(owner, Attributes(owner, path), whole=False)
-        for name in getattr(owner, "hyperparameters", ()):
+        for name in getattr(cls, "hyperparameters", ()):
             self._add_hyperparameter(seen, name)
-        self._add_class_member(path, cls, "__call__")
+        self._add_class(cls)
         try:
             object.__setattr__(owner, "__class__", self._watching(cls))
             self._swapped.append((owner, cls))
@@ -193,8 +272,9 @@ class Watch:
                 "__qualname__": cls.__qualname__,
                 "__doc__": cls.__doc__,
             }
-            self._classes[cls] = new_class(cls.__name__, (cls,), exec_body=partial(_update, space))
-        return self._classes[cls]
+            twin = new_class(cls.__name__, (cls,), exec_body=partial(_update, space))
+            self._classes[cls] = twin, frozenset(vars(twin))
+        return self._classes[cls][0]
 
     def _read(self, cls: type, owner: Any, name: str) -> None:
         seen = self.found.get(id(owner))
@@ -210,13 +290,8 @@ class Watch:
             if name in seen.before:
                 self.add(path, seen.before[name])
             else:
-                self._add_class_member(path, cls, name)
-
-    def _add_class_member(self, path: str, cls: type, name: str) -> None:
-        for base in cls.__mro__:
-            if name in vars(base):
-                self._add_member(path, vars(base)[name])
-                return
+                for base in filter(self._reached.__contains__, cls.__mro__):
+                    self._add_members(base, {name})
 
 
 def _update(space: dict[str, Any], namespace: Any) -> None:
@@ -225,6 +300,11 @@ def _update(space: dict[str, Any], namespace: Any) -> None:
 
 def _is_library(module: str | None) -> bool:
     return (module or "").partition(".")[0] in _LIBRARIES
+
+
+def _has_fields_only(item: Any) -> bool:
+    cls = type(item)
+    return cls.__dictoffset__ == 0 and not _is_library(cls.__module__) and bool(fields_of(cls))
 
 
 def _is_users_object(item: Any) -> bool:

@@ -1,0 +1,222 @@
+"""Classes: their attributes and methods, `__slots__`, and objects that are made by the function."""
+
+import collections
+import itertools
+
+import numpy as np
+import pytest
+
+import needle as ndl
+from needle import nn
+from tests.jit.worlds import expect_like_eager, zeros
+
+scale = 2.0
+
+
+class Base(nn.Module):
+    factor = 1.0
+
+    def forward(self, x):
+        return x * scale * self.factor
+
+
+class Inherited(Base):
+    def forward(self, x):
+        return super().forward(x) + 1
+
+
+class Named(Base):
+    def forward(self, x):
+        return Base.forward(self, x) + 1
+
+
+class Special:
+    def __enter__(self):
+        return scale
+
+    def __exit__(self, *error):
+        pass
+
+    def __getitem__(self, key):
+        return scale
+
+    def __iter__(self):
+        return iter([scale])
+
+    def __mul__(self, x):
+        return x * scale
+
+    def __getattr__(self, name):
+        return scale
+
+
+class Made:
+    def __init__(self, x):
+        self.x = x
+
+    def scaled(self):
+        return self.other()
+
+    def other(self):
+        return self.x * scale
+
+    @staticmethod
+    def without_self(x):
+        return x * scale
+
+    @classmethod
+    def of_class(cls, x):
+        return cls(x).scaled()
+
+
+def within(x):
+    with special as factor:
+        return x * factor
+
+
+special = Special()
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        Inherited(),
+        Named(),
+        within,
+        lambda x: x * special[0],
+        lambda x: [x * factor for factor in special][0],  # noqa: RUF015
+        lambda x: special * x,
+        lambda x: x * special.anything,
+        lambda x: Made(x).scaled(),
+        lambda x: Made.without_self(x),
+        Made.of_class,
+    ],
+)
+def test_globals_of_methods_are_watched_however_they_are_called(function, monkeypatch):
+    step = ndl.jit(function, warmup=0)
+    x = ndl.Tensor([1.0])
+    for value in (2.0, 5.0, 5.0):
+        monkeypatch.setitem(globals(), "scale", value)
+        assert step(x).item() == function(x).item()
+    assert len(step.programs) == 2
+
+
+def test_attributes_of_classes_are_watched(monkeypatch):
+    module = Inherited()
+    step = ndl.jit(lambda x: module(x) * Base.factor, warmup=0)
+    for factor in (1.0, 3.0, 3.0):
+        monkeypatch.setattr(Base, "factor", factor)
+        assert step(ndl.Tensor([1.0])).item() == (2 * factor + 1) * factor
+    assert len(step.programs) == 2
+
+
+@pytest.mark.parametrize("of", [lambda self, cls: cls, lambda self, cls: type(self)])
+def test_classes_hold_state(of):
+    def make():
+        class Counting(nn.Module):
+            total = zeros(2)
+
+            def forward(self, x):
+                of(self, Counting).total = self.total + x
+                return self.total * 2
+
+        return Counting(), lambda: Counting.total
+
+    assert len(expect_like_eager(make).programs) == 1
+
+
+@pytest.mark.parametrize("of", [lambda self, cls: cls, lambda self, cls: type(self)])
+def test_numbers_that_a_class_counts_are_told(of):
+    class Counting(nn.Module):
+        calls = 0
+
+        def forward(self, x):
+            of(self, Counting).calls += 1
+            return x * self.calls
+
+    with pytest.raises(ndl.TraceError, match=r"the Python number Counting\.calls changed"):
+        ndl.jit(Counting(), warmup=0)(ndl.Tensor([1.0]))
+    assert Counting.calls == 0
+
+
+def test_objects_with_slots_hold_state():
+    def make():
+        class Cell:
+            __slots__ = ("h", "scale")
+
+            def advance(self, x):
+                self.h = self.h * self.scale + x
+                return self.h + 1
+
+        cell = Cell()
+        cell.h, cell.scale = zeros(2), 0.5
+        return cell.advance, lambda: cell.h
+
+    assert len(expect_like_eager(make).programs) == 1
+
+
+def test_numbers_in_slots_are_watched():
+    class Cell:
+        __slots__ = ("scale",)
+
+    cell = Cell()
+    cell.scale = 2.0
+    step = ndl.jit(lambda x: x * cell.scale, warmup=0)
+    assert step(ndl.Tensor([1.0])).item() == 2.0
+    cell.scale = 3.0
+    assert step(ndl.Tensor([1.0])).item() == 3.0
+    assert step.programs[0].reason == "cell.scale changed"
+
+    def count(x):
+        cell.scale += 1
+        return x * cell.scale
+
+    with pytest.raises(ndl.TraceError, match=r"the Python number cell\.scale changed"):
+        ndl.jit(count, warmup=0)(ndl.Tensor([1.0]))
+    assert cell.scale == 3.0
+
+
+def test_attributes_of_functions_are_watched():
+    def scaled(x):
+        return x * scaled.factor
+
+    scaled.factor = 2.0
+    step = ndl.jit(scaled, warmup=0)
+    assert step(ndl.Tensor([1.0])).item() == 2.0
+    scaled.factor = 3.0
+    assert step(ndl.Tensor([1.0])).item() == 3.0
+
+
+def test_a_numpy_array_that_the_function_writes_is_told():
+    calls = np.zeros(1)
+
+    def counting(x):
+        calls[0] += 1
+        return x * calls[0]
+
+    with pytest.raises(ndl.TraceError, match=r"the NumPy array calls was written .* in a tensor"):
+        ndl.jit(counting, warmup=0)(ndl.Tensor([1.0]))
+    assert calls.tolist() == [0.0]
+
+
+@pytest.mark.parametrize(
+    ("make", "kind"),
+    [
+        (lambda: itertools.count(1), "count"),
+        (lambda: iter([1, 2]), "list_iterator"),
+        (lambda: (k for k in range(3)), "generator"),
+    ],
+)
+def test_iterators_are_told(make, kind):
+    numbers = make()
+    step = ndl.jit(lambda x: x * next(numbers), warmup=0)
+    with pytest.raises(ndl.TraceError, match=rf"uses numbers, a {kind}, .* as an argument"):
+        step(ndl.Tensor([1.0]))
+    beside = {"rows": numbers, "factor": 2.0}  # which the function does not touch
+    assert ndl.jit(lambda x: x * beside["factor"], warmup=0)(ndl.Tensor([1.0])).item() == 2.0
+
+
+def test_a_tensor_in_a_deque_is_told():
+    kept = collections.deque()
+    with pytest.raises(ndl.TraceError, match="was kept outside"):
+        ndl.jit(lambda x: (kept.append(x * 2), x)[1], warmup=0)(ndl.Tensor([1.0]))
