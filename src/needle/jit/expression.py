@@ -108,9 +108,9 @@ def operands(node: Node, at: Index) -> list[Read]:
     if isinstance(op, Take):
         table, places = node.inputs
         axis = op.axis % len(spec(table).shape)
-        return [(table, ()), (places, at[axis : axis + len(spec(places).shape)])]
+        return [(base(table), ()), (places, at[axis : axis + len(spec(places).shape)])]
     if isinstance(op, Pick):
-        return [(node.inputs[0], ()), (node.inputs[1], at)]
+        return [(base(node.inputs[0]), ()), (node.inputs[1], at)]
     scalars = op.scalars if op else 0
     count = len(node.inputs) - scalars
     return [(child, at if k < count else ()) for k, child in enumerate(node.inputs)]

@@ -272,6 +272,8 @@ class Scope:
             picked = self.value(places, at)
             rest = (*at, FIXED)
         place = self.checked(_integral(picked), shape[axis], negative=isinstance(op, Take))
+        if place.type.lanes and not self.lanes:  # read for vectors: one number in all lanes
+            place = self.b.extract(place, 0)
         element, stride = self._element(table, rest)
         along = place * dense(shape)[axis]
         pointer = self.memory.pointer(table)

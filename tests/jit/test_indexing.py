@@ -1,0 +1,49 @@
+"""Reads at positions that values hold: of tables in another shape, and beside reductions."""
+
+import numpy as np
+import pytest
+
+import needle as ndl
+
+PLACES = np.array([2, 0, 1])
+
+
+def constant(array):
+    return ndl.Tensor(array, requires_grad=False)
+
+
+@pytest.mark.parametrize("make", [lambda x: x, lambda x: x * 2], ids=["input", "computed"])
+@pytest.mark.parametrize(
+    "look_up",
+    [
+        (lambda x, i: x.reshape((1, 3)).take(i, 1), lambda x, i: x.reshape(1, 3)[:, i]),
+        (lambda x, i: x.reshape((3, 1)).take(i, 0), lambda x, i: x.reshape(3, 1)[i]),
+        (lambda x, i: x.reshape((1, 3)).pick(i[:1]), lambda x, i: x[i[:1]]),
+        (lambda x, i: x.sum().reshape((1,)).take(i * 0, 0), lambda x, i: np.full(3, x.sum())),
+    ],
+    ids=["row", "column", "pick", "one number"],
+)
+def test_tables_in_another_shape(look_up, make):
+    ours, theirs = look_up
+    x = np.array([5.0, 7.0, 11.0])
+    step = ndl.jit(lambda x, i: ours(make(x), i), warmup=0)
+    np.testing.assert_array_equal(
+        step(ndl.Tensor(x), constant(PLACES)).numpy(), theirs(make(x), PLACES)
+    )
+    assert step.programs[0].backend in ("native", "numpy: NEEDLE_JIT asks for it")
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "int64", "int8", "bool"])
+@pytest.mark.parametrize("n", [1, 5, 33])
+def test_a_position_beside_a_reduction(dtype, n):
+    x = (np.random.RandomState(n).rand(3, n) * 5).astype(dtype)
+    columns = np.array([0, n - 1, n // 2])
+
+    def both(x, i, columns):
+        rows = x.sum(1).astype("float64")
+        return x[0].take(i, 0).astype("float64") + rows.sum(), x.pick(columns) * rows
+
+    one, three = ndl.jit(both, warmup=0)(constant(x), constant(n - 1), constant(columns))
+    rows = x.sum(1).astype("float64")
+    np.testing.assert_allclose(one.numpy(), x[0, n - 1] + rows.sum(), rtol=1e-6)
+    np.testing.assert_allclose(three.numpy(), x[[0, 1, 2], columns] * rows, rtol=1e-6)
