@@ -253,6 +253,8 @@ class Instructions:
             self.lines.append(f"  store {x!r}, ptr {address.text}, align {align}")
             return
         mask = self._lane_mask(mask, x.type)
+        if x.type.scalar in ("i8", "i16"):
+            mask = self._hidden(mask)
         symbol = f"@llvm.masked.store.{x.type.mangled}.p0"
         self.source.add(f"declare void {symbol}({x.type}, ptr, i32, {mask.type})")
         self.lines.append(f"  call void {symbol}({x!r}, ptr {address.text}, i32 {align}, {mask!r})")
@@ -294,6 +296,18 @@ class Instructions:
         name, argument = ("x86.sse2.pause", "") if x86 else ("aarch64.hint", "i32 1")
         self.source.add(f"declare void @llvm.{name}({'' if x86 else 'i32'})")
         self.lines.append(f"  call void @llvm.{name}({argument})")
+
+    def _hidden(self, mask: Value) -> Value:
+        """The mask, by a way on which LLVM does not see that it is a constant.
+
+        Where only lane 0 of narrowed integers is stored, LLVM 22 stores the wide one: 4 bytes.
+        """
+        lanes = mask.type.lanes
+        bits = self.emit(Type(f"i{lanes}"), f"bitcast {mask!r} to i{lanes}")
+        wide = self.emit(I64, f"zext {bits!r} to i64")
+        hidden = self.emit(I64, f'call i64 asm "", "=r,0"({wide!r})')
+        narrow = self.emit(bits.type, f"trunc {hidden!r} to {bits.type}")
+        return self.emit(mask.type, f"bitcast {narrow!r} to {mask.type}")
 
     def _lane_mask(self, mask: Value, kind: Type) -> Value:
         """The mask if it fits: LLVM ends the process over an intrinsic of the wrong type."""
