@@ -277,3 +277,17 @@ def test_constants_become_state():
         assert reset(ndl.Tensor([1.0, 1.0])).item() == 15.0
         assert w.tolist() == [7.0, 8.0]
         w.cached_data[:] = 0
+
+
+def test_an_argument_that_lies_in_state_is_read_before_it_is_written():
+    w = ndl.Tensor(np.arange(64.0), requires_grad=False)
+
+    @ndl.jit(warmup=0)
+    def step(x):
+        w.data = w * 0.5 + x[::-1] + x.sum().broadcast_to((64,))
+
+    step(np.ones(64))
+    for view in (lambda: w.cached_data, lambda: ndl.Tensor.wrap(w.cached_data)):
+        before = w.numpy()
+        step(view())
+        np.testing.assert_allclose(w.numpy(), before * 0.5 + before[::-1] + before.sum())

@@ -1,5 +1,6 @@
 """Methods: the programs live with the instance."""
 
+import copy
 import gc
 import weakref
 
@@ -100,3 +101,42 @@ def test_jitted_forward_of_a_module():
     result.sum().backward()
     np.testing.assert_allclose(net.layer.bias.grad.numpy(), [[3.0, 3.0]])
     assert len(net.forward.programs) == 1
+
+
+def test_static_methods_and_instances_that_cannot_be_held_weakly():
+    class Scale:
+        __slots__ = ("factor",)
+
+        @ndl.jit
+        def scaled(self, x):
+            return x * self.factor
+
+        @ndl.jit
+        @staticmethod
+        def doubled(x):
+            return x * 2
+
+    scale, x = Scale(), ndl.Tensor([1.0])
+    scale.factor = 3.0
+    for _ in range(3):
+        assert scale.scaled(x).item() == 3.0
+        assert scale.doubled(x).item() == Scale.doubled(x).item() == 2.0
+    scale.factor = 4.0
+    assert scale.scaled(x).item() == 4.0
+
+
+def test_a_deep_copy_has_programs_of_its_own():
+    class Scale(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.factor = nn.Parameter([2.0])
+            self.fast = ndl.jit(self.forward, warmup=0)
+
+        def forward(self, x):
+            return x * self.factor
+
+    scale, x = Scale(), ndl.Tensor([1.0])
+    assert scale.fast(x).item() == 2.0
+    twin = copy.deepcopy(scale)
+    twin.factor.data = ndl.Tensor([5.0])
+    assert [scale.fast(x).item(), twin.fast(x).item()] == [2.0, 5.0]

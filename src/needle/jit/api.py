@@ -6,7 +6,9 @@ import threading
 import time
 import warnings
 from collections.abc import Callable
+from copy import deepcopy
 from functools import partial
+from types import MethodType
 from typing import Any
 from weakref import WeakSet, ref
 
@@ -54,8 +56,10 @@ class Jitted:
 
     def __get__(self, instance: Any, owner: type | None = None) -> Any:
         """A method's programs live with its instance."""
-        if instance is None:
+        if instance is None or isinstance(self.__wrapped__, staticmethod):
             return self
+        if not type(instance).__weakrefoffset__:  # its programs live with the function
+            return MethodType(self, instance)
         known = self._methods.get(id(instance))
         if known is None:
             place, methods = id(instance), self._methods
@@ -178,6 +182,10 @@ class Jitted:
         else:
             self._programs.pop(key, None)
             self._calls.pop(key, None)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Jitted:
+        """A copy of the function, which makes programs of its own."""
+        return Jitted(deepcopy(self.__wrapped__, memo), self._warmup, self._check)
 
     def __repr__(self) -> str:
         return f"jit({self.__name__}, {len(self.programs)} programs)"

@@ -265,6 +265,8 @@ class Program:
 
     def _run_native(self, leaves: list[Any]) -> list[Any]:
         native, numbers = self._native, self._numbers
+        if not self._bound or (self._taken_hold and self._is_held()):
+            self._bind_captured(leaves)
         for place, leaf in enumerate(leaves):
             if type(leaf) is float:
                 numbers[place] = leaf
@@ -272,12 +274,12 @@ class Program:
             array = leaf.node.storage if type(leaf) is Tensor else None
             if array is None or not (array.flags.c_contiguous and array.dtype.isnative):
                 array = _dense(_array(leaf))
+            if array.base is not None and id(array.base) in self._written:
+                array = array.copy()  # it lies in state, as what `cached_data` gave
             native.bind(place, array)
         if self._scalars:
             for place, (held, name) in enumerate(self._scalars, len(leaves)):
                 numbers[place] = held[name]
-        if not self._bound or (self._taken_hold and self._is_held()):
-            self._bind_captured(leaves)
         for place in self._each_call:
             tensor = self._captured[place].read(leaves)
             native.bind(self._first_captured + place, _dense(realize(tensor.node)))
@@ -298,11 +300,13 @@ class Program:
     def _bind_captured(self, leaves: list[Any]) -> None:
         """Look up all captured tensors; state moves into memory that may be changed in place."""
         self._each_call: list[int] = []  # what has to be looked up again
+        self._written: set[int] = set()  # blocks of memory that are changed in place
         moving = {target for target, _ in self._rebound}
         for place, captured in enumerate(self._captured):
             tensor = captured.read(leaves)
             if captured.in_place is not None:
                 array = self._own(captured, tensor)
+                self._written.add(id(array.base))
             else:
                 array = realize(tensor.node)
                 moves = isinstance(captured.source, Grad | Slot) or captured.source in moving
