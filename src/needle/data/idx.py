@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gzip
 import math
+import mmap
 import os
 import stat
 import sys
@@ -26,7 +27,7 @@ Reader = BinaryIO | gzip.GzipFile
 _DTYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 _GZIP_MAGIC = b"\x1f\x8b"
 _MOST_AXES = 32
-_PIECE = 1 << 20  # bytes read at a time: memory grows only with what is really there
+_PIECE = 1 << 20  # bytes read at a time
 _MOST_DEFLATED = 1032  # bytes that one byte of deflate can stand for (zlib's technical notes)
 _AGAIN = "Get the file again"
 
@@ -88,12 +89,23 @@ def _read(path: Path, file: Reader, most: int) -> Array:
         raise DataError(f"{path}: {promise}, more than the file can hold. {_AGAIN}")
     if math.prod(size or 1 for size in shape) * dtype.itemsize > sys.maxsize:
         raise DataError(f"{path}: {promise} along axes too long for an array. {_AGAIN}")
-    content = _read_up_to(file, expected)
-    if len(content) < expected:
-        raise DataError(f"{path}: {promise}, but {len(content):,} follow. {_AGAIN}")
+    # The system gives this memory where something is written: promises alone cost nothing.
+    content = mmap.mmap(-1, max(expected, 1), access=mmap.ACCESS_COPY)
+    found = _read_into(file, memoryview(content)[:expected])
+    if found < expected:
+        raise DataError(f"{path}: {promise}, but {found:,} follow. {_AGAIN}")
     if file.read(1):
         raise DataError(f"{path}: {promise}, but more follow. {_AGAIN}, or correct its header")
-    return np.frombuffer(content, dtype).reshape(shape).astype(dtype.newbyteorder("="), copy=False)
+    array = np.frombuffer(content, dtype, math.prod(shape)).reshape(shape)
+    return array.astype(dtype.newbyteorder("="), copy=False)
+
+
+def _read_into(file: Any, memory: memoryview) -> int:
+    """Fill memory with what a file holds; the number of bytes that there were."""
+    found = 0
+    while count := file.readinto(memory[found : found + _PIECE]):
+        found += count
+    return found
 
 
 def _read_header(path: Path, file: Reader) -> tuple[np.dtype[Any], tuple[int, ...]]:
@@ -113,6 +125,6 @@ def _read_header(path: Path, file: Reader) -> tuple[np.dtype[Any], tuple[int, ..
 
 def _read_up_to(file: Reader, size: int) -> bytearray:
     content = bytearray()
-    while piece := file.read(min(size - len(content), _PIECE)):
+    while piece := file.read(size - len(content)):
         content += piece
     return content
