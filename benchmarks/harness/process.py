@@ -84,7 +84,7 @@ class Process:
             self.close()
             raise
 
-    def ask(self, method: str, **arguments: Any) -> Any:
+    def ask(self, method: str, /, **arguments: Any) -> Any:
         """The result of one of its methods.
 
         Raises:

@@ -41,7 +41,7 @@ class Field:
         self.processes: dict[str, Process] = {}
         self.missing: dict[str, str] = {}
 
-    def ask(self, method: str, **arguments: Any) -> dict[str, Any]:
+    def ask(self, method: str, /, **arguments: Any) -> dict[str, Any]:
         """Everyone's answer; who fails is out."""
         answers = {}
         for name, process in list(self.processes.items()):

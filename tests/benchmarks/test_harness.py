@@ -9,7 +9,7 @@ import pytest
 import needle as ndl
 from benchmarks import bars, step
 from benchmarks.harness import figures, problem, table
-from benchmarks.harness.process import Contestant, environment
+from benchmarks.harness.process import Contestant, Process, environment
 from benchmarks.peers import needle_mlp, needle_operators, numpy_mlp, numpy_operators
 
 FLOAT32 = 1e-5  # of a loss: a few hundred roundings of 6e-8
@@ -92,6 +92,14 @@ def test_stand_ins_for_the_processor_are_taken_away(monkeypatch):
     assert "OPENBLAS_CORETYPE" not in variables
     assert variables["OMP_NUM_THREADS"] == "2"
     assert "OMP_NUM_THREADS" not in environment(Contestant("name", "module", {}))
+
+
+def test_a_contestant_times_one_of_its_methods():
+    with Process(Contestant("NumPy", "numpy_operators", {}, 1)) as process:
+        process.ask("select", operator="add", size=1, backward=False)
+        done = process.ask("timed", method="check")
+        assert done["result"] == process.ask("check")
+        assert done["seconds"] > 0
 
 
 @pytest.mark.parametrize("compiled", [False, True])
