@@ -83,7 +83,7 @@ def test_simplify_text():
 
 def test_a_chain_of_elementwise_operators_is_one_kernel():
     assert kernels(lambda x: (x * 2).tanh().exp(), ones(4, 5)) == (
-        "# level 1, for each (i < 4, j < 5)\na1[i, j] = exp(tanh((x0[i, j] * 2)))"
+        "# kernel2, level 1: for each (i < 4, j < 5)\na1[i, j] = exp(tanh(x0[i, j] * 2))"
     )
 
 
@@ -92,12 +92,13 @@ def test_a_batch_norm_is_one_kernel():
         return ndl.standardize(x, axes=0, eps=0.5)
 
     assert kernels(f, ones(4, 5)).splitlines() == [
-        "# level 1, for each (j < 5): Σ over i < 4",
+        "# kernel2, level 1: for each (j < 5), Σ over i < 4",
         "a1[0, j] = Σ x0[i, j]",
-        "a2[0, j] = (a1[0, j] / 4)",
-        "a3[0, j] = Σ ((x0[i, j] + -a2[0, j]) * (x0[i, j] + -a2[0, j]))",
-        "a4[0, j] = (1 / (((a3[0, j] / 4) + 0.5) ** 0.5))",
-        "a5[i, j] = ((x0[i, j] + -a2[0, j]) * a4[0, j])",
+        "a2[0, j] = a1[0, j] / 4",
+        "t1[i, j] = x0[i, j] - a2[0, j]",
+        "a3[0, j] = Σ t1[i, j] * t1[i, j]",
+        "a4[0, j] = 1 / (a3[0, j] / 4 + 0.5) ** 0.5",
+        "a5[i, j] = t1[i, j] * a4[0, j]",
     ]
 
 
@@ -106,20 +107,57 @@ def test_bias_and_relu_go_into_the_epilogue_of_a_product():
         lambda x, w, b: (x @ w + b.broadcast_to((4, 3))).relu(), ones(4, 5), ones(5, 3), ones(3)
     )
     assert text.splitlines() == [
-        "# level 1, product MatMul()",
-        "a1[4, 3] = x0 and x1",
-        "a2[i, j] = maximum((a1[i, j] + x2[j]), 0)",
+        "# phase2, level 1: for each (i < 4, j < 3), Σ over k < 5",
+        "a1[i, j] = Σ x0[i, k] * x1[k, j]",
+        "a2[i, j] = maximum(a1[i, j] + x2[j], 0)",
     ]
 
 
 def test_views_cost_no_kernel():
     text = kernels(lambda x: x.transpose()[1:3, ::-1] * 2, ones(4, 5))
-    assert text == "# level 1, for each (i < 2, j < 4)\na1[i, j] = (x0[3+-1j, 1+i] * 2)"
+    assert text == "# kernel2, level 1: for each (i < 2, j < 4)\na1[i, j] = x0[3-j, 1+i] * 2"
 
 
 def test_a_value_that_is_repeated_is_computed_once():
     text = kernels(lambda x, b: x + b.exp().broadcast_to(x.shape), ones(100, 5), ones(5))
     assert text.splitlines()[1] == "a1[i] = exp(x1[i])"
+
+
+def test_new_state_is_one_assignment_from_the_old():
+    weight = ndl.nn.Parameter(ones(3))
+    optimizer = ndl.optim.Adam([weight], lr=0.01)
+
+    def step(x):
+        (weight * x).sum().backward()
+        optimizer.step()
+
+    step(ones(3))
+    text = kernels(step, ones(3))
+    assert [line for line in text.splitlines() if re.match(r"t\d\[|x\d\[", line)] == [
+        "t1[i] = 1 * x0[i]",
+        "t2[i] = x7[i] * x2 + t1[i] * a3",
+        "t3[i] = x8[i] * x3 + t1[i] * t1[i] * a4",
+        "x7[i], x8[i], x5[i] = t2[i], t3[i], x5[i] - t2[i] * a1 / (sqrt(t3[i]) + a2)",
+    ]
+
+
+def test_passes_and_parts_are_named():
+    def f(x, w, y):
+        return ndl.standardize(x @ w, 0), y.transpose() @ y
+
+    shown = ndl.explain(f, ones(2000, 16), ones(16, 100), ones(2000, 16))
+    assert [row.part for row in shown.rows] == [
+        "",
+        "k in 4 parts",
+        "adds parts",
+        "pass 1 of 3",
+        "pass 2 of 3",
+        "pass 3 of 3",
+    ]
+    last = shown.rows[-1]
+    assert (
+        f"{last.name}, level 2: for each (j < 100), Σ over i < 2000, in 3 passes" in shown.kernels
+    )
 
 
 # -- plan ------------------------------------------------------------------------------------------

@@ -49,8 +49,9 @@ _Write = Callable[[Builder, list[Value]], None]
 class Call:
     """One function of the program: its name, its chunks, and the work that it belongs to.
 
-    It completes the values in `makes`, which may be none: one that `packs` a factor of a product (0
-    or 1) needs that one only. `cost` is about the nanoseconds that a chunk takes.
+    It computes the values in `makes`, which may be none: one that `packs` a factor of a product (0
+    or 1) needs that one only. `cost` is about the nanoseconds that a chunk takes. Where work has
+    several functions, `part` says for people what this one does.
     """
 
     symbol: str
@@ -59,6 +60,7 @@ class Call:
     makes: Sequence[Node]
     cost: float
     packs: int | None = None
+    part: str = ""
 
 
 @dataclass(eq=False)
@@ -179,6 +181,7 @@ class Emitter:
         ]
 
     def _pass(self, nest: Nest, number: int, given: Pointers, key: Hashable) -> Call:
+        """The function of one pass of a kernel."""
         what = nest.passes[number]
         sums = {"sums": PTR} if nest.parts else {}
         arguments = {**_arguments(given), **sums, "first": I64, "stop": I64}
@@ -201,7 +204,9 @@ class Emitter:
         f.b.call(body, VOID, *pointers, *bounds)
         f.b.ret()
         cost = STEP_COST * size_of(nest.kernel.loops) * len(what.steps) / what.chunks
-        return Call(f.symbol, what.chunks, nest.kernel, what.steps, cost)
+        passes = len(nest.passes)
+        part = f"pass {number + 1} of {passes}" if passes > 1 else ""
+        return Call(f.symbol, what.chunks, nest.kernel, what.steps, cost, part=part)
 
     def _starts(self, nest: Nest) -> dict[Node, int]:
         """The first element that is read of each value that a kernel only reads.
@@ -224,6 +229,7 @@ class Emitter:
         emitted, given = self._multiply(work, shapes)
         slots = [self.plan.slot[base(node)] for node in (*shapes.operands, work.node)]
         slots.append(self.plan.scratch.get(work, self.plan.status))
+        multiplying = next((phase for phase in emitted.phases if phase.packs is None), None)
         calls: list[Call] = []
         for phase in emitted.phases:
             f = self._begin("phase")
@@ -238,9 +244,9 @@ class Emitter:
                     moved = shapes.in_batch(f.b, pointers, loop.index, emitted.scratch)
                     f.b.call(phase.symbol, VOID, *moved, *bounds)
                 chunks, cost = shapes.batches, phase.cost * phase.chunks
-            last = phase is emitted.phases[-1]
-            makes = work.made if last else [work.node] if phase.packs is None else []
-            calls.append(Call(f.symbol, chunks, work, makes, cost, phase.packs))
+            makes = [work.node] if phase is multiplying else []
+            makes += work.epilogue if phase is emitted.phases[-1] else []
+            calls.append(Call(f.symbol, chunks, work, makes, cost, phase.packs, phase.part))
             f.b.ret()
         return calls
 

@@ -36,12 +36,17 @@ from .tracing import NewStateError, trace
 
 @dataclass(frozen=True)
 class Row:
-    """One kernel: what it does, its line, its work, and its time where it was measured.
+    """One function: what it does, its line, its work, and its time where it was measured.
+
+    A kernel is one function, or several that run one after the other: passes over its rows, or what
+    packs a factor of a matrix product, multiplies, and adds up parts.
 
     Attributes:
-        name: Function in the module.
-        kind: "kernel", "product" or "special".
-        loops: The sizes that it loops over.
+        name: Function in the module; `Explanation.kernels` names it too.
+        kind: Of its kernel: "kernel", "product" or "special".
+        part: What of the kernel it does, if the kernel is several functions.
+        chunks: Pieces of work that threads may share.
+        loops: The sizes that its kernel loops over.
         makes: How many values it stores.
         flops: Floating-point operations, a transcendental function counted as one.
         bytes: Read and written, each value once.
@@ -51,12 +56,25 @@ class Row:
 
     name: str
     kind: str
+    part: str
+    chunks: int
     loops: tuple[int, ...]
     makes: int
     flops: int
     bytes: int
     microseconds: float | None
     where: str
+
+
+_LINE = "{:<10} {:<12} {:<14} {:>6} {:>5} {:>12} {:>11} {:>7}  {}"
+_HEAD = _LINE.format("function", "part", "loops", "chunks", "makes", "flops", "bytes", "µs", "line")
+
+
+def _line(row: Row) -> str:
+    took = "" if row.microseconds is None else f"{row.microseconds:.1f}"
+    loops = "×".join(map(str, row.loops)) or "-"
+    work = f"{row.flops:,}", f"{row.bytes:,}"
+    return _LINE.format(row.name, row.part, loops, row.chunks, row.makes, *work, took, row.where)
 
 
 @dataclass(frozen=True)
@@ -68,7 +86,7 @@ class Explanation:
         simplified: The graph after the first stage.
         kernels: The kernels as readable loops.
         memory: The memory plan.
-        rows: A row for each kernel.
+        rows: A row for each function.
         ir: The LLVM IR.
         assembly: The machine code.
     """
@@ -82,19 +100,9 @@ class Explanation:
     assembly: str
 
     def table(self) -> str:
-        """The kernels with their work, the slowest first where they were measured."""
+        """The functions with their work, the slowest first where they were measured."""
         rows = sorted(self.rows, key=lambda row: -(row.microseconds or 0.0))
-        lines = [
-            f"{'kernel':<12} {'loops':<18} {'makes':>5} {'flops':>12} {'bytes':>12} {'µs':>8}  line"
-        ]
-        for row in rows:
-            took = "" if row.microseconds is None else f"{row.microseconds:.1f}"
-            loops = "×".join(map(str, row.loops)) or "-"
-            lines.append(
-                f"{row.name:<12} {loops:<18} {row.makes:>5} {row.flops:>12,} {row.bytes:>12,} "
-                f"{took:>8}  {row.where}"
-            )
-        return "\n".join(lines)
+        return "\n".join([_HEAD, *map(_line, rows)])
 
     def __str__(self) -> str:
         parts = [
@@ -127,9 +135,9 @@ def explain(
     Example:
         >>> import needle as ndl
         >>> print(ndl.explain(lambda x: (x * 2).tanh().sum(), ndl.init.ones(100)).kernels)
-        # level 1, for each (): Σ over i < 100
-        a1[] = Σ tanh((x0[i] * 2))
-        a2[] = a1[]
+        # kernel2, level 1: for each (), Σ over i < 100
+        a1 = Σ tanh(x0[i] * 2)
+        a2 = a1
     """
     plain = getattr(function, "__wrapped__", function)
     leaves, _ = signature(args, kwargs)
@@ -147,7 +155,7 @@ def explain(
     return Explanation(
         traced=compiled.traced.text(),
         simplified=compiled.graph.text(),
-        kernels=Printer(compiled.fused).text(),
+        kernels=Printer(compiled.fused, calls).text(),
         memory=compiled.plan.text(),
         rows=tuple([_row(call, compiled, times.get(call.symbol)) for call in calls]),
         ir=compiled.emitted.ir,
@@ -160,6 +168,8 @@ def _row(call: Call, compiled: Compiled, microseconds: float | None) -> Row:
     return Row(
         name=call.symbol,
         kind=kind_of(work),
+        part=call.part,
+        chunks=call.chunks,
         loops=_loops(work),
         makes=len(call.makes),
         flops=sum(_flops(node, compiled) for node in call.makes),
@@ -182,6 +192,8 @@ def _sources(call: Call, compiled: Compiled) -> list[Node]:
     """The values in memory that a call reads."""
     if isinstance(call.work, Kernel):
         return compiled.fused.read_by(call.makes)
+    if call.packs is not None:
+        return [call.work.made[0].inputs[call.packs]]
     return compiled.fused.sources(call.work)
 
 

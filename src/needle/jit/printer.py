@@ -1,107 +1,64 @@
 """Kernels as loops over named values, for people: x for inputs, a for values in memory.
 
-The operator's `expression` is called once more, on texts::
+The operator's `expression` is called once more, on terms (`terms.py`)::
 
     before: a kernel               after
 
-    loops (4, 5), outer (0,)       # level 1, for each (i < 4): Σ over j < 5
-    steps Summation, StopGradient  a1[i] = Σ tanh((x0[i, j] * 2))
+    loops (4, 5), outer (0,)       # kernel2, level 1: for each (i < 4), Σ over j < 5
+    steps Summation, StopGradient  a1[i] = Σ tanh(x0[i, j] * 2)
                                    a2[i] = a1[i]
+
+Constants of more than one element are c; t are names for what a kernel uses several times.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from ..graph.kinds import Elementwise, Reduction
 from ..graph.node import Node
-from ..ops.creation import Full
+from ..ops.creation import Arange, Full
+from ..ops.indexing import OneHot, Pick, Take
 from ..ops.tuples import TupleGetItem
-from .access import Entry, Index, is_view, own_index, spec, through
-from .expression import base, operands
+from ..shapes import Shape
+from .access import FIXED, Entry, Index, is_view, loops_of, own_index, spec, through
+from .emit import Call
+from .expression import Read, base, operands
 from .kernels import Fused, Kernel, Product, Special, Work
 from .nest import body_index
+from .terms import LETTERS, Assignment, Term, Terms, element, lines
 
-_LETTERS = "ijklmnopqrstuvwxyz"
 _SIGNS = {"add": "Σ", "maximum": "max", "minimum": "min"}
 
 
-class Text:
-    """A value of an expression, as text."""
+class Names:
+    """The names of values in memory.
 
-    def __init__(self, text: str, dtype: Any) -> None:
-        self.text = text
-        self.dtype = dtype
+    Args:
+        fused: The kernels.
+    """
 
-    def _infix(self, sign: str, other: Any, *, swapped: bool = False) -> Text:
-        a, b = (other, self) if swapped else (self, other)
-        return Text(f"({_plain(a)} {sign} {_plain(b)})", self.dtype)
+    def __init__(self, fused: Fused) -> None:
+        made = [node for work in fused.all_works for node in work.made]
+        self._names = {node: f"x{k}" for k, node in enumerate(fused.graph.inputs)}
+        self._names.update({node: f"a{k}" for k, node in enumerate(made, start=1)})
+        self._names.update({new: self._names[old] for old, new in fused.state.items()})
+        self._constants = 0
 
-    def __add__(self, other: Any) -> Text:
-        return self._infix("+", other)
+    def has(self, node: Node) -> bool:
+        """Whether a node is read from memory."""
+        return node.op is None or node in self._names
 
-    def __radd__(self, other: Any) -> Text:
-        return self._infix("+", other, swapped=True)
-
-    def __sub__(self, other: Any) -> Text:
-        return self._infix("-", other)
-
-    def __rsub__(self, other: Any) -> Text:
-        return self._infix("-", other, swapped=True)
-
-    def __mul__(self, other: Any) -> Text:
-        return self._infix("*", other)
-
-    def __rmul__(self, other: Any) -> Text:
-        return self._infix("*", other, swapped=True)
-
-    def __truediv__(self, other: Any) -> Text:
-        return self._infix("/", other)
-
-    def __rtruediv__(self, other: Any) -> Text:
-        return self._infix("/", other, swapped=True)
-
-    def __pow__(self, other: Any) -> Text:
-        return self._infix("**", other)
-
-    def __neg__(self) -> Text:
-        return Text(f"-{self.text}", self.dtype)
-
-    def __lt__(self, other: Any) -> Text:
-        return self._infix("<", other)
-
-    def __le__(self, other: Any) -> Text:
-        return self._infix("<=", other)
-
-    def __gt__(self, other: Any) -> Text:
-        return self._infix(">", other)
-
-    def __ge__(self, other: Any) -> Text:
-        return self._infix(">=", other)
-
-    def __eq__(self, other: object) -> Any:
-        return self._infix("==", other)
-
-    def __ne__(self, other: object) -> Any:
-        return self._infix("!=", other)
-
-    __hash__ = None  # pyright: ignore[reportAssignmentType]
-
-
-class TextExpressions:
-    """The vocabulary of expressions, as text: every function by its name."""
-
-    def __getattr__(self, name: str) -> Callable[..., Text]:
-        def call(*values: Any) -> Text:
-            dtype = next(x.dtype for x in values if isinstance(x, Text))
-            return Text(f"{name}({', '.join(map(_plain, values))})", dtype)
-
-        return call
-
-
-def _plain(x: Any) -> str:
-    return x.text if isinstance(x, Text) else f"{x}"
+    def of(self, node: Node) -> str:
+        """The name of a node that is, or of the memory whose elements it has in another shape."""
+        below = base(node)
+        if below not in self._names:
+            self._constants += 1
+            self._names[below] = f"c{self._constants}"
+        name, shape = self._names[below], spec(node).shape
+        same = loops_of(shape) == loops_of(spec(below).shape)
+        return name if same else f"{name}.reshape{shape}"
 
 
 class Printer:
@@ -109,79 +66,135 @@ class Printer:
 
     Args:
         fused: The kernels.
+        calls: Their functions, which the text names.
     """
 
-    def __init__(self, fused: Fused) -> None:
+    def __init__(self, fused: Fused, calls: Iterable[Call]) -> None:
         self.fused = fused
-        self.names = {node: f"x{k}" for k, node in enumerate(fused.graph.inputs)}
-        made = [node for work in fused.all_works for node in work.made]
-        self.names.update({node: f"a{k}" for k, node in enumerate(made, start=1)})
-        self.names.update({new: self.names[old] for old, new in fused.state.items()})
+        self._names = Names(fused)
+        self._symbols: dict[Work, list[str]] = {}
+        for call in calls:
+            self._symbols.setdefault(call.work, []).append(call.symbol)
 
     def text(self) -> str:
         """All kernels, in the order in which they run."""
-        return "\n\n".join([self._work(work) for work in self.fused.all_works])
+        return "\n\n".join(["\n".join(self._work(work)) for work in self.fused.all_works])
 
-    def _work(self, work: Work) -> str:
-        if isinstance(work, Kernel):
-            return self._kernel(work)
+    def _work(self, work: Work) -> list[str]:
+        if isinstance(work, Special):
+            node = work.node
+            read = [self._names.of(child) for child in node.inputs]
+            target = element(self._names.of(node), map(str, spec(node).shape))
+            return [self._title(work, "as a whole"), " ".join([f"{target} = {node.op!r}", *read])]
+        values = _Values(self._names)
+        if isinstance(work, Product):
+            return self._product(work, values)
+        steps = [values.assignment(n, body_index(n, work), work.home[n]) for n in work.steps]
+        at_once = work in self.fused.last  # new state, all of it from the old
+        return [self._loops(work), *lines([steps] if at_once else [[step] for step in steps])]
+
+    def _product(self, work: Product, values: _Values) -> list[str]:
         node, shape = work.node, spec(work.node).shape
-        values = " and ".join(self._name(child) for child in node.inputs)
-        lines = [
-            f"# level {work.level}, {kind_of(work)} {node.op!r}",
-            f"{self.names[node]}{list(shape)} = {values}",
+        index, inner = own_index(shape), spec(work.node.inputs[0]).shape[-1]
+        k = len(loops_of(shape))
+        ways = (*index[:-1], (k, 0, 1)), (*index[:-2], (k, 0, 1), index[-1])
+        left, right = [
+            values.value(child, _aligned(way, spec(child).shape))
+            for child, way in zip(node.inputs, ways, strict=True)
         ]
-        for step in work.epilogue if isinstance(work, Product) else ():
-            index = own_index(shape)
-            lines.append(f"{self._element(step, index)} = {self._body(step, index)}")
-        return "\n".join(lines)
+        product = Assignment(values.target(node, index), "Σ", left * right)
+        steps = [values.assignment(step, index, index) for step in work.epilogue]
+        each = ", ".join(_counted(loops_of(shape)))
+        title = self._title(work, f"for each ({each}), Σ over {LETTERS[k]} < {inner}")
+        return [title, *lines([[product], *[[step] for step in steps]])]
 
-    def _kernel(self, kernel: Kernel) -> str:
-        counted = [f"{_LETTERS[k]} < {size}" for k, size in enumerate(kernel.loops)]
+    def _loops(self, kernel: Kernel) -> str:
+        counted = _counted(kernel.loops)
         outer = range(len(counted)) if kernel.outer is None else kernel.outer
         inner = [bound for k, bound in enumerate(counted) if k not in outer]
-        sums = f": Σ over {', '.join(inner)}" if inner else ""
-        lines = [f"# level {kernel.level}, for each ({', '.join(counted[k] for k in outer)}){sums}"]
-        for node in kernel.steps:
-            at = body_index(node, kernel)
-            target = self._element(node, kernel.home[node])
-            if isinstance(node.op, Reduction):
-                sign = _SIGNS[node.op.combine]
-                lines.append(f"{target} = {sign} {self._value(node.inputs[0], at)}")
-            else:
-                lines.append(f"{target} = {self._body(node, at)}")
-        return "\n".join(lines)
+        passes = len(self._symbols.get(kernel, ()))
+        each = ", ".join([counted[k] for k in outer])
+        sums = f", Σ over {', '.join(inner)}" if inner else ""
+        return self._title(
+            kernel, f"for each ({each}){sums}" + (f", in {passes} passes" if passes > 1 else "")
+        )
 
-    def _name(self, node: Node) -> str:
-        """An operand of a product or special: a view of it is the transposed one."""
-        if node.op is None or node in self.names:
-            return self.names.get(node, "constant")
-        return self.names.get(base(node.inputs[0]), "constant") + "ᵀ"
+    def _title(self, work: Work, what: str) -> str:
+        symbols = " + ".join(self._symbols.get(work, ["no code"]))
+        return f"# {symbols}, level {work.level}: {what}"
 
-    def _element(self, node: Node, index: Index) -> str:
-        name = self.names.get(base(node), "constant")
-        return f"{name}[{', '.join(map(_place, index))}]"
 
-    def _value(self, node: Node, at: Index) -> str:
-        if node in self.names or (base(node) in self.names and not is_view(node)):
-            is_whole = len(at) != len(spec(node).shape)
-            return self._name(node) if is_whole else self._element(node, at)
-        return "constant" if node.op is None else self._body(node, at)
+class _Values:
+    """The values of a kernel as terms."""
 
-    def _body(self, node: Node, at: Index) -> str:
-        op = node.op
+    def __init__(self, names: Names) -> None:
+        self._names = names
+        self._terms = Terms()
+        self._known: dict[Read, Any] = {}
+
+    def assignment(self, step: Node, at: Index, home: Index) -> Assignment:
+        """A step whose operands are read at one index, and whose value is stored at another."""
+        target = self.target(step, home)
+        if isinstance(step.op, Reduction):
+            return Assignment(target, _SIGNS[step.op.combine], self.value(step.inputs[0], at))
+        return Assignment(target, "", self._body(step, at))
+
+    def target(self, node: Node, home: Index) -> str:
+        """Where a value is stored."""
+        return element(self._names.of(node), map(_place, home))
+
+    def value(self, node: Node, at: Index) -> Any:
+        """The value of a node at an index: a term, or a tuple of them."""
+        found = self._known.get((node, at))
+        if found is None:
+            in_memory = self._names.has(node) or (self._names.has(base(node)) and not is_view(node))
+            found = self._read(node, at) if in_memory else self._body(node, at)
+            self._known[node, at] = found
+        return found
+
+    def _read(self, node: Node, at: Index) -> Term:
+        storage = node.storage if node.op is None else None
+        if storage is not None and storage.size == 1:
+            return self._terms.term(storage.item(), storage.dtype)
+        if not at:
+            return self._terms.make(self._names.of(node), dtype=spec(node).dtype)
+        return self._element(node, map(self._position, at))
+
+    def _element(self, node: Node, places: Iterable[Term]) -> Term:
+        return self._terms.make(f"{self._names.of(node)}[", *places, dtype=spec(node).dtype)
+
+    def _position(self, entry: Entry) -> Term:
+        loops = () if entry[0] is None else (entry[0],)
+        return self._terms.make(_place(entry), loops=loops)
+
+    def _body(self, node: Node, at: Index) -> Any:
+        op, terms = node.op, self._terms
         if is_view(node):
-            return self._value(node.inputs[0], through(node, at))
+            return self.value(node.inputs[0], through(node, at))
         if isinstance(op, Full):
-            return f"{op.value}"
+            return terms.term(op.value, op.dtype)
+        if isinstance(op, Arange):
+            return self._position(at[0]) * op.step + op.start
+        if isinstance(op, Take | Pick):
+            return self._taken(op, node.inputs, at)
+        values = [self.value(*read) for read in operands(node, at)]
         if isinstance(op, TupleGetItem):
-            return f"({self._value(node.inputs[0], at)})[{op.index}]"
-        parts = [(child, self._value(child, index)) for child, index in operands(node, at)]
-        if isinstance(op, Elementwise):
-            texts = [Text(part, spec(child).dtype) for child, part in parts]
-            result = op.expression(TextExpressions(), *texts)
-            return ", ".join(map(_plain, result)) if isinstance(result, tuple) else _plain(result)
-        return f"{op.name if op else ''}({', '.join(part for _, part in parts)})"
+            return values[0][op.index]
+        if isinstance(op, OneHot):
+            return values[0] == self._position(at[-1])
+        assert isinstance(op, Elementwise)
+        return op.expression(terms, *values)
+
+    def _taken(self, op: Take | Pick, inputs: Sequence[Node], at: Index) -> Term:
+        """An element at a position that another value holds."""
+        table, places = inputs
+        ndim = len(spec(places).shape)
+        axis = op.axis % len(spec(table).shape) if isinstance(op, Take) else 0
+        picked = self.value(places, at[axis : axis + ndim])
+        before, after = at[: axis if isinstance(op, Take) else ndim], at[axis + ndim :]
+        return self._element(
+            table, [*map(self._position, before), picked, *map(self._position, after)]
+        )
 
 
 def kind_of(work: Work) -> str:
@@ -190,9 +203,20 @@ def kind_of(work: Work) -> str:
     return kinds[type(work)]
 
 
+def _counted(loops: Shape) -> list[str]:
+    return [f"{LETTERS[k]} < {size}" for k, size in enumerate(loops)]
+
+
+def _aligned(index: Index, shape: Shape) -> Index:
+    """An index of a result as that of an operand, whose axes are the last ones or repeated."""
+    last = index[len(index) - len(shape) :]
+    return tuple([FIXED if n == 1 else entry for n, entry in zip(shape, last, strict=True)])
+
+
 def _place(entry: Entry) -> str:
     loop, first, step = entry
     if loop is None:
         return str(first)
-    moved = _LETTERS[loop] if step == 1 else f"{step}{_LETTERS[loop]}"
-    return moved if first == 0 else f"{first}+{moved}"
+    moved = LETTERS[loop] if abs(step) == 1 else f"{abs(step)}*{LETTERS[loop]}"
+    sign = "-" if step < 0 else "+" if first else ""
+    return f"{first or ''}{sign}{moved}"

@@ -38,13 +38,15 @@ Chunks = Callable[[int], Iterable[tuple[int, int]]]
 class Phase:
     """A function, the number of chunks it has, and about the nanoseconds that one takes.
 
-    One that `packs` a factor (0: A, 1: B) needs no other.
+    One that `packs` a factor (0: A, 1: B) needs no other. `part` says for people what it does,
+    unless that is the whole product.
     """
 
     symbol: str
     chunks: int
     cost: float
     packs: int | None = None
+    part: str = ""
 
 
 @dataclass(frozen=True)
@@ -81,14 +83,16 @@ def emit(
     vector to store. The memory it loads from must not overlap C.
     """
     cut = plan(product, kernels.source.host)
+    packed = 0 if cut.swap else 1
+    parts = f"k in {cut.parts} parts" if cut.parts > 1 else ""
     costs = [
-        (f"{name}.pack", cut.pack_chunks, PACK_COST * cut.packed_b_size, 0 if cut.swap else 1),
-        (name, cut.chunks, FLOP_COST * cut.product.flop, None),
-        (f"{name}.sum", cut.sum_chunks, PACK_COST * cut.sums_size, None),
+        ("pack", cut.pack_chunks, PACK_COST * cut.packed_b_size, packed, f"packs {'ab'[packed]}"),
+        ("", cut.chunks, FLOP_COST * cut.product.flop, None, parts),
+        ("sum", cut.sum_chunks, PACK_COST * cut.sums_size, None, "adds parts"),
     ]
     phases = [
-        Phase(symbol, chunks, cost / chunks, packs)
-        for symbol, chunks, cost, packs in costs
+        Phase(f"{name}.{step}" if step else name, chunks, cost / chunks, packs, part)
+        for step, chunks, cost, packs, part in costs
         if chunks
     ]
     if phases:
