@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..errors import GradientError
 from ..graph.gradient import reverse
@@ -12,10 +12,7 @@ from ..graph.op import Op
 from ..ops.tuples import MakeTensorTuple
 from ..tensor import Tensor
 from .interpret import is_random, live_nodes
-from .trace import outs_in
-
-if TYPE_CHECKING:
-    from .program import Program
+from .trace import Trace, outs_in
 
 
 class CompiledCall(Op):
@@ -29,14 +26,6 @@ class CompiledCall(Op):
     @property
     def key(self) -> None:
         return None
-
-    @staticmethod
-    def of(program: Program) -> Differentiable | None:
-        """What is needed to differentiate calls of a program; None where nothing can be."""
-        outs = dict.fromkeys([o.node for o in outs_in(program.trace.result) if o.requires_grad])
-        if not outs or program.trace.writes_state:
-            return None
-        return Differentiable(program, list(outs))
 
     def gradient(self, out_grad: Any, node: Any) -> Any:
         constants = [Tensor.wrap(array) for array in self.arrays]
@@ -60,33 +49,38 @@ class Differentiable:
     """Records calls of a program as nodes.
 
     Args:
-        program: The program; it assigns no state.
+        trace: What a call does; it assigns no state.
+        inputs: The inputs of the program.
         outs: The results that need a gradient.
+
+    Attributes:
+        draws: Random numbers that the results depend on; a call has to give these too.
     """
 
     compile: Callable[..., Any]
     """`jit`, put in place by the module that defines it: reverse programs are compiled too."""
 
-    def __init__(self, program: Program, outs: list[Node]) -> None:
+    def __init__(self, trace: Trace, inputs: Sequence[Node], outs: list[Node]) -> None:
         self.outs = outs
-        self.inputs = program.inputs
-        self.wanted = program.wanted
-        self.nodes = live_nodes(program.trace.nodes, outs)
+        self.inputs = inputs
+        self.nodes = live_nodes(trace.nodes, outs)
         self.draws = [node for node in self.nodes if is_random(node)]
-        for node in self.draws:
-            if node not in self.wanted:
-                self.wanted.append(node)
         self.variables = [k for k, node in enumerate(self.inputs) if node.requires_grad]
         self.reverse = type(self).compile(self._reverse, warmup=0)
 
+    @classmethod
+    def of(cls, trace: Trace, inputs: Sequence[Node]) -> Differentiable | None:
+        """What is needed to differentiate calls of a program; None where nothing can be."""
+        outs = dict.fromkeys([o.node for o in outs_in(trace.result) if o.requires_grad])
+        return None if trace.writes_state or not outs else cls(trace, inputs, list(outs))
+
     def record(
-        self, tensors: list[Any], arrays: list[Any], results: list[Any]
+        self, tensors: list[Any], arrays: list[Any], values: dict[Node, Any]
     ) -> Callable[[Node], Any]:
         """One call as a node of the graph; gives the handle of each result."""
-        place = {node: k for k, node in enumerate(self.wanted)}
-        draws = [results[place[node]] for node in self.draws]
+        draws = [values[node] for node in self.draws]
         constants = [a for k, a in enumerate(arrays) if k not in self.variables]
-        storage = tuple([results[place[node]] for node in self.outs])
+        storage = tuple([values[node] for node in self.outs])
         inputs = tuple([tensors[k].node for k in self.variables])
         call = Node(CompiledCall(self, constants, draws), inputs, storage, True)
         handle = new_handle(call, Value.tuple_class)

@@ -226,7 +226,7 @@ def _elements(step: Node) -> Shape:
 def _profile(program: Program, compiled: Compiled, leaves: list[Any]) -> dict[str, float]:
     """Best time of each function, run alone on one thread on copies of what the program reads."""
     executor = NativeExecutor(compiled)
-    arrays, _ = program.values(leaves)
+    arrays, _ = program.inputs.values(leaves)
     for place, array in enumerate(arrays):
         executor.bind(place, np.array(array, order="C"))
     kept = executor()  # functions that run alone write their results there

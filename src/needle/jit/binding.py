@@ -1,0 +1,236 @@
+"""The inputs of a program: where a call finds them, and how machine code is told.
+
+Machine code finds all memory through one table of pointers. What stays where it is, state above
+all, is entered once, and again when a guard says that something moved::
+
+    before: a call                       after: what the table points to
+
+    step(x, 0.1)                         the array of x, a word that holds 0.1
+    captured: opt.lr, model.weight       a word that holds opt.lr, the memory of the weight
+
+State that is changed in place moves into memory of its own first: nobody else may hold that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from sys import getrefcount
+from typing import Any
+from weakref import ref
+
+import numpy as np
+
+from ..context import changes
+from ..graph.node import Live, Node, realize
+from ..shapes import Spec
+from ..state import Counted
+from ..tensor import Tensor
+from .native_executor import Compiled, NativeExecutor, aligned, view_of
+from .signature import in_native_order
+from .trace import Grad, Held, Out, Slot, Source, Trace, outs_in
+
+Place = tuple[str, int]
+"""Which entry of a trace writes some state: ("slot", 0) or ("tensor", 3)."""
+
+
+class Captured:
+    """An input that is no argument: a tensor that existed before the trace.
+
+    Args:
+        node: Its node in the trace.
+        source: Where the tensor is found at a call.
+    """
+
+    def __init__(self, node: Node, source: Source) -> None:
+        self.node = node
+        self.read = source.tensor
+        self.source = source
+        self.slot = source if isinstance(source, Slot) and not source.path else None
+        self.is_grad = isinstance(source, Grad)
+        self.references = 0
+
+    def count_references(self) -> int:
+        """How often the tensor in a slot is referred to: more than before if a user took hold."""
+        slot: Any = self.slot
+        return getrefcount(slot.container.slots().get(slot.key))
+
+
+class Inputs:
+    """The inputs of a trace.
+
+    Args:
+        trace: What a call does.
+
+    Attributes:
+        nodes: Those of the arguments, then of the hyperparameters, then of what is captured.
+        scalars: Where the hyperparameters are read.
+        captured: What is captured.
+    """
+
+    def __init__(self, trace: Trace) -> None:
+        self.arguments = len(trace.arguments)
+        self.scalars = [(container.slots(), name) for container, name, _ in trace.scalars]
+        self.captured = [Captured(node, source) for node, source in trace.captured]
+        self.nodes = [
+            *trace.arguments,
+            *[node for _, _, node in trace.scalars],
+            *[captured.node for captured in self.captured],
+        ]
+
+    def values(self, leaves: list[Any]) -> tuple[list[Any], list[Any]]:
+        """All inputs as arrays, and the tensors that they were read from."""
+        tensors = [*leaves, *[None] * len(self.scalars), *[c.read(leaves) for c in self.captured]]
+        arrays = [_array(leaf) for leaf in leaves]
+        arrays += [np.asarray(held[name], np.float64) for held, name in self.scalars]
+        arrays += [realize(tensor.node) for tensor in tensors[len(arrays) :]]
+        return arrays, tensors
+
+
+def state_in_place(
+    trace: Trace, captured: Iterable[Captured]
+) -> tuple[dict[Captured, tuple[Place, Node]], list[Node]]:
+    """State that may be written where it lies, and the nodes whose values are handed out.
+
+    For each such state: the entry of the trace that writes it, and the node of its new value.
+    """
+    by_slot = {(id(c.slot.container), c.slot.key): c for c in captured if c.slot}
+    by_handle = {id(c.read([])): c for c in captured if c.slot is None and not c.is_grad}
+    state: dict[Captured, tuple[Place, Node]] = {}
+    handed: dict[Node, None] = {}
+
+    def put(place: Place, captured: Captured | None, tree: Any) -> None:
+        if captured is not None and captured not in state and isinstance(tree, Out):
+            state[captured] = (place, tree.node)
+        else:
+            handed.update(dict.fromkeys(node for out in outs_in(tree) for node in out.nodes()))
+
+    put(("result", 0), None, trace.result)
+    for k, (container, key, tree) in enumerate(trace.slots):
+        is_number = isinstance(tree, Out) and tree.cls is float
+        put(("slot", k), None if is_number else by_slot.get((id(container), key)), tree)
+    for k, (target, node) in enumerate(trace.rebound):
+        tensor = target.reference() if isinstance(target, Held) else None
+        put(("tensor", k), by_handle.get(id(tensor)), Out(node))
+    handed.update(dict.fromkeys(node for _, node in trace.grads if node is not None))
+    return state, list(handed)
+
+
+class Binding:
+    """Runs machine code on the inputs of each call.
+
+    Args:
+        inputs: The inputs.
+        trace: What a call does.
+        compiled: The code.
+        in_place: State that it writes where it lies.
+
+    Attributes:
+        bound: Whether the captured tensors are where they were; a guard that fails resets it.
+    """
+
+    def __init__(
+        self, inputs: Inputs, trace: Trace, compiled: Compiled, in_place: dict[Captured, Place]
+    ) -> None:
+        self.bound = False
+        self._native = NativeExecutor(compiled)
+        self._scalars = inputs.scalars
+        self._captured = inputs.captured
+        self._first_captured = len(inputs.nodes) - len(inputs.captured)
+        self._numbers = self._bind_numbers(inputs)
+        self._guards = trace.guards
+        self._in_place = in_place
+        written = set(in_place.values())
+        self._moving = {
+            target for k, (target, _) in enumerate(trace.rebound) if ("tensor", k) not in written
+        }
+        # Nobody keeps an optimiser's moments; other tensors in slots may be kept between calls.
+        self._may_be_held = [
+            c for c in in_place if c.slot and not isinstance(c.slot.container.owner(), Counted)
+        ]
+        self._each_call: list[tuple[int, Captured]] = []  # what has to be looked up again
+        self._written: set[int] = set()  # blocks of memory that are changed in place
+
+    def _bind_numbers(self, inputs: Inputs) -> Any:
+        """The words that floats among the arguments, and hyperparameters, are written to."""
+        numbers = aligned((self._first_captured,), np.float64)
+        for place, node in enumerate(inputs.nodes[: self._first_captured]):
+            if place >= inputs.arguments or node.specs() == Spec((), np.dtype(np.float64)):
+                self._native.bind(place, numbers[place : place + 1])
+        return view_of(numbers)
+
+    def run(self, leaves: list[Any]) -> list[Any] | None:
+        """Run on the leaves of a call's arguments; None where an index was out of range."""
+        native, numbers = self._native, self._numbers
+        if not self.bound or (self._may_be_held and self._is_held()):
+            self._bind_captured(leaves)
+        for place, leaf in enumerate(leaves):
+            if type(leaf) is float:
+                numbers[place] = leaf
+                continue
+            array = leaf.node.storage if type(leaf) is Tensor else None
+            if array is None or not (array.flags.c_contiguous and array.dtype.isnative):
+                array = _dense(_array(leaf))
+            if array.base is not None and id(array.base) in self._written:
+                array = array.copy()  # it lies in state, as what `cached_data` gave
+            native.bind(place, array)
+        if self._scalars:
+            for place, (held, name) in enumerate(self._scalars, len(leaves)):
+                numbers[place] = held[name]
+        for place, captured in self._each_call:
+            native.bind(place, _dense(realize(captured.read(leaves).node)))
+        return native()
+
+    def _is_held(self) -> bool:
+        """Whether somebody took hold of a tensor in a slot, which may then not change in place."""
+        return any(c.count_references() > c.references for c in self._may_be_held)
+
+    def _bind_captured(self, leaves: list[Any]) -> None:
+        """Look up all captured tensors; state moves into memory that may be changed in place."""
+        self._each_call, self._written = [], set()
+        for place, captured in enumerate(self._captured, self._first_captured):
+            tensor = captured.read(leaves)
+            if captured in self._in_place:
+                array = self._own(captured, tensor)
+                self._written.add(id(array.base))
+            else:
+                array = realize(tensor.node)
+                source = captured.source
+                moves = isinstance(source, Grad | Slot) or source in self._moving
+                if moves or not array.flags.c_contiguous:
+                    self._each_call.append((place, captured))
+            self._native.bind(place, _dense(array))
+        changes.count += 1
+        self._guards.accept()
+        for captured in self._may_be_held:
+            captured.references = captured.count_references()
+        self.bound = True
+
+    def _own(self, captured: Captured, tensor: Tensor) -> Any:
+        """The memory of a state tensor; one that is not in such memory yet is moved there.
+
+        A slot gets a new tensor: somebody else may hold the old one, which must not change.
+        """
+        node = tensor.node
+        if isinstance(node, Live) and captured not in self._may_be_held:
+            return node.memory
+        memory = aligned(tensor.shape, tensor.dtype)
+        np.copyto(memory, realize(node))
+        if captured.slot is not None:
+            tensor = type(tensor).wrap(memory, tensor.requires_grad)
+            captured.slot.container.assign(captured.slot.key, tensor)
+        live = Live(memory, tensor.requires_grad)
+        live.handle = ref(tensor)
+        tensor.node = live
+        return memory
+
+
+def _array(leaf: Any) -> Any:
+    array = realize(leaf.node) if isinstance(leaf, Tensor) else np.asarray(leaf)
+    return in_native_order(array)
+
+
+def _dense(array: Any) -> Any:
+    """The array, or a copy in C order and the machine's own byte order."""
+    if array.flags.c_contiguous and array.dtype.isnative:
+        return array
+    return np.array(array, dtype=array.dtype.newbyteorder("="), order="C")

@@ -1,0 +1,200 @@
+"""What a call leaves behind, once everything has been computed: state, gradients, a result.
+
+::
+
+    before: values of nodes      after: the world as if the function had run
+
+    %7  new data of a tensor     the tensor has it
+    %9  for an attribute         the attribute holds a tensor with it
+    %4  a gradient               the parameter's `.grad`
+    %5  in what is returned      a new tensor in the same list, tuple or dict
+
+State that machine code wrote where it lies is not among them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from sys import getrefcount
+from typing import Any
+from weakref import ref
+
+import numpy as np
+
+from ..context import ambient, changes
+from ..graph.node import Node, new_handle, settled
+from ..ops.tuples import MakeTensorTuple
+from ..tensor import Tensor
+from .binding import Inputs, Place
+from .differentiate import Differentiable, StatefulCall
+from .signature import mapped
+from .trace import Argument, Held, Out, OutTuple, Trace
+
+
+class Commit:
+    """Writes what a call leaves behind.
+
+    Args:
+        trace: What a call does.
+        inputs: Its inputs.
+        results: The nodes whose values a call gives, in order.
+        in_place: The state that has been written already.
+        differentiable: What is needed to differentiate the call from outside, if it can be.
+    """
+
+    def __init__(
+        self,
+        trace: Trace,
+        inputs: Inputs,
+        results: list[Node],
+        in_place: Iterable[Place],
+        differentiable: Differentiable | None,
+    ) -> None:
+        self._trace = trace
+        self._inputs = inputs
+        self._guards = trace.guards
+        self._differentiable = differentiable
+        self._place = {node: k for k, node in enumerate(results)}
+        done = set(in_place)
+        rebound, slots = enumerate(trace.rebound), enumerate(trace.slots)
+        self._rebound = [item for k, item in rebound if ("tensor", k) not in done]
+        self._slots = [(k, slot) for k, slot in slots if ("slot", k) not in done]
+        self._sets_constants = any(_holds_constants(tree) for _, (_, _, tree) in self._slots)
+        self._grads = [(target, node) for target, node in trace.grads if node is not None]
+        self._grads_reset = [target for target, node in trace.grads if node is None]
+        self._kept: dict[int, Tensor] = {}
+        self._references: dict[int, int] = {}
+        self._plain, self._class = self._plain_result()
+
+    def _plain_result(self) -> tuple[int | None, type[Any]]:
+        """For a call that only hands out a tensor: the place of its value, and its class."""
+        result = self._trace.result
+        writes = self._rebound or self._slots or self._grads
+        if writes or self._differentiable is not None or not isinstance(result, Out):
+            return None, Tensor
+        if (
+            result.cls is float
+            or result.grad
+            or (result.requires_grad and self._trace.writes_state)
+        ):
+            return None, Tensor
+        return self._place[result.node], result.cls
+
+    def write(self, leaves: list[Any], results: list[Any], steady: bool) -> Any:
+        """Write state, set gradients, and make what the function returns.
+
+        Args:
+            leaves: Of the call's arguments.
+            results: The values.
+            steady: Whether nothing happened since the last call: reset gradients are so still.
+        """
+        if steady and self._plain is not None:
+            return new_handle(Node(None, (), results[self._plain], False), self._class)
+        values = dict(zip(self._place, results, strict=True))
+        for target, node in self._rebound:
+            tensor = target.tensor(leaves)
+            if tensor is not None:
+                _give(tensor, values[node])
+        for k, (container, key, tree) in self._slots:
+            self._fill_slot(k, container, key, tree, values, leaves)
+        for target, node in self._grads:
+            tensor = target.tensor(leaves)
+            if tensor is not None:
+                tensor._grad = Tensor.wrap(values[node])
+        if self._rebound or self._slots or self._grads:
+            changes.count += 1
+            self._guards.accept()
+        if self._sets_constants:  # which this program, too, may rely on
+            changes.count += 1
+        for target in self._grads_reset:
+            tensor = target.tensor(leaves)
+            if tensor is not None:
+                tensor._grad = None
+        result = self._trace.result
+        if type(result) is Out and self._differentiable is None:
+            return self._output(result, values, None)
+        return self._filled(result, leaves, values, self._recorded(leaves, values))
+
+    def _recorded(self, leaves: list[Any], values: dict[Node, Any]) -> Any:
+        """The call as a node of the graph, if it can be differentiated."""
+        if self._differentiable is None or not ambient.gradients:
+            return None
+        for captured in self._inputs.captured:
+            settled(captured.read(leaves))  # the graph keeps the values of this call
+        arrays, tensors = self._inputs.values([_own_copy(leaf) for leaf in leaves])
+        return self._differentiable.record(tensors, arrays, values)
+
+    def _filled(self, tree: Any, leaves: list[Any], values: dict[Node, Any], recorded: Any) -> Any:
+        """A tree of a trace, with the tensors of this call."""
+        made: dict[Out, Any] = {}
+
+        def output(item: Out) -> Any:
+            if item not in made:
+                made[item] = self._output(item, values, recorded)
+            return made[item]
+
+        def finished(item: Any) -> Any:
+            if isinstance(item, Out):
+                return output(item)
+            if isinstance(item, OutTuple):
+                return MakeTensorTuple()(*map(output, item.parts))
+            if isinstance(item, Argument | Held):
+                return item.tensor(leaves)
+            return item.copy() if isinstance(item, np.ndarray) else item  # the caller's own
+
+        return mapped(tree, finished)
+
+    def _fill_slot(
+        self,
+        k: int,
+        container: Any,
+        key: Any,
+        tree: Any,
+        values: dict[Node, Any],
+        leaves: list[Any],
+    ) -> None:
+        """A slot with one tensor keeps the program's own handle; a tree of them is made anew."""
+        if not isinstance(tree, Out) or tree.cls is float:
+            container.assign(key, self._filled(tree, leaves, values, None))
+            return
+        kept, held = self._kept, container.slots().get(key)
+        if held is None or held is not kept.get(k) or getrefcount(held) > self._references[k]:
+            kept[k] = held = tree.cls.wrap(values[tree.node], tree.requires_grad)
+            container.assign(key, held)
+            self._guards.accept()
+            self._references[k] = getrefcount(held)
+        else:
+            _give(held, values[tree.node])
+
+    def _output(self, item: Out, values: dict[Node, Any], recorded: Any) -> Any:
+        """A tensor, a tuple of them or a number that the function returns."""
+        array = values[item.node]
+        if item.cls is float:
+            return float(array)
+        if recorded and item.requires_grad:
+            output = recorded(item.node)
+        elif item.requires_grad and self._trace.writes_state and ambient.gradients:
+            output = new_handle(Node(StatefulCall(), (), array, True), Tensor)
+        else:
+            output = item.cls.wrap(array)
+        if item.grad is not None:
+            output._grad = Tensor.wrap(values[item.grad])
+        return output
+
+
+def _give(tensor: Tensor, array: Any) -> None:
+    """New data for a tensor: as an assignment to `.data`, but unseen by guards."""
+    node = Node(None, (), array, tensor.node.requires_grad)
+    node.handle = ref(tensor)
+    tensor.node = node
+
+
+def _holds_constants(tree: Any) -> bool:
+    found: list[bool] = []
+    mapped(tree, lambda item: found.append(not isinstance(item, Out)))
+    return any(found) or not found
+
+
+def _own_copy(leaf: Any) -> Any:
+    """A leaf that a graph can keep: the caller may write into an array later."""
+    return leaf.copy() if isinstance(leaf, np.ndarray) else leaf
