@@ -31,11 +31,12 @@ from .expression import base, is_called, untransposed
 from .interpret import is_random
 from .kernels import Fused, Kernel, Product, Special, Work
 from .loops import write
-from .nest import Nest, Structure, uses_positions
+from .nest import Nest, uses_positions
 from .plan import Plan, Pointers
 from .products import Shapes, write_epilogue
 from .scope import Memory
 from .specials import draw_chunks, is_drawn_here, write_draw, write_special
+from .structure import Structure
 
 _SIGNATURE = {"table": PTR, "begin": I64, "end": I64, "thread": I64}
 

@@ -28,19 +28,17 @@ rows that it has in its cache, and there is work for many threads in a narrow ma
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from ..graph.kinds import Reduction
 from ..graph.node import Node
 from ..native.llvm import Host
-from ..ops.comparison import StopGradient
-from ..ops.creation import Arange, Full
+from ..ops.creation import Arange
 from ..ops.indexing import OneHot, Pick, Take
-from .access import Index, address, is_view, own_index, spec
+from .access import Index, address, own_index, spec
 from .expression import Stored, operands
 from .kernels import Fused, Kernel
-from .plan import Pointers
 
 CHUNK_WORK = 3_000
 """Elements times steps of a chunk, at least: below, sharing costs more than it gains."""
@@ -268,66 +266,6 @@ def uses_positions(steps: Iterable[Step], stored: Stored) -> bool:
                 return True
             pending += operands(value, index)
     return False
-
-
-class Structure:
-    """What the code of some steps follows from: steps with the same structure can share it.
-
-    It is their expressions as a list of entries, which refer to earlier ones by number.
-
-    Args:
-        stored: The nodes in memory.
-        loops: Number of loops around.
-        given: The memory that the code has pointers to.
-        positions: Whether the code depends on where the loops are, beside through memory.
-    """
-
-    def __init__(self, stored: Stored, loops: int, given: Pointers, positions: bool) -> None:
-        self.stored = stored
-        self.loops = loops
-        self.given = given
-        self.positions = positions
-        self._entries: list[Hashable] = []
-        self._numbers: dict[Step, int] = {}
-
-    def of(self, steps: Iterable[Step], home: Mapping[Node, Index]) -> Hashable:
-        """The structure of stored values, given the indices of their operands and their own."""
-        for node, at in steps:
-            value = self._numbers[node, at] = self._computed(node, at)
-            self._entries.append(("store", value, self._memory(node, home[node])))
-        return tuple(self._entries)
-
-    def _number(self, node: Node, at: Index) -> int:
-        found = self._numbers.get((node, at))
-        if found is None:
-            if self.stored.ends_at(node):
-                found = self._added(self._leaf(node, at))
-            else:
-                found = self._computed(node, at)
-            self._numbers[node, at] = found
-        return found
-
-    def _added(self, entry: Hashable) -> int:
-        self._entries.append(entry)
-        return len(self._entries) - 1
-
-    def _leaf(self, node: Node, at: Index) -> Hashable:
-        if isinstance(node.op, Full):
-            return ("constant", repr(node.op.value), node.op.dtype)
-        return self._memory(node, at)
-
-    def _memory(self, node: Node, at: Index) -> Hashable:
-        shape, dtype = spec(node)
-        offset, strides = address(at, shape, self.loops)
-        return self.given.place(node), offset - self.given.start(node), strides, dtype
-
-    def _computed(self, node: Node, at: Index) -> int:
-        parts = tuple([self._number(*read) for read in operands(node, at)])
-        op = node.op
-        if isinstance(op, StopGradient) or (is_view(node) and not self.positions):
-            return parts[0]  # no code, or another index, which the leaves have
-        key = id(node) if op is None or op.key is None else op.key
-        return self._added((key, node.specs() if self.positions else None, parts))
 
 
 def _lanes(steps: Sequence[Node], host: Host) -> int:
