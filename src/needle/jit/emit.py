@@ -1,4 +1,4 @@
-"""Fourth stage: kernels become functions of LLVM IR, one for each phase of the program.
+"""Fourth stage: kernels become functions of LLVM IR, which run in stages.
 
 Every function has the signature ``void f(ptr table, i64 begin, i64 end, i64 thread)`` and does the
 chunks begin ... end - 1. It looks up the pointers that it needs and calls the code proper, which
@@ -12,6 +12,13 @@ kernels share that do the same with other memory::
 
 So an unrolled network, with the same layer a hundred times, is one layer of code and a hundred
 short functions. Matrix products and draws share their code in the same way.
+
+Functions of one level that need nothing of each other make a stage. Work of several functions, such
+as passes over the same rows, makes several stages; but packing a factor of a product is done in the
+last stage of the level before, if the factor is there by then::
+
+    level 3    kernel13     kernel15     kernel17, phase18 packs w
+    level 4    phase19 multiplies by w
 """
 
 from __future__ import annotations

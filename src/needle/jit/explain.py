@@ -5,7 +5,7 @@ before: a function                      after: an `Explanation`
     lambda x: (x * 2).tanh().sum()      .traced and .simplified  graphs
                                         .kernels                 as readable loops
                                         .memory                  the arena
-                                        .rows                    work, and time, of each kernel
+                                        .rows                    work, and time, of each function
                                         .ir and .assembly        code
 """
 

@@ -16,7 +16,7 @@ outer position alone, from reductions that are done::
             tail   m = s / n
             loop   v = Σⱼ (x[i, j] - m)²
 
-Where columns are added up, the rows are shared out instead: each *part* of them leaves sums of its
+Where columns are added up, or a few long rows, the inner loop is shared out instead: each *part* of them leaves sums of its
 own, and the next *pass*, begun when all parts are done, first adds those up. So a thread keeps the
 rows that it has in its cache, and there is work for many threads in a narrow matrix::
 

@@ -6,6 +6,7 @@ This room knows loops and arrays, not tensors. From the ground up:
 - `llvm`: IR text -> addresses; the only module that imports llvmlite
 - `values`, `instructions`, `vectors`: a small builder of IR text
 - `math`: `exp`, `log`, `tanh` and friends over vectors
-- `matmul`: register-tiled matrix products
-- `pool`, `schedule`, `threads`: programs of phases, shared out among worker threads
+- `matmul`: register-tiled matrix products (`matmul_blocking` cuts, `matmul_packing` packs,
+  `matmul_kernels` computes tiles, `matmul_loops` goes over them)
+- `pool`, `sharing`, `schedule`, `threads`: programs of phases, shared out among worker threads
 """
