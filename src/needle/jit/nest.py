@@ -16,9 +16,10 @@ outer position alone, from reductions that are done::
             tail   m = s / n
             loop   v = Σⱼ (x[i, j] - m)²
 
-Where columns are added up, or a few long rows, the inner loop is shared out instead: each *part* of them leaves sums of its
-own, and the next *pass*, begun when all parts are done, first adds those up. So a thread keeps the
-rows that it has in its cache, and there is work for many threads in a narrow matrix::
+Where columns are added up, or a few long rows, the inner loop is shared out instead: each *part* of
+it leaves sums of its own, and the next *pass*, begun when all parts are done, first adds those up.
+So a thread keeps the rows that it has in its cache, and there is work for many threads in a narrow
+matrix::
 
     pass 1, for part in rows 0 ... 50, 50 ... 100:   loop   s[part] = Σᵢ x[i, j] of its rows
     pass 2, for part in rows 0 ... 50, 50 ... 100:   tail   m = (s[0] + s[1]) / n

@@ -174,7 +174,9 @@ class _Values:
         if isinstance(op, Full):
             return terms.term(op.value, op.dtype)
         if isinstance(op, Arange):
-            return self._position(at[0]) * op.step + op.start
+            place = self._position(at[0])
+            place = place if op.step == 1 else place * op.step
+            return place + op.start if op.start else place
         if isinstance(op, Take | Pick):
             return self._taken(op, node.inputs, at)
         values = [self.value(*read) for read in operands(node, at)]

@@ -8,7 +8,7 @@ They compute a tile C = START + op(A) op(B). `start` is C itself (to accumulate)
 with the stride `lds` = 0. Strides count elements; `k` may be 0. Only the size of the tile is part
 of a kernel, everything else is an argument: so products of many shapes share a few kernels.
 In which order an element of C is summed over k follows from the kernel, never from the caller.
-Where the last columns fill at most half a vector, the last vector of a tile is half as wide.
+With AVX-512, where the last columns fill at most half a vector, that one is half as wide.
 """
 
 from __future__ import annotations
