@@ -8,7 +8,8 @@ The operator's `expression` is called once more, on terms (`terms.py`)::
     steps Summation, StopGradient  a1[i] = Σ tanh(x0[i, j] * 2)
                                    a2[i] = a1[i]
 
-Constants of more than one element are c; t are names for what a kernel uses several times.
+Constants of more than one element are c; t are names for what a kernel uses several times. A title
+names the functions of its kernel in the module; "no code" is what NumPy does between them.
 """
 
 from __future__ import annotations
