@@ -289,6 +289,7 @@ REACHED_BY = {
     "CrossEntropyGradient": ndl.cross_entropy,
     "MomentumUpdate": ndl.optim.SGD,
     "Normal": ndl.randn,
+    "ReLUGradient": ndl.relu,
     "RunningUpdate": ndl.nn.BatchNorm1d,
     "ScatterAdd": ndl.take,
     "SGDUpdate": ndl.optim.SGD,

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import ArgumentError
-from ..graph.kinds import Elementwise
+from ..graph.kinds import Composite, Elementwise
 
 
 class Log(Elementwise):
@@ -325,7 +325,19 @@ class ReLU(Elementwise):
         return np.maximum(a, np.zeros(a.shape, a.dtype))
 
     def gradient(self, out_grad: Any, node: Any) -> Any:
-        return out_grad * node.step()
+        return _RELU_GRADIENT(out_grad, node)
+
+
+class ReLUGradient(Composite, Elementwise):
+    """da = g · step(y)."""
+
+    label = "relu_gradient"
+
+    def expression(self, e: Any, g: Any, y: Any) -> Any:
+        return g * e.cast(y > 0, y.dtype)
+
+    def decompose(self, g: Any, y: Any) -> Any:
+        return g * y.step()
 
 
 def relu(a: Any) -> Any:
@@ -407,4 +419,4 @@ def abs(a: Any) -> Any:
     return Abs()(a)
 
 
-_RELU, _STEP = ReLU(), Step()
+_RELU, _RELU_GRADIENT, _STEP = ReLU(), ReLUGradient(), Step()
