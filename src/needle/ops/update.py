@@ -38,7 +38,7 @@ class UpdateRule(Elementwise, TensorTupleOp, abstract=True):
             return [tuple(self(*row, *scalars)) for row in rows]
         arrays = [[_storage(value) for value in row] for row in rows]
         for row, operands in zip(rows, arrays, strict=True):
-            if any(array.shape != operands[0].shape for array in operands):
+            if not _all_same([array.shape for array in operands]):
                 self(*row, *scalars)  # says what is wrong
         numbers = [float(number) for number in scalars]
         results: list[Row] = [()] * len(rows)
@@ -76,11 +76,14 @@ def _tensor(array: Any) -> Any:
 def _groups(rows: list[Arrays]) -> list[list[int]]:
     """Places of rows that are updated in one go: small ones of one dtype."""
     groups: dict[Any, list[int]] = {}
-    for place, (first, *others) in enumerate(rows):
-        dtype = first.dtype
-        together = first.size <= _FEW and all(array.dtype == dtype for array in others)
-        groups.setdefault(dtype.char if together else place, []).append(place)
+    for place, row in enumerate(rows):
+        together = row[0].size <= _FEW and _all_same([array.dtype for array in row])
+        groups.setdefault(row[0].dtype.char if together else place, []).append(place)
     return list(groups.values())
+
+
+def _all_same(items: list[Any]) -> bool:
+    return items.count(items[0]) == len(items)
 
 
 class RunningUpdate(UpdateRule):
