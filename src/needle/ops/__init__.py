@@ -47,7 +47,7 @@ from .comparison import (
     not_equal,
     where,
 )
-from .contraction import MatMul, matmul
+from .contraction import MatMul, TransposedMatMul, matmul
 from .creation import Arange, Full, arange, full
 from .einsum import einsum
 from .functions import (
@@ -208,6 +208,7 @@ __all__ = [
     "Take",
     "Tanh",
     "Transpose",
+    "TransposedMatMul",
     "TupleGetItem",
     "Uniform",
     "Unslice",

@@ -12,6 +12,7 @@ from ..errors import ShapeError
 from ..graph.kinds import Composite, Contraction
 from ..graph.op import Sample, TensorOp
 from ..shapes import Spec
+from .contraction import A_TRANSPOSED, B_TRANSPOSED
 
 
 class Affine(Composite, Contraction):
@@ -48,9 +49,9 @@ class Affine(Composite, Contraction):
 
     def gradient(self, out_grad: Any, node: Any) -> Any:
         x, w, b = node.inputs
-        x_grad = out_grad @ w.transpose() if x.requires_grad else None
+        x_grad = B_TRANSPOSED(out_grad, w) if x.requires_grad else None
         rows, columns = _as_rows(x), _as_rows(out_grad)
-        w_grad = rows.transpose() @ columns if w.requires_grad else None
+        w_grad = A_TRANSPOSED(rows, columns) if w.requires_grad else None
         return x_grad, w_grad, columns.sum(0, len(b.shape) == 2) if b.requires_grad else None
 
     @classmethod

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import ShapeError
-from ..graph.kinds import Contraction
+from ..graph.kinds import Composite, Contraction
 from ..graph.op import Sample
 from ..shapes import Shape, Spec, broadcast_shapes
 from .arithmetic import as_tensor
@@ -50,8 +50,8 @@ class MatMul(Contraction):
 
     def gradient(self, out_grad: Any, node: Any) -> Any:
         a, b = node.inputs
-        a_grad = _summed_to(out_grad @ b.transpose(), a.shape) if a.requires_grad else None
-        b_grad = _summed_to(a.transpose() @ out_grad, b.shape) if b.requires_grad else None
+        a_grad = _summed_to(B_TRANSPOSED(out_grad, b), a.shape) if a.requires_grad else None
+        b_grad = _summed_to(A_TRANSPOSED(a, out_grad), b.shape) if b.requires_grad else None
         return a_grad, b_grad
 
     @classmethod
@@ -63,6 +63,49 @@ class MatMul(Contraction):
         ]  # fmt: skip
         for pair in pairs:
             yield Sample(cls(), pair)
+
+
+class TransposedMatMul(Composite, Contraction):
+    """y = aᵀ b or a bᵀ, leading axes batched: what gradients of matrix products are.
+
+    Args:
+        first: Whether the last two axes of a are swapped; else those of b are.
+    """
+
+    label = "transposed_matmul"
+
+    def __init__(self, first: bool) -> None:
+        self.first = first
+
+    def compute(self, a: Any, b: Any) -> Any:
+        if a.ndim < 2 or b.ndim < 2:
+            self.infer(a, b)
+        return a.swapaxes(-1, -2) @ b if self.first else a @ b.swapaxes(-1, -2)
+
+    def decompose(self, a: Any, b: Any) -> Any:
+        return a.transpose() @ b if self.first else a @ b.transpose()
+
+    def infer(self, a: Any, b: Any) -> Any:
+        return _MATMUL.infer(*self._factors(a, b))
+
+    def multiply_adds(self, a: Any, b: Any) -> int:
+        return _MATMUL.multiply_adds(*self._factors(a, b))
+
+    def _factors(self, a: Any, b: Any) -> tuple[Any, Any]:
+        """What is known of the two factors as they are multiplied."""
+        return (_swapped(a), b) if self.first else (a, _swapped(b))
+
+    @classmethod
+    def samples(cls) -> Iterator[Sample]:
+        for sample in MatMul.samples():
+            a, b = (Spec(tuple(shape), np.dtype(np.float64)) for shape in sample.inputs)
+            yield Sample(cls(True), (_swapped(a).shape, b.shape))
+            yield Sample(cls(False), (a.shape, _swapped(b).shape))
+
+
+def _swapped(spec: Any) -> Spec:
+    """What is known of a tensor after its last two axes are swapped."""
+    return Spec((*spec.shape[:-2], *spec.shape[:-3:-1]), spec.dtype)
 
 
 def _summed_to(gradient: Any, shape: Shape) -> Any:
@@ -110,3 +153,4 @@ def matmul(a: Any, b: Any) -> Any:
 
 
 _MATMUL = MatMul()
+A_TRANSPOSED, B_TRANSPOSED = TransposedMatMul(True), TransposedMatMul(False)
