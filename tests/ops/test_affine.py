@@ -52,3 +52,23 @@ def test_scale_shift_refuses(shapes, lazy, monkeypatch):
     message = r"scale_shift: weight of shape .* and bias of shape .* for x of shape .*. Pass \("
     with pytest.raises(ShapeError, match=message):
         ndl.scale_shift(*[ndl.zeros(*shape) for shape in shapes])
+
+
+@pytest.mark.parametrize("operator", [ndl.Scale(), ndl.FeatureDot()])
+@pytest.mark.parametrize("shapes", [((), (1,)), ((4, 3), (2,)), ((4, 3), (4, 1))])
+@pytest.mark.parametrize("lazy", [False, True])
+def test_gradients_of_scale_shift_refuse(operator, shapes, lazy, monkeypatch):
+    monkeypatch.setattr(ndl.autograd, "LAZY_MODE", lazy)
+    message = (
+        r"scale: weight of shape .* for x of shape .*. Pass \(|feature_dot: shapes .* and .*. "
+    )
+    with pytest.raises(ShapeError, match=message):
+        operator(*[ndl.zeros(*shape) for shape in shapes])
+
+
+def test_derivatives_of_scale_shift_of_order_two():
+    def f(x, w, b):
+        return (ndl.scale_shift(x, w, b) ** 3).sum()
+
+    x, w, b = np.random.randn(4, 3), np.random.randn(3), np.random.randn(3)
+    ndl.check_gradients(f, x, w, b, order=2)

@@ -4,7 +4,7 @@ Operands of an elementwise operator have equal shapes; only `power` broadcasts b
 """
 
 from . import functions, reduction
-from .affine import Affine, ScaleShift, affine, scale_shift
+from .affine import Affine, FeatureDot, Scale, ScaleShift, affine, scale_shift
 from .arithmetic import (
     AddScalar,
     DivScalar,
@@ -164,6 +164,7 @@ __all__ = [
     "Equal",
     "Erf",
     "Exp",
+    "FeatureDot",
     "Full",
     "FusedAddScalars",
     "Less",
@@ -192,6 +193,7 @@ __all__ = [
     "Reshape",
     "RunningUpdate",
     "SGDUpdate",
+    "Scale",
     "ScaleShift",
     "ScatterAdd",
     "SiLU",

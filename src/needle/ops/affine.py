@@ -14,6 +14,9 @@ from ..graph.op import Sample, TensorOp
 from ..shapes import Spec
 from .contraction import A_TRANSPOSED, B_TRANSPOSED
 
+_FEATURES = ((3,), (4, 3), (2, 2, 3), (0, 3), (3, 0))
+"""Shapes of samples."""
+
 
 class Affine(Composite, Contraction):
     """y[…, j] = Σₖ x[…, k] · W[k, j] + b[j]."""
@@ -104,17 +107,69 @@ class ScaleShift(Composite, TensorOp):
 
     def gradient(self, out_grad: Any, node: Any) -> Any:
         x, w, b = node.inputs
-        rows = tuple(range(x.ndim - 1))
         return (
-            out_grad * w.broadcast_to(x.shape) if x.requires_grad else None,
-            (out_grad * x).sum(rows) if w.requires_grad else None,
-            out_grad.sum(rows) if b.requires_grad else None,
+            _SCALE(out_grad, w) if x.requires_grad else None,
+            _FEATURE_DOT(out_grad, x) if w.requires_grad else None,
+            out_grad.sum(tuple(range(x.ndim - 1))) if b.requires_grad else None,
         )
 
     @classmethod
     def samples(cls) -> Iterator[Sample]:
-        for shape in ((3,), (4, 3), (2, 2, 3), (0, 3), (3, 0)):
+        for shape in _FEATURES:
             yield Sample(cls(), (shape, shape[-1:], shape[-1:]))
+
+
+class Scale(Composite, TensorOp):
+    """y[…, j] = x[…, j] · w[j]: the gradient of `ScaleShift` for x."""
+
+    label = "scale"
+
+    def compute(self, x: Any, w: Any) -> Any:
+        if not x.ndim or w.shape != x.shape[-1:]:
+            self.infer(x, w)
+        return x * w
+
+    def decompose(self, x: Any, w: Any) -> Any:
+        return x * w.broadcast_to(x.shape)
+
+    def infer(self, x: Any, w: Any) -> Any:
+        if not x.shape or w.shape != x.shape[-1:]:
+            raise ShapeError(
+                f"scale: weight of shape {w.shape} for x of shape {x.shape}. Pass {x.shape[-1:]}, "
+                "x with at least one axis"
+            )
+        return Spec(x.shape, np.result_type(x.dtype, w.dtype))
+
+    @classmethod
+    def samples(cls) -> Iterator[Sample]:
+        for shape in _FEATURES:
+            yield Sample(cls(), (shape, shape[-1:]))
+
+
+class FeatureDot(Composite, TensorOp):
+    """y[j] = Σ x[…, j] · z[…, j], over all axes but the last: the gradient for w."""
+
+    label = "feature_dot"
+
+    def compute(self, x: Any, z: Any) -> Any:
+        if not x.ndim or x.shape != z.shape:
+            self.infer(x, z)
+        return np.add.reduce(x * z, axis=tuple(range(x.ndim - 1)))
+
+    def decompose(self, x: Any, z: Any) -> Any:
+        return (x * z).sum(tuple(range(x.ndim - 1)))
+
+    def infer(self, x: Any, z: Any) -> Any:
+        if not x.shape or x.shape != z.shape:
+            raise ShapeError(
+                f"feature_dot: shapes {x.shape} and {z.shape}. Pass equal ones of at least one axis"
+            )
+        return Spec(x.shape[-1:], self.compute(*[np.ones(1, spec.dtype) for spec in (x, z)]).dtype)
+
+    @classmethod
+    def samples(cls) -> Iterator[Sample]:
+        for shape in _FEATURES:
+            yield Sample(cls(), (shape, shape))
 
 
 def scale_shift(x: Any, weight: Any, bias: Any) -> Any:
@@ -142,3 +197,4 @@ def _as_rows(t: Any) -> Any:
 
 
 _AFFINE, _SCALE_SHIFT = Affine(), ScaleShift()
+_SCALE, _FEATURE_DOT = Scale(), FeatureDot()
