@@ -132,6 +132,13 @@ class Scale(Composite, TensorOp):
     def decompose(self, x: Any, w: Any) -> Any:
         return x * w.broadcast_to(x.shape)
 
+    def gradient(self, out_grad: Any, node: Any) -> Any:
+        x, w = node.inputs
+        return (
+            _SCALE(out_grad, w) if x.requires_grad else None,
+            _FEATURE_DOT(out_grad, x) if w.requires_grad else None,
+        )
+
     def infer(self, x: Any, w: Any) -> Any:
         if not x.shape or w.shape != x.shape[-1:]:
             raise ShapeError(
@@ -158,6 +165,13 @@ class FeatureDot(Composite, TensorOp):
 
     def decompose(self, x: Any, z: Any) -> Any:
         return (x * z).sum(tuple(range(x.ndim - 1)))
+
+    def gradient(self, out_grad: Any, node: Any) -> Any:
+        x, z = node.inputs
+        return (
+            _SCALE(z, out_grad) if x.requires_grad else None,
+            _SCALE(x, out_grad) if z.requires_grad else None,
+        )
 
     def infer(self, x: Any, z: Any) -> Any:
         if not x.shape or x.shape != z.shape:

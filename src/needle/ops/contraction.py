@@ -50,9 +50,9 @@ class MatMul(Contraction):
 
     def gradient(self, out_grad: Any, node: Any) -> Any:
         a, b = node.inputs
-        a_grad = _summed_to(B_TRANSPOSED(out_grad, b), a.shape) if a.requires_grad else None
-        b_grad = _summed_to(A_TRANSPOSED(a, out_grad), b.shape) if b.requires_grad else None
-        return a_grad, b_grad
+        a_grad = B_TRANSPOSED(out_grad, b) if a.requires_grad else None
+        b_grad = A_TRANSPOSED(a, out_grad) if b.requires_grad else None
+        return _summed_to(a_grad, a.shape), _summed_to(b_grad, b.shape)
 
     @classmethod
     def samples(cls) -> Iterator[Sample]:
@@ -91,6 +91,16 @@ class TransposedMatMul(Composite, Contraction):
     def multiply_adds(self, a: Any, b: Any) -> int:
         return _MATMUL.multiply_adds(*self._factors(a, b))
 
+    def gradient(self, out_grad: Any, node: Any) -> Any:
+        a, b = node.inputs
+        if self.first:
+            a_grad = B_TRANSPOSED(b, out_grad) if a.requires_grad else None
+            b_grad = a @ out_grad if b.requires_grad else None
+        else:
+            a_grad = out_grad @ b if a.requires_grad else None
+            b_grad = A_TRANSPOSED(out_grad, a) if b.requires_grad else None
+        return _summed_to(a_grad, a.shape), _summed_to(b_grad, b.shape)
+
     def _factors(self, a: Any, b: Any) -> tuple[Any, Any]:
         """What is known of the two factors as they are multiplied."""
         return (_swapped(a), b) if self.first else (a, _swapped(b))
@@ -109,8 +119,8 @@ def _swapped(spec: Any) -> Spec:
 
 
 def _summed_to(gradient: Any, shape: Shape) -> Any:
-    """Sum over the batch axes that broadcasting added or repeated."""
-    if gradient.shape == shape:
+    """Sum over the batch axes that broadcasting added or repeated; None stays None."""
+    if gradient is None or gradient.shape == shape:
         return gradient
     extra = gradient.ndim - len(shape)
     repeated = [i + extra for i, n in enumerate(shape) if n == 1 and gradient.shape[i + extra] != 1]

@@ -339,6 +339,9 @@ class ReLUGradient(Composite, Elementwise):
     def decompose(self, g: Any, y: Any) -> Any:
         return g * y.step()
 
+    def gradient(self, out_grad: Any, node: Any) -> Any:
+        return _RELU_GRADIENT(out_grad, node.inputs[1]), None
+
 
 def relu(a: Any) -> Any:
     """Rectified linear unit: y = max(a, 0). The derivative at 0 is 0.
