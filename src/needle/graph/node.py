@@ -187,10 +187,11 @@ class Live(Node):
 def settled(value: Any) -> Any:
     """`value`, moved from a program's memory to storage of its own, or computed if it was not."""
     node = value.node
-    if isinstance(node, Live):
-        value.rebind(Node(None, (), node.memory.copy(), node.requires_grad))
-    else:
-        realize(node)
+    if node.storage is None:
+        if isinstance(node, Live):
+            value.rebind(Node(None, (), node.memory.copy(), node.requires_grad))
+        else:
+            realize(node)
     return value
 
 
