@@ -52,6 +52,21 @@ def test_no_factor_is_packed_before_it_is_there(step, columns, rng):
     expect_numpy(step, *map(ndl.Tensor, (x, w, v)), rtol=1e-10)
 
 
+@pytest.mark.parametrize("shape", [(5, 7), (700, 40), (4, 5000)])
+@pytest.mark.parametrize("axis", [0, 1])
+def test_values_of_the_outer_position_read_single_elements_of_the_inner_loop(axis, shape, tensor):
+    """As a token's state does that scales all tokens."""
+
+    def f(x):
+        y = x.exp()
+        first = (y[3] if axis == 0 else y[:, 3]) + 1 / y.sum(axis)
+        column = first.tanh().reshape((1, -1) if axis == 0 else (-1, 1))
+        z = y * column.broadcast_to(shape)
+        return y, column, z, z.sum(axis), z - (y[:, ::-1] if axis == 1 else y[::-1])
+
+    expect_numpy(f, tensor(*shape), rtol=1e-10)
+
+
 def test_an_element_of_a_tuple_may_be_an_operand(tensor):
     def f(x, w):
         a, b = ndl.ops.fused_add_scalars(x @ w, 1.0, 2.0).tuple()

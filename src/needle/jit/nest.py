@@ -220,12 +220,12 @@ class Nest:
         return [phase for phase in phases if phase[1]]
 
     def _after(self, source: Node, index: Index, phase: int, whole: bool) -> int:
-        """The first phase in which a value that is made in a phase can be read."""
-        if isinstance(source.op, Reduction):
-            return phase + 2 if whole else phase + 1
-        if not self._is_whole(source):
-            return phase + 1 if whole else phase
-        return phase if index == self.kernel.home[source] else phase + 2
+        """The first phase of its kind in which a step can read what is made in another phase."""
+        alike = whole == self._is_whole(source)
+        here = not whole or index == self.kernel.home[source]
+        if alike and here and not isinstance(source.op, Reduction):
+            return phase
+        return phase + (2 if alike else 1)
 
     def _is_whole(self, node: Node) -> bool:
         """Whether a step runs over the inner loops, rather than at the outer position alone."""
