@@ -1,5 +1,6 @@
 """Programs give the same bits for any number of threads, and survive what processes do."""
 
+import ctypes
 import os
 import signal
 import subprocess
@@ -161,6 +162,22 @@ def test_every_chunk_is_in_one_queue(found, count):
         assert 0 <= place < row[layout.ROW_CHUNKS]
         chunks.append((row[layout.ROW_FUNCTION], row[layout.ROW_BEGIN] + place))
     assert sorted(chunks) == [(p.address, chunk) for p in phases for chunk in range(p.chunks)]
+
+
+def test_a_stage_fills_its_own_queues_only():
+    """While a pool is stopped its limit is above the number of threads of a run under way."""
+    phases = [Phase(1, 2), Phase(2, 1), Phase(3, 2)]
+    table = sharing.table(phases, 0, 2)
+    memory = np.zeros((layout.RECORDS + 4 * layout.RECORD_SIZE) // 8, np.int64)
+    memory[layout.LIMIT // 8] = 4
+    address, pointer = memory.ctypes.data, ctypes.c_void_p
+    publish = llvm.compile_ir(layout.pool_ir(llvm.host())).function(
+        "publish", None, pointer, pointer
+    )
+    first = layout.HEADER + layout.ROW_WORDS * table[layout.PROGRAM_ROWS]
+    publish(address, table[first:].ctypes.data)
+    queues = memory[layout.RECORDS // 8 :: layout.RECORD_SIZE // 8]
+    assert [divmod(int(word), layout.NEXT) for word in queues] == [(0, 1), (1, 2), (0, 0), (0, 0)]
 
 
 def test_thread_numbers_are_below_the_limit():

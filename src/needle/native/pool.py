@@ -12,8 +12,8 @@ read; and a run does not end before all its chunks have. So a late worker never 
 of a program that is gone.
 
 A program is an array of i64, made by `sharing` for a number of threads: a header, a row for each
-piece of a phase, the queues of each stage as they are when it begins, and for each chunk the place
-of its row (the layouts are below).
+piece of a phase, the queues of each stage as they are when it begins (after the number of the last
+one that is not empty, plus 1), and for each chunk the place of its row (the layouts are below).
 """
 
 from __future__ import annotations
@@ -221,13 +221,16 @@ def _chunk(source: Source) -> None:
 
 
 def _publish(source: Source) -> None:
-    """Fill the queues for a stage."""
+    """Fill the queues for a stage.
+
+    Once the last queue that is not empty is filled, others may finish the stage and the program.
+    So nothing of the program is read after that, nor is an empty queue written.
+    """
     b, (pool, queues) = _function(source, "publish", VOID, pool=PTR, queues=PTR)
-    with b.loop(0, b.atomic_load(_at(b, pool, LIMIT))) as loop:
-        word = b.load(queues, I64, loop.index)
+    with b.loop(0, b.load(queues, I64)) as loop:
+        word = b.load(_at(b, queues, 8), I64, loop.index)
         some = b.binary("lshr", word, 32) < (word & (NEXT - 1))
         queue = _record(b, pool, loop.index)
-        # Not an empty part: all others may have been done, and the next stage opened, by now.
         _when(b, some, functools.partial(b.atomic_store, word, queue))
     b.call("wake", VOID, pool)
     b.ret()

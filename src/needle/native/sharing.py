@@ -97,18 +97,20 @@ def table(
         )
     places = layout.HEADER, layout.HEADER + layout.ROW_WORDS * len(pieces)
     first_row, first_queue = places
-    first_chunk = first_queue + threads * len(shared)
+    queue_words = 1 + threads
+    first_chunk = first_queue + queue_words * len(shared)
     words = np.zeros(first_chunk + total, np.int64)
     words[: layout.HEADER] = 0, threads, total, arguments, len(pieces), first_chunk
     rows = words[first_row:first_queue].reshape(-1, layout.ROW_WORDS)
     number = row = 0
     for stage, queues in enumerate(shared):
         begins = list(accumulate([_length(queue) for queue in queues], initial=number))
-        place = first_queue + threads * stage
+        place = first_queue + queue_words * stage
+        words[place] = max(thread for thread, queue in enumerate(queues) if queue) + 1
         for thread in range(threads):
-            words[place + thread] = begins[thread] << 32 | begins[thread + 1]
+            words[place + 1 + thread] = begins[thread] << 32 | begins[thread + 1]
         more = stage + 1 < len(shared)
-        following = place + threads if more else 0
+        following = place + queue_words if more else 0
         for piece in [piece for queue in queues for piece in queue]:
             length = piece.end - piece.begin
             rows[row] = (
