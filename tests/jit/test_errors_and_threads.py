@@ -1,5 +1,8 @@
 """Errors inside a call leave the state of the last whole call; calls from threads take turns."""
 
+import os
+import subprocess
+import sys
 import threading
 
 import numpy as np
@@ -171,3 +174,118 @@ def test_modes_belong_to_a_thread():
 
     in_threads(work)
     assert flags == {0: True, 1: False, 2: True, 3: False}
+
+
+# -- calls inside an operator ----------------------------------------------------------------------
+
+
+class Calling(ndl.TensorOp):
+    """Doubles its input, by way of a function of arrays."""
+
+    def __init__(self, function):
+        self.function = function
+
+    def compute(self, a):
+        return self.function(a)
+
+    def gradient(self, out_grad, node):
+        return out_grad * 2
+
+
+def test_an_operator_may_call_another_jitted_function():
+    """In a trace too, which holds up all programs."""
+    double = ndl.jit(lambda x: x * 2.0, warmup=0)
+    outer = ndl.jit(Calling(lambda a: double(ndl.Tensor(a)).numpy()), warmup=0)
+    x = ndl.Tensor([1.0, 2.0], requires_grad=False)
+    double(x)
+    for _ in range(3):
+        assert outer(x).tolist() == [2.0, 4.0]
+    assert len(outer.programs) == 1
+
+
+@pytest.mark.parametrize("traced", [True, False])
+def test_operators_that_call_what_other_threads_run(traced):
+    """Each thread holds the program that the other one needs: neither may wait."""
+    together = threading.Barrier(2, timeout=10)
+    meet = []
+
+    def called(a, k):
+        if meet:
+            together.wait()
+            f = ndl.jit(lambda x: x * 2, warmup=0) if traced else programs[1 - k]
+            f(ndl.Tensor(a if traced else [5.0], requires_grad=False))
+            together.wait()
+        return a * 2
+
+    def function(k):
+        return lambda x: Calling(lambda a: called(a, k))(x) if x.shape[0] > 1 else x * 2
+
+    programs = [ndl.jit(function(k), warmup=0) for k in range(2)]
+    x = ndl.Tensor([1.0, 2.0], requires_grad=False)
+    for program in programs:
+        program(x)
+        program(ndl.Tensor([5.0], requires_grad=False))
+    meet.append(True)
+    results = []
+    threads = [
+        threading.Thread(target=lambda p=p: results.append(p(x)), daemon=True) for p in programs
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(20)
+    assert [result.tolist() for result in results] == [[2.0, 4.0]] * 2
+
+
+def test_threads_that_make_programs_at_once():
+    def work(k):
+        for n in range(60):
+            assert ndl.jit(lambda x, n=n: x * float(n), warmup=0)(ndl.Tensor(2.0)).item() == 2 * n
+
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        in_threads(work)
+    finally:
+        sys.setswitchinterval(interval)
+
+
+_FORK = """
+import os, threading, time
+import needle as ndl
+
+x = ndl.init.ones(64, 64)
+step = ndl.jit(lambda x: (x @ x).sum(), warmup=0)
+step(x)
+going = True
+
+def run():
+    while going:
+        {work}
+
+thread = threading.Thread(target=run)
+thread.start()
+for _ in range(8):
+    child = os.fork()
+    if not child:
+        made = ndl.jit(lambda x: x * 2.0, warmup=0)
+        os._exit(0 if float(step(x)) == 64.0**3 and made(x).numpy().sum() == 2 * 64**2 else 1)
+    limit = time.monotonic() + 30
+    while os.waitpid(child, os.WNOHANG) == (0, 0):
+        if time.monotonic() > limit:
+            os.kill(child, 9)
+        time.sleep(0.002)
+    print("done")
+going = False
+thread.join()
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@pytest.mark.parametrize("work", ["step(x)", "ndl.jit(lambda x: x * 3.0, warmup=0)(x)"])
+def test_a_child_forked_while_another_thread_is_in_a_program(work):
+    code = _FORK.replace("{work}", work).replace(
+        "os.kill(child, 9)", "os.kill(child, 9); os._exit(1)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=100)
+    assert (done.returncode, done.stdout) == (0, "done\n" * 8), done.stderr

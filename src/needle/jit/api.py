@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 import warnings
 from collections.abc import Callable
@@ -10,7 +9,7 @@ from copy import deepcopy
 from functools import partial
 from types import MethodType
 from typing import Any
-from weakref import WeakSet, ref
+from weakref import ref
 
 import numpy as np
 
@@ -23,9 +22,10 @@ from ..tensor import Tensor
 from .aside import Aside
 from .check import compare_with_eager
 from .differentiate import Differentiable
-from .program import Program, paused
+from .program import Program
 from .signature import Key, holds_arrays, is_leaf, mapped, signature
 from .tracing import NewStateError, trace
+from .turns import BusyError, add, making, paused
 
 MANY_PROGRAMS = 8
 """After this many programs for one function a warning says what keeps changing."""
@@ -52,7 +52,6 @@ class Jitted:
         self._programs: dict[Key, tuple[Program, ...]] = {}
         self._recent: Program | None = None
         self._methods: dict[int, tuple[ref[Any], Jitted]] = {}
-        self._lock = threading.RLock()
 
     def __get__(self, instance: Any, owner: type | None = None) -> Any:
         """A method's programs live with its instance."""
@@ -85,8 +84,7 @@ class Jitted:
         key = (key, ambient.gradients, ambient.implicit_broadcasting, type(ambient_stream()))
         program, reason = self._fitting(key, leaves)
         if program is None:
-            with self._lock:
-                program = self._prepared(key, reason, args, kwargs, leaves)
+            program = self._prepared(key, reason, args, kwargs, leaves)
         if program is None:
             return self._as_written(args, kwargs)
         if program is not recent:
@@ -100,6 +98,8 @@ class Jitted:
             return compare_with_eager(program, self._as_written, args, kwargs, leaves)
         try:
             return program.run(leaves)
+        except BusyError:
+            return self._as_written(args, kwargs)
         except NeedleError:
             # State is that of the last call. What the function itself raises names the module.
             error = Aside(self._as_written, args, kwargs, program.trace).error
@@ -127,6 +127,16 @@ class Jitted:
     def _prepared(
         self, key: Key, reason: str, args: Any, kwargs: Any, leaves: list[Any]
     ) -> Program | None:
+        """A new program; None where the call has to be made as written."""
+        try:
+            with making():
+                return self._make(key, reason, args, kwargs, leaves)
+        except BusyError:
+            return None
+
+    def _make(
+        self, key: Key, reason: str, args: Any, kwargs: Any, leaves: list[Any]
+    ) -> Program | None:
         """A new program; None where the call has to be made eagerly first."""
         program, _ = self._fitting(key, leaves)  # another thread may have made it
         if program is not None or config.jit_mode() == "0":
@@ -137,7 +147,7 @@ class Jitted:
         if calls <= self._warmup:
             return None
         try:
-            with paused(_programs):
+            with paused():
                 done = trace(self.__wrapped__, args, kwargs, leaves)
         except NewStateError as state:
             self._patience[key] = self._patience.get(key, 0) + 1
@@ -154,7 +164,7 @@ class Jitted:
         return program
 
     def _keep(self, key: Key, program: Program) -> None:
-        _programs.add(program)
+        add(program)
         self._programs[key] = (program, *self._programs.get(key, ()))
         program.guards.when_gone = partial(_discard, ref(self), key, ref(program))
         program.guards.accept()
@@ -189,10 +199,6 @@ class Jitted:
 
     def __repr__(self) -> str:
         return f"jit({self.__name__}, {len(self.programs)} programs)"
-
-
-_programs: WeakSet[Program] = WeakSet()
-"""Every program of the process: none runs while a function is traced."""
 
 
 def _discard(owner: ref[Jitted], key: Key, program: ref[Program]) -> None:

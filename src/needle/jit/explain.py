@@ -32,6 +32,7 @@ from .printer import Printer, kind_of
 from .program import Program
 from .signature import signature
 from .tracing import NewStateError, trace
+from .turns import making, paused
 
 
 @dataclass(frozen=True)
@@ -142,7 +143,10 @@ def explain(
     plain = getattr(function, "__wrapped__", function)
     leaves, _ = signature(args, kwargs)
     try:
-        program = Program(trace(plain, args, kwargs, leaves), "explain")
+        with making():
+            with paused():
+                done = trace(plain, args, kwargs, leaves)
+            program = Program(done, "explain")
     except NewStateError as state:
         raise TraceError(
             f"explain: {state} comes into being in this call. Call the function once before"

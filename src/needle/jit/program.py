@@ -12,8 +12,7 @@ from __future__ import annotations
 import threading
 import time
 import warnings
-from collections.abc import Callable, Generator, Iterable
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
 from typing import Any, NoReturn
 
 from .. import config
@@ -30,6 +29,7 @@ from .expression import UnsupportedError
 from .interpret import Interpreter
 from .native_executor import Compiled
 from .trace import Trace
+from .turns import hold
 
 Quick = tuple[tuple[Any, ...], ...]
 
@@ -56,7 +56,6 @@ class Program:
         self.inputs = Inputs(trace)
         self.compiled: Compiled | None = None
         self.lock = threading.Lock()
-        self.owner: int | None = None
         self._quick = quick
         self._modes = _modes()
         self._steady = False
@@ -143,14 +142,14 @@ class Program:
 
     def run(self, leaves: list[Any]) -> Any:
         """Run on the leaves of a call's arguments; what the function returns."""
-        me = threading.get_ident()
-        if self.owner == me:
+        inside = ambient.inside
+        if self in inside:
             raise TraceError(
                 "a compiled program was entered again from one of its own operators. "
                 "Do not call the jitted function inside an operator's compute"
             )
-        with self.lock:
-            self.owner = me
+        with hold(self.lock) if inside else self.lock:
+            ambient.inside = (*inside, self)
             try:
                 results = self._execute(leaves)
                 if results is None:
@@ -158,7 +157,7 @@ class Program:
                 self.calls += 1
                 return self._commit(leaves, results, self._steady)
             finally:
-                self.owner = None
+                ambient.inside = inside
 
     def _raise_index_error(self, leaves: list[Any]) -> NoReturn:
         """An index was out of range, and no state was written: NumPy raises the eager message."""
@@ -175,20 +174,6 @@ class Program:
 def _modes() -> tuple[bool, bool, bool]:
     """The ambient modes that a trace depends on."""
     return ambient.gradients, ambient.implicit_broadcasting, type(ambient_stream()) is NumPyStream
-
-
-_tracing = threading.RLock()
-
-
-@contextmanager
-def paused(programs: Iterable[Program]) -> Generator[None]:
-    """Let no program run in other threads inside a `with` block: a trace borrows the tensors."""
-    me = threading.get_ident()
-    with _tracing, ExitStack() as stack:
-        for program in list(programs):
-            if program.owner != me:
-                stack.enter_context(program.lock)
-        yield
 
 
 _warned: list[bool] = []

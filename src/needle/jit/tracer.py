@@ -7,9 +7,9 @@ from weakref import ReferenceType, ref
 
 import numpy as np
 
-from ..context import ambient
+from ..context import ambient, ambient_set
 from ..errors import TraceError
-from ..graph.evaluate import as_values
+from ..graph.evaluate import EAGER, as_values
 from ..graph.location import user_line
 from ..graph.node import Live, Node, Value, new_handle, realize
 from ..graph.op import Op
@@ -177,7 +177,8 @@ class Tracer:
         """Run a user's operator once on the values of this call, to learn shape and dtype."""
         streams = Streams()
         try:
-            result = op.evaluate(*[self._real_value(node) for node in nodes])
+            with ambient_set(evaluator=EAGER):
+                result = op.evaluate(*[self._real_value(node) for node in nodes])
         finally:
             streams.put_back()
         if isinstance(result, tuple):

@@ -146,7 +146,12 @@ class _State:
 
 _state = _State()
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_state.forget)
+    # While a pool is made, LLVM's lock is held, and a child would find it so for ever.
+    os.register_at_fork(
+        before=lambda: _state.lock.acquire(),
+        after_in_parent=lambda: _state.lock.release(),
+        after_in_child=_state.forget,
+    )
 
 
 def _pool(size: int) -> _Pool:
