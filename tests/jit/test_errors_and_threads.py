@@ -10,6 +10,8 @@ import pytest
 
 import needle as ndl
 from needle import nn
+from needle.jit import turns
+from needle.jit.watch import Watch
 
 
 class Classifier:
@@ -289,3 +291,50 @@ def test_a_child_forked_while_another_thread_is_in_a_program(work):
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=100)
     assert (done.returncode, done.stdout) == (0, "done\n" * 8), done.stderr
+
+
+# -- Ctrl-C ----------------------------------------------------------------------------------------
+
+
+def test_control_c_while_a_trace_is_put_back(monkeypatch):
+    """Tensors that stand in for values would stay behind."""
+    close = Watch.close
+    presses = [KeyboardInterrupt]
+
+    def interrupted(watch):
+        if presses:
+            raise presses.pop()
+        close(watch)
+
+    monkeypatch.setattr(Watch, "close", interrupted)
+    model = nn.Linear(2, 3)
+    predict = ndl.jit(model, warmup=0)
+    x = ndl.Tensor([[1.0, 2.0]], dtype="float32")
+    expected = model(x).numpy()
+    with pytest.raises(KeyboardInterrupt):
+        predict(x)
+    assert type(model) is nn.Linear
+    np.testing.assert_array_equal(model(x).numpy(), expected)
+    np.testing.assert_allclose(predict(x).numpy(), expected, rtol=1e-6)
+
+
+def test_control_c_while_programs_are_paused(monkeypatch):
+    """No program stays locked."""
+    double = ndl.jit(lambda x: x * 2, warmup=0)
+    x = ndl.Tensor([1.0, 2.0])
+    double(x)
+    take = turns._take
+
+    def interrupted(lock):
+        take(lock)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(turns, "_take", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            ndl.jit(lambda x: x * 3, warmup=0)(x)
+    results = []
+    thread = threading.Thread(target=lambda: results.append(double(x).tolist()), daemon=True)
+    thread.start()
+    thread.join(10)
+    assert results == [[2.0, 4.0]]

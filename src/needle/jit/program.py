@@ -29,7 +29,7 @@ from .expression import UnsupportedError
 from .interpret import Interpreter
 from .native_executor import Compiled
 from .trace import Trace
-from .turns import hold
+from .turns import inside_turn
 
 Quick = tuple[tuple[Any, ...], ...]
 
@@ -55,7 +55,7 @@ class Program:
         self.guards = trace.guards
         self.inputs = Inputs(trace)
         self.compiled: Compiled | None = None
-        self.lock = threading.Lock()
+        self.lock = threading.RLock()
         self._quick = quick
         self._modes = _modes()
         self._steady = False
@@ -143,12 +143,7 @@ class Program:
     def run(self, leaves: list[Any]) -> Any:
         """Run on the leaves of a call's arguments; what the function returns."""
         inside = ambient.inside
-        if self in inside:
-            raise TraceError(
-                "a compiled program was entered again from one of its own operators. "
-                "Do not call the jitted function inside an operator's compute"
-            )
-        with hold(self.lock) if inside else self.lock:
+        with inside_turn(self) if inside else self.lock:
             ambient.inside = (*inside, self)
             try:
                 results = self._execute(leaves)

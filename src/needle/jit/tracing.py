@@ -13,7 +13,7 @@ from weakref import ref
 
 import numpy as np
 
-from ..context import ambient_set
+from ..context import ambient
 from ..errors import TraceError
 from ..graph.node import Node, Value, new_handle, realize
 from ..shapes import spec_of
@@ -88,26 +88,30 @@ class _Tracing:
 
     def run(self) -> Trace:
         """The trace; everything is as before after it."""
-        stand_ins, nodes = self._stand_ins()
-        done, grad_inputs = self._recorded(stand_ins, nodes)
-        del stand_ins
+        done, grad_inputs = self._recorded()
         self.watch.scalars.clear()
         _refuse_escapes(self.tracer)
         self._guard(done, grad_inputs)
         return done
 
-    def _recorded(self, stand_ins: list[Any], nodes: list[Node]) -> tuple[Trace, list[Any]]:
+    def _recorded(self) -> tuple[Trace, list[Any]]:
         """The trace, and the gradients that were read."""
+        evaluator = ambient.evaluator
         try:
+            stand_ins, nodes = self._stand_ins()
             self.watch.add("self", self.function)
-            with ambient_set(evaluator=self.tracer):
-                result = mapped(self._call(stand_ins), _taken_apart)
+            ambient.evaluator = self.tracer
+            result = mapped(self._call(stand_ins), _taken_apart)
+            ambient.evaluator = evaluator
             self.streams.check()
             return self._collected(nodes, result)
         finally:
-            self.watch.close()
-            self._put_back()
-            self.streams.put_back()
+            ambient.evaluator = evaluator
+            try:
+                self._put_back()
+            except KeyboardInterrupt:  # tensors without values would stay behind
+                self._put_back()
+                raise
 
     # -- before ------------------------------------------------------------------------------------
 
@@ -397,6 +401,8 @@ class _Tracing:
         return self.stubs.get(node, node)
 
     def _put_back(self) -> None:
+        """Let everything be as it was before. Done twice, it does the same."""
+        self.watch.close()
         for value, node in self.tracer.node_before.items():
             value.node = node
         for leaf, own in zip(self.leaves, self.own_nodes, strict=True):
@@ -406,6 +412,7 @@ class _Tracing:
             value._grad = grad
         for seen in self.watch.found.values():
             seen.container.restore(seen.before)
+        self.streams.put_back()
 
 
 class _Parts:

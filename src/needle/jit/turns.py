@@ -17,18 +17,20 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Generator
-from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from typing import Any, Protocol
 from weakref import WeakSet
 
-from ..context import ambient, ambient_set
+from ..context import ambient
 from ..errors import TraceError
+
+_TRACE = "a trace"
 
 
 class Turn(Protocol):
-    """A program: who runs it holds its lock."""
+    """A program: who runs it holds its lock, which is one that knows its owner."""
 
-    lock: threading.Lock
+    lock: Any
 
 
 class BusyError(TraceError):
@@ -46,27 +48,47 @@ class _State:
 _state = _State()
 
 
-def hold(lock: Any) -> AbstractContextManager[Any]:
-    """A `with` block that holds a lock, waiting for it unless others may wait for this thread."""
-    return _hold_at_once(lock) if ambient.inside else lock
+def inside_turn(program: Turn) -> AbstractContextManager[Any]:
+    """A `with` block for a call of a program by a thread that is inside of others.
+
+    Raises:
+        TraceError: it is inside of this one.
+        BusyError: it would have to wait.
+    """
+    if program in ambient.inside:
+        raise TraceError(
+            "a compiled program was entered again from one of its own operators. "
+            "Do not call the jitted function inside an operator's compute"
+        )
+    if _TRACE in ambient.inside:  # which has borrowed the program's tensors
+        raise BusyError(_BUSY)
+    return _hold_at_once(program.lock)
 
 
 @contextmanager
 def _hold_at_once(lock: Any) -> Generator[None]:
-    if not lock.acquire(blocking=False):
-        raise BusyError(
-            "jit: a program that another thread runs or makes is needed inside an operator's "
-            "compute, which may not wait for it. Do this outside of the operator"
-        )
+    _take(lock)
     try:
         yield
     finally:
         lock.release()
 
 
+def _take(lock: Any) -> None:
+    """Wait for a lock, unless others may wait for this thread."""
+    if not lock.acquire(blocking=not ambient.inside):
+        raise BusyError(_BUSY)
+
+
+_BUSY = (
+    "jit: a program that another thread runs or makes is needed inside an operator's compute, "
+    "which may not wait for it. Do this outside of the operator"
+)
+
+
 def making() -> AbstractContextManager[Any]:
     """A `with` block in which no other thread makes a program."""
-    return hold(_state.making)
+    return _hold_at_once(_state.making) if ambient.inside else _state.making
 
 
 def add(program: Turn) -> None:
@@ -78,12 +100,18 @@ def add(program: Turn) -> None:
 def paused() -> Generator[None]:
     """Let no program run in other threads inside a `with` block: a trace borrows the tensors."""
     inside = ambient.inside
-    with making(), ExitStack() as stack:
-        for program in list(_state.programs):
-            if program not in inside:
-                stack.enter_context(hold(program.lock))
-        with ambient_set(inside=(*inside, "a trace")):
+    with making():
+        locks = [program.lock for program in list(_state.programs) if program not in inside]
+        try:
+            for lock in locks:
+                _take(lock)
+            ambient.inside = (*inside, _TRACE)
             yield
+        finally:  # also where Ctrl-C came between two of them
+            ambient.inside = inside
+            for lock in locks:
+                with suppress(RuntimeError):  # not taken
+                    lock.release()
 
 
 # -- fork ------------------------------------------------------------------------------------------
@@ -102,7 +130,7 @@ def _after_fork_in_child() -> None:
     _state.making = threading.RLock()
     for program in list(_state.programs):
         if program not in ambient.inside:
-            program.lock = threading.Lock()
+            program.lock = threading.RLock()
 
 
 if hasattr(os, "register_at_fork"):

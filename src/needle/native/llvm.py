@@ -110,7 +110,7 @@ def compile_ir(text: str, target: Host | None = None, *, cache: bool = True) -> 
         if cache:
             object_cache.store(name, code)
     engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), _machine(target), use_lmm=True)
-    engine.set_object_cache(getbuffer_func=lambda _module: code)
+    engine.add_object_file(llvm.ObjectFileRef.from_data(code))
     engine.finalize_object()
     _link(text, engine)
     return Module(text, target, engine)
