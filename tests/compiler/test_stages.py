@@ -369,6 +369,22 @@ def test_explain_changes_nothing_and_shows_every_stage():
     assert ".text" in found.assembly
 
 
+@pytest.mark.parametrize("seed", [None, 5])
+def test_a_profile_draws_no_numbers(seed):
+    drop, x = ndl.nn.Dropout(0.5), ones(4, 30)
+
+    def drawn(profile):
+        np.random.seed(0)
+        ndl.seed(seed)
+        try:
+            ndl.explain(drop, x, profile=profile)
+            return drop(x).tolist()
+        finally:
+            ndl.seed(None)
+
+    assert drawn(profile=True) == drawn(profile=False)
+
+
 def test_explain_says_when_state_is_not_there_yet():
     optimizer = ndl.optim.Adam([ndl.nn.Parameter([1.0])])
 

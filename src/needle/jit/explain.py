@@ -31,6 +31,7 @@ from .native_executor import Compiled, NativeExecutor
 from .printer import Printer, kind_of
 from .program import Program
 from .signature import signature
+from .streams import Streams
 from .tracing import NewStateError, trace
 from .turns import making, paused
 
@@ -233,7 +234,11 @@ def _profile(program: Program, compiled: Compiled, leaves: list[Any]) -> dict[st
     arrays, _ = program.inputs.values(leaves)
     for place, array in enumerate(arrays):
         executor.bind(place, np.array(array, order="C"))
-    kept = executor()  # functions that run alone write their results there
+    streams = Streams()
+    try:
+        kept = executor()  # functions that run alone write their results there
+    finally:
+        streams.put_back()
     times = {}
     for call in _calls(compiled):
         run = executor.alone(call)
