@@ -161,8 +161,9 @@ def test_after_eight_programs_a_warning_names_the_guard():
     options["k"] = 8
     with pytest.warns(
         UserWarning, match=r"has 9 programs, the last because: options\['k'\] changed"
-    ):
+    ) as caught:
         assert step(x).tolist() == [9.0]
+    assert caught[0].filename == __file__  # the user's line
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         options["k"] = 9

@@ -173,7 +173,7 @@ class Jitted:
             warnings.warn(
                 f"jit: {self.__name__} has {count} programs, the last because: {program.reason}. "
                 "Each is traced and compiled: keep shapes and attributes fixed between calls",
-                stacklevel=4,
+                stacklevel=5,
             )
         if count > MOST_PROGRAMS:
             others = [
