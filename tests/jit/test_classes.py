@@ -187,6 +187,20 @@ def test_attributes_of_functions_are_watched():
     assert step(ndl.Tensor([1.0])).item() == 3.0
 
 
+@pytest.mark.parametrize(
+    "array",
+    [
+        np.array([2.0, np.nan]),
+        np.array([2.0, float("nan"), None], dtype=object),
+        np.array(["2020-01-01", "NaT"], "datetime64[D]"),
+    ],
+    ids=["floats", "objects", "dates"],
+)
+def test_a_numpy_array_with_nan_may_be_read(array):
+    step = ndl.jit(lambda x: x * len(array), warmup=0)
+    assert step(ndl.Tensor([1.0])).tolist() == [len(array)]
+
+
 def test_a_numpy_array_that_the_function_writes_is_told():
     calls = np.zeros(1)
 

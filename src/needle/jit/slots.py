@@ -290,7 +290,8 @@ def is_equal(a: Any, b: Any) -> bool:
         return False
     try:
         if isinstance(a, np.ndarray):
-            return a.dtype == b.dtype and np.array_equal(a, b)
+            same = a.dtype == b.dtype and a.shape == b.shape
+            return same and (np.array_equal(a, b) or a.tobytes() == b.tobytes())  # NaN, NaT
         return bool(a == b)
     except Exception:
         return False
