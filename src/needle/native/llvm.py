@@ -16,6 +16,7 @@ import ctypes
 import functools
 import platform
 import re
+import sys
 from collections.abc import Generator
 from dataclasses import dataclass
 from typing import Any
@@ -185,6 +186,12 @@ def _native_host() -> Host:
     fma = bool(has("fma")) or not _is_x86()
     lanes = 16 if wide else 8 if has("avx2") and fma else 4
     return Host(llvm.get_host_cpu_name(), features.flatten(), lanes, fma)
+
+
+def library_lock() -> contextlib.AbstractContextManager[Any]:
+    """What llvmlite holds while LLVM works. A child forked meanwhile would wait for it for ever."""
+    loaded = sys.modules.get("llvmlite.binding.ffi")
+    return getattr(getattr(loaded, "lib", None), "_lock", None) or contextlib.nullcontext()
 
 
 @functools.cache
