@@ -110,6 +110,30 @@ def test_attributes_of_classes_are_watched(monkeypatch):
     assert len(step.programs) == 2
 
 
+class Plain:
+    factor = 2.0
+
+
+class Derived(Plain):
+    def __getattribute__(self, name):
+        return 3.0 if name == "factor" else super().__getattribute__(name)
+
+
+@pytest.mark.parametrize("cls", [Inherited, Plain, Derived])
+def test_objects_keep_their_class_while_traced(cls):
+    thing, other, before = cls(), Plain(), dict(vars(cls))
+
+    def function(x):
+        factor = thing.factor + other.factor
+        return x * factor if type(thing) is cls and thing.__class__ is cls else x * 0
+
+    step = ndl.jit(function, warmup=0)
+    assert step(ndl.Tensor([1.0])).item() == thing.factor + 2
+    other.factor = 5.0
+    assert step(ndl.Tensor([1.0])).item() == thing.factor + 5
+    assert dict(vars(cls)) == before
+
+
 @pytest.mark.parametrize("of", [lambda self, cls: cls, lambda self, cls: type(self)])
 def test_classes_hold_state(of):
     def make():

@@ -1,8 +1,8 @@
 """Watching what a function reads while it is traced: it is what its program relies on.
 
-Objects that the function reaches (from its closure, its globals, its arguments) get, as long as the
-trace lasts, a class that notes which attributes are read; what is read is reached in turn. Nothing
-else is looked at: a list of losses beside the model guards nothing.
+The classes of objects that the function reaches (from its closure, its globals, its arguments)
+note, as long as the trace lasts, which attributes are read; what is read is reached in turn.
+Nothing else is looked at: a list of losses beside the model guards nothing.
 """
 
 from __future__ import annotations
@@ -19,7 +19,6 @@ from types import (
     MethodType,
     ModuleType,
     SimpleNamespace,
-    new_class,
 )
 from typing import Any
 from weakref import ref
@@ -33,6 +32,7 @@ from ..shapes import Spec
 from ..state import Stateful
 from ..tensor import Tensor
 from .slots import (
+    MISSING,
     Attributes,
     Container,
     Entries,
@@ -90,8 +90,7 @@ class Watch:
         self._arrays: dict[int, tuple[str, Any, Any]] = {}
         self._reached: dict[type, None] = {}
         self._named: frozenset[str] = frozenset()
-        self._classes: dict[type, tuple[type, frozenset[str]]] = {}
-        self._swapped: list[tuple[Any, type]] = []
+        self._watching: dict[type, Any] = {}  # what each class has for `__getattribute__` itself
         self._thread: int | None = threading.get_ident()
 
     def add(self, path: str, item: Any) -> None:
@@ -123,15 +122,12 @@ class Watch:
             self._add_inside(path, item)
 
     def settle(self) -> None:
-        """See to what was changed behind the containers' back.
+        """Stop watching, and see to what was changed behind the containers' back.
 
         Raises:
             TraceError: a NumPy array was written.
         """
-        for cls, (twin, space) in self._classes.items():
-            for name in vars(twin).keys() - space:  # set by `type(self).name = …`
-                type.__setattr__(cls, name, vars(twin)[name])
-                type.__delattr__(twin, name)
+        self.close()
         for path, array, before in self._arrays.values():
             if not is_equal(array, before):
                 np.copyto(array, before)
@@ -141,10 +137,14 @@ class Watch:
                 )
 
     def close(self) -> None:
-        """Give every object its own class back."""
+        """Let no class note any more what is read."""
         self._thread = None
-        for owner, cls in self._swapped:
-            object.__setattr__(owner, "__class__", cls)
+        for cls, own in self._watching.items():
+            if own is not MISSING:
+                type.__setattr__(cls, "__getattribute__", own)
+            elif "__getattribute__" in vars(cls):  # closing may be begun twice
+                type.__delattr__(cls, "__getattribute__")
+        self._watching.clear()
 
     # -- reaching ----------------------------------------------------------------------------------
 
@@ -234,9 +234,9 @@ class Watch:
             self._add_hyperparameter(seen, name)
         self._add_class(cls)
         try:
-            object.__setattr__(owner, "__class__", self._watching(cls))
-            self._swapped.append((owner, cls))
-        except TypeError:  # its class cannot be changed
+            self._watch(cls)
+        except TypeError:  # the class cannot be changed
+            del self._watching[cls]
             seen.whole = True
             self._add_all(seen)
 
@@ -253,30 +253,23 @@ class Watch:
 
     # -- reading -----------------------------------------------------------------------------------
 
-    def _watching(self, cls: type) -> type:
-        """A class like `cls` whose instances tell what is read of them."""
-        if cls not in self._classes:
-            reference = ref(self)  # classes are cycles, and live on a while
-            base: Any = cls
+    def _watch(self, cls: type) -> None:
+        """Let a class tell what is read of its instances."""
+        if cls in self._watching:
+            return
+        reference = ref(self)
+        read: Any = cls.__getattribute__
 
-            def __getattribute__(owner: Any, name: str) -> Any:  # noqa: N807
-                watch = reference()
-                if watch is not None:
-                    watch._read(cls, owner, name)
-                return base.__getattribute__(owner, name)
+        def __getattribute__(owner: Any, name: str) -> Any:  # noqa: N807
+            watch = reference()
+            if watch is not None:
+                watch._read(owner, name)
+            return read(owner, name)
 
-            space = {
-                "__slots__": (),
-                "__getattribute__": __getattribute__,
-                "__module__": cls.__module__,
-                "__qualname__": cls.__qualname__,
-                "__doc__": cls.__doc__,
-            }
-            twin = new_class(cls.__name__, (cls,), exec_body=partial(_update, space))
-            self._classes[cls] = twin, frozenset(vars(twin))
-        return self._classes[cls][0]
+        self._watching[cls] = vars(cls).get("__getattribute__", MISSING)
+        type.__setattr__(cls, "__getattribute__", __getattribute__)
 
-    def _read(self, cls: type, owner: Any, name: str) -> None:
+    def _read(self, owner: Any, name: str) -> None:
         seen = self.found.get(id(owner))
         if seen is None or name in seen.reads or threading.get_ident() != self._thread:
             return
@@ -290,12 +283,8 @@ class Watch:
             if name in seen.before:
                 self.add(path, seen.before[name])
             else:
-                for base in filter(self._reached.__contains__, cls.__mro__):
+                for base in filter(self._reached.__contains__, type(owner).__mro__):
                     self._add_members(base, {name})
-
-
-def _update(space: dict[str, Any], namespace: Any) -> None:
-    namespace.update(space)
 
 
 def _is_library(module: str | None) -> bool:
