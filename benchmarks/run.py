@@ -1,6 +1,6 @@
-"""Measure, and write the tables of benchmarks/README.md: `make bench`, `python benchmarks/run.py`.
+"""Measure, and write the tables of the READMEs: `make bench`, `python benchmarks/run.py`.
 
-run.py                    everything; keeps results.json and the README's tables up to date
+run.py                    everything; keeps results.json and the tables of the READMEs up to date
 run.py step inference     these parts only
 run.py --quick            a look in a few minutes: prints the tables and writes nothing
 run.py --tables           write the README's tables again from results.json
@@ -18,7 +18,18 @@ from typing import Any
 HERE = Path(__file__).parent
 sys.path[0] = str(HERE.parent)  # run as a file or as a module: the package is found
 
-from benchmarks import bars, eager, epoch, inference, loaded, memory, products, start, step  # noqa: E402  # noqa: E402
+from benchmarks import (  # noqa: E402
+    bars,
+    eager,
+    epoch,
+    inference,
+    loaded,
+    memory,
+    products,
+    start,
+    step,
+    summary,
+)
 from benchmarks.harness import machine  # noqa: E402
 from benchmarks.harness.rounds import FULL, QUICK, Effort, say  # noqa: E402
 from benchmarks.harness.table import filled  # noqa: E402
@@ -34,6 +45,7 @@ PARTS: dict[str, Any] = {
     "products": products,
 }
 RESULTS, README = HERE / "results.json", HERE / "README.md"
+FRONT = HERE.parent / "README.md"
 
 
 def measure(names: list[str], effort: Effort) -> dict[str, Any]:
@@ -65,9 +77,11 @@ def tables(results: dict[str, Any]) -> dict[str, str]:
 
 
 def write(results: dict[str, Any]) -> None:
-    """Keep the results, and bring the README's tables up to date."""
+    """Keep the results, and bring the tables of both READMEs up to date."""
     _replace(RESULTS, json.dumps(results, indent=1, sort_keys=True) + "\n")
     _replace(README, filled(README.read_text(encoding="utf-8"), tables(results)))
+    front = {"summary": summary.table(results)}
+    _replace(FRONT, filled(FRONT.read_text(encoding="utf-8"), front))
 
 
 def _replace(path: Path, text: str) -> None:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import needle as ndl
-from benchmarks import bars, step
+from benchmarks import bars, step, summary
 from benchmarks.harness import figures, problem, table
 from benchmarks.harness.process import Contestant, Process, environment
 from benchmarks.peers import needle_mlp, needle_operators, numpy_mlp, numpy_operators
@@ -78,6 +78,26 @@ def test_the_bar_on_all_products_needs_the_sweep():
     last = bars.BARS[-1]
     assert last.line({"products": steps})[-1] == "not measured"
     assert last.line({"products": {**steps, "sweep": steps["bars"]}})[-1] == "yes"
+
+
+def test_the_front_page_has_the_best_row_of_each_library():
+    def row(median, threads=1):
+        return {"median": median, "threads": threads, "processors": 1.0}
+
+    rows = {
+        "Needle jit, 1 thread": row(2e-3), "Needle jit, 2 threads": row(1e-3, 2),
+        "PyTorch eager, 1 thread": row(9e-3), "PyTorch compile, 1 thread": row(8e-3),
+        "JAX jit, 1 thread": row(4e-3),
+    }  # fmt: skip
+    machine = {"processor": "P", "cores": 2, "packages": {"jax": "1.0"}}
+    found = summary.table(
+        {"epoch": {"result": {"rows": rows}, "machine": machine, "date": "2026-01-01"}}
+    )
+    line, note = found.splitlines()[2], found.splitlines()[-1]
+    assert [cell.strip() for cell in line.split("|")[2:-1]] == [
+        "1.00 ms", "8.00 ms", "4.00 ms", "–", "4.00×",
+    ]  # fmt: skip
+    assert note == "P, 2 cores, 2026-01-01; jax 1.0."
 
 
 def test_a_compiled_row_that_is_not_native_says_so():

@@ -249,7 +249,7 @@ def _panel_units(rows: int, registers: int, *, dot: bool) -> int:
 def _parts(product: Product) -> int:
     """Parts of K: a power of two, which any such number of threads shares evenly."""
     least = max(PART_K, PART_RATIO * max(product.m, product.n))
-    parts = min(product.k // least, MOST_PARTS)
+    parts = min(product.k // least, product.flop // CHUNK_FLOP, MOST_PARTS)
     return 1 << (parts.bit_length() - 1) if parts and product.m and product.n else 1
 
 
