@@ -17,13 +17,12 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Generator
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from typing import Any, Protocol
 from weakref import WeakSet
 
 from ..context import ambient
 from ..errors import TraceError
-from ..native.llvm import library_lock
 
 _TRACE = "a trace"
 
@@ -44,7 +43,6 @@ class _State:
     def __init__(self) -> None:
         self.making = threading.RLock()
         self.programs: WeakSet[Turn] = WeakSet()
-        self.library: AbstractContextManager[Any] = nullcontext()
 
 
 _state = _State()
@@ -121,18 +119,14 @@ def paused() -> Generator[None]:
 
 def _before_fork() -> None:
     _state.making.acquire(blocking=not ambient.inside)
-    _state.library = library_lock()  # of threads that let go of code, too
-    _state.library.__enter__()
 
 
 def _after_fork_in_parent() -> None:
-    _state.library.__exit__(None, None, None)
     with suppress(RuntimeError):  # it was not to be had
         _state.making.release()
 
 
 def _after_fork_in_child() -> None:
-    _state.library.__exit__(None, None, None)
     _state.making = threading.RLock()
     for program in list(_state.programs):
         if program not in ambient.inside:

@@ -14,6 +14,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import functools
+import os
 import platform
 import re
 import sys
@@ -188,12 +189,6 @@ def _native_host() -> Host:
     return Host(llvm.get_host_cpu_name(), features.flatten(), lanes, fma)
 
 
-def library_lock() -> contextlib.AbstractContextManager[Any]:
-    """What llvmlite holds while LLVM works. A child forked meanwhile would wait for it for ever."""
-    loaded = sys.modules.get("llvmlite.binding.ffi")
-    return getattr(getattr(loaded, "lib", None), "_lock", None) or contextlib.nullcontext()
-
-
 @functools.cache
 def _binding() -> Any:
     """The binding of llvmlite, imported and initialised at first use."""
@@ -202,3 +197,31 @@ def _binding() -> Any:
     binding.initialize_native_target()
     binding.initialize_native_asmprinter()
     return binding
+
+
+# -- fork ------------------------------------------------------------------------------------------
+
+
+def _library_lock() -> contextlib.AbstractContextManager[Any]:
+    """What llvmlite holds while LLVM works. A child forked meanwhile would wait for it for ever."""
+    loaded = sys.modules.get("llvmlite.binding.ffi")
+    return getattr(getattr(loaded, "lib", None), "_lock", None) or contextlib.nullcontext()
+
+
+def _hold_library() -> None:
+    _held.append(_library_lock())
+    _held[-1].__enter__()
+
+
+def _let_go_of_library() -> None:
+    _held.pop().__exit__(None, None, None)
+
+
+_held: list[contextlib.AbstractContextManager[Any]] = []
+if hasattr(os, "register_at_fork"):
+    # The first to be registered is the last to be called: who holds other locks may need LLVM.
+    os.register_at_fork(
+        before=_hold_library,
+        after_in_parent=_let_go_of_library,
+        after_in_child=_let_go_of_library,
+    )
