@@ -109,11 +109,13 @@ def graph(steps, ends):
 
 
 @pytest.fixture(params=["whole", "cut"])
-def cutting(request, monkeypatch):
+def cutting(request, monkeypatch, backend):
     """Kernels and products as they are; and cut as if they were large, for two threads."""
     if request.param == "whole":
         yield
         return
+    if backend == "numpy":
+        pytest.skip("nothing is cut")
     for name in ("PART_WORK", "PART_ROWS", "CHUNK_WORK"):
         monkeypatch.setattr(nest, name, 1)
     monkeypatch.setattr(nest, "FLAT_CHUNK", 4)

@@ -171,7 +171,7 @@ def test_a_long_training_keeps_no_graph_alive(compiled: bool) -> None:
 
     gc.disable()
     try:
-        trainer_of(nn.Linear(3, 2), callbacks=[Count()], compile=compiled).fit(20)
+        trainer_of(nn.Linear(3, 2), callbacks=[Count()], compile=compiled).fit(6)
     finally:
         gc.enable()
     assert max(alive[6:]) <= max(alive[3:6])  # both shapes of batch are compiled in the first epoch
