@@ -33,7 +33,7 @@ def compiled(function, *args, host=None):
     program.traced.verify()
     program.graph.verify()
     fuse.verify(program.fused)
-    plan.verify(program.plan, program.fused)
+    plan.verify(program.plan, program.fused, program.schedule)
     return program
 
 

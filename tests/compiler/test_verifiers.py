@@ -134,19 +134,19 @@ def test_a_plan_whose_values_overlap(program):
     for slot in layout.offsets:
         layout.offsets[slot] = 0
     with pytest.raises(CompileError, match="overlap in the arena"):
-        plan.verify(layout, program.fused)
+        plan.verify(layout, program.fused, program.schedule)
 
 
 def test_a_plan_whose_arena_is_too_small(program):
     program.plan.arena = 64
     with pytest.raises(CompileError, match="lies beyond the end of the arena"):
-        plan.verify(program.plan, program.fused)
+        plan.verify(program.plan, program.fused, program.schedule)
 
 
 def test_a_plan_that_forgets_a_value(program):
     del program.plan.slot[program.graph.inputs[0]]
     with pytest.raises(CompileError, match="is read and has no place"):
-        plan.verify(program.plan, program.fused)
+        plan.verify(program.plan, program.fused, program.schedule)
 
 
 def test_a_plan_whose_scratch_memory_overlaps_a_value():
@@ -156,4 +156,4 @@ def test_a_plan_whose_scratch_memory_overlaps_a_value():
     product = next(work for work in program.fused.works if not isinstance(work, Special))
     layout.offsets[layout.slot[product.made[0]]] = layout.offsets[scratch]
     with pytest.raises(CompileError, match=r"MatMul\(\) and scratch memory of MatMul\(\) overlap"):
-        plan.verify(layout, program.fused)
+        plan.verify(layout, program.fused, program.schedule)

@@ -234,7 +234,7 @@ def test_products_share_kernels():
     kernels = Kernels(source)
     emit(kernels, Product(100, 100, 784), "first")
     count = source.text().count("define internal")
-    emit(kernels, Product(200, 200 if llvm.host().lanes < 16 else 212, 50), "second")
+    emit(kernels, Product(204, 200 if llvm.host().lanes < 16 else 212, 50), "second")
     assert source.text().count("define internal") <= count + 2
     llvm.compile_ir(source.text(), source.host)
 
@@ -247,8 +247,8 @@ def test_plan_covers_everything_once(m, n, k, transpose_b):
         assert ends[0] == 0
         assert ends[-1] == total
         sizes = np.diff(ends)
-        assert np.all(sizes[:-1] == [cut.units(i) * cut.unit for i in range(cut.count - 1)])
-        assert 0 < sizes[-1] <= cut.units(cut.count - 1) * cut.unit
+        assert set(sizes[:-1]) <= {cut.size * cut.unit, (cut.size + 1) * cut.unit}
+        assert 0 < sizes[-1] <= cut.longest * cut.unit
     assert 1 <= plan.row_chunks <= plan.tiles.count
     assert 1 <= plan.column_chunks <= plan.panels.count
 

@@ -1,4 +1,4 @@
-"""Fourth stage: kernels become functions of LLVM IR, which run in stages.
+"""Fifth stage: what was scheduled becomes functions of LLVM IR.
 
 Every function has the signature ``void f(ptr table, i64 begin, i64 end, i64 thread)`` and does the
 chunks begin ... end - 1. It looks up the pointers that it needs and calls the code proper, which
@@ -13,12 +13,9 @@ kernels share that do the same with other memory::
 So an unrolled network, with the same layer a hundred times, is one layer of code and a hundred
 short functions. Matrix products and draws share their code in the same way.
 
-Functions of one level that need nothing of each other make a stage. Work of several functions, such
-as passes over the same rows, makes several stages; but packing a factor of a product is done in the
-last stage of the level before, if the factor is there by then::
+The functions of a chain are called one after the other for each chunk::
 
-    level 3    kernel13     kernel15     kernel17, phase18 packs w
-    level 4    phase19 multiplies by w
+    define void @chain4(ptr %table, i64 %begin, i64 %end, ...)    for each chunk: @kernel2, @kernel3
 """
 
 from __future__ import annotations
@@ -26,7 +23,6 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from itertools import groupby, zip_longest
 
 from ..graph.node import Node
 from ..native import matmul
@@ -34,41 +30,39 @@ from ..native.llvm import Host
 from ..native.values import I8, I64, PTR, VOID, Type, Value
 from ..native.vectors import Builder, Source
 from .access import address, own_index, size_of, spec
-from .expression import base, is_called, untransposed
+from .expression import base
 from .interpret import is_random
-from .kernels import Fused, Kernel, Product, Special, Work
+from .kernels import Fused, Kernel, Product, Special
+from .layout import Plan, Pointers
 from .loops import write
 from .nest import Nest, uses_positions
-from .plan import Plan, Pointers
 from .products import Shapes, write_epilogue
+from .schedule import Schedule, Task
 from .scope import Memory
-from .specials import draw_chunks, is_drawn_here, write_draw, write_special
+from .specials import write_draw, write_special
 from .structure import Structure
 
 _SIGNATURE = {"table": PTR, "begin": I64, "end": I64, "thread": I64}
-
-STEP_COST, DRAW_COST = 0.1, 0.7
-"""About the nanoseconds that a step takes for an element, and that a random number takes."""
 
 _Write = Callable[[Builder, list[Value]], None]
 
 
 @dataclass(eq=False)
 class Call:
-    """One function of the program: its name, its chunks, and the work that it belongs to.
+    """The function of a task."""
 
-    It computes the values in `makes`, which may be none: one that `packs` a factor of a product (0
-    or 1) needs that one only. `cost` is about the nanoseconds that a chunk takes. Where work has
-    several functions, `part` says for people what this one does.
-    """
+    symbol: str
+    task: Task
+
+
+@dataclass(eq=False)
+class Shared:
+    """A function whose chunks are shared out, and what it calls for each: a chain, or one."""
 
     symbol: str
     chunks: int
-    work: Work
-    makes: Sequence[Node]
     cost: float
-    packs: int | None = None
-    part: str = ""
+    calls: list[Call]
 
 
 @dataclass(eq=False)
@@ -77,14 +71,20 @@ class Emitted:
 
     Attributes:
         ir: The module.
-        stages: Calls that may run side by side, stage after stage; or an operator to call in
+        stages: Functions that may run side by side, stage after stage; or an operator to call in
             Python.
         last: The stage that writes state in place.
     """
 
     ir: str = ""
-    stages: list[list[Call] | Special] = field(default_factory=list[list[Call] | Special])
-    last: list[Call] = field(default_factory=list[Call])
+    stages: list[list[Shared] | Special] = field(default_factory=list[list[Shared] | Special])
+    last: list[Shared] = field(default_factory=list[Shared])
+
+    @property
+    def calls(self) -> list[Call]:
+        """The functions of all tasks, in order."""
+        stages = [stage for stage in self.stages if isinstance(stage, list)]
+        return [call for stage in [*stages, self.last] for each in stage for call in each.calls]
 
 
 class Emitter:
@@ -92,68 +92,55 @@ class Emitter:
 
     Args:
         fused: The kernels.
+        scheduled: What runs when.
         plan: The memory.
-        nests: The loops of each kernel.
         host: The machine.
-        philox: Whether the random stream is Philox, which code draws from itself.
     """
 
-    def __init__(
-        self, fused: Fused, plan: Plan, nests: dict[Kernel, Nest], host: Host, philox: bool
-    ) -> None:
+    def __init__(self, fused: Fused, scheduled: Schedule, plan: Plan, host: Host) -> None:
         self.fused = fused
+        self.scheduled = scheduled
         self.plan = plan
-        self.nests = nests
-        self.host = host
-        self.philox = philox
         self.source = Source(host)
         self._tiles = matmul.Kernels(self.source)
         self._shared: dict[Hashable, str] = {}
         self._products: dict[Hashable, matmul.Emitted] = {}
         self._count = 0
-        self._levels = {node: work.level for work in fused.works for node in work.made}
         draws = [node for node in fused.graph.nodes if is_random(node)]
         self._draw_number = {node: number for number, node in enumerate(draws)}
 
     def emit(self) -> Emitted:
         """The whole program."""
         result = Emitted()
-        before: list[list[Call] | Special] = []  # the stages of the level before
-        for _, works in groupby(self.fused.works, key=lambda work: work.level):
-            before = self._level(list(works), before)
-            result.stages += before
-        result.last = [call for kernel in self.fused.last for call in self._calls(kernel)]
+        for stage in self.scheduled.stages:
+            result.stages.append([self._chain(chain.tasks) for chain in stage.chains])
+            result.stages += stage.called
+        tasks = [task for kernel in self.fused.last for task in self.scheduled.passes(kernel)]
+        result.last = [self._chain([task]) for task in tasks]
         result.ir = self.source.text()
         return result
 
-    def _level(
-        self, works: list[Work], before: list[list[Call] | Special]
-    ) -> list[list[Call] | Special]:
-        """The stages of one level: as many as the work with the most functions takes.
+    def _chain(self, tasks: Sequence[Task]) -> Shared:
+        """The function that does a chunk of each of some tasks, one task after the other."""
+        calls = [Call(self._function(task), task) for task in tasks]
+        symbol, chunks = calls[0].symbol, tasks[0].chunks
+        if len(calls) > 1:
+            f = self._begin("chain")
+            symbol = f.symbol
+            with f.b.loop(f.begin, f.end) as loop:
+                for call in calls:
+                    bounds = loop.index, loop.index + 1
+                    f.b.call(call.symbol, VOID, f.table, *bounds, f.thread)
+            f.b.ret()
+        return Shared(symbol, chunks, sum(task.cost for task in tasks), calls)
 
-        What packs an operand that is there already joins the last stage of the level before.
-        """
-        calls = [self._calls(work) for work in works]
-        if before and isinstance(earlier := before[-1], list):
-            for functions in calls:
-                if functions and self._packs_early(functions[0]):
-                    earlier.append(functions.pop(0))
-        called = [work for work in works if isinstance(work, Special) and is_called(work.node)]
-        stages = zip_longest(*calls)
-        return [*[[call for call in stage if call] for stage in stages], *called]
-
-    def _packs_early(self, call: Call) -> bool:
-        """Whether it packs what is there before the level before begins."""
-        if call.packs is None:
-            return False
-        factor = base(untransposed(call.work.made[0].inputs[call.packs]))
-        return self._levels.get(factor, 0) < call.work.level - 1
-
-    def _calls(self, work: Work) -> list[Call]:
-        """The functions of a kernel, in order."""
-        if isinstance(work, Kernel):
-            return self._kernel(work)
-        return self._product(work) if isinstance(work, Product) else self._special(work)
+    def _function(self, task: Task) -> str:
+        """The function of a task."""
+        if isinstance(task.work, Kernel):
+            return self._pass(task, task.work)
+        if isinstance(task.work, Product):
+            return self._product(task, task.work)
+        return self._special(task.work)
 
     # -- what all functions share ------------------------------------------------------------------
 
@@ -176,21 +163,14 @@ class Emitter:
 
     # -- loop nests --------------------------------------------------------------------------------
 
-    def _kernel(self, kernel: Kernel) -> list[Call]:
-        nest = self.nests[kernel]
-        if not nest.items:
-            return []
+    def _pass(self, task: Task, kernel: Kernel) -> str:
+        """The function of one pass of a kernel."""
+        nest = self.scheduled.nests[kernel]
+        what = nest.passes[task.number]
         given = Pointers(self.plan, kernel.made, self.fused.sources(kernel), self._starts(nest))
         structure = Structure(nest.stored, len(kernel.loops), given, nest.uses_positions)
         loops = "flat" if nest.flat else (kernel.loops, kernel.outer, nest.parts)
-        key = (loops, structure.of(nest.steps, kernel.home))
-        return [
-            self._pass(nest, number, given, (key, number)) for number in range(len(nest.passes))
-        ]
-
-    def _pass(self, nest: Nest, number: int, given: Pointers, key: Hashable) -> Call:
-        """The function of one pass of a kernel."""
-        what = nest.passes[number]
+        key = (loops, structure.of(nest.steps, kernel.home), task.number)
         sums = {"sums": PTR} if nest.parts else {}
         arguments = {**_arguments(given), **sums, "first": I64, "stop": I64}
 
@@ -202,19 +182,13 @@ class Emitter:
 
         body = self._code("body", key, arguments, code)
         f = self._begin("kernel")
-        bounds = [f.begin, f.end]
-        if not nest.parts:
-            items = f.b.constant(nest.items, I64)
-            bounds = [f.b.minimum(bound * nest.per_chunk, items) for bound in bounds]
+        bounds = [nest.bound(f.b, bound) for bound in (f.begin, f.end)]
         pointers = f.pointers(given)
         if nest.parts:
-            pointers.append(f.pointer(self.plan.scratch[nest.kernel]))
+            pointers.append(f.pointer(self.plan.scratch[kernel]))
         f.b.call(body, VOID, *pointers, *bounds)
         f.b.ret()
-        cost = STEP_COST * size_of(nest.kernel.loops) * len(what.steps) / what.chunks
-        passes = len(nest.passes)
-        part = f"pass {number + 1} of {passes}" if passes > 1 else ""
-        return Call(f.symbol, what.chunks, nest.kernel, what.steps, cost, part=part)
+        return f.symbol
 
     def _starts(self, nest: Nest) -> dict[Node, int]:
         """The first element that is read of each value that a kernel only reads.
@@ -232,31 +206,25 @@ class Emitter:
 
     # -- matrix products ---------------------------------------------------------------------------
 
-    def _product(self, work: Product) -> list[Call]:
+    def _product(self, task: Task, work: Product) -> str:
+        """The function of one phase of a product."""
         shapes = Shapes(work.node)
         emitted, given = self._multiply(work, shapes)
+        phase = emitted.phases[task.number]
         slots = [self.plan.slot[base(node)] for node in (*shapes.operands, work.node)]
         slots.append(self.plan.scratch.get(work, self.plan.status))
-        multiplying = next((phase for phase in emitted.phases if phase.packs is None), None)
-        calls: list[Call] = []
-        for phase in emitted.phases:
-            f = self._begin("phase")
-            pointers = list(map(f.pointer, slots))
-            if shapes.batches == 1:
-                further = f.pointers(given) if given else []
-                f.b.call(phase.symbol, VOID, *pointers, *further, f.begin, f.end)
-                chunks, cost = phase.chunks, phase.cost
-            else:  # each batch is a chunk
-                bounds = [f.b.constant(bound, I64) for bound in (0, phase.chunks)]
-                with f.b.loop(f.begin, f.end) as loop:
-                    moved = shapes.in_batch(f.b, pointers, loop.index, emitted.scratch)
-                    f.b.call(phase.symbol, VOID, *moved, *bounds)
-                chunks, cost = shapes.batches, phase.cost * phase.chunks
-            makes = [work.node] if phase is multiplying else []
-            makes += work.epilogue if phase is emitted.phases[-1] else []
-            calls.append(Call(f.symbol, chunks, work, makes, cost, phase.packs, phase.part))
-            f.b.ret()
-        return calls
+        f = self._begin("phase")
+        pointers = list(map(f.pointer, slots))
+        if shapes.batches == 1:
+            further = f.pointers(given) if given else []
+            f.b.call(phase.symbol, VOID, *pointers, *further, f.begin, f.end)
+        else:  # each batch is a chunk
+            bounds = [f.b.constant(bound, I64) for bound in (0, phase.chunks)]
+            with f.b.loop(f.begin, f.end) as loop:
+                moved = shapes.in_batch(f.b, pointers, loop.index, emitted.scratch)
+                f.b.call(phase.symbol, VOID, *moved, *bounds)
+        f.b.ret()
+        return f.symbol
 
     def _multiply(self, work: Product, shapes: Shapes) -> tuple[matmul.Emitted, Pointers | None]:
         """The functions of a product, or of one that does the same, and what its epilogue needs."""
@@ -281,19 +249,16 @@ class Emitter:
 
     # -- specials ----------------------------------------------------------------------------------
 
-    def _special(self, work: Special) -> list[Call]:
-        node = work.node
-        if is_called(node) or not size_of(spec(node).shape):
-            return []
-        if is_random(node):
-            return self._draw(work) if self.philox and is_drawn_here(node) else []
+    def _special(self, work: Special) -> str:
+        if is_random(work.node):
+            return self._draw(work)
         given = Pointers(self.plan, work.made, self.fused.sources(work))
         f = self._begin("special")
-        write_special(f.b, node, Memory(given, f.pointers(given), self.fused.stored))
+        write_special(f.b, work.node, Memory(given, f.pointers(given), self.fused.stored))
         f.b.ret()
-        return [Call(f.symbol, 1, work, work.made, STEP_COST * size_of(spec(node).shape))]
+        return f.symbol
 
-    def _draw(self, work: Special) -> list[Call]:
+    def _draw(self, work: Special) -> str:
         op = work.node.op
         assert op is not None
         size = size_of(spec(work.node).shape)
@@ -309,8 +274,7 @@ class Emitter:
         pointers = map(f.pointer, (self.plan.slot[work.node], self.plan.stream))
         f.b.call(body, VOID, *pointers, number, f.begin, f.end)
         f.b.ret()
-        chunks = draw_chunks(work.node)
-        return [Call(f.symbol, chunks, work, work.made, DRAW_COST * size / chunks)]
+        return f.symbol
 
 
 class _Function:
@@ -320,7 +284,7 @@ class _Function:
         function = source.function(symbol, _SIGNATURE)
         self.symbol = symbol
         self.b = function.body
-        self.table, self.begin, self.end, _ = function.arguments
+        self.table, self.begin, self.end, self.thread = function.arguments
 
     def pointer(self, slot: int) -> Value:
         """The pointer in a slot of the table."""

@@ -156,7 +156,7 @@ def explain(
     if compiled is None:
         raise TraceError(f"explain: there is no native code to show ({program.backend})")
     times = _profile(program, compiled, leaves) if profile else {}
-    calls = _calls(compiled)
+    calls = compiled.emitted.calls
     return Explanation(
         traced=compiled.traced.text(),
         simplified=compiled.graph.text(),
@@ -169,16 +169,16 @@ def explain(
 
 
 def _row(call: Call, compiled: Compiled, microseconds: float | None) -> Row:
-    work = call.work
+    task, work = call.task, call.task.work
     return Row(
         name=call.symbol,
         kind=kind_of(work),
-        part=call.part,
-        chunks=call.chunks,
+        part=task.part,
+        chunks=task.chunks,
         loops=_loops(work),
-        makes=len(call.makes),
-        flops=sum(_flops(node, compiled) for node in call.makes),
-        bytes=sum(map(bytes_of, [*call.makes, *_sources(call, compiled)])),
+        makes=len(task.makes),
+        flops=sum(_flops(node, compiled) for node in task.makes),
+        bytes=sum(map(bytes_of, [*task.makes, *compiled.schedule.reads.get(task, ())])),
         microseconds=microseconds,
         where=work.made[0].where or "",
     )
@@ -191,15 +191,6 @@ def _loops(work: Work) -> tuple[int, ...]:
     if isinstance(work, Product):
         return (*shape, spec(work.node.inputs[0]).shape[-1])
     return shape
-
-
-def _sources(call: Call, compiled: Compiled) -> list[Node]:
-    """The values in memory that a call reads."""
-    if isinstance(call.work, Kernel):
-        return compiled.fused.read_by(call.makes)
-    if call.packs is not None:
-        return [call.work.made[0].inputs[call.packs]]
-    return compiled.fused.sources(call.work)
 
 
 def _flops(node: Node, compiled: Compiled) -> int:
@@ -240,7 +231,7 @@ def _profile(program: Program, compiled: Compiled, leaves: list[Any]) -> dict[st
     finally:
         streams.put_back()
     times = {}
-    for call in _calls(compiled):
+    for call in compiled.emitted.calls:
         run = executor.alone(call)
         best = float("inf")
         for _ in range(20):
@@ -250,9 +241,3 @@ def _profile(program: Program, compiled: Compiled, leaves: list[Any]) -> dict[st
         times[call.symbol] = best / 1000
     del kept
     return times
-
-
-def _calls(compiled: Compiled) -> list[Call]:
-    """All native functions of a program, in order."""
-    stages = [stage for stage in compiled.emitted.stages if isinstance(stage, list)]
-    return [call for stage in [*stages, compiled.emitted.last] for call in stage]

@@ -26,14 +26,14 @@ from ..graph.node import Node
 from ..native import llvm, threads
 from ..random import PhiloxStream, ambient_stream
 from .access import spec
-from .emit import Call, Emitter
+from .emit import Call, Emitter, Shared
 from .expression import base
 from .fuse import fuse
 from .interpret import check_result, is_random
 from .kernels import Product, Special, Work
-from .nest import shape_loops
 from .plan import ALIGNMENT, plan
 from .products import scratch_size
+from .schedule import schedule
 from .simplify import Graph, simplify
 from .specials import is_drawn_here
 
@@ -115,13 +115,14 @@ class Compiled:
         self.results = [now[node] for node in self.handed]
         placed = {old: now[new] for old, new in self.state.items()}
         self.fused = fuse(self.graph, self.results, placed)
-        nests = shape_loops(self.fused, self.host)
+        philox = isinstance(ambient_stream(), PhiloxStream)
+        self.schedule = schedule(self.fused, self.host, philox=philox)
+        nests = self.schedule.nests
         scratch: dict[Work, int] = {kernel: nest.sums_size for kernel, nest in nests.items()}
         products = [work for work in self.fused.works if isinstance(work, Product)]
         scratch.update({work: scratch_size(work, self.host) for work in products})
-        self.plan = plan(self.fused, scratch)
-        philox = isinstance(ambient_stream(), PhiloxStream)
-        self.emitted = Emitter(self.fused, self.plan, nests, self.host, philox).emit()
+        self.plan = plan(self.fused, self.schedule, scratch)
+        self.emitted = Emitter(self.fused, self.schedule, self.plan, self.host).emit()
         self.module = llvm.compile_ir(self.emitted.ir, self.host)
 
 
@@ -163,10 +164,10 @@ class NativeExecutor:
         self._main = self._segments(compiled.emitted.stages)
         self._last = self._program([compiled.emitted.last])
 
-    def _segments(self, stages: list[list[Call] | Special]) -> list[Callable[[], None]]:
+    def _segments(self, stages: list[list[Shared] | Special]) -> list[Callable[[], None]]:
         """Native programs, and between them the operators that are called in Python."""
         segments: list[Callable[[], None]] = []
-        waiting: list[list[Call]] = []
+        waiting: list[list[Shared]] = []
         for stage in stages:
             if isinstance(stage, Special):
                 segments += [run for run in [self._program(waiting)] if run is not None]
@@ -176,7 +177,7 @@ class NativeExecutor:
                 waiting.append(stage)
         return segments + [run for run in [self._program(waiting)] if run is not None]
 
-    def _program(self, stages: list[list[Call]]) -> Callable[[], None] | None:
+    def _program(self, stages: list[list[Shared]]) -> Callable[[], None] | None:
         phases = [
             threads.Phase(
                 self.compiled.module.address(call.symbol), call.chunks, place == 0, call.cost
@@ -211,7 +212,7 @@ class NativeExecutor:
         """A function that runs one function of the program by itself, on one thread."""
         word = ctypes.c_int64
         run = self.compiled.module.function(call.symbol, None, ctypes.c_void_p, word, word, word)
-        return partial(run, self._table.ctypes.data, 0, call.chunks, 0)
+        return partial(run, self._table.ctypes.data, 0, call.task.chunks, 0)
 
     def bind(self, place: int, array: Array) -> None:
         """Let input `place` be read (and, if it is state, written) where an array lies."""

@@ -35,11 +35,13 @@ from dataclasses import dataclass
 from ..graph.kinds import Reduction
 from ..graph.node import Node
 from ..native.llvm import Host
+from ..native.values import I64, Value
+from ..native.vectors import Builder
 from ..ops.creation import Arange
 from ..ops.indexing import OneHot, Pick, Take
 from .access import Index, address, own_index, spec
 from .expression import Stored, operands
-from .kernels import Fused, Kernel
+from .kernels import Kernel
 
 CHUNK_WORK = 3_000
 """Elements times steps of a chunk, at least: below, sharing costs more than it gains."""
@@ -88,6 +90,8 @@ class Nest:
         kernel: The kernel.
         stored: The nodes in memory.
         host: For the width of vectors.
+        parted: Whether there may be parts.
+        pieces: Chunks of the rows, if there are rows; as many as are worth it unless given.
 
     Attributes:
         steps: Each step with the index at which its operands are read.
@@ -101,12 +105,22 @@ class Nest:
         lanes: Elements of a vector.
         blocks: Vectors of columns, where the vector loop is an outer one.
         items: What is shared out: outer positions, vectors of them, or elements.
-        per_chunk: Items of a chunk, if the items are shared out.
         parts: Of the first inner loop, which are shared out instead; 0 for none.
+        pieces: Chunks, of the items or that loop.
+        row: The loop that the chunks cut evenly, None if they cut something else.
+        rows: Its size; 0 for none.
         passes: The steps of one outer position, in one pass unless there are parts.
     """
 
-    def __init__(self, kernel: Kernel, stored: Stored, host: Host, *, parted: bool = True) -> None:
+    def __init__(
+        self,
+        kernel: Kernel,
+        stored: Stored,
+        host: Host,
+        *,
+        parted: bool = True,
+        pieces: int | None = None,
+    ) -> None:
         self.kernel = kernel
         self.stored = stored
         self.steps = [(node, body_index(node, kernel)) for node in kernel.steps]
@@ -124,8 +138,15 @@ class Nest:
         self.by_column = self.vector in self.outer
         self.reductions = [node for node in kernel.steps if isinstance(node.op, Reduction)]
         self.blocks = -(-self.sizes[self.loops[-1]] // self.lanes) if self.by_column else 0
-        self.items, self.per_chunk = self._cut()
-        self.parts = self._count_parts() if parted else 0
+        self.items, self.pieces = self._cut()
+        few = self.by_column or self.pieces == 1
+        self.parts = self._count_parts(pieces) if parted and few else 0
+        self.row = self._row([group[0] for group in groups])
+        self.rows = 0 if self.row is None else self.sizes[self.row]
+        if self.parts:
+            self.pieces = self.parts
+        elif pieces is not None and self.rows:
+            self.pieces = min(pieces, self.rows)
         self.passes = self._passes()
 
     @property
@@ -162,7 +183,7 @@ class Nest:
         """Items to be shared out, and how many make a chunk."""
         inner = math.prod(self.sizes[k] for k in self.inner)
         if self.flat:
-            return inner, FLAT_CHUNK
+            return inner, -(-inner // FLAT_CHUNK)
         if self.by_column:
             items = math.prod(self.sizes[k] for k in self.outer[:-1]) * self.blocks
             work = inner * self.lanes
@@ -170,17 +191,37 @@ class Nest:
             items = math.prod(self.sizes[k] for k in self.outer)
             work = inner
         least = CHUNK_WORK // max(work * len(self.steps), 1)
-        return items, max(1, least, -(-items // MOST_CHUNKS))
+        return items, -(-items // max(1, least, -(-items // MOST_CHUNKS)))
 
-    def _count_parts(self) -> int:
+    def _count_parts(self, pieces: int | None) -> int:
         """Parts of the first inner loop: where the items are columns, or too few to share out."""
-        few = self.by_column or self.items <= self.per_chunk
-        if self.flat or not (self.inner and self.reductions and self.items and few):
+        if self.flat or not (self.inner and self.reductions and self.items):
             return 0
-        work = math.prod(self.sizes.values()) * len(self.steps)
         rows = self.sizes[self.inner[0]] // PART_ROWS
+        if pieces is not None:
+            return pieces if 1 < pieces <= min(rows, MOST_PARTS) else 0
+        work = math.prod(self.sizes.values()) * len(self.steps)
         parts = min(rows, work // PART_WORK, MOST_PARTS)
         return 1 << (parts.bit_length() - 1) if parts > 1 else 0  # even for 2, 4, ... threads
+
+    def _row(self, firsts: list[int]) -> int | None:
+        """The loop that the chunks cut, if it is the only one, and none was merged into it."""
+        if self.flat or not (self.parts or (len(self.outer) == 1 and not self.by_column)):
+            return None
+        loop = self.inner[0] if self.parts else self.outer[0]
+        return loop if loop in firsts else None
+
+    def is_row(self, index: Index) -> bool:
+        """Whether what is read or made under an index is a row that belongs to a chunk."""
+        return self.row is not None and is_row(index, self.row)
+
+    def bound(self, b: Builder, chunk: Value) -> Value:
+        """The first item of a chunk, or its first part."""
+        if self.parts:
+            return chunk
+        if self.flat:
+            return b.minimum(chunk * FLAT_CHUNK, b.constant(self.items, I64))
+        return b.binary("udiv", chunk * self.items, self.pieces)
 
     # -- phases ------------------------------------------------------------------------------------
 
@@ -188,7 +229,7 @@ class Nest:
         """All phases in one pass; with parts, a pass ends with each loop that adds up."""
         phases = self._phases()
         if not self.parts:
-            return [Pass(phases, [], -(-self.items // self.per_chunk))]
+            return [Pass(phases, [], self.pieces)]
         passes: list[Pass] = []
         waiting: list[Phase] = []
         sums: list[Node] = []
@@ -236,11 +277,9 @@ class Nest:
         return not loops <= set(outer)
 
 
-def shape_loops(fused: Fused, host: Host) -> dict[Kernel, Nest]:
-    """The loops of each kernel. No part of a kernel may write state that another still reads."""
-    kernels = [work for work in fused.all_works if isinstance(work, Kernel)]
-    last = set(fused.last)
-    return {k: Nest(k, fused.stored, host, parted=k not in last) for k in kernels}
+def is_row(index: Index, loop: int) -> bool:
+    """Whether an index is of a row: the first axis follows a loop step by step, no other does."""
+    return bool(index) and index[0] == (loop, 0, 1) and all(at[0] != loop for at in index[1:])
 
 
 def body_index(node: Node, kernel: Kernel) -> Index:

@@ -1,139 +1,47 @@
-"""Third stage: where every stored value lies.
+"""Fourth stage: where every stored value lies.
 
 All values of a call lie in one arena, and memory is used again once its value is read for the last
 time. Inputs, results and state lie where they are. Code finds all of them through a table of
 pointers, with one slot for each::
 
-    before: kernels, by level      after: a plan
+    before: stages                 after: a plan
 
     1   a = x @ w                  slots    x 0, w 1, c 2 (the result), a 3, b 4
     2   b = Σ a                    arena    a at 0 ... 4096, b at 4096 ... 4160
-    3   c = tanh(b)                         (a value of level 3 could lie where a was)
+    3   c = tanh(b)                         (a value of stage 3 could lie where a was)
 
 State that is replaced in place has the slot of the old value.
 """
 
 from __future__ import annotations
 
+import math
 from bisect import bisect, insort
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
-from itertools import groupby, zip_longest
-from typing import Any
+from collections.abc import Mapping
 
 import numpy as np
 
 from ..errors import CompileError
 from ..graph.node import Node
-from .access import bytes_of, spec
-from .expression import base
+from .access import bytes_of
 from .kernels import Fused, Work
+from .layout import Plan
+from .schedule import Chain, Schedule
 
 ALIGNMENT = 64
 """Bytes: a cache line, and the widest vector."""
 
-Array = np.ndarray[Any, Any]
+
+Spans = dict[Node | Work, tuple[int, int]]
+"""First and last stage at which values, and the scratch memory of work, are needed."""
 
 
-@dataclass(eq=False)
-class Plan:
-    """Where things are.
-
-    Attributes:
-        slot: Place in the table of pointers of each stored value, input and constant.
-        offsets: Byte offset in the arena of what lies there, by slot.
-        bytes: Its size in bytes, by slot.
-        scratch: Slot of the scratch memory of work that needs some.
-        arena: Bytes of the arena.
-        constants: Arrays of the trace, by slot.
-        results: Slots of the results, in order.
-        size: Slots of values.
-    """
-
-    slot: dict[Node, int] = field(default_factory=dict[Node, int])
-    offsets: dict[int, int] = field(default_factory=dict[int, int])
-    bytes: dict[int, int] = field(default_factory=dict[int, int])
-    scratch: dict[Work, int] = field(default_factory=dict["Work", int])
-    arena: int = 0
-    constants: dict[int, Array] = field(default_factory=dict[int, Array])
-    results: list[int] = field(default_factory=list[int])
-    size: int = 0
-
-    @property
-    def status(self) -> int:
-        """The slot of the word that code sets where an index is out of range."""
-        return self.size
-
-    @property
-    def stream(self) -> int:
-        """The slot of the state of the random stream."""
-        return self.size + 1
-
-    @property
-    def table(self) -> int:
-        """Length of the table of pointers."""
-        return self.size + 2
-
-    def new_slot(self) -> int:
-        """One more slot."""
-        self.size += 1
-        return self.size - 1
-
-    def text(self) -> str:
-        """The memory plan: each value in the arena with its offset, bytes and operator."""
-        lines = [f"arena of {self.arena:,} bytes, {self.size} pointers"]
-        for node, slot in self.slot.items():
-            if slot in self.offsets:
-                shape, dtype = spec(node)
-                place = f"{self.offsets[slot]:>10,}  {self.bytes[slot]:>10,}"
-                lines.append(f"  {place}  {dtype}{list(shape)} {node.op!r}")
-        return "\n".join(lines)
-
-
-class Pointers:
-    """The memory that some code is given pointers to, each slot once, in a fixed order.
-
-    Args:
-        layout: The plan.
-        made: Values that the code stores.
-        read: Values that it reads.
-        starts: Number of the element that a pointer leads to, where that is not the first one.
-
-    Attributes:
-        slots: The slots; the last one is that of the status word.
-        moves: Bytes from the beginning of a value to where its pointer leads.
-    """
-
-    def __init__(
-        self,
-        layout: Plan,
-        made: Iterable[Node],
-        read: Iterable[Node],
-        starts: Mapping[Node, int] | None = None,
-    ) -> None:
-        self._slot = slot = layout.slot
-        self._starts = starts or {}
-        places = [*[slot[node] for node in made], *sorted([slot[node] for node in read])]
-        self.slots = [*dict.fromkeys(places), layout.status]
-        self._places = {slot: place for place, slot in enumerate(self.slots)}
-        self.moves = [0] * len(self.slots)
-        for node, start in self._starts.items():
-            self.moves[self._places[slot[node]]] = start * spec(node).dtype.itemsize
-
-    def place(self, node: Node) -> int | None:
-        """The number of the pointer to a value, None if there is none."""
-        return self._places.get(self._slot.get(base(node), -1))
-
-    def start(self, node: Node) -> int:
-        """Number of the element that the pointer to a value leads to."""
-        return self._starts.get(base(node), 0)
-
-
-def plan(fused: Fused, scratch: Mapping[Work, int]) -> Plan:
+def plan(fused: Fused, scheduled: Schedule, scratch: Mapping[Work, int]) -> Plan:
     """Lay out the memory of a program.
 
     Args:
         fused: The kernels.
+        scheduled: What runs when.
         scratch: Bytes of scratch memory of work that needs some.
     """
     result = Plan()
@@ -144,7 +52,8 @@ def plan(fused: Fused, scratch: Mapping[Work, int]) -> Plan:
     for new in fused.results.values():
         result.slot[new] = result.new_slot()
         result.results.append(result.slot[new])
-    _lay_out(result, fused, scratch)
+    spans = _spans(fused, scheduled)
+    _lay_out(result, spans, _heirs(scheduled, spans, result.slot), scratch)
     for work in fused.all_works:
         for source in fused.sources(work):
             if source not in result.slot and source.storage is not None:
@@ -153,11 +62,16 @@ def plan(fused: Fused, scratch: Mapping[Work, int]) -> Plan:
     return result
 
 
-def _lay_out(result: Plan, fused: Fused, scratch: Mapping[Work, int]) -> None:
-    """Give values that kernels make, and scratch memory, a place in the arena, level by level."""
-    ends = _last_reads(fused)
+def _lay_out(
+    result: Plan, spans: Spans, heirs: Mapping[Node, Node], scratch: Mapping[Work, int]
+) -> None:
+    """Give values that kernels make, and scratch memory, a place in the arena, stage by stage."""
+    ends = {what: end for what, (_, end) in spans.items()}
+    for heir, first in heirs.items():
+        ends[first] = max(ends[first], ends[heir])
     memory = _Memory()
-    leaving: dict[int, list[tuple[int, int]]] = {}  # by the level after which it is free
+    leaving: dict[int, list[tuple[int, int]]] = {}  # by the stage after which it is free
+    stage = 0
 
     def place(size: int, end: int) -> int:
         slot = result.new_slot()
@@ -166,28 +80,74 @@ def _lay_out(result: Plan, fused: Fused, scratch: Mapping[Work, int]) -> None:
         leaving.setdefault(end, []).append((result.offsets[slot], whole))
         return slot
 
-    levels = [list(works) for _, works in groupby(fused.works, key=lambda work: work.level)]
-    for works, following in zip_longest(levels, levels[1:], fillvalue=[]):
-        level = works[0].level
-        for work in works:
-            for node in work.made:
-                if node not in result.slot:
-                    result.slot[node] = place(bytes_of(node), max(level, ends.get(node, level)))
-        for work in [*works, *following]:  # an operand may be packed one level before
-            if scratch.get(work) and work not in result.scratch:
-                result.scratch[work] = place(scratch[work], work.level)
-        for block in leaving.pop(level, ()):
-            memory.give_back(*block)
+    for what, (begin, _) in sorted(spans.items(), key=lambda item: item[1][0]):
+        for left in range(stage, begin):
+            for block in leaving.pop(left, ()):
+                memory.give_back(*block)
+        stage = begin
+        if not isinstance(what, Node):
+            if scratch.get(what):
+                result.scratch[what] = place(scratch[what], ends[what])
+        elif what in heirs:
+            slot = result.slot[what] = result.new_slot()
+            result.offsets[slot] = result.offsets[result.slot[heirs[what]]]
+            result.bytes[slot] = bytes_of(what)
+        elif what not in result.slot:
+            result.slot[what] = place(bytes_of(what), ends[what])
     result.arena = memory.size
 
 
-def _last_reads(fused: Fused) -> dict[Node, int]:
-    """The last level at which each value is read."""
-    ends: dict[Node, int] = {}
-    for work in fused.all_works:
-        for source in fused.sources(work):
-            ends[source] = max(ends.get(source, 0), work.level)
-    return ends
+def _spans(fused: Fused, scheduled: Schedule) -> Spans:
+    stages, made = scheduled.stages, {node for work in fused.works for node in work.made}
+    found: Spans = {}
+
+    def need(stage: int, *things: Node | Work) -> None:
+        for thing in things:
+            if not isinstance(thing, Node) or thing in made:
+                found[thing] = found.get(thing, (stage, stage))[0], stage
+
+    need(0, *made.difference(*[stage.made for stage in stages]))  # what is drawn before, or empty
+    for number, stage in enumerate(stages):
+        for task in stage.tasks:
+            need(number, task.work, *task.writes, *scheduled.reads[task])
+        for work in stage.called:
+            need(number, work.node, *fused.sources(work))
+    for kernel in fused.last:
+        need(len(stages), *fused.sources(kernel))
+    return found
+
+
+def _heirs(scheduled: Schedule, spans: Spans, placed: Mapping[Node, int]) -> dict[Node, Node]:
+    """Values that lie where others did that were needed earlier in the same chain.
+
+    All of them are made row by row: a chunk has the same bytes of each to itself.
+    """
+    heirs: dict[Node, Node] = {}
+    for number, stage in enumerate(scheduled.stages):
+        for chain in [chain for chain in stage.chains if len(chain.tasks) > 1]:
+            free: dict[int, list[Node]] = {}  # by size, those that nobody needs any more
+            for place, leaving in enumerate(_last_uses(scheduled, chain)):
+                for node in chain.tasks[place].makes:
+                    found = free.get(bytes_of(node))
+                    if found and node in scheduled.by_rows and node not in placed:
+                        heirs[node] = found.pop()
+                for node in leaving:
+                    if spans.get(node) == (number, number) and node in scheduled.by_rows:
+                        free.setdefault(bytes_of(node), []).append(heirs.get(node, node))
+    return heirs
+
+
+def _last_uses(scheduled: Schedule, chain: Chain) -> list[list[Node]]:
+    """For each function of a chain, the values that it is the last one to need."""
+    last = {
+        node: place
+        for place, task in enumerate(chain.tasks)
+        for node in [*task.writes, *scheduled.reads[task]]
+    }
+    uses: list[list[Node]] = [[] for _ in chain.tasks]
+    for node, place in last.items():
+        uses[place].append(node)
+    return uses
 
 
 class _Memory:
@@ -221,31 +181,46 @@ class _Memory:
 # -- verifier --------------------------------------------------------------------------------------
 
 
-def verify(result: Plan, fused: Fused) -> None:
+def verify(result: Plan, fused: Fused, scheduled: Schedule) -> None:
     """Check that all that is read has a place, and that values needed at a time do not overlap."""
-    ends = _last_reads(fused)
-    for node in ends:
-        if node not in result.slot:
-            raise CompileError(f"plan: {node.op!r} is read and has no place")
-    spans = [span for work in fused.works for span in _spans(result, work, ends)]
-    for place, (begin, end, start, stop, what) in enumerate(spans):
-        if stop > result.arena:
-            raise CompileError(f"plan: {what} lies beyond the end of the arena")
-        for first, last, other, limit, who in spans[place + 1 :]:
-            if begin <= last and first <= end and start < limit and other < stop:
-                raise CompileError(f"plan: {what} and {who} overlap in the arena")
-
-
-def _spans(
-    result: Plan, work: Work, ends: dict[Node, int]
-) -> Iterable[tuple[int, int, int, int, str]]:
-    """Levels at which memory is needed (first, last), where it begins and ends, and what for."""
-    level = work.level
-    needs = [(result.slot[node], level, ends.get(node, level), repr(node.op)) for node in work.made]
-    if work in result.scratch:
-        what = f"scratch memory of {work.made[0].op!r}"
-        needs.append((result.scratch[work], level - 1, level, what))
-    for slot, first, last, what in needs:
+    for work in fused.all_works:
+        for node in fused.sources(work):
+            if node not in result.slot:
+                raise CompileError(f"plan: {node.op!r} is read and has no place")
+    spans = _spans(fused, scheduled)
+    order = _order_in_chains(scheduled, spans)
+    places: list[tuple[Node | Work, int, int, str]] = []
+    for what in spans:
+        if isinstance(what, Node):
+            slot, name = result.slot.get(what, -1), repr(what.op)
+        else:
+            slot, name = result.scratch.get(what, -1), f"scratch memory of {what.made[0].op!r}"
         if slot in result.offsets:
             start = result.offsets[slot]
-            yield first, max(level, last), start, start + result.bytes[slot], what
+            places.append((what, start, start + result.bytes[slot], name))
+    for number, (what, start, stop, name) in enumerate(places):
+        if stop > result.arena:
+            raise CompileError(f"plan: {name} lies beyond the end of the arena")
+        (begin, end), (chain, made, read) = spans[what], order.get(what, (None, 0, 0))
+        for other, low, high, its_name in places[number + 1 :]:
+            first, last = spans[other]
+            if begin <= last and first <= end and start < high and low < stop:
+                same, its_making, its_reading = order.get(other, (None, 0, 0))
+                takes_turns = chain is same is not None and (start, stop) == (low, high)
+                if not takes_turns or (made <= its_reading and its_making <= read):
+                    raise CompileError(f"plan: {name} and {its_name} overlap in the arena")
+
+
+def _order_in_chains(
+    scheduled: Schedule, spans: Spans
+) -> dict[Node | Work, tuple[Chain | None, int, float]]:
+    """Of values made row by row the chain, and the first and last function that needs them."""
+    found: dict[Node | Work, tuple[Chain | None, int, float]] = {}
+    for number, stage in enumerate(scheduled.stages):
+        for chain in stage.chains:
+            made = {node: k for k, task in enumerate(chain.tasks) for node in task.makes}
+            for place, leaving in enumerate(_last_uses(scheduled, chain)):
+                for node in scheduled.by_rows.intersection(leaving).intersection(made):
+                    stays = spans[node][1] > number
+                    found[node] = chain, made[node], math.inf if stays else place
+    return found

@@ -75,7 +75,7 @@ class Printer:
         self._names = Names(fused)
         self._symbols: dict[Work, list[str]] = {}
         for call in calls:
-            self._symbols.setdefault(call.work, []).append(call.symbol)
+            self._symbols.setdefault(call.task.work, []).append(call.symbol)
 
     def text(self) -> str:
         """All kernels, in the order in which they run."""

@@ -19,14 +19,14 @@ from functools import lru_cache
 from ..graph.node import Node
 from ..native import matmul
 from ..native.llvm import Host
-from ..native.matmul_blocking import plan as cut
+from ..native.matmul_blocking import Plan, plan
 from ..native.values import F32, F64, I64, Value
 from ..native.vectors import Builder
 from ..shapes import Shape
 from .access import own_index, size_of, spec
 from .expression import Stored, UnsupportedError, untransposed
 from .kernels import Product
-from .plan import Pointers
+from .layout import Pointers
 from .scope import Memory, Scope
 from .symbols import FLOAT32, FLOAT64, Symbol
 
@@ -58,6 +58,10 @@ class Shapes:
             shape[-2], shape[-1], left[-1], swapped[0], swapped[1], _KINDS[dtype]
         )
 
+    def cut(self, host: Host) -> Plan:
+        """How one of them is cut."""
+        return _cut(self.product, host)
+
     def in_batch(
         self, b: Builder, pointers: Sequence[Value], batch: Value, scratch: int
     ) -> list[Value]:
@@ -84,13 +88,10 @@ class Shapes:
 def scratch_size(work: Product, host: Host) -> int:
     """Bytes of scratch memory of a matrix product."""
     shapes = Shapes(work.node)
-    itemsize = spec(work.node).dtype.itemsize
-    return _scratch(shapes.product, host) * itemsize * shapes.batches
+    return shapes.cut(host).scratch * spec(work.node).dtype.itemsize * shapes.batches
 
 
-@lru_cache(1024)
-def _scratch(product: matmul.Product, host: Host) -> int:
-    return cut(product, host).scratch
+_cut = lru_cache(1024)(plan)
 
 
 def write_epilogue(

@@ -25,7 +25,7 @@ from ..ops.indexing import OneHot, Pick, Take
 from ..ops.tuples import TupleGetItem
 from .access import FIXED, Entry, Index, address, dense, is_view, spec, through
 from .expression import Read, Stored
-from .plan import Pointers
+from .layout import Pointers
 from .symbols import BOOL, CODE, FLOAT32, FLOAT64, INT64, DType, Symbol, memory_type, register_type
 
 

@@ -18,8 +18,8 @@ from ..ops.comparison import StopGradient
 from ..ops.creation import Full
 from .access import Index, address, is_view, spec
 from .expression import Stored, operands
+from .layout import Pointers
 from .nest import Step
-from .plan import Pointers
 
 
 class Structure:

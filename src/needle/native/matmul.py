@@ -38,8 +38,8 @@ Chunks = Callable[[int], Iterable[tuple[int, int]]]
 class Phase:
     """A function, the number of chunks it has, and about the nanoseconds that one takes.
 
-    One that `packs` a factor (0: A, 1: B) needs no other. `part` says for people what it does,
-    unless that is the whole product.
+    One that `packs` a factor (0: A, 1: B) needs no other. With `even_rows`, chunk c makes the rows
+    c * m // chunks ... of C. `part` says for people what it does, unless it is the whole product.
     """
 
     symbol: str
@@ -47,6 +47,7 @@ class Phase:
     cost: float
     packs: int | None = None
     part: str = ""
+    even_rows: bool = False
 
 
 @dataclass(frozen=True)
@@ -83,21 +84,25 @@ def emit(
     vector to store. The memory it loads from must not overlap C.
     """
     cut = plan(product, kernels.source.host)
+    steps = phases(cut, name)
+    if steps:
+        write_phases(kernels, cut, name, dict(further or {}), epilogue)
+    return Emitted(tuple(steps), cut)
+
+
+def phases(cut: Plan, name: str = "") -> list[Phase]:
+    """The phases of a product, in order."""
     packed = 0 if cut.swap else 1
     parts = f"k in {cut.parts} parts" if cut.parts > 1 else ""
-    costs = [
-        ("pack", cut.pack_chunks, PACK_COST * cut.packed_b_size, packed, f"packs {'ab'[packed]}"),
-        ("", cut.chunks, FLOP_COST * cut.product.flop, None, parts),
-        ("sum", cut.sum_chunks, PACK_COST * cut.sums_size, None, "adds parts"),
+    even = cut.even_rows and not cut.swap and cut.parts == 1
+    found = [
+        (".pack", cut.pack_chunks, PACK_COST * cut.packed_b_size, packed, f"packs {'ab'[packed]}"),
+        ("", cut.chunks, FLOP_COST * cut.product.flop, None, parts, even),
+        (".sum", cut.sum_chunks, PACK_COST * cut.sums_size, None, "adds parts", True),
     ]
-    phases = [
-        Phase(f"{name}.{step}" if step else name, chunks, cost / chunks, packs, part)
-        for step, chunks, cost, packs, part in costs
-        if chunks
+    return [
+        Phase(name + s, chunks, cost / chunks, *more) for s, chunks, cost, *more in found if chunks
     ]
-    if phases:
-        write_phases(kernels, cut, name, dict(further or {}), epilogue)
-    return Emitted(tuple(phases), cut)
 
 
 def _all_at_once(count: int) -> list[tuple[int, int]]:

@@ -33,6 +33,7 @@ LEAST_FLOP = 100_000  # ... of which two threads share even one
 CHUNK_ROWS = 256  # rows that share a panel while it is near
 CACHED_BYTES = 2**19  # a smaller B stays near all the time
 MANY_CHUNKS = 16
+MORE_TILES = 1.2  # times the fewest, if all chunks then have as many rows
 PART_K = 256  # of K in a part, at least, and so many times the rows or columns of C, the larger:
 PART_RATIO = 3
 MOST_PARTS = 8
@@ -91,24 +92,34 @@ class Product:
 
 @dataclass(frozen=True)
 class Cut:
-    """`total` elements in `count` even pieces of whole units, the longer ones first.
-
-    The first `longer` pieces have `size` + 1 units, the others `size`; the last unit may be ragged.
-    """
+    """`total` elements in `count` even pieces of whole units; the last unit may be ragged."""
 
     total: int
     unit: int
     count: int
-    size: int
-    longer: int
 
-    def units(self, piece: int) -> int:
-        """Units of a piece."""
-        return self.size + (piece < self.longer)
+    @property
+    def whole(self) -> int:
+        """Units in all."""
+        return -(-self.total // self.unit)
+
+    @property
+    def size(self) -> int:
+        """Units of a piece; some have one more."""
+        return self.whole // max(self.count, 1)
+
+    @property
+    def longest(self) -> int:
+        """Units of the longest piece."""
+        return -(-self.whole // max(self.count, 1))
+
+    def first(self, piece: int) -> int:
+        """First unit of a piece; for `count`, the end."""
+        return piece * self.whole // max(self.count, 1)
 
     def start(self, piece: int) -> int:
         """First element of a piece; for `count`, the end."""
-        return min(self.total, (piece * self.size + min(piece, self.longer)) * self.unit)
+        return min(self.total, self.first(piece) * self.unit)
 
 
 @dataclass(frozen=True)
@@ -147,7 +158,7 @@ class Plan:
     def packed_rows(self) -> int:
         """Rows of C that a chunk has at most, in whole vectors: the width of its packed A."""
         per_chunk = -(-self.tiles.count // max(self.row_chunks, 1))
-        return self.padded(per_chunk * self.tiles.units(0))
+        return self.padded(per_chunk * self.tiles.longest)
 
     @property
     def packed_a_size(self) -> int:
@@ -176,6 +187,11 @@ class Plan:
         return self.parts * self.row_chunks * self.column_chunks
 
     @property
+    def even_rows(self) -> bool:
+        """Whether chunk c is the rows c * m // chunks ... of C, with all columns."""
+        return self.chunks == self.row_chunks > 0 == self.tiles.count % self.row_chunks
+
+    @property
     def sum_chunks(self) -> int:
         """Pieces of work of adding up the parts: they are rows."""
         return min(self.row_chunks, self.parts) if self.parts > 1 else 0
@@ -193,9 +209,6 @@ def plan(product: Product, host: Host) -> Plan:
         product = product.swapped()
     lanes = host.lanes // (2 if product.kind == F64 else 1)
     dot = _is_dot(product)
-    tiles = cut(product.m, DOT_TILE_ROWS if dot else _tile_rows(product.n, lanes))
-    widest = _panel_units(tiles.units(0), _registers(host), dot=dot)
-    panels = cut(product.n, widest, 1 if dot else lanes)
     size = product.k * product.kind.bits // 8
     large_a, large_b = product.lda * size > LARGE_BYTES, product.ldb * size > LARGE_BYTES
     packed_a = product.transpose_a and large_a and product.n >= PACKED_A_USES and product.m > 0
@@ -204,21 +217,30 @@ def plan(product: Product, host: Host) -> Plan:
     largest = BLOCK_K if far else WHOLE_K
     parts = 1 if dot or swap else _parts(product)
     blocks = 1 if dot else max(1, -(-product.k // (parts * largest)))
-    row_chunks, column_chunks = _chunks(product, tiles, panels, parts)
+    useful = max(_useful_chunks(product) // parts, 1)
+    tiles = cut(product.m, DOT_TILE_ROWS if dot else _tile_rows(product.n, lanes))
+    row_chunks = _row_chunks(product, tiles, useful)
     if packed_a:  # each chunk packs its rows: no two should pack the same
-        row_chunks, column_chunks = min(tiles.count, -(-product.m // PACKED_A_ROWS)), 1
+        row_chunks, useful = min(tiles.count, -(-product.m // PACKED_A_ROWS)), 1
+    tiles = _even(tiles, row_chunks)
+    widest = _panel_units(tiles.longest, _registers(host), dot=dot)
+    panels = cut(product.n, widest, 1 if dot else lanes)
+    column_chunks = max(1, min(panels.count, useful // max(row_chunks, 1)))
     return Plan(
         product, swap, dot, packed_a, packed_b, host.lanes == 16, lanes, tiles, panels, blocks,
-        parts, row_chunks, column_chunks,
+        parts, row_chunks if panels.count else 0, column_chunks,
     )  # fmt: skip
 
 
 def cut(total: int, largest: int, unit: int = 1) -> Cut:
     """Cut `total` elements into the fewest pieces of at most `largest` units, even ones."""
-    units = -(-total // unit)
-    count = -(-units // largest)
-    size, longer = divmod(units, count) if count else (0, 0)
-    return Cut(total, unit, count, size, longer)
+    return Cut(total, unit, -(-total // (largest * unit)))
+
+
+def _even(tiles: Cut, chunks: int) -> Cut:
+    """The same with as many tiles in each chunk, if that takes few more."""
+    count = -(-tiles.count // max(chunks, 1)) * chunks
+    return Cut(tiles.total, 1, count) if count <= MORE_TILES * tiles.count else tiles
 
 
 def _is_dot(product: Product) -> bool:
@@ -253,13 +275,13 @@ def _parts(product: Product) -> int:
     return 1 << (parts.bit_length() - 1) if parts and product.m and product.n else 1
 
 
-def _chunks(product: Product, tiles: Cut, panels: Cut, parts: int) -> tuple[int, int]:
-    """Numbers of chunks of the rows, and of the columns if the rows alone make too few."""
-    if not tiles.count or not panels.count:
-        return 0, 0
+def _useful_chunks(product: Product) -> int:
+    """As many pieces of work as are worth sharing out."""
     useful = max(product.flop // CHUNK_FLOP, min(2, product.flop // LEAST_FLOP), 1)
-    useful = max(min(useful, MANY_CHUNKS) // parts, 1)
+    return min(useful, MANY_CHUNKS)
+
+
+def _row_chunks(product: Product, tiles: Cut, useful: int) -> int:
     rows = CHUNK_ROWS if product.n * product.k * product.kind.bits // 8 > CACHED_BYTES else 1
-    row_chunks = min(tiles.count, max(min(useful, product.m // rows), 1))
-    row_chunks = max(row_chunks, -(-product.m // (2 * CHUNK_ROWS)))
-    return row_chunks, max(1, min(panels.count, useful // row_chunks))
+    chunks = min(tiles.count, max(min(useful, product.m // rows), 1))
+    return max(chunks, -(-product.m // (2 * CHUNK_ROWS)))

@@ -19,7 +19,7 @@ from .vectors import I64, PTR, VOID, Builder, Type, Value
 Epilogue = Callable[..., Value]
 
 _SIGNATURE = {**dict.fromkeys(("table", "a", "b", "c", "scratch"), PTR), "begin": I64, "end": I64}
-_CUT = ("total", "unit", "count", "size", "longer")
+_CUT = ("total", "unit", "count", "whole", "size")
 _NUMBERS = (
     "k", "blocks", "parts", "row.chunks", "column.chunks", "accumulate", "c.part",
     "lda", "a.row", "a.k", "ldb", "b.column", "ldc", "source.column",
@@ -132,14 +132,22 @@ class _Table:
         """The pointer at a place of the table."""
         return self.code.load(self.base, PTR, place)
 
-    def units(self, axis: str, piece: Value) -> Value:
-        """See `Cut.units`."""
-        return self[f"{axis}.size"] + self.code.cast(piece < self[f"{axis}.longer"], I64)
+    def first(self, axis: str, piece: Value) -> Value:
+        """See `Cut.first`."""
+        return self.code.binary("udiv", piece * self[f"{axis}.whole"], self[f"{axis}.count"])
 
     def start(self, axis: str, piece: Value) -> Value:
         """See `Cut.start`."""
-        total, unit, _, size, longer = (self[f"{axis}.{name}"] for name in _CUT)
-        return self.code.minimum(total, (piece * size + self.code.minimum(piece, longer)) * unit)
+        first = self.first(axis, piece) * self[f"{axis}.unit"]
+        return self.code.minimum(self[f"{axis}.total"], first)
+
+    def units(self, axis: str, piece: Value) -> Value:
+        """Units of a piece."""
+        return self.first(axis, piece + 1) - self.first(axis, piece)
+
+    def is_short(self, axis: str, units: Value) -> Value:
+        """1 for a piece with the fewest units, 0 for one with one more."""
+        return self.code.cast(units <= self[f"{axis}.size"], I64)
 
     def shares(self, chunk: Value) -> tuple[tuple[Value, Value], tuple[Value, Value]]:
         """Tiles and panels of a chunk: of each the first, and the first of the next part."""
@@ -195,7 +203,7 @@ def _shape(cut: Plan, panel: int, tile: int) -> Tile | Dot | None:
     """Shape of the kernel for a kind of panels and of tiles; None if there are none of them."""
     rows = _size(cut.tiles, cut.tiles.count, tile)
     last = cut.panels.count - 1
-    columns = cut.panels.units(last) if panel == _LAST else _size(cut.panels, last, panel)
+    columns = cut.panels.longest if panel == _LAST else _size(cut.panels, last, panel)
     if not rows or not columns:
         return None
     if cut.dot:
@@ -207,8 +215,9 @@ def _shape(cut: Plan, panel: int, tile: int) -> Tile | Dot | None:
 
 def _size(cut: Cut, last: int, kind: int) -> int:
     """Units of the longer pieces (kind 0) or the others (1) before `last`; 0 if there are none."""
-    there = cut.longer > 0 if kind == 0 else last > cut.longer
-    return cut.size + (kind == 0) if there and last else 0
+    longer = cut.first(last) - last * cut.size
+    there = longer if kind == 0 else last - longer
+    return cut.size + (kind == 0) if there else 0
 
 
 def _write_pack(code: Builder, arguments: Sequence[Value], kind: Type) -> None:
@@ -283,8 +292,8 @@ class _Sweep:
             column, kernel = table.start("column", panel.index), self._kernel(panel.index)
             right, ldb, tail = self._right(panel.index, column)
             with code.loop(*rows) as tile:
-                row = table.start("row", tile.index)
-                other = code.cast(tile.index >= table["row.longer"], I64)
+                row = table.first("row", tile.index)
+                other = table.is_short("row", table.first("row", tile.index + 1) - row)
                 c = code.offset(self.c, self.kind, row * table["ldc"] + column)
                 code.call_pointer(
                     table.pointer(kernel + other), VOID,
@@ -316,7 +325,7 @@ class _Sweep:
     def _kernel(self, panel: Value) -> Value:
         """Place in the table of the first kernel for a panel."""
         code, table = self.code, self.table
-        narrow = code.cast(panel >= table["column.longer"], I64)
+        narrow = table.is_short("column", table.units("column", panel))
         last = code.compare("==", panel, table["column.count"] - 1)
         return code.select(last, _LAST, narrow) * 2 + _KERNELS
 

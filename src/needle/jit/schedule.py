@@ -1,0 +1,335 @@
+"""Third stage: the functions of a program, their chunks, and which of them run when.
+
+Work is one function or several: passes of a kernel; what packs a factor of a product, multiplies,
+and adds up. A function runs in the stage after the last one that makes what it reads. Where that
+was cut into the same rows, and each chunk needs those of its own rows only, nothing has to wait:
+the functions become a *chain*, and a thread goes through all of it, one chunk after the other, with
+the rows in its cache::
+
+    before: work, by level           after: stages, and the chains in each
+
+    1  a = x @ w                     1   a[rows] = x[rows] @ w,  s[part] = Σ a of the rows
+    2  m = Σᵢ a / n, b = a - m       2   m = (s[0] + s[1]) / n,  b[rows] = a[rows] - m,
+    3  c = b @ v                         c[rows] = b[rows] @ v
+    4  g = cᵀ @ b                    3   g[rows] = (cᵀ)[rows] @ b
+
+What packs a factor does so as late as possible: beside the stage before the one that needs it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from ..graph.node import Node
+from ..native import matmul
+from ..native.llvm import Host
+from .access import own_index, size_of, spec
+from .expression import base, is_called, untransposed
+from .interpret import is_random
+from .kernels import Fused, Kernel, Product, Special, Work
+from .nest import Nest, is_row
+from .products import Shapes
+from .specials import draw_chunks, is_drawn_here
+
+STEP_COST, DRAW_COST = 0.1, 0.7
+"""About the nanoseconds that a step takes for an element, and that a random number takes."""
+
+Reads = list[tuple[Node, bool]]
+"""Values that are read, and whether a chunk reads its own rows only."""
+
+
+@dataclass(eq=False)
+class Task:
+    """One function of the program.
+
+    Attributes:
+        work: What it belongs to.
+        number: Its place among the functions of that.
+        makes: The values that it computes, which may be none.
+        chunks: Pieces that may be shared out.
+        cost: About the nanoseconds that a chunk takes.
+        rows: What the chunks cut evenly: so many rows; 0 if they cut something else.
+        packs: The factor of a product (0 or 1) that it packs; it needs that one only.
+        part: What it does, for people, if the work has several functions.
+    """
+
+    work: Work
+    number: int
+    makes: Sequence[Node]
+    chunks: int
+    cost: float
+    rows: int = 0
+    packs: int | None = None
+    part: str = ""
+
+    @property
+    def writes(self) -> Sequence[Node]:
+        """The values whose memory it needs: who adds up the parts of a product writes that."""
+        if isinstance(self.work, Product) and self.packs is None:
+            return [self.work.node, *self.makes]
+        return self.makes
+
+
+@dataclass(eq=False)
+class Chain:
+    """Functions that are called one after the other for each chunk."""
+
+    stage: int
+    tasks: list[Task]
+
+    @property
+    def chunks(self) -> int:
+        """Chunks of each of them."""
+        return self.tasks[0].chunks
+
+    @property
+    def cost(self) -> float:
+        """About the nanoseconds that a chunk takes."""
+        return sum(task.cost for task in self.tasks)
+
+    def takes(self, rows: int, chunks: int) -> bool:
+        """Whether its chunks are the same rows as those of a function."""
+        return rows > 0 and self.tasks[0].rows == rows and self.chunks == chunks > 1
+
+
+@dataclass(eq=False)
+class Stage:
+    """Chains that may run side by side, and then operators that are called in Python."""
+
+    chains: list[Chain] = field(default_factory=list[Chain])
+    called: list[Special] = field(default_factory=list[Special])
+
+    @property
+    def tasks(self) -> list[Task]:
+        """All functions."""
+        return [task for chain in self.chains for task in chain.tasks]
+
+    @property
+    def made(self) -> set[Node]:
+        """All values that it computes."""
+        called = [work.node for work in self.called]
+        return {*called, *[node for task in self.tasks for node in task.makes]}
+
+
+@dataclass(eq=False)
+class Schedule:
+    """What runs when.
+
+    Attributes:
+        stages: One after the other.
+        nests: The loops of each kernel.
+        reads: The values in memory that each function reads.
+        by_rows: Values of which each row is made by the chunk that has this row.
+    """
+
+    stages: list[Stage] = field(default_factory=list[Stage])
+    nests: dict[Kernel, Nest] = field(default_factory=dict[Kernel, Nest])
+    reads: dict[Task, Sequence[Node]] = field(default_factory=dict[Task, Sequence[Node]])
+    by_rows: set[Node] = field(default_factory=set[Node])
+
+    def at(self, number: int) -> Stage:
+        """A stage, made if it is not there."""
+        while len(self.stages) <= number:
+            self.stages.append(Stage())
+        return self.stages[number]
+
+    def passes(self, kernel: Kernel) -> list[Task]:
+        """The functions of a kernel."""
+        nest, tasks = self.nests[kernel], list[Task]()
+        count = len(nest.passes) if nest.items else 0
+        for number, what in enumerate(nest.passes[:count]):
+            cost = STEP_COST * size_of(kernel.loops) * len(what.steps) / what.chunks
+            rows = nest.rows if what.chunks == nest.pieces else 0
+            part = f"pass {number + 1} of {count}" if count > 1 else ""
+            tasks.append(Task(kernel, number, what.steps, what.chunks, cost, rows, part=part))
+        return tasks
+
+    def put(self, task: Task, stage: int) -> Chain:
+        """Begin a chain."""
+        chain = Chain(stage, [task])
+        self.at(stage).chains.append(chain)
+        return chain
+
+    def text(self) -> str:
+        """The stages, a line for each chain."""
+        lines: list[str] = []
+        for number, stage in enumerate(self.stages, 1):
+            lines.append(f"stage {number}")
+            for chain in stage.chains:
+                names = [task.part or repr(task.work.made[0].op) for task in chain.tasks]
+                lines.append(f"  {chain.chunks} chunks: {', '.join(names)}")
+            lines += [f"  called: {work.node.op!r}" for work in stage.called]
+        return "\n".join(lines)
+
+
+def schedule(fused: Fused, host: Host, *, philox: bool = True) -> Schedule:
+    """Decide which functions there are, and in which stage each runs.
+
+    Args:
+        fused: The kernels.
+        host: The machine.
+        philox: Whether the random stream is Philox, from which code draws itself.
+    """
+    scheduling = _Scheduling(fused, host, philox)
+    for work in fused.works:
+        scheduling.add(work)
+    for kernel in fused.last:  # no part of one may write state that another still reads
+        scheduling.result.nests[kernel] = Nest(kernel, fused.stored, host, parted=False)
+    return scheduling.result
+
+
+class _Scheduling:
+    """The schedule while it grows."""
+
+    def __init__(self, fused: Fused, host: Host, philox: bool) -> None:
+        self.fused = fused
+        self.host = host
+        self.philox = philox
+        self.result = Schedule()
+        self._chains: dict[Node, Chain] = {}  # what makes each value
+        self._stage: dict[Node, int] = {}
+
+    def add(self, work: Work) -> None:
+        """Place the functions of some work."""
+        if isinstance(work, Kernel):
+            self._kernel(work)
+        elif isinstance(work, Product):
+            self._product(work)
+        else:
+            self._special(work)
+
+    # -- where a function runs ---------------------------------------------------------------------
+
+    def _ready(self, reads: Reads) -> int:
+        """The first stage in which all values are there."""
+        return 1 + max([self._stage.get(node, -1) for node, _ in reads], default=-1)
+
+    def _before(self, reads: Reads) -> Chain | None:
+        """The chain that makes the last of some values; None if several do."""
+        stage = self._ready(reads) - 1
+        chains = {self._chains.get(node) for node, _ in reads if self._stage.get(node) == stage}
+        return chains.pop() if len(chains) == 1 else None
+
+    def _joined(self, reads: Reads, rows: int, chunks: int) -> Chain | None:
+        """The chain at whose end a function may run: where a chunk needs what one of it makes."""
+        chain = self._before(reads)
+        if chain is None or not chain.takes(rows, chunks):
+            return None
+        last = [(node, own) for node, own in reads if self._stage.get(node) == chain.stage]
+        return chain if all(own and node in self.result.by_rows for node, own in last) else None
+
+    def _place(self, task: Task, reads: Reads, after: int = -1) -> Chain:
+        """Put a function into its stage, which comes after a given one."""
+        chain = self._joined(reads, task.rows, task.chunks)
+        if chain is not None and chain.stage > after:
+            chain.tasks.append(task)
+        else:
+            chain = self.result.put(task, max(self._ready(reads), after + 1))
+        self.result.reads[task] = list(dict.fromkeys([node for node, _ in reads]))
+        self._note(task.makes, chain)
+        return chain
+
+    def _note(self, made: Iterable[Node], chain: Chain) -> None:
+        for node in made:
+            self._chains[node], self._stage[node] = chain, chain.stage
+
+    # -- kernels -----------------------------------------------------------------------------------
+
+    def _kernel(self, kernel: Kernel) -> None:
+        nest = self.result.nests[kernel] = self._nest(kernel)
+        stage = -1
+        for task in self.result.passes(kernel):
+            stage = self._place(task, self._read_by(nest, task.number), stage).stage
+            if task.rows:
+                self.result.by_rows.update(n for n in task.makes if nest.is_row(kernel.home[n]))
+
+    def _nest(self, kernel: Kernel) -> Nest:
+        """The loops of a kernel, cut as the chain that it can join."""
+        nest = Nest(kernel, self.fused.stored, self.host)
+        chain = self._before(self._read_by(nest, 0)) if nest.items else None
+        if chain is None or self._joins(nest):
+            return nest
+        other = Nest(kernel, self.fused.stored, self.host, pieces=chain.chunks)
+        return other if self._joins(other) else nest
+
+    def _joins(self, nest: Nest) -> bool:
+        """Whether the first pass of a kernel can join a chain."""
+        reads, chunks = self._read_by(nest, 0), nest.passes[0].chunks
+        return self._joined(reads, nest.rows, chunks) is not None
+
+    def _read_by(self, nest: Nest, number: int) -> Reads:
+        """What a pass reads from memory, be it from an earlier pass."""
+        steps = set(nest.passes[number].steps)
+        return [
+            (base(source), base(source) is source and nest.is_row(index))
+            for step, at in nest.steps
+            if step in steps
+            for source, index in self.fused.stored.reads(step, at)
+        ]
+
+    # -- matrix products ---------------------------------------------------------------------------
+
+    def _product(self, work: Product) -> None:
+        tasks = _tasks(work, self.host)
+        packing = tasks.pop(0) if tasks and tasks[0].packs is not None else None
+        reads, chain, stage = _factors(work), None, -1
+        for task in tasks:
+            if task is tasks[-1]:
+                reads += self._read_by_epilogue(work)
+            if packing is not None and packing.packs is not None and chain is None:
+                joined = self._joined(reads, task.rows, task.chunks)
+                needed = joined.stage if joined else self._ready(reads)
+                stage = self._place(packing, [reads[packing.packs]], needed - 2).stage
+            chain = self._place(task, reads, stage)
+            reads, stage = [], chain.stage
+        if chain is not None:
+            self._note([work.node], chain)
+            self.result.by_rows.update(work.made if chain.tasks[-1].rows else ())
+
+    def _read_by_epilogue(self, work: Product) -> Reads:
+        index, made = own_index(spec(work.node).shape), set(work.made)
+        return [
+            (base(source), base(source) is source and is_row(at, 0))
+            for step in work.epilogue
+            for source, at in self.fused.stored.reads(step, index)
+            if source not in made
+        ]
+
+    # -- specials ----------------------------------------------------------------------------------
+
+    def _special(self, work: Special) -> None:
+        node, size = work.node, size_of(spec(work.node).shape)
+        reads: Reads = [(source, False) for source in self.fused.sources(work)]
+        if is_called(node):
+            self._stage[node] = stage = self._ready(reads)
+            self.result.at(stage).called.append(work)
+        elif is_random(node):
+            if self.philox and is_drawn_here(node) and size:
+                chunks = draw_chunks(node)
+                self._place(Task(work, 0, work.made, chunks, DRAW_COST * size / chunks), reads)
+        elif size:
+            self._place(Task(work, 0, work.made, 1, STEP_COST * size), reads)
+
+
+def _factors(work: Product) -> Reads:
+    """The factors of a product. A chunk of rows needs those of the first one, as it lies."""
+    left, right = [untransposed(child) for child in work.node.inputs]
+    own = left is work.node.inputs[0] and base(left) is left
+    return [(base(left), own), (base(right), False)]
+
+
+def _tasks(work: Product, host: Host) -> list[Task]:
+    """The functions of a product: of several batches, each is a chunk."""
+    shapes, tasks = Shapes(work.node), list[Task]()
+    shape = spec(work.node).shape
+    for number, step in enumerate(matmul.phases(shapes.cut(host))):
+        chunks, cost, rows = step.chunks, step.cost, step.even_rows and shape[0]
+        if shapes.batches > 1 or len(shape) > 2:
+            chunks, cost, rows = shapes.batches, cost * chunks, 0
+        tasks.append(Task(work, number, [], chunks, cost, rows, step.packs, step.part))
+    first = next((task for task in tasks if task.packs is None), None)
+    if first is not None:
+        first.makes = [work.node]
+        tasks[-1].makes = [*tasks[-1].makes, *work.epilogue]
+    return tasks
