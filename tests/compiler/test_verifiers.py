@@ -155,5 +155,5 @@ def test_a_plan_whose_scratch_memory_overlaps_a_value():
     (scratch,) = layout.scratch.values()
     product = next(work for work in program.fused.works if not isinstance(work, Special))
     layout.offsets[layout.slot[product.made[0]]] = layout.offsets[scratch]
-    with pytest.raises(CompileError, match=r"MatMul\(\) and scratch memory of MatMul\(\) overlap"):
+    with pytest.raises(CompileError, match=r"scratch memory of MatMul\(\) and MatMul\(\) overlap"):
         plan.verify(layout, program.fused, program.schedule)
