@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 
 import needle as ndl
+from needle.jit.fuse import LARGEST_KERNEL
 from needle.jit.native_executor import Compiled, NativeExecutor
 from needle.native import llvm, threads
 from tests.compiler.stages import compiled, expect_numpy, traced
@@ -326,3 +329,46 @@ def test_code_for_each_further_step_is_a_few_short_functions():
 def flat(pair):
     function, tensors = pair
     return function, *tensors
+
+
+def chain(operators, *, backward):
+    """Elementwise operators one after the other, and the gradient."""
+
+    def f(x):
+        y = x
+        for k in range(operators):
+            y = y.tanh() if k % 10 == 0 else y * 1.01
+        if not backward:
+            return y
+        y.sum().backward()
+        return y, x.grad
+
+    return f, [ndl.Tensor(np.linspace(-1, 1, 40).reshape(5, 8))]
+
+
+def functions(program):
+    """The code of each function of a program."""
+    return re.split(r"^(?=define )", program.emitted.ir, flags=re.MULTILINE)[1:]
+
+
+@pytest.mark.parametrize("backward", [False, True])
+def test_a_long_chain_is_cut_into_kernels_that_share_their_code(backward):
+    short, long = (compiled(*flat(chain(n, backward=backward))) for n in (1000, 3000))
+    largest = max(map(len, functions(short)))
+    assert max(map(len, functions(long))) < 1.2 * largest
+    assert largest < 300_000  # a tanh is a hundred lines, and the ragged end has it again
+    assert len(long.emitted.ir) < 1.8 * len(short.emitted.ir)
+    assert all(work.size <= LARGEST_KERNEL for work in long.fused.works)
+    expect_numpy(*flat(chain(3000, backward=backward)), rtol=1e-10)
+
+
+def test_a_long_chain_over_a_product_is_cut_too():
+    def f(x, w):
+        y = x @ w
+        for _ in range(1000):
+            y = y * 1.01 + x
+        return y
+
+    tensors = [ndl.Tensor(np.linspace(-1, 1, 16).reshape(4, 4)) for _ in range(2)]
+    assert all(work.size <= LARGEST_KERNEL for work in compiled(f, *tensors).fused.works)
+    expect_numpy(f, *tensors, rtol=1e-11)

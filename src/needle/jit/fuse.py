@@ -35,6 +35,9 @@ from .store import Choice
 
 NEAR_KERNELS = 32
 """A value may join one of so many kernels before it: time grows with the graph, not its square."""
+LARGEST_KERNEL = 200
+"""Operators in one kernel: LLVM's time grows faster than the code of a loop, and the parts of a
+long chain, being alike, share their code."""
 
 
 def fuse(graph: Graph, results: Sequence[Node], state: dict[Node, Node]) -> Fused:
@@ -61,6 +64,7 @@ class _Gathering:
     def __init__(self, choice: Choice) -> None:
         self.stored = choice.stored
         self.state = choice.state
+        self.size = choice.size
         self.works: list[Work] = []
         self.maker: dict[Node, Work] = {}
 
@@ -73,10 +77,15 @@ class _Gathering:
             self._add_work(Special(node, self._after(map(base, node.inputs))))
         else:
             found = domain(node)
-            near = reversed(self.works[-NEAR_KERNELS:])
-            if not any(self._joins(node, found, work) for work in near):
-                level = self._after(self._reads(node, found.index))
-                self._add_work(_kernel(node, found, level))
+            size = self.size(node)
+            for work in reversed(self.works[-NEAR_KERNELS:]):
+                if isinstance(work, Special) or work.size + size > LARGEST_KERNEL:
+                    continue
+                if self._joins(node, found, work):
+                    work.size += size
+                    return
+            level = self._after(self._reads(node, found.index))
+            self._add_work(_kernel(node, found, level, size))
 
     def place_state(self) -> list[Kernel]:
         """The kernels that write new state over the old.
@@ -91,7 +100,7 @@ class _Gathering:
             groups.setdefault(value.inputs[0] if is_part else new, []).append(new)
         kernels: list[Kernel] = []
         for first, *others in groups.values():
-            kernel = _kernel(first, domain(first), level)
+            kernel = _kernel(first, domain(first), level, self.size(first))
             for node in others:
                 _add_step(kernel, node, domain(node).index)
             kernels.append(kernel)
@@ -112,10 +121,8 @@ class _Gathering:
             found.setdefault(base(source), []).append(at if base(source) is source else ())
         return found
 
-    def _joins(self, node: Node, own: Domain, work: Work) -> bool:
+    def _joins(self, node: Node, own: Domain, work: Kernel | Product) -> bool:
         """Add a node to a kernel, if nothing has to wait and all that it reads there is ready."""
-        if isinstance(work, Special):
-            return False
         if isinstance(work, Product):
             return self._joins_epilogue(node, own, work)
         for loops, outer, index in _ways_in(own, work):
@@ -151,9 +158,9 @@ class _Gathering:
         return True
 
 
-def _kernel(node: Node, own: Domain, level: int) -> Kernel:
+def _kernel(node: Node, own: Domain, level: int, size: int) -> Kernel:
     """A kernel for one value."""
-    kernel = Kernel(own.loops, own.outer, level)
+    kernel = Kernel(own.loops, own.outer, level, size=size)
     _add_step(kernel, node, own.index)
     return kernel
 

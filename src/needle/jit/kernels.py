@@ -30,6 +30,7 @@ class Kernel:
         level: When it may run.
         steps: What it computes: reductions (over the other loops) and stored values, in order.
         home: For each value it makes, the index under which it does.
+        size: About the operators in the expressions of its steps.
     """
 
     loops: Shape
@@ -37,6 +38,7 @@ class Kernel:
     level: int
     steps: list[Node] = field(default_factory=list[Node])
     home: dict[Node, Index] = field(default_factory=dict[Node, Index])
+    size: int = 0
 
     @property
     def made(self) -> Sequence[Node]:
@@ -46,11 +48,15 @@ class Kernel:
 
 @dataclass(eq=False)
 class Product:
-    """A matrix product, and the values computed over its result while that is in the cache."""
+    """A matrix product, and the values computed over its result while that is in the cache.
+
+    `size` is about the operators in the expressions of its epilogue.
+    """
 
     node: Node
     level: int
     epilogue: list[Node] = field(default_factory=list[Node])
+    size: int = 0
 
     @property
     def made(self) -> Sequence[Node]:

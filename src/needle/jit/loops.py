@@ -32,6 +32,8 @@ from .symbols import CODE, Symbol, register_type
 
 ACCUMULATORS = 4
 """Independent sums in a reduction: a power of two."""
+HIDING = 64
+"""Operators of a kernel beyond which they alone hide the latency of an addition."""
 
 Body = Callable[[Scope, Sequence[Value]], list[Value]]
 
@@ -211,7 +213,7 @@ class _Writer:
         """One pass over the inner loops."""
         reductions = [node for node in steps if isinstance(node.op, Reduction)]
         count = len(reductions)
-        copies = ACCUMULATORS if reductions else 1
+        copies = ACCUMULATORS if reductions and self.kernel.size < HIDING else 1
         starts = [self._identity(node) for node in reductions] * copies
 
         def body(inside: Scope, values: Sequence[Value]) -> list[Value]:

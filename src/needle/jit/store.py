@@ -72,6 +72,7 @@ class Choice:
         self.state = {old: _copy_of(new) for old, new in state.items()}
         self.asides: list[Node] = []
         self.stored = Stored()
+        self._sizes: dict[Node, int] = {}
         self._users: dict[Node, list[Node]] = {}
         for node in graph.nodes:
             for child in node.inputs:
@@ -96,14 +97,19 @@ class Choice:
             uses[node] = count
         return uses
 
+    def size(self, node: Node) -> int:
+        """About the operators in the expression of a node."""
+        size = self._sizes.get(node)
+        if size is None:
+            inner = [child for child in node.inputs if child not in self.stored]
+            size = self._sizes[node] = 1 + sum([self._sizes.get(child, 0) for child in inner])
+        return size
+
     def _choose(self) -> None:
-        sizes: dict[Node, int] = {}  # operators in the expression of each node
         for node in self.graph.nodes:
             if is_called(node) and node.is_tuple():
                 raise UnsupportedError(f"{node.op!r} gives a tuple and is called in Python")
-            inner = [child for child in node.inputs if child not in self.stored]
-            sizes[node] = 1 + sum([sizes.get(child, 0) for child in inner])
-            if self._must_be_stored(node, sizes[node]):
+            if self._must_be_stored(node, self.size(node)):
                 self.stored.add(node)
         for node in self.graph.nodes:
             self._store_operands(node)
