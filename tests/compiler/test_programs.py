@@ -260,8 +260,8 @@ def run_with(function, count, *tensors):
 
 
 def symbols(program, kind):
-    """For each stage, how many of its functions are of a kind."""
-    stages = program.emitted.stages
+    """For each stage, how many of its calls are of a kind."""
+    stages = [[call for each in stage for call in each.calls] for stage in program.emitted.stages]
     return [sum(call.symbol.startswith(kind) for call in stage) for stage in stages]
 
 
@@ -324,6 +324,31 @@ def test_an_unrolled_network_of_a_thousand_nodes():
 def test_code_for_each_further_step_is_a_few_short_functions():
     short, long = (len(compiled(*flat(unrolled(steps))).emitted.ir) for steps in (20, 40))
     assert (long - short) / 20 < 12_000  # all of the code is several times as long
+
+
+def gated(steps):
+    """A network whose gates are slices of one product, over slices of one input; all gradients."""
+
+    def f(xs, w, u):
+        h, states = ndl.init.zeros(4, 8, dtype="float64"), []
+        for k in range(steps):
+            z = xs[:, k] @ w + h @ u
+            gate = z[:, :8].sigmoid()
+            h = h * gate + z[:, 8:].tanh() * (1 - gate)
+            states.append(h)
+        out = ndl.concatenate(states, 0)
+        (out * out).sum().backward()
+        return xs.grad, w.grad, u.grad
+
+    rng = np.random.default_rng(0)
+    shapes = [(4, steps, 6), (6, 16), (8, 16)]
+    return f, [ndl.Tensor(rng.standard_normal(shape) / 4) for shape in shapes]
+
+
+def test_further_steps_need_no_further_functions():
+    short, long = (compiled(*flat(gated(steps))) for steps in (12, 24))
+    assert len(functions(long)) == len(functions(short))
+    expect_numpy(*flat(gated(24)), rtol=1e-10)
 
 
 def flat(pair):

@@ -33,9 +33,9 @@ def _settings(tmp_path, monkeypatch):
 def native(write):
     """A module with the function `phase`, which does what `write` appends for each chunk."""
     source = Source(llvm.host())
-    words = {"arguments": PTR, "begin": I64, "end": I64, "thread": I64}
+    words = {"arguments": PTR, "begin": I64, "end": I64, "thread": I64, "words": PTR}
     function = source.function("phase", words)
-    b, (arguments, begin, end, thread) = function.body, function.arguments
+    b, (arguments, begin, end, thread, _) = function.body, function.arguments
     with b.loop(begin, end) as loop:
         write(b, arguments, loop.index, thread)
     b.ret()

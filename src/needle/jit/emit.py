@@ -1,26 +1,23 @@
-"""Fifth stage: what was scheduled becomes functions of LLVM IR.
+"""Fifth stage: what was scheduled becomes functions of LLVM IR, and calls of them.
 
-Every function has the signature ``void f(ptr table, i64 begin, i64 end, i64 thread)`` and does the
-chunks begin ... end - 1. It looks up the pointers that it needs and calls the code proper, which
-kernels share that do the same with other memory::
+Every function has the signature ``void f(ptr table, i64 begin, i64 end, i64 thread, ptr words)``
+and does the chunks begin ... end - 1. The words of a call say where in the table the pointers lie
+that it needs. So kernels that do the same with other memory are calls of one function::
 
-    before: two kernels            after
+    before: two kernels            after: one function, two calls with words of their own
 
-    y[i] = x[i] * 2                define void @kernel2(ptr %table, ...)   loads x, y; calls @body1
-    z[i] = y[i] * 2                define void @kernel3(ptr %table, ...)   loads y, z; calls @body1
-                                   define internal void @body1(ptr %p0, ptr %p1, ...)
+    y[i] = x[i] * 2                kernel2: @body1, words: slots of y and x
+    z[i] = y[i] * 2                kernel3: @body1, words: slots of z and y
 
-So an unrolled network, with the same layer a hundred times, is one layer of code and a hundred
-short functions. Matrix products and draws share their code in the same way.
+An unrolled network, with the same layer a hundred times, is one layer of code. Matrix products,
+copies and draws share their code in the same way.
 
-The functions of a chain are called one after the other for each chunk::
-
-    define void @chain4(ptr %table, i64 %begin, i64 %end, ...)    for each chunk: @kernel2, @kernel3
+A chain is a call of one function too, whose words name the calls that it makes for each chunk.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -28,41 +25,45 @@ from ..graph.node import Node
 from ..native import matmul
 from ..native.llvm import Host
 from ..native.values import I8, I64, PTR, VOID, Type, Value
-from ..native.vectors import Builder, Source
+from ..native.vectors import Source
 from .access import address, own_index, size_of, spec
-from .expression import base
+from .expression import Read, base
 from .interpret import is_random
 from .kernels import Fused, Kernel, Product, Special
 from .layout import Plan, Pointers
 from .loops import write
-from .nest import Nest, uses_positions
+from .nest import uses_positions
 from .products import Shapes, write_epilogue
 from .schedule import Schedule, Task
 from .scope import Memory
-from .specials import write_draw, write_special
+from .specials import special_key, write_draw, write_special
 from .structure import Structure
 
-_SIGNATURE = {"table": PTR, "begin": I64, "end": I64, "thread": I64}
+_SIGNATURE = {"table": PTR, "begin": I64, "end": I64, "thread": I64, "words": PTR}
 
-_Write = Callable[[Builder, list[Value]], None]
+_Place = tuple[int, int]
+
+CHAIN = "chain"
+"""The function that makes the calls of a chain. Its words: how many, then function and words."""
 
 
 @dataclass(eq=False)
 class Call:
-    """The function of a task."""
+    """The call of a task: its name, the function, and the number of the first of its words."""
 
     symbol: str
+    function: str
+    words: int
     task: Task
 
 
 @dataclass(eq=False)
 class Shared:
-    """A function whose chunks are shared out, and what it calls for each: a chain, or one."""
+    """Calls that are made one after the other for each chunk, and their chunks shared out."""
 
-    symbol: str
+    calls: list[Call]
     chunks: int
     cost: float
-    calls: list[Call]
 
 
 @dataclass(eq=False)
@@ -71,18 +72,19 @@ class Emitted:
 
     Attributes:
         ir: The module.
-        stages: Functions that may run side by side, stage after stage; or an operator to call in
-            Python.
+        words: For each call the slot of each pointer and the bytes from there, then numbers.
+        stages: What may run side by side, stage after stage; or an operator to call in Python.
         last: The stage that writes state in place.
     """
 
     ir: str = ""
+    words: list[int] = field(default_factory=list[int])
     stages: list[list[Shared] | Special] = field(default_factory=list[list[Shared] | Special])
     last: list[Shared] = field(default_factory=list[Shared])
 
     @property
     def calls(self) -> list[Call]:
-        """The functions of all tasks, in order."""
+        """The calls of all tasks, in order."""
         stages = [stage for stage in self.stages if isinstance(stage, list)]
         return [call for stage in [*stages, self.last] for each in stage for call in each.calls]
 
@@ -105,6 +107,7 @@ class Emitter:
         self._tiles = matmul.Kernels(self.source)
         self._shared: dict[Hashable, str] = {}
         self._products: dict[Hashable, matmul.Emitted] = {}
+        self._words: list[int] = []
         self._count = 0
         draws = [node for node in fused.graph.nodes if is_random(node)]
         self._draw_number = {node: number for number, node in enumerate(draws)}
@@ -113,34 +116,27 @@ class Emitter:
         """The whole program."""
         result = Emitted()
         for stage in self.scheduled.stages:
-            result.stages.append([self._chain(chain.tasks) for chain in stage.chains])
+            result.stages.append([self._shared_out(chain.tasks) for chain in stage.chains])
             result.stages += stage.called
         tasks = [task for kernel in self.fused.last for task in self.scheduled.passes(kernel)]
-        result.last = [self._chain([task]) for task in tasks]
-        result.ir = self.source.text()
+        result.last = [self._shared_out([task]) for task in tasks]
+        result.ir, result.words = self.source.text(), self._words
         return result
 
-    def _chain(self, tasks: Sequence[Task]) -> Shared:
-        """The function that does a chunk of each of some tasks, one task after the other."""
-        calls = [Call(self._function(task), task) for task in tasks]
-        symbol, chunks = calls[0].symbol, tasks[0].chunks
-        if len(calls) > 1:
-            f = self._begin("chain")
-            symbol = f.symbol
-            with f.b.loop(f.begin, f.end) as loop:
-                for call in calls:
-                    bounds = loop.index, loop.index + 1
-                    f.b.call(call.symbol, VOID, f.table, *bounds, f.thread)
-            f.b.ret()
-        return Shared(symbol, chunks, sum(task.cost for task in tasks), calls)
+    def _shared_out(self, tasks: Sequence[Task]) -> Shared:
+        calls = [self._call(task) for task in tasks]
+        if len(calls) > 1 and CHAIN not in self._shared:
+            self._shared[CHAIN] = CHAIN
+            _write_chain(self.source)
+        return Shared(calls, tasks[0].chunks, sum(task.cost for task in tasks))
 
-    def _function(self, task: Task) -> str:
-        """The function of a task."""
+    def _call(self, task: Task) -> Call:
+        """The call of a task."""
         if isinstance(task.work, Kernel):
             return self._pass(task, task.work)
         if isinstance(task.work, Product):
             return self._product(task, task.work)
-        return self._special(task.work)
+        return self._draw(task) if is_random(task.work.node) else self._special(task)
 
     # -- what all functions share ------------------------------------------------------------------
 
@@ -148,83 +144,76 @@ class Emitter:
         self._count += 1
         return f"{kind}{self._count}"
 
-    def _begin(self, kind: str) -> _Function:
-        return _Function(self.source, self._name(kind))
-
-    def _code(self, kind: str, key: Hashable, arguments: dict[str, Type], write: _Write) -> str:
+    def _code(self, key: Hashable, pointers: int, write: _Write, name: Callable[[], str]) -> str:
         """The function with some code; one that does the same is used again."""
         symbol = self._shared.get(key)
         if symbol is None:
-            symbol = self._shared[key] = self._name(kind)
-            function = self.source.function(symbol, arguments, internal=True)
-            write(function.body, function.arguments)
-            function.body.ret()
+            symbol = self._shared[key] = name()
+            function = _Function(self.source, symbol, pointers)
+            write(function)
+            function.b.ret()
         return symbol
+
+    def _given(self, pointers: Sequence[_Place], *numbers: int) -> int:
+        """The number of the first of the words of a call."""
+        start = len(self._words)
+        self._words += [word for place in pointers for word in place]
+        self._words += numbers
+        return start
 
     # -- loop nests --------------------------------------------------------------------------------
 
-    def _pass(self, task: Task, kernel: Kernel) -> str:
-        """The function of one pass of a kernel."""
+    def _pass(self, task: Task, kernel: Kernel) -> Call:
+        """The call of one pass of a kernel."""
         nest = self.scheduled.nests[kernel]
         what = nest.passes[task.number]
-        given = Pointers(self.plan, kernel.made, self.fused.sources(kernel), self._starts(nest))
+        starts = self._starts(nest.reads, kernel.made, len(kernel.loops))
+        given = Pointers(self.plan, kernel.made, self.fused.sources(kernel), starts)
         structure = Structure(nest.stored, len(kernel.loops), given, nest.uses_positions)
-        loops = "flat" if nest.flat else (kernel.loops, kernel.outer, nest.parts)
+        loops = "flat" if nest.flat else (kernel.loops, kernel.outer, nest.parts, nest.pieces)
         key = (loops, structure.of(nest.steps, kernel.home), task.number)
-        sums = {"sums": PTR} if nest.parts else {}
-        arguments = {**_arguments(given), **sums, "first": I64, "stop": I64}
-
-        def code(b: Builder, values: list[Value]) -> None:
-            bounds = values[-2], values[-1]
-            pointers = values[: len(given.slots)]
-            place = values[len(pointers)] if nest.parts else None
-            write(b, nest, what, Memory(given, pointers, nest.stored), bounds, place)
-
-        body = self._code("body", key, arguments, code)
-        f = self._begin("kernel")
-        bounds = [nest.bound(f.b, bound) for bound in (f.begin, f.end)]
-        pointers = f.pointers(given)
+        pointers = _places(given)
         if nest.parts:
-            pointers.append(f.pointer(self.plan.scratch[kernel]))
-        f.b.call(body, VOID, *pointers, *bounds)
-        f.b.ret()
-        return f.symbol
+            pointers.append((self.plan.scratch[kernel], 0))
 
-    def _starts(self, nest: Nest) -> dict[Node, int]:
-        """The first element that is read of each value that a kernel only reads.
+        def code(f: _Function) -> None:
+            sums = f.pointers.pop() if nest.parts else None
+            items = f.number(0)
+            begin, end = [nest.bound(f.b, chunk, items) for chunk in (f.begin, f.end)]
+            write(f.b, nest, what, Memory(given, f.pointers, nest.stored), (begin, end), sums)
 
-        Pointers lead there: so kernels that read other slices of a value share their code.
+        body = self._code(key, len(pointers), code, lambda: self._name("body"))
+        return Call(self._name("kernel"), body, self._given(pointers, nest.items), task)
+
+    def _starts(self, reads: Iterable[Read], made: Iterable[Node], loops: int) -> dict[Node, int]:
+        """The first element that is read of each value that is only read.
+
+        Pointers lead there: so code that reads other slices of a value is shared.
         """
         starts: dict[Node, int] = {}
-        written = {self.plan.slot[node] for node in nest.kernel.made}
-        for node, at in nest.reads:
+        written = {self.plan.slot[node] for node in made}
+        for node, at in reads:
             source = base(node)
             if self.plan.slot[source] not in written:
-                offset, _ = address(at, spec(node).shape, len(nest.kernel.loops))
+                offset, _ = address(at, spec(node).shape, loops)
                 starts[source] = min(offset, starts.get(source, offset))
         return starts
 
     # -- matrix products ---------------------------------------------------------------------------
 
-    def _product(self, task: Task, work: Product) -> str:
-        """The function of one phase of a product."""
+    def _product(self, task: Task, work: Product) -> Call:
+        """The call of one phase of a product."""
         shapes = Shapes(work.node)
         emitted, given = self._multiply(work, shapes)
         phase = emitted.phases[task.number]
         slots = [self.plan.slot[base(node)] for node in (*shapes.operands, work.node)]
         slots.append(self.plan.scratch.get(work, self.plan.status))
-        f = self._begin("phase")
-        pointers = list(map(f.pointer, slots))
-        if shapes.batches == 1:
-            further = f.pointers(given) if given else []
-            f.b.call(phase.symbol, VOID, *pointers, *further, f.begin, f.end)
-        else:  # each batch is a chunk
-            bounds = [f.b.constant(bound, I64) for bound in (0, phase.chunks)]
-            with f.b.loop(f.begin, f.end) as loop:
-                moved = shapes.in_batch(f.b, pointers, loop.index, emitted.scratch)
-                f.b.call(phase.symbol, VOID, *moved, *bounds)
-        f.b.ret()
-        return f.symbol
+        pointers = [*[(slot, 0) for slot in slots], *(_places(given) if given else [])]
+        write = partial(_write_phase, phase, shapes, emitted.scratch)
+        key = (phase.symbol, *[spec(node).shape for node in (*work.node.inputs, work.node)])
+        name = self._name("phase")
+        function = self._code(key, len(pointers), write, lambda: name)
+        return Call(name, function, self._given(pointers), task)
 
     def _multiply(self, work: Product, shapes: Shapes) -> tuple[matmul.Emitted, Pointers | None]:
         """The functions of a product, or of one that does the same, and what its epilogue needs."""
@@ -233,9 +222,11 @@ class Emitter:
         given = epilogue = None
         if work.epilogue:
             read = [node for node in self.fused.read_by(work.epilogue) if node is not work.node]
-            given = Pointers(self.plan, work.epilogue, read)
             index = own_index(spec(work.node).shape)
             steps = [(node, index) for node in work.epilogue]
+            reads = [r for step in steps for r in stored.reads(*step) if r[0] is not work.node]
+            starts = self._starts(reads, work.epilogue, len(index))
+            given = Pointers(self.plan, work.epilogue, read, starts)
             structure = Structure(stored, 2, given, uses_positions(steps, stored))
             key = (key, structure.of(steps, dict(steps)))
             epilogue = partial(write_epilogue, work, given, stored)
@@ -249,51 +240,88 @@ class Emitter:
 
     # -- specials ----------------------------------------------------------------------------------
 
-    def _special(self, work: Special) -> str:
-        if is_random(work.node):
-            return self._draw(work)
+    def _special(self, task: Task) -> Call:
+        work, node = task.work, task.work.made[0]
         given = Pointers(self.plan, work.made, self.fused.sources(work))
-        f = self._begin("special")
-        write_special(f.b, work.node, Memory(given, f.pointers(given), self.fused.stored))
-        f.b.ret()
-        return f.symbol
+        pointers = _places(given)
+        kind, number = special_key(node)
+        inputs = [(spec(child), given.place(child)) for child in node.inputs]
+        key = ("special", kind, spec(node), *inputs)
 
-    def _draw(self, work: Special) -> str:
-        op = work.node.op
+        def code(f: _Function) -> None:
+            memory = Memory(given, f.pointers, self.fused.stored)
+            write_special(f.b, node, memory, f.number(0))
+
+        name = self._name("special")
+        function = self._code(key, len(pointers), code, lambda: name)
+        return Call(name, function, self._given(pointers, number), task)
+
+    def _draw(self, task: Task) -> Call:
+        node, op = task.work.made[0], task.work.made[0].op
         assert op is not None
-        size = size_of(spec(work.node).shape)
-        arguments = {"out": PTR, "state": PTR, "draw": I64, "begin": I64, "end": I64}
+        size = size_of(spec(node).shape)
 
-        def code(b: Builder, values: list[Value]) -> None:
-            out, state, draw, *bounds = values
-            write_draw(b, op, size, out, state, draw, bounds)
+        def code(f: _Function) -> None:
+            out, state = f.pointers
+            write_draw(f.b, op, size, out, state, f.number(0), (f.begin, f.end))
 
-        body = self._code("draw", ("draw", repr(op)), arguments, code)
-        f = self._begin("special")
-        number = f.b.constant(self._draw_number[work.node], I64)
-        pointers = map(f.pointer, (self.plan.slot[work.node], self.plan.stream))
-        f.b.call(body, VOID, *pointers, number, f.begin, f.end)
-        f.b.ret()
-        return f.symbol
+        function = self._code(("draw", repr(op)), 2, code, lambda: self._name("draw"))
+        pointers = [(self.plan.slot[node], 0), (self.plan.stream, 0)]
+        words = self._given(pointers, self._draw_number[node])
+        return Call(self._name("special"), function, words, task)
 
 
 class _Function:
-    """A function of the program while it is written: its code, and what it is given."""
+    """A function of the program while it is written: its code, and what a call gives it."""
 
-    def __init__(self, source: Source, symbol: str) -> None:
+    def __init__(self, source: Source, symbol: str, pointers: int) -> None:
         function = source.function(symbol, _SIGNATURE)
-        self.symbol = symbol
         self.b = function.body
-        self.table, self.begin, self.end, self.thread = function.arguments
+        self._table, self.begin, self.end, _, self._words = function.arguments
+        self._count = pointers
+        self.pointers = [self._pointer(2 * place) for place in range(pointers)]
 
-    def pointer(self, slot: int) -> Value:
-        """The pointer in a slot of the table."""
-        return self.b.load(self.table, PTR, slot)
+    def _pointer(self, word: int) -> Value:
+        """The pointer in the slot that a word names, moved by the bytes that the next one says."""
+        b = self.b
+        pointer = b.load(self._table, PTR, b.load(self._words, I64, word))
+        return b.offset(pointer, I8, b.load(self._words, I64, word + 1))
 
-    def pointers(self, given: Pointers) -> list[Value]:
-        """The pointers to some memory, each to the element at which it starts."""
-        pairs = zip(map(self.pointer, given.slots), given.moves, strict=True)
-        return [self.b.offset(pointer, I8, move) if move else pointer for pointer, move in pairs]
+    def number(self, place: int) -> Value:
+        """A number that is different from call to call."""
+        return self.b.load(self._words, I64, 2 * self._count + place)
+
+
+_Write = Callable[[_Function], None]
+
+
+def _write_phase(phase: matmul.Phase, shapes: Shapes, scratch: int, f: _Function) -> None:
+    """Append a phase of a product, for some of its chunks or for some batches."""
+    b = f.b
+    if shapes.batches == 1:
+        b.call(phase.symbol, VOID, *f.pointers, f.begin, f.end)
+        return
+    bounds = [b.constant(bound, I64) for bound in (0, phase.chunks)]
+    with b.loop(f.begin, f.end) as loop:
+        moved = shapes.in_batch(b, f.pointers, loop.index, scratch)
+        b.call(phase.symbol, VOID, *moved, *bounds)
+
+
+def _write_chain(source: Source) -> None:
+    """Append the function that does one chunk after the other of several calls."""
+    function = source.function(CHAIN, _SIGNATURE)
+    b = function.body
+    table, begin, end, thread, words = function.arguments
+    with b.loop(begin, end) as chunk, b.loop(0, b.load(words, I64)) as number:
+        function_place = number.index * 2 + 1
+        to_call, given = (b.load(words, PTR, function_place + k) for k in (0, 1))
+        b.call_pointer(to_call, VOID, table, chunk.index, chunk.index + 1, thread, given)
+    b.ret()
+
+
+def _places(given: Pointers) -> list[_Place]:
+    """Slot of each pointer, and the bytes from there to where it leads."""
+    return [*zip(given.slots, given.moves, strict=True)]
 
 
 def _arguments(given: Pointers) -> dict[str, Type]:

@@ -26,7 +26,7 @@ from ..graph.node import Node
 from ..native import llvm, threads
 from ..random import PhiloxStream, ambient_stream
 from .access import spec
-from .emit import Call, Emitter, Shared
+from .emit import CHAIN, Call, Emitter, Shared
 from .expression import base
 from .fuse import fuse
 from .interpret import check_result, is_random
@@ -138,6 +138,8 @@ class NativeExecutor:
         layout = compiled.plan
         self._table = np.zeros(layout.table, np.int64)
         self._words = view_of(self._table)
+        self._given = np.array(compiled.emitted.words, np.int64)
+        self._chains: list[Array] = []  # words of chains
         self._status = view_of(np.zeros(1, np.int64))
         self._stream = np.zeros(4, np.int64)
         self._arena = aligned((layout.arena,), np.uint8)
@@ -179,17 +181,26 @@ class NativeExecutor:
 
     def _program(self, stages: list[list[Shared]]) -> Callable[[], None] | None:
         phases = [
-            threads.Phase(
-                self.compiled.module.address(call.symbol), call.chunks, place == 0, call.cost
-            )
+            self._phase(each, waits=place == 0)
             for stage in stages
-            for place, call in enumerate(stage)
+            for place, each in enumerate(stage)
         ]
         if not phases:
             return None
-        keep = (self.compiled.module, self._table, self._arena)
+        keep = (self.compiled.module, self._table, self._given, self._chains, self._arena)
         most = 1 if sum(p.chunks * p.cost for p in phases) < WORTH_SHARING else None
         return threads.Program(phases, self._table.ctypes.data, most=most, keep=keep).run
+
+    def _phase(self, shared: Shared, *, waits: bool) -> threads.Phase:
+        """The function that makes some calls for each chunk, and its words."""
+        address = self.compiled.module.address
+        pairs = [(address(call.function), self._words_of(call)) for call in shared.calls]
+        function, given = pairs[0]
+        if len(pairs) > 1:
+            words = np.array([len(pairs), *[word for pair in pairs for word in pair]], np.int64)
+            self._chains.append(words)
+            function, given = address(CHAIN), words.ctypes.data
+        return threads.Phase(function, shared.chunks, waits, shared.cost, given)
 
     def _call(self, node: Node) -> None:
         """Run an operator that has no code on the arrays in memory, and put its result there."""
@@ -209,10 +220,15 @@ class NativeExecutor:
         return self._arena[start : start + layout.bytes[slot]].view(dtype).reshape(shape)
 
     def alone(self, call: Call) -> Callable[[], None]:
-        """A function that runs one function of the program by itself, on one thread."""
+        """A function that runs one call of the program by itself, on one thread."""
         word = ctypes.c_int64
-        run = self.compiled.module.function(call.symbol, None, ctypes.c_void_p, word, word, word)
-        return partial(run, self._table.ctypes.data, 0, call.task.chunks, 0)
+        pointer = ctypes.c_void_p
+        run = self.compiled.module.function(call.function, None, pointer, word, word, word, pointer)
+        return partial(run, self._table.ctypes.data, 0, call.task.chunks, 0, self._words_of(call))
+
+    def _words_of(self, call: Call) -> int:
+        """Address of the words that say where a call's memory is."""
+        return self._given.ctypes.data + call.words * self._given.itemsize
 
     def bind(self, place: int, array: Array) -> None:
         """Let input `place` be read (and, if it is state, written) where an array lies."""

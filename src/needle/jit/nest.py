@@ -35,7 +35,7 @@ from dataclasses import dataclass
 from ..graph.kinds import Reduction
 from ..graph.node import Node
 from ..native.llvm import Host
-from ..native.values import I64, Value
+from ..native.values import Value
 from ..native.vectors import Builder
 from ..ops.creation import Arange
 from ..ops.indexing import OneHot, Pick, Take
@@ -215,13 +215,13 @@ class Nest:
         """Whether what is read or made under an index is a row that belongs to a chunk."""
         return self.row is not None and is_row(index, self.row)
 
-    def bound(self, b: Builder, chunk: Value) -> Value:
+    def bound(self, b: Builder, chunk: Value, items: Value) -> Value:
         """The first item of a chunk, or its first part."""
         if self.parts:
             return chunk
         if self.flat:
-            return b.minimum(chunk * FLAT_CHUNK, b.constant(self.items, I64))
-        return b.binary("udiv", chunk * self.items, self.pieces)
+            return b.minimum(chunk * FLAT_CHUNK, items)
+        return b.binary("udiv", chunk * items, self.pieces)
 
     # -- phases ------------------------------------------------------------------------------------
 

@@ -11,7 +11,7 @@ slice after the other so that sums are always the same; and copies into parts of
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 
 import numpy as np
 
@@ -123,8 +123,21 @@ def _store_drawn(b: Builder, op: Op, word: Value, out: Value, first: Value, ther
 # -- copies ----------------------------------------------------------------------------------------
 
 
-def write_special(b: Builder, node: Node, memory: Memory) -> None:
-    """Append a scatter-add, a concatenation, or a copy into a slice of zeros."""
+def special_key(node: Node) -> tuple[Hashable, int]:
+    """What the code of an operator follows from beside shapes, and the number that it is given.
+
+    Copies into slices of zeros share their code wherever the slices begin.
+    """
+    op = node.op
+    if not isinstance(op, Unslice):
+        return id(node) if op is None or op.key is None else op.key, 0
+    strides = dense(spec(node).shape)
+    begin = sum([s * first for s, (first, _, _) in zip(strides, op.ranges, strict=True)])
+    return (Unslice, *[step for _, _, step in op.ranges]), begin
+
+
+def write_special(b: Builder, node: Node, memory: Memory, begin: Value) -> None:
+    """Append a scatter-add, a concatenation, or a copy into a slice of zeros from `begin` on."""
     op = node.op
     shape, dtype = spec(node)
     strides = dense(shape)
@@ -132,14 +145,14 @@ def write_special(b: Builder, node: Node, memory: Memory) -> None:
         start = 0
         axis = op.axis % len(shape)
         for child in node.inputs:
-            _copy(b, memory, child, node, start * strides[axis], strides)
+            first = b.constant(start * strides[axis], I64)
+            _copy(b, memory, child, node, first, strides)
             start += spec(child).shape[axis]
         return
     _fill_zero(b, memory.pointer(node), dtype, size_of(shape))
     if isinstance(op, Unslice):
         steps = tuple([s * step for s, (_, _, step) in zip(strides, op.ranges, strict=True)])
-        offset = sum([s * first for s, (first, _, _) in zip(strides, op.ranges, strict=True)])
-        _copy(b, memory, node.inputs[0], node, offset, steps)
+        _copy(b, memory, node.inputs[0], node, begin, steps)
         return
     assert isinstance(op, ScatterAdd)
     _scatter(b, memory, node, op)
@@ -157,15 +170,15 @@ def _fill_zero(b: Builder, out: Value, dtype: DType, size: int) -> None:
 
 
 def _copy(
-    b: Builder, memory: Memory, source: Node, target: Node, offset: int, strides: Shape
+    b: Builder, memory: Memory, source: Node, target: Node, begin: Value, strides: Shape
 ) -> None:
-    """Copy a stored value to places of another that lie `strides` apart, from `offset` on."""
+    """Copy a stored value to places of another that lie `strides` apart, from `begin` on."""
     shape = spec(source).shape
     dtype = spec(target).dtype
 
     def element(scope: Scope) -> None:
         symbol = CODE.cast(scope.load(source, own_index(shape)), dtype)
-        place = b.constant(offset, I64)
+        place = begin
         moving = [stride for size, stride in zip(shape, strides, strict=True) if size != 1]
         for counter, stride in zip(scope.loops, moving, strict=True):
             assert counter is not None

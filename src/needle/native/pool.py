@@ -39,8 +39,9 @@ QUEUE, ASLEEP, MUTEX, CONDITION = 0, 128, 192, 256
     HEADER,
 ) = range(7)  # fmt: skip
 (
-    ROW_FUNCTION, ROW_NUMBER, ROW_CHUNKS, ROW_BEGIN, ROW_STAGE_END, ROW_NEXT_QUEUES, ROW_WORDS,
-) = range(7)  # fmt: skip
+    ROW_FUNCTION, ROW_NUMBER, ROW_CHUNKS, ROW_BEGIN, ROW_STAGE_END, ROW_NEXT_QUEUES, ROW_GIVEN,
+    ROW_WORDS,
+) = range(8)  # fmt: skip
 
 # A queue: next chunk in the high half, end in the low half.
 NEXT = 1 << 32
@@ -95,9 +96,9 @@ def _when(b: Builder, condition: Value, then: Callable[[], object]) -> None:
 
 
 def _call_phase(b: Builder, program: Value, row: Value, chunks: tuple[Value, Value, Value]) -> None:
-    """Call a phase's function: arguments of the program, first chunk, end, number of the thread."""
-    function = _word(b, row, ROW_FUNCTION, PTR)
-    b.call_pointer(function, VOID, _word(b, program, PROGRAM_ARGUMENTS, PTR), *chunks)
+    """Call a phase's function: the program's arguments, first chunk, end, thread, own words."""
+    function, words = _word(b, row, ROW_FUNCTION, PTR), _word(b, row, ROW_GIVEN, PTR)
+    b.call_pointer(function, VOID, _word(b, program, PROGRAM_ARGUMENTS, PTR), *chunks, words)
 
 
 def _lock(b: Builder, name: str, record: Value) -> None:

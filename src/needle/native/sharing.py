@@ -33,12 +33,14 @@ class Phase(NamedTuple):
         chunks: How many there are.
         waits: Whether it waits for the phases before it.
         cost: Rough nanoseconds of a chunk: only how they compare matters.
+        words: Address of what the function is given beside the program's arguments.
     """
 
     address: int
     chunks: int
     waits: bool = True
     cost: float = 1.0
+    words: int = 0
 
 
 class _Piece(NamedTuple):
@@ -115,6 +117,7 @@ def table(
             length = piece.end - piece.begin
             rows[row] = (
                 piece.phase.address, number, length, piece.begin, begins[-1], following,
+                piece.phase.words,
             )  # fmt: skip
             words[first_chunk + number :][:length] = first_row + layout.ROW_WORDS * row
             number, row = number + length, row + 1
