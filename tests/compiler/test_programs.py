@@ -345,6 +345,24 @@ def gated(steps):
     return f, [ndl.Tensor(rng.standard_normal(shape) / 4) for shape in shapes]
 
 
+def test_gradients_of_slices_are_put_together_in_one_array():
+    small, large = (compiled(*flat(gated(steps))).plan.arena for steps in (20, 80))
+    assert large < 6 * small  # an array as large as the input for each step: 16 times
+
+
+@pytest.mark.parametrize("columns", [1, 3, 20])
+def test_sums_of_slices_that_overlap_or_are_used_elsewhere(columns, tensor):
+    def f(x):
+        parts = [x[k : k + 3, ::-1].exp() * k for k in range(5)]
+        parts += [x[::2].tanh(), x[1:2, :1].sin()]
+        total = sum([part.sum() for part in parts])
+        total.backward()
+        zeros = ndl.pad(x, [(1, 0), (0, 2)])
+        return x.grad, zeros + ndl.pad(x, [(0, 1), (2, 0)]), zeros + zeros, zeros
+
+    expect_numpy(f, tensor(8, columns), rtol=1e-12)
+
+
 def test_further_steps_need_no_further_functions():
     short, long = (compiled(*flat(gated(steps))) for steps in (12, 24))
     assert len(functions(long)) == len(functions(short))

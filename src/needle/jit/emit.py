@@ -244,17 +244,17 @@ class Emitter:
         work, node = task.work, task.work.made[0]
         given = Pointers(self.plan, work.made, self.fused.sources(work))
         pointers = _places(given)
-        kind, number = special_key(node)
+        kind, numbers = special_key(node)
         inputs = [(spec(child), given.place(child)) for child in node.inputs]
         key = ("special", kind, spec(node), *inputs)
 
         def code(f: _Function) -> None:
             memory = Memory(given, f.pointers, self.fused.stored)
-            write_special(f.b, node, memory, f.number(0))
+            write_special(f.b, node, memory, f.number)
 
         name = self._name("special")
         function = self._code(key, len(pointers), code, lambda: name)
-        return Call(name, function, self._given(pointers, number), task)
+        return Call(name, function, self._given(pointers, *numbers), task)
 
     def _draw(self, task: Task) -> Call:
         node, op = task.work.made[0], task.work.made[0].op

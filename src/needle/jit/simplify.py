@@ -4,7 +4,9 @@
 - what changes nothing (`StopGradient`, casts to the same dtype, elements of a tuple just made) is
   passed over,
 - operators on constants become constants,
-- equal operators on equal inputs are merged; draws are not.
+- equal operators on equal inputs are merged; draws are not,
+- a sum of values that are each in a slice of zeros (the gradient of what was read slice by slice)
+  is put together in one array, instead of one as large for each.
 
 before::                         after::
 
@@ -14,8 +16,9 @@ before::                         after::
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -23,9 +26,10 @@ from ..context import ambient_set
 from ..errors import CompileError
 from ..graph.kinds import Elementwise
 from ..graph.node import Node, new_handle
+from ..ops.arithmetic import EWiseAdd
 from ..ops.comparison import Cast, StopGradient
 from ..ops.creation import Full
-from ..ops.movement import BroadcastTo, Permute, Reshape, Slice, Transpose
+from ..ops.movement import BroadcastTo, Permute, Reshape, Slice, Transpose, Unslice
 from ..ops.tuples import MakeTensorTuple, TupleGetItem
 from ..shapes import Spec
 from ..tensor import Tensor
@@ -99,6 +103,7 @@ class _Rewriting:
         self._given = frozenset(graph.inputs)
         self._became: dict[Node, Node] = {node: node for node in graph.inputs}
         self._merged: dict[Any, Node] = {}
+        self._sums = _sums_of_slices(graph)
 
     def now(self, node: Node) -> Node:
         """The node that stands for an old one."""
@@ -106,8 +111,10 @@ class _Rewriting:
 
     def add(self, node: Node) -> None:
         """Take over one node of the old graph."""
-        op = node.op
-        inputs = tuple([self.now(child) for child in node.inputs])
+        op, children = node.op, node.inputs
+        if node in self._sums:
+            op, children = self._sums[node]
+        inputs = tuple([self.now(child) for child in children])
         decompose = getattr(op, "decompose", None)
         if decompose is None:
             self._became[node] = self._made(op, inputs, node)
@@ -149,6 +156,30 @@ class _Rewriting:
             parts = tuple([self.now(part.node) for part in result])
             return Node(MakeTensorTuple(), parts, None, False, node.specs(), node.where)
         return self.now(result.node)
+
+
+def _sums_of_slices(graph: Graph) -> dict[Node, tuple[Unslice, tuple[Node, ...]]]:
+    """The whole sums of values in slices of zeros: for each one operator that gives the same."""
+    uses = Counter([child for node in graph.nodes for child in node.inputs])
+    uses.update(graph.outputs)
+    sums: dict[Node, list[Node]] = {}
+    for node in graph.nodes:
+        if isinstance(node.op, Unslice) and spec(node).dtype.kind == "f":
+            sums[node] = [node]
+        elif isinstance(node.op, EWiseAdd) and all(
+            child in sums and uses[child] == 1 and child.specs() == node.specs()
+            for child in node.inputs
+        ):
+            sums[node], others = (sums.pop(child) for child in node.inputs)
+            sums[node] += others
+    return {node: _together(parts) for node, parts in sums.items() if len(parts) > 1}
+
+
+def _together(parts: Sequence[Node]) -> tuple[Unslice, tuple[Node, ...]]:
+    """One operator that adds up several values in slices of zeros, and its inputs."""
+    ranges = [of_one for part in parts for of_one in cast(Unslice, part.op).slices]
+    op = Unslice(spec(parts[0]).shape, ranges[0], tuple(ranges[1:]))
+    return op, tuple([child for part in parts for child in part.inputs])
 
 
 def _passed_over(op: Any, inputs: tuple[Node, ...], like: Node) -> Node | None:

@@ -123,21 +123,31 @@ def _store_drawn(b: Builder, op: Op, word: Value, out: Value, first: Value, ther
 # -- copies ----------------------------------------------------------------------------------------
 
 
-def special_key(node: Node) -> tuple[Hashable, int]:
-    """What the code of an operator follows from beside shapes, and the number that it is given.
+def special_key(node: Node) -> tuple[Hashable, list[int]]:
+    """What the code of an operator follows from beside shapes, and the numbers that it is given.
 
     Copies into slices of zeros share their code wherever the slices begin.
     """
     op = node.op
     if not isinstance(op, Unslice):
-        return id(node) if op is None or op.key is None else op.key, 0
+        return id(node) if op is None or op.key is None else op.key, []
     strides = dense(spec(node).shape)
-    begin = sum([s * first for s, (first, _, _) in zip(strides, op.ranges, strict=True)])
-    return (Unslice, *[step for _, _, step in op.ranges]), begin
+    begins = [
+        sum([s * first for s, (first, _, _) in zip(strides, ranges, strict=True)])
+        for ranges in op.slices
+    ]
+    return (Unslice, *[step for ranges in op.slices for _, _, step in ranges]), begins
 
 
-def write_special(b: Builder, node: Node, memory: Memory, begin: Value) -> None:
-    """Append a scatter-add, a concatenation, or a copy into a slice of zeros from `begin` on."""
+def write_special(b: Builder, node: Node, memory: Memory, number: Callable[[int], Value]) -> None:
+    """Append a scatter-add, a concatenation, or copies into slices of zeros.
+
+    Args:
+        b: Builder of the function.
+        node: The operator.
+        memory: Where values lie.
+        number: Gives the numbers of `special_key`.
+    """
     op = node.op
     shape, dtype = spec(node)
     strides = dense(shape)
@@ -151,8 +161,9 @@ def write_special(b: Builder, node: Node, memory: Memory, begin: Value) -> None:
         return
     _fill_zero(b, memory.pointer(node), dtype, size_of(shape))
     if isinstance(op, Unslice):
-        steps = tuple([s * step for s, (_, _, step) in zip(strides, op.ranges, strict=True)])
-        _copy(b, memory, node.inputs[0], node, begin, steps)
+        for place, (child, ranges) in enumerate(zip(node.inputs, op.slices, strict=True)):
+            steps = tuple([s * step for s, (_, _, step) in zip(strides, ranges, strict=True)])
+            _copy(b, memory, child, node, number(place), steps, add=place > 0)
         return
     assert isinstance(op, ScatterAdd)
     _scatter(b, memory, node, op)
@@ -170,34 +181,62 @@ def _fill_zero(b: Builder, out: Value, dtype: DType, size: int) -> None:
 
 
 def _copy(
-    b: Builder, memory: Memory, source: Node, target: Node, begin: Value, strides: Shape
+    b: Builder,
+    memory: Memory,
+    source: Node,
+    target: Node,
+    begin: Value,
+    strides: Shape,
+    *,
+    add: bool = False,
 ) -> None:
-    """Copy a stored value to places of another that lie `strides` apart, from `begin` on."""
+    """Copy a stored value to places of another that lie `strides` apart, from `begin` on, or add.
+
+    Rows that stay together are copied in vectors.
+    """
     shape = spec(source).shape
     dtype = spec(target).dtype
+    kind = memory_type(dtype)
+    moving = [stride for size, stride in zip(shape, strides, strict=True) if size != 1]
+    lanes = b.host.lanes if moving and moving[-1] == 1 else 0
 
     def element(scope: Scope) -> None:
         symbol = CODE.cast(scope.load(source, own_index(shape)), dtype)
         place = begin
-        moving = [stride for size, stride in zip(shape, strides, strict=True) if size != 1]
         for counter, stride in zip(scope.loops, moving, strict=True):
             assert counter is not None
             place = counter * stride + place
-        value = symbol.value if dtype.kind == "f" else b.cast(symbol.value, memory_type(dtype))
-        b.store(value, memory.pointer(target), place)
+        value = symbol.value if dtype.kind == "f" else b.cast(symbol.value, kind)
+        out = memory.pointer(target)
+        if add:
+            value = b.load(out, kind.vector(lanes), place, mask=scope.mask) + value
+        b.store(value, out, place, mask=scope.mask)
 
-    _visit(b, memory, loops_of(shape), element)
+    _visit(b, memory, loops_of(shape), element, lanes)
 
 
-def _visit(b: Builder, memory: Memory, sizes: Shape, element: Callable[[Scope], None]) -> None:
-    """Loops, one in another, and code for each element."""
+def _visit(
+    b: Builder,
+    memory: Memory,
+    sizes: Shape,
+    element: Callable[[Scope], None],
+    lanes: int = 0,
+) -> None:
+    """Loops, one in another, and code for each element, or each vector along the last loop."""
 
     def inside(scope: Scope, depth: int) -> None:
         if depth == len(sizes):
             element(scope)
-            return
-        with b.loop(0, sizes[depth]) as loop:
-            inside(scope.inside(depth, loop.index), depth + 1)
+        elif lanes and depth == len(sizes) - 1:
+
+            def vector(counter: Value, mask: Value | None) -> tuple[()]:
+                element(scope.inside(depth, counter, lanes, mask))
+                return ()
+
+            b.vector_loop(0, sizes[depth], lanes, vector)
+        else:
+            with b.loop(0, sizes[depth]) as loop:
+                inside(scope.inside(depth, loop.index), depth + 1)
 
     inside(Scope(b, memory, [None] * len(sizes)), 0)
 

@@ -266,30 +266,48 @@ class Slice(Movement):
 
 
 class Unslice(Movement):
-    """y = zeros with a written into a slice: what `Slice` is the gradient of, and the reverse."""
+    """y = zeros with a written into a slice: what `Slice` is the gradient of, and the reverse.
+
+    Further inputs are added, each in a slice of its own: the compiler writes sums of such values
+    so.
+    """
 
     label = "unslice"
 
-    def __init__(self, shape: Shape, ranges: tuple[Range, ...]) -> None:
+    def __init__(
+        self,
+        shape: Shape,
+        ranges: tuple[Range, ...],
+        others: tuple[tuple[Range, ...], ...] = (),
+    ) -> None:
         self.shape = shape
         self.ranges = ranges
+        self.others = others
 
-    def compute(self, a: Any) -> Any:
-        result = np.zeros(self.shape, a.dtype)
-        result[_slices(self.ranges)] = a
+    @property
+    def slices(self) -> tuple[tuple[Range, ...], ...]:
+        """The slice of each input."""
+        return self.ranges, *self.others
+
+    def compute(self, first: Any, *others: Any) -> Any:
+        result = np.zeros(self.shape, first.dtype)
+        result[_slices(self.ranges)] = first
+        for ranges, other in zip(self.others, others, strict=True):
+            result[_slices(ranges)] += other
         return result
 
-    def infer(self, a: Any) -> Any:
-        return Spec(self.shape, a.dtype)
+    def infer(self, first: Any, *_: Any) -> Any:
+        return Spec(self.shape, first.dtype)
 
     def gradient(self, out_grad: Any, node: Any) -> Any:
-        return out_grad.slice(self.ranges)
+        return tuple([out_grad.slice(ranges) for ranges in self.slices])
 
     @classmethod
     def samples(cls) -> Iterator[Sample]:
         yield Sample(cls((4, 4), ((1, 2, 1), (3, 2, -2))), ((2, 2),))
         yield Sample(cls((3,), ((0, 0, 1),)), ((0,),))
         yield Sample(cls((), ()), ((),))
+        yield Sample(cls((5,), ((0, 3, 1),), (((4, 2, -2),),)), ((3,), (2,)))
 
 
 def pad(a: Any, widths: Sequence[tuple[int, int]]) -> Any:
