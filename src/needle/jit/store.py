@@ -165,25 +165,31 @@ class Choice:
 
         An example is a swap, `a.data, b.data = b * 1, a * 2`: the new `b` reads the old `a`.
         """
+        together: dict[Node, set[Node]] = {}  # state that one kernel overwrites
+        for old, new in self.state.items():
+            together.setdefault(_made_with(new), set()).add(old)
         for old, new in list(self.state.items()):
-            if not self._reads_itself_only(old, new):
+            if not self._reads_only(together[_made_with(new)], new):
+                together[_made_with(new)].remove(old)
                 aside = _copy_of(new.inputs[0])
                 self.stored.add(aside)
                 self.asides.append(aside)
                 self.state[old] = _copy_of(aside)
                 self.stored.add(self.state[old])
 
-    def _reads_itself_only(self, old: Node, new: Node) -> bool:
+    def _reads_only(self, together: set[Node], new: Node) -> bool:
         """Whether new state reads no state but that which the same kernel overwrites there."""
-        value = new.inputs[0]
-        together = {old}
-        if isinstance(value.op, TupleGetItem):
-            together |= {o for o, n in self.state.items() if n.inputs[0].inputs[:1] == value.inputs}
         index = domain(new).index
         return all(
             base(source) not in self.state or (source in together and at == index)
             for source, at in self.stored.reads(new, index)
         )
+
+
+def _made_with(new: Node) -> Node:
+    """What the copies of all elements of one tuple have in common; others are made alone."""
+    value = new.inputs[0]
+    return value.inputs[0] if isinstance(value.op, TupleGetItem) else new
 
 
 def _is_free_view(node: Node) -> bool:
