@@ -350,6 +350,23 @@ def test_gradients_of_slices_are_put_together_in_one_array():
     assert large < 6 * small  # an array as large as the input for each step: 16 times
 
 
+def test_the_gradient_of_a_weight_is_added_up_as_it_goes_along(tensor):
+    def repeated(steps):
+        def f(h, w):
+            for _ in range(steps):
+                h = (h @ w).tanh()
+            h.sum().backward()
+            return w.grad
+
+        return f
+
+    tensors = tensor(1, 64), tensor(64, 64) / 16
+    weight = 64 * 64 * 8
+    for steps in (20, 40):
+        assert compiled(repeated(steps), *tensors).plan.arena < 16 * weight
+    expect_numpy(repeated(40), *tensors, rtol=1e-9)
+
+
 @pytest.mark.parametrize("columns", [1, 3, 20])
 def test_sums_of_slices_that_overlap_or_are_used_elsewhere(columns, tensor):
     def f(x):

@@ -46,6 +46,9 @@ CHEAP_SIZE = 4
 """A value used several times is computed again if it takes at most so many cheap operators."""
 LARGEST_EXPRESSION = 150
 """Operators in one expression; beyond, a value is stored."""
+MOST_TERMS = 8
+"""Values that wait in memory for one expression; beyond, it is stored, and they make room. So the
+gradient of a weight that a network uses at each step is added up as it goes along."""
 
 _ALWAYS = (MatMul, Reduction)
 _FREE = (Arange, Full, OneHot, Reshape, TupleGetItem)
@@ -73,6 +76,7 @@ class Choice:
         self.asides: list[Node] = []
         self.stored = Stored()
         self._sizes: dict[Node, int] = {}
+        self._terms: dict[Node, int] = {}
         self._users: dict[Node, list[Node]] = {}
         for node in graph.nodes:
             for child in node.inputs:
@@ -120,7 +124,7 @@ class Choice:
             return True
         if node.is_tuple() or isinstance(op, _FREE):
             return False
-        if size > LARGEST_EXPRESSION:
+        if size > LARGEST_EXPRESSION or self._count_terms(node) > MOST_TERMS:
             return True
         if is_view(node):
             return False
@@ -128,6 +132,17 @@ class Choice:
             return len(self._users.get(node, ())) > 1
         cheap = size <= CHEAP_SIZE and isinstance(op, CHEAP_OPERATORS)
         return (self._uses[node] > 1 and not cheap) or self._is_repeated(node)
+
+    def _count_terms(self, node: Node) -> int:
+        """How many stored values the expression of a node is the only one to read."""
+        count = 0
+        for child in node.inputs:
+            if child not in self.stored:
+                count += self._terms.get(child, 0)
+            elif self._uses[child] == 1:
+                count += 1
+        self._terms[node] = count
+        return count
 
     def _is_repeated(self, node: Node) -> bool:
         """Whether broadcasting would compute a value again and again."""
