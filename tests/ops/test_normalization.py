@@ -79,30 +79,3 @@ def test_gradient_of_one_tensor_as_both_operands():
     x = np.random.randn(4, 3)
     operator = ndl.StandardizeGradient(0, 1e-3)
     ndl.check_gradients(lambda t: operator(t, t), x, order=2)
-
-
-@pytest.mark.parametrize("axes", [0, 1, (0, 2), None, -1])
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_known_moments_change_nothing(axes, dtype):
-    x = ndl.Tensor(np.random.randn(3, 4, 2), dtype=dtype)
-    out_grad = ndl.Tensor(np.random.randn(3, 4, 2), dtype=dtype)
-    plain = ndl.standardize(x, axes)
-    known = ndl.standardize(x, axes, known=ndl.moments(x, axes))
-    assert (known.shape, known.dtype) == (plain.shape, plain.dtype)
-    tolerance = 1e-5 if dtype == "float32" else 1e-13
-    np.testing.assert_allclose(known.numpy(), plain.numpy(), rtol=tolerance, atol=tolerance)
-    gradients = []
-    for y in (plain, known):
-        y.backward(out_grad)
-        first = x.grad
-        (first * first).sum().backward()
-        gradients.append((first.numpy(), x.grad.numpy(), out_grad.grad.numpy()))
-    for ours, theirs in zip(*gradients, strict=True):
-        np.testing.assert_allclose(ours, theirs, rtol=100 * tolerance, atol=100 * tolerance)
-
-
-def test_moments_of_something_else_are_refused():
-    x = ndl.ones(4, 3)
-    message = r"standardize: moments of shapes \[\(4,\), \(4,\)\] for x of shape \(4, 3\). Pass tho"
-    with pytest.raises(ShapeError, match=message):
-        ndl.standardize(x, 0, known=ndl.moments(x, 1))

@@ -8,13 +8,11 @@ from .. import init
 from ..device import Device
 from ..errors import ShapeError
 from ..ops.affine import scale_shift
-from ..ops.normalization import moments, standardize
-from ..ops.update import RunningUpdate
+from ..ops.batch_norm import batch_norm
+from ..ops.normalization import standardize
 from ..shapes import as_int
 from ..tensor import Tensor
 from .module import Module, Parameter
-
-_UPDATE = RunningUpdate()
 
 
 class BatchNorm1d(Module):
@@ -66,19 +64,15 @@ class BatchNorm1d(Module):
     def forward(self, x: Tensor) -> Tensor:
         _check_input(x, self.dim)
         if self.training:
-            batch = moments(x, 0).tuple()
-            normal = standardize(x, 0, self.eps, batch)
-            self._remember(batch)
-        else:
-            centred = x + (-self.running_mean).broadcast_to(x.shape)
-            normal = centred * (1 / (self.running_var + self.eps) ** 0.5).broadcast_to(x.shape)
+            mean, var = self.running_mean, self.running_var
+            y, new_mean, new_var = batch_norm(
+                x, self.weight, self.bias, mean, var, self.momentum, self.eps
+            )
+            mean.data, var.data = new_mean.astype(mean.dtype), new_var.astype(var.dtype)
+            return y
+        centred = x + (-self.running_mean).broadcast_to(x.shape)
+        normal = centred * (1 / (self.running_var + self.eps) ** 0.5).broadcast_to(x.shape)
         return scale_shift(normal, self.weight, self.bias)
-
-    def _remember(self, batch: tuple[Tensor, ...]) -> None:
-        """Move the running statistics towards those of a batch."""
-        mean, var = self.running_mean, self.running_var
-        moved_mean, moved_var = _UPDATE(mean, var, *batch, 1 - self.momentum, self.momentum)
-        mean.data, var.data = moved_mean.astype(mean.dtype), moved_var.astype(var.dtype)
 
     def extra_repr(self) -> str:
         return f"{self.dim}, eps={self.eps}, momentum={self.momentum}"

@@ -25,6 +25,7 @@ from .arithmetic import (
     power,
     power_scalar,
 )
+from .batch_norm import BatchNorm, BatchNormGradient, BatchStatistics, batch_norm
 from .comparison import (
     Cast,
     Clip,
@@ -129,7 +130,6 @@ from .update import (
     AdamUpdate,
     AdamWUpdate,
     MomentumUpdate,
-    RunningUpdate,
     SGDUpdate,
 )
 
@@ -148,6 +148,9 @@ __all__ = [
     "Affine",
     "Arange",
     "ArgMax",
+    "BatchNorm",
+    "BatchNormGradient",
+    "BatchStatistics",
     "Bernoulli",
     "BroadcastTo",
     "Cast",
@@ -191,7 +194,6 @@ __all__ = [
     "ReLU",
     "ReLUGradient",
     "Reshape",
-    "RunningUpdate",
     "SGDUpdate",
     "Scale",
     "ScaleShift",
@@ -220,6 +222,7 @@ __all__ = [
     "affine",
     "arange",
     "argmax",
+    "batch_norm",
     "broadcast_to",
     "clip",
     "concatenate",

@@ -40,13 +40,6 @@ class Statistics(Composite, abstract=True):
         total = np.add.reduce(x, axis=self.axes, keepdims=True)
         return total / (x.size // total.size) if x.size else total
 
-    def kept(self, reduced: Any, x: Any) -> Any:
-        """A reduced array with the axes of `x` again."""
-        if self.axes == 0:
-            return reduced.reshape((1, *x.shape[1:]))
-        axes = normalize_axes(self.axes, x.ndim, self.name)
-        return reduced.reshape(reduced_shape(x.shape, axes, True))
-
     def centred(self, x: Any) -> tuple[Any, Any]:
         """Centred values and variance, for tensors; reduced axes are kept."""
         centred = x - self.mean(x)
@@ -99,9 +92,6 @@ class Moments(Statistics, TensorTupleOp):
 class Standardize(Statistics, TensorOp):
     """y = (x - mean) / √(var + eps), mean and biased variance taken over axes.
 
-    They may be given as further operands where they are known already. They are still those of x:
-    its gradient counts on it, and they have none of their own.
-
     Args:
         axes: None (all), an int or a tuple.
         eps: Added to the variance.
@@ -113,33 +103,20 @@ class Standardize(Statistics, TensorOp):
         super().__init__(axes)
         self.eps = float(eps)
 
-    def compute(self, x: Any, mean: Any = None, var: Any = None) -> Any:
-        if mean is None:
-            _, centred, var = self.moments(x)
-        else:
-            centred, var = x - self.kept(mean, x), self.kept(var, x)
+    def compute(self, x: Any) -> Any:
+        _, centred, var = self.moments(x)
         return centred * (1 / np.sqrt(var + self.eps))
 
-    def decompose(self, x: Any, *known: Any) -> Any:
+    def decompose(self, x: Any) -> Any:
         centred, var = self.centred(x)
         return centred * (1 / (var + self.eps) ** 0.5).broadcast_to(x.shape)
 
-    def infer(self, x: Any, *known: Any) -> Any:
-        axes = self.checked(x)
-        reduced = reduced_shape(x.shape, axes, False)
-        if any(spec.shape != reduced for spec in known):
-            raise ShapeError(
-                f"{self.name}: moments of shapes {[spec.shape for spec in known]} for x of shape "
-                f"{x.shape}. Pass those of x: moments(x, {self.axes})"
-            )
-        return Spec(x.shape, np.result_type(x.dtype, *[spec.dtype for spec in known]))
+    def infer(self, x: Any) -> Any:
+        self.checked(x)
+        return Spec(x.shape, x.dtype)
 
     def gradient(self, out_grad: Any, node: Any) -> Any:
-        x, *known = node.inputs
-        operator = StandardizeGradient(self.axes, self.eps)
-        if not known:
-            return operator(out_grad, x)
-        return operator(out_grad, x, node, known[1]), None, None
+        return StandardizeGradient(self.axes, self.eps)(out_grad, node.inputs[0])
 
     @classmethod
     def samples(cls) -> Iterator[Sample]:
@@ -150,8 +127,7 @@ class Standardize(Statistics, TensorOp):
 class StandardizeGradient(Statistics, TensorOp):
     """dx = (g - mean(g) - y · mean(g · y)) / √(var + eps) (Ioffe & Szegedy 2015, section 3).
 
-    y, the standardised x, and the variance of x may be given as further operands, as for
-    `Standardize`.
+    y is the standardised x.
 
     Args:
         axes: None (all), an int or a tuple.
@@ -164,24 +140,21 @@ class StandardizeGradient(Statistics, TensorOp):
         super().__init__(axes)
         self.eps = float(eps)
 
-    def compute(self, g: Any, x: Any, y: Any = None, var: Any = None) -> Any:
-        if y is None:
-            _, centred, var = self.moments(x)
-            inverse = 1 / np.sqrt(var + self.eps)
-            y = centred * inverse
-        else:
-            inverse = 1 / np.sqrt(self.kept(var, x) + self.eps)
+    def compute(self, g: Any, x: Any) -> Any:
+        _, centred, var = self.moments(x)
+        inverse = 1 / np.sqrt(var + self.eps)
+        y = centred * inverse
         return (g - self.average(g) - y * self.average(g * y)) * inverse
 
-    def decompose(self, g: Any, x: Any, *known: Any) -> Any:
+    def decompose(self, g: Any, x: Any) -> Any:
         centred, var = self.centred(x)
         inverse = (1 / (var + self.eps) ** 0.5).broadcast_to(x.shape)
         y = centred * inverse
         return (g - self.mean(g) - y * self.mean(g * y)) * inverse
 
-    def infer(self, g: Any, x: Any, *known: Any) -> Any:
+    def infer(self, g: Any, x: Any) -> Any:
         self.checked(x)
-        return Spec(x.shape, np.result_type(g.dtype, x.dtype, *[spec.dtype for spec in known]))
+        return Spec(x.shape, np.result_type(g.dtype, x.dtype))
 
     @classmethod
     def samples(cls) -> Iterator[Sample]:
@@ -189,17 +162,16 @@ class StandardizeGradient(Statistics, TensorOp):
             yield Sample(cls(axes, 1e-3), (shape, shape))
 
 
-def standardize(x: Any, axes: Axes, eps: float = 1e-5, known: Any = ()) -> Any:
+def standardize(x: Any, axes: Axes, eps: float = 1e-5) -> Any:
     """Zero mean and unit variance over axes: y = (x - mean) / √(var + eps).
 
     Args:
         x: Float tensor.
         axes: None (all), an int or a tuple: what mean and biased variance are taken over.
         eps: Added to the variance, inside the root.
-        known: What `moments(x, axes)` gave, where it was called already: not computed again then.
 
     Raises:
-        ShapeError: an axis is out of range, there is nothing to average, or `known` does not fit.
+        ShapeError: an axis is out of range, or there is nothing to average.
         DTypeError: x holds integers.
 
     Example:
@@ -207,7 +179,7 @@ def standardize(x: Any, axes: Axes, eps: float = 1e-5, known: Any = ()) -> Any:
         >>> ndl.standardize(ndl.Tensor([0.0, 2.0]), axes=0, eps=0.0).numpy()
         array([-1.,  1.])
     """
-    return Standardize(axes, eps)(x, *known)
+    return Standardize(axes, eps)(x)
 
 
 def moments(x: Any, axes: Axes) -> Any:

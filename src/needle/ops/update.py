@@ -86,18 +86,6 @@ def _all_same(items: list[Any]) -> bool:
     return items.count(items[0]) == len(items)
 
 
-class RunningUpdate(UpdateRule):
-    """r' = (1 - share)·r + share·b of mean and variance: running statistics follow a batch's."""
-
-    label = "running_update"
-    scalars = 2
-
-    def expression(
-        self, e: Any, mean: Any, var: Any, new_mean: Any, new_var: Any, rest: Any, share: Any
-    ) -> Any:
-        return mean * rest + new_mean * share, var * rest + new_var * share
-
-
 class SGDUpdate(UpdateRule):
     """g' = g + λθ; θ' = θ - η g'."""
 

@@ -1,0 +1,219 @@
+"""Batch normalisation of rows: what a layer does in training, in two operators and a gradient."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from ..errors import ShapeError
+from ..graph.gradient import pulled_back
+from ..graph.op import Sample, TensorOp, TensorTupleOp
+from ..shapes import Axes, Spec
+from .normalization import Statistics
+from .tuples import MakeTensorTuple
+
+_SHAPES = ((4, 3), (2, 1), (1, 2), (3, 0))
+"""Shapes of samples."""
+
+
+class BatchStatistics(Statistics, TensorTupleOp):
+    """(x - mean, var, mean', var') of a batch and the running mean and variance r.
+
+    The variance is biased, and r' = (1 - momentum)·r + momentum·batch. They pass no gradient.
+
+    Args:
+        momentum: Share of the batch in the running statistics.
+    """
+
+    axes: Axes = 0
+    label = "batch_statistics"
+    differentiable = False
+
+    def __init__(self, momentum: float) -> None:
+        self.momentum = float(momentum)
+
+    def compute(self, x: Any, running_mean: Any, running_var: Any) -> Any:
+        _check(self.name, x, running_mean, running_var)
+        mean, centred, var = self.moments(x)
+        var = var[0]
+        return centred, var, self._moved(running_mean, mean[0]), self._moved(running_var, var)
+
+    def decompose(self, x: Any, running_mean: Any, running_var: Any) -> Any:
+        centred, var = self.centred(x)
+        mean, var = x.mean(0, keepdims=True).reshape(x.shape[1:]), var.reshape(x.shape[1:])
+        return centred, var, self._moved(running_mean, mean), self._moved(running_var, var)
+
+    def _moved(self, running: Any, batch: Any) -> Any:
+        """A running statistic, moved towards that of a batch; arrays or tensors."""
+        return running * (1 - self.momentum) + batch * self.momentum
+
+    def infer(self, x: Any, running_mean: Any, running_var: Any) -> Any:
+        _check(self.name, x, running_mean, running_var)
+        self.checked(x)
+        moved = [
+            Spec(running.shape, np.result_type(running.dtype, x.dtype))
+            for running in (running_mean, running_var)
+        ]
+        return x, Spec(x.shape[1:], x.dtype), *moved
+
+    @classmethod
+    def samples(cls) -> Iterator[Sample]:
+        for shape in _SHAPES:
+            yield Sample(cls(0.1), (shape, shape[1:], shape[1:]))
+
+
+class OverBatch(Statistics, abstract=True):
+    """Base of batch norm and its gradient.
+
+    x - mean and the variance may be given as last operands where they are known already. They are
+    still those of x: gradients count on it, and they have none of their own.
+
+    Args:
+        eps: Added to the variance.
+    """
+
+    axes: Axes = 0
+
+    def __init__(self, eps: float) -> None:
+        self.eps = float(eps)
+
+    def known(self, x: Any, centred: Any = None, var: Any = None) -> tuple[Any, Any]:
+        """x - mean and 1 / √(var + eps), for arrays."""
+        if centred is None:
+            _, centred, var = self.moments(x)
+            var = var[0]
+        return centred, 1 / np.sqrt(var + self.eps)
+
+
+class BatchNorm(OverBatch, TensorOp):
+    """y[i, j] = w[j] · (x[i, j] - mean[j]) / √(var[j] + eps) + b[j]."""
+
+    label = "batch_norm"
+
+    def compute(self, x: Any, w: Any, b: Any, *known: Any) -> Any:
+        _check(self.name, x, w, b)
+        centred, inverse = self.known(x, *known)
+        return _in_place(np.add, centred * (inverse * w), b)
+
+    def decompose(self, x: Any, w: Any, b: Any, *known: Any) -> Any:
+        centred, var = self.centred(x)
+        s = centred * (1 / (var + self.eps) ** 0.5).broadcast_to(x.shape)
+        return s * w.broadcast_to(x.shape) + b.broadcast_to(x.shape)
+
+    def infer(self, x: Any, w: Any, b: Any, *known: Any) -> Any:
+        _check(self.name, x, w, b)
+        self.checked(x)
+        return Spec(x.shape, np.result_type(x.dtype, w.dtype, b.dtype))
+
+    def gradient(self, out_grad: Any, node: Any) -> Any:
+        x, w, _, *known = node.inputs
+        parts = BatchNormGradient(self.eps)(out_grad, x, w, *known)
+        return (*parts, *[None] * len(known))
+
+    @classmethod
+    def samples(cls) -> Iterator[Sample]:
+        for shape in _SHAPES:
+            yield Sample(cls(1e-3), (shape, shape[1:], shape[1:]))
+
+
+class BatchNormGradient(OverBatch, TensorTupleOp):
+    """(dx, dw, db): db = Σ g, dw = Σ g · s and dx = w · (g - db/n - s · dw/n) / √(var + eps).
+
+    s is the standardised x (Ioffe & Szegedy 2015, section 3).
+    """
+
+    label = "batch_norm_gradient"
+
+    def compute(self, g: Any, x: Any, w: Any, *known: Any) -> Any:
+        _check(self.name, x, w)
+        rows = len(x)
+        centred, inverse = self.known(x, *known)
+        db = np.add.reduce(g, axis=0)
+        dw = np.add.reduce(g * centred, axis=0) * inverse
+        dx = g - centred * (inverse * dw / rows)
+        dx = _in_place(np.subtract, dx, db / rows)
+        return _in_place(np.multiply, dx, inverse * w), dw, db
+
+    def decompose(self, g: Any, x: Any, w: Any, *known: Any) -> Any:
+        rows = x.shape[0]
+        centred, var = self.centred(x)
+        inverse = (1 / (var + self.eps) ** 0.5).broadcast_to(x.shape)
+        s = centred * inverse
+        db, dw = g.sum(0), (g * s).sum(0)
+        rest = g - (db / rows).broadcast_to(x.shape) - s * (dw / rows).broadcast_to(x.shape)
+        return rest * inverse * w.broadcast_to(x.shape), dw, db
+
+    def infer(self, g: Any, x: Any, w: Any, *known: Any) -> Any:
+        _check(self.name, x, w)
+        self.checked(x)
+        dot = np.result_type(g.dtype, x.dtype)
+        total = np.add.reduce(np.empty(0, g.dtype)).dtype
+        dx = Spec(x.shape, np.result_type(dot, w.dtype))
+        return dx, Spec(w.shape, dot), Spec(w.shape, total)
+
+    def gradient(self, out_grad: Any, node: Any) -> Any:
+        def whole(*inputs: Any) -> Any:
+            return MakeTensorTuple()(*self.decompose(*inputs))
+
+        return pulled_back(whole, node.inputs, out_grad)
+
+    @classmethod
+    def samples(cls) -> Iterator[Sample]:
+        for shape in _SHAPES:
+            yield Sample(cls(1e-3), (shape, shape, shape[1:]))
+
+
+def batch_norm(
+    x: Any,
+    weight: Any,
+    bias: Any,
+    running_mean: Any,
+    running_var: Any,
+    momentum: float = 0.1,
+    eps: float = 1e-5,
+) -> tuple[Any, Any, Any]:
+    """Batch normalisation in training: y = w · (x - mean) / √(var + eps) + b.
+
+    Args:
+        x: Float tensor of shape (batch, features), of which mean and biased variance are taken.
+        weight, bias: w and b, shape (features,).
+        running_mean, running_var: Running statistics r, shape (features,).
+        momentum: Share of the batch in the running statistics.
+        eps: Added to the variance, inside the root.
+
+    Returns:
+        y, and the new running mean and variance, (1 - momentum)·r + momentum·batch, which pass no
+        gradient.
+
+    Raises:
+        ShapeError: the shapes do not fit, or the batch is empty.
+        DTypeError: x holds integers.
+
+    Example:
+        >>> import needle as ndl
+        >>> x, zero, one = ndl.Tensor([[0.0], [2.0]]), ndl.Tensor([0.0]), ndl.Tensor([1.0])
+        >>> y, mean, var = ndl.batch_norm(x, one, one, zero, one, momentum=0.5, eps=0.0)
+        >>> y.tolist(), mean.tolist(), var.tolist()
+        ([[0.0], [2.0]], [0.5], [1.0])
+    """
+    statistics = BatchStatistics(momentum)(x, running_mean, running_var)
+    centred, var, new_mean, new_var = statistics
+    return BatchNorm(eps)(x, weight, bias, centred, var), new_mean, new_var
+
+
+def _check(name: str, x: Any, *rows: Any) -> None:
+    """Raise a ShapeError unless x is a matrix, and each row has a value for each column."""
+    columns = x.shape[1:]
+    if len(x.shape) != 2 or any(row.shape != columns for row in rows):
+        shapes = ", ".join(str(row.shape) for row in rows)
+        raise ShapeError(
+            f"{name}: x of shape {x.shape} with rows of shapes {shapes}. "
+            "Pass x of shape (batch, features) and rows of shape (features,)"
+        )
+
+
+def _in_place(ufunc: np.ufunc, y: Any, row: Any) -> Any:
+    """`ufunc(y, row)` in the memory of y, where its dtype can hold the result."""
+    return ufunc(y, row, out=y) if y.dtype is row.dtype else ufunc(y, row)
