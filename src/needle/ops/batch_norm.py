@@ -86,6 +86,11 @@ class OverBatch(Statistics, abstract=True):
             var = var[0]
         return centred, 1 / np.sqrt(var + self.eps)
 
+    def unknown(self, x: Any) -> tuple[Any, Any]:
+        """The same for tensors, from x alone."""
+        centred, var = self.centred(x)
+        return centred, 1 / (var.reshape(x.shape[1:]) + self.eps) ** 0.5
+
 
 class BatchNorm(OverBatch, TensorOp):
     """y[i, j] = w[j] · (x[i, j] - mean[j]) / √(var[j] + eps) + b[j]."""
@@ -98,9 +103,8 @@ class BatchNorm(OverBatch, TensorOp):
         return _in_place(np.add, centred * (inverse * w), b)
 
     def decompose(self, x: Any, w: Any, b: Any, *known: Any) -> Any:
-        centred, var = self.centred(x)
-        s = centred * (1 / (var + self.eps) ** 0.5).broadcast_to(x.shape)
-        return s * w.broadcast_to(x.shape) + b.broadcast_to(x.shape)
+        centred, inverse = self.unknown(x)
+        return centred * (inverse * w).broadcast_to(x.shape) + b.broadcast_to(x.shape)
 
     def infer(self, x: Any, w: Any, b: Any, *known: Any) -> Any:
         _check(self.name, x, w, b)
@@ -137,13 +141,12 @@ class BatchNormGradient(OverBatch, TensorTupleOp):
         return _in_place(np.multiply, dx, inverse * w), dw, db
 
     def decompose(self, g: Any, x: Any, w: Any, *known: Any) -> Any:
-        rows = x.shape[0]
-        centred, var = self.centred(x)
-        inverse = (1 / (var + self.eps) ** 0.5).broadcast_to(x.shape)
-        s = centred * inverse
-        db, dw = g.sum(0), (g * s).sum(0)
-        rest = g - (db / rows).broadcast_to(x.shape) - s * (dw / rows).broadcast_to(x.shape)
-        return rest * inverse * w.broadcast_to(x.shape), dw, db
+        rows, shape = x.shape[0], x.shape
+        centred, inverse = self.unknown(x)
+        db, dw = g.sum(0), (g * centred).sum(0) * inverse
+        dx = g - centred * (inverse * dw / rows).broadcast_to(shape)
+        dx = dx - (db / rows).broadcast_to(shape)
+        return dx * (inverse * w).broadcast_to(shape), dw, db
 
     def infer(self, g: Any, x: Any, w: Any, *known: Any) -> Any:
         _check(self.name, x, w)
