@@ -336,3 +336,28 @@ def test_only_the_default_numpy_generator_can_be_stored():
     source = np.random.RandomState(np.random.PCG64(1))
     with pytest.raises(StateError, match=r"generator is PCG64,.*set_bit_generator"):
         NumPyStream(source).get_state()
+
+
+def test_draws_that_are_made_together_are_those_made_alone():
+    """Draws of one size that follow each other are made at once: nobody may notice."""
+    stream = PhiloxStream(5)
+    sizes = [10, 10, 10, 7, 10, 10, 3, 3, 3, 3, 3, 3, 9000, 9000, 9000, 40_000, 0, 0, 10, 10]
+    for number, size in enumerate(sizes):
+        for kind in ("uniform", "normal"):
+            ours = getattr(stream, kind)((size,), "float32")
+            alone = getattr(PhiloxStream(5, stream.draw - 1), kind)((size,), "float32")
+            np.testing.assert_array_equal(ours, alone, err_msg=f"{kind} of draw {number}")
+        assert stream.draw == 2 * number + 2
+
+
+@pytest.mark.parametrize("seed", [5, 6])
+def test_draws_made_beforehand_are_forgotten_with_the_state(seed):
+    stream = PhiloxStream(5)
+    for _ in range(3):
+        stream.uniform((10,))
+    stream.set_state({"stream": "philox", "seed": seed, "draw": 2})
+    for draw in range(2, 9):
+        alone = PhiloxStream(seed, draw).uniform((10,))
+        np.testing.assert_array_equal(stream.uniform((10,)), alone)
+    stream.integers(0, 9, (3,))  # as many words as a uniform draw of float32
+    np.testing.assert_array_equal(stream.uniform((10,)), PhiloxStream(seed, 10).uniform((10,)))

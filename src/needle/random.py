@@ -46,6 +46,7 @@ _WORD = 0xFFFFFFFF
 # Constants of the rounds are 0-d arrays: NumPy's ufuncs take them faster than scalars.
 _LOW_WORD, _SHIFT, _M0, _M1 = (np.array(n, np.uint64) for n in (_WORD, 32, *MULTIPLIERS))
 _CHUNK_BLOCKS = 4096  # the rounds' three work arrays then stay in the second-level cache
+_DRAWS_AHEAD = 4  # small draws that are made at once, where draws of one size follow each other
 
 Keys = tuple[tuple[Array, Array], ...]
 
@@ -245,6 +246,8 @@ class PhiloxStream:
         self.seed = _checked_seed(seed)
         self.draw = draw
         self.keys = key_schedule(self.seed)
+        self._made: dict[tuple[int, int, int], Array] = {}
+        self._last = (-1, 0)  # number and blocks
 
     def reserve(self, count: int = 1) -> int:
         """Take the next `count` draw numbers without producing numbers; returns the first."""
@@ -319,12 +322,33 @@ class PhiloxStream:
         """The next draw's words, at least `size`: (number of the first, words) a chunk."""
         draw = self.reserve()
         blocks = -(-size // 4)
+        if 0 < blocks <= _CHUNK_BLOCKS // 2:
+            yield 0, self._small_draw(draw, blocks)
+            return
         for start in range(0, blocks, _CHUNK_BLOCKS):
             stop = min(start + _CHUNK_BLOCKS, blocks)
             words = np.empty((stop - start, 4), "<u4")
             block = np.arange(start & _WORD, (start & _WORD) + stop - start, dtype=np.uint64)
             philox4x32((block, start >> 32, draw & _WORD, draw >> 32), self.keys, words)
             yield 4 * start, words.reshape(-1)
+
+    def _small_draw(self, draw: int, blocks: int) -> Array:
+        """The words of a draw of few blocks.
+
+        After a draw of as many blocks the next ones are made too: calling NumPy takes as long as
+        its work, and what a draw gives depends on the seed and the numbers asked for alone.
+        """
+        wanted = self.seed, draw, blocks
+        words = self._made.pop(wanted, None)
+        if words is None:
+            again = self._last == (draw - 1, blocks)
+            count = min(_DRAWS_AHEAD, _CHUNK_BLOCKS // blocks) if again else 1
+            made = self._draws_of(np.arange(count, dtype=np.uint64) + np.uint64(draw), blocks)
+            ahead = {(self.seed, draw + i, blocks): row for i, row in enumerate(made.view("<u4"))}
+            words = ahead.pop(wanted)
+            self._made = ahead
+        self._last = draw, blocks
+        return words
 
     def _draws_of(self, numbers: Array, blocks: int) -> Array:
         """The first blocks of many draws at once, as longs (len(numbers), 2 * blocks)."""
