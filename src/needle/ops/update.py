@@ -37,12 +37,19 @@ class UpdateRule(Elementwise, TensorTupleOp, abstract=True):
         if ambient.evaluator is not EAGER:
             return [tuple(self(*row, *scalars)) for row in rows]
         arrays = [[_storage(value) for value in row] for row in rows]
-        for row, operands in zip(rows, arrays, strict=True):
-            if not _all_same([array.shape for array in operands]):
-                self(*row, *scalars)  # says what is wrong
+        groups: dict[Any, list[int]] = {}
+        for place, operands in enumerate(arrays):
+            first = operands[0]
+            shape, dtype = first.shape, first.dtype
+            together = first.size <= _FEW
+            for array in operands:
+                if array.shape != shape:
+                    self(*rows[place], *scalars)  # says what is wrong
+                together = together and array.dtype is dtype
+            groups.setdefault(dtype.char if together else place, []).append(place)
         numbers = [float(number) for number in scalars]
         results: list[Row] = [()] * len(rows)
-        for places in _groups(arrays):
+        for places in groups.values():
             updated = self._together([arrays[place] for place in places], numbers)
             for place, parts in zip(places, updated, strict=True):
                 results[place] = parts
@@ -71,19 +78,6 @@ def _storage(value: Any) -> Any:
 
 def _tensor(array: Any) -> Any:
     return new_handle(Node(None, (), array, False), Value.tensor_class)
-
-
-def _groups(rows: list[Arrays]) -> list[list[int]]:
-    """Places of rows that are updated in one go: small ones of one dtype."""
-    groups: dict[Any, list[int]] = {}
-    for place, row in enumerate(rows):
-        together = row[0].size <= _FEW and _all_same([array.dtype for array in row])
-        groups.setdefault(row[0].dtype.char if together else place, []).append(place)
-    return list(groups.values())
-
-
-def _all_same(items: list[Any]) -> bool:
-    return items.count(items[0]) == len(items)
 
 
 class SGDUpdate(UpdateRule):
