@@ -75,6 +75,10 @@ class Eager:
             return _handle(Node(op, nodes + lifted, storage, True))
         return _handle(Node(None, (), storage, False))
 
+    def gradient(self, op: Op, out_grad: Any, value: Any) -> Any:
+        """What an operator's rule makes of the gradient of its result."""
+        return op.gradient(out_grad, value)
+
     def leaf(self, storage: Any, requires_grad: bool = False) -> Node:
         """A node without an operator over an array."""
         return Node(None, (), storage, requires_grad)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Sequence
 from operator import attrgetter
 from typing import Any, cast
 
-from ..context import ambient_set
+from ..context import ambient, ambient_set
 from ..errors import ArgumentError, GradientError, ShapeError
 from ..shapes import as_int
 from .node import Node, Value, handle_of, owner_of
@@ -36,7 +36,7 @@ def reverse(output: Value, out_grad: Value | None, stop: Collection[Node] = ()) 
         op = node.op
         if op is None or node in stop or node not in gradients or not op.differentiable:
             continue
-        parts = op.gradient(gradients[node], handle_of(node))
+        parts = ambient.evaluator.gradient(op, gradients[node], handle_of(node))
         if type(parts) is not tuple:
             parts = as_tuple(parts)
         if len(parts) != len(node.inputs) - op.scalars:

@@ -28,7 +28,7 @@ from ..graph.node import Node
 from ..ops.contraction import MatMul
 from ..ops.tuples import TupleGetItem
 from .access import Index, spec
-from .expression import Domain, base, domain, is_special, result_index, untransposed
+from .expression import Domain, base, domain, is_called, is_special, result_index, untransposed
 from .kernels import Fused, Kernel, Product, Special, Work
 from .simplify import Graph
 from .store import Choice
@@ -67,6 +67,7 @@ class _Gathering:
         self.size = choice.size
         self.works: list[Work] = []
         self.maker: dict[Node, Work] = {}
+        self._last_call = 0
 
     def place(self, node: Node) -> None:
         """Put a stored node into a kernel that is there, or a new one."""
@@ -74,7 +75,10 @@ class _Gathering:
             level = self._after(base(untransposed(child)) for child in node.inputs)
             self._add_work(Product(node, level))
         elif is_special(node):
-            self._add_work(Special(node, self._after(map(base, node.inputs))))
+            level = self._after(map(base, node.inputs))
+            if is_called(node):  # in the order of the program: one may read what another left
+                level = self._last_call = max(level, self._last_call)
+            self._add_work(Special(node, level))
         else:
             found = domain(node)
             size = self.size(node)

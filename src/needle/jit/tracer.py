@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, NoReturn
 from weakref import ReferenceType, ref
 
@@ -15,8 +17,9 @@ from ..graph.node import Live, Node, Value, new_handle, realize
 from ..graph.op import Op
 from ..graph.order import topological_order
 from ..ops.comparison import StopGradient
-from ..shapes import Spec, spec_of
+from ..shapes import Spec
 from ..tensor import Tensor
+from .pullback import Pullback, is_users, run_rule
 from .streams import Streams
 
 _STOP = StopGradient()
@@ -107,18 +110,38 @@ class Tracer:
         values = as_values(op, inputs)
         nodes = tuple([self.known(value) for value in values])
         spec = op.infer(*[node.specs() for node in nodes])
+        learnt = None if spec is not None else self._learnt(op.evaluate, nodes)
         if spec is None:
-            spec = self._learnt(op, nodes)
+            spec = Node(None, (), learnt, False).specs()
         requires = (
             op.differentiable and ambient.gradients and any(node.requires_grad for node in nodes)
         )
         node = Node(op, nodes, None, requires, spec, user_line())
         self.nodes.append(node)
         self._made.add(node)
+        if learnt is not None:
+            self._real[node] = learnt
         if node.is_tuple():
             return new_handle(node, Value.tuple_class)
         weak = bool(values) and all(value.weak for value in values)
         return new_handle(node, Scalar if weak else Tensor)
+
+    def gradient(self, op: Op, out_grad: Any, value: Any) -> Any:
+        """A user's rule is called in Python, as the operator is; others are recorded."""
+        if not is_users(op):
+            return op.gradient(out_grad, value)
+        operands = (out_grad, value, *value.inputs)
+        needed = [child.requires_grad for child in value.inputs]
+        nodes = [self.known(operand) for operand in operands]
+        parts = self._learnt(partial(run_rule, op, needed), nodes)
+        return tuple(
+            [
+                Pullback(op, place, needed, part.node.specs())(*operands)
+                if isinstance(part, Value)
+                else part
+                for place, part in enumerate(parts)
+            ]
+        )
 
     def leaf(self, storage: Any, requires_grad: bool = False) -> Node:
         """A constant made from Python data during the trace."""
@@ -173,17 +196,14 @@ class Tracer:
 
     # -- operators without a shape rule ------------------------------------------------------------
 
-    def _learnt(self, op: Op, nodes: tuple[Node, ...]) -> Any:
-        """Run a user's operator once on the values of this call, to learn shape and dtype."""
+    def _learnt(self, run: Callable[..., Any], nodes: Sequence[Node]) -> Any:
+        """What a user's code gives on the values of this call: its shape and dtype are learnt."""
         streams = Streams()
         try:
             with ambient_set(evaluator=EAGER):
-                result = op.evaluate(*[self._real_value(node) for node in nodes])
+                return run(*[self._real_value(node) for node in nodes])
         finally:
             streams.put_back()
-        if isinstance(result, tuple):
-            return tuple([spec_of(array) for array in result])
-        return spec_of(result)
 
     def _real_value(self, node: Node) -> Any:
         for item in topological_order([node], lambda node: node not in self._real):

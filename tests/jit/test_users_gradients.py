@@ -1,0 +1,161 @@
+"""A user's gradient rule in a compiled step: it may read numbers, and what `compute` left."""
+
+import numpy as np
+import pytest
+
+import needle as ndl
+
+
+class Sinh(ndl.TensorOp):
+    """Its rule reads numbers, as the course's homework does."""
+
+    def compute(self, x):
+        return np.sinh(x)
+
+    def gradient(self, out_grad, node):
+        return out_grad * ndl.Tensor(np.cosh(node.inputs[0].realize_cached_data()))
+
+
+class Masked(ndl.TensorOp):
+    """Its rule reads what `compute` left behind."""
+
+    def compute(self, x):
+        self.mask = (x > 0).astype(x.dtype)
+        return x * self.mask
+
+    def gradient(self, out_grad, node):
+        return out_grad * self.mask
+
+
+class Picked(ndl.TensorOp):
+    """Two inputs, the second without a gradient."""
+
+    def compute(self, x, index):
+        self.where = (np.arange(len(x)), index.astype(int))
+        return x[self.where]
+
+    def gradient(self, out_grad, node):
+        grad = np.zeros(node.inputs[0].shape)
+        grad[self.where] = out_grad.numpy()
+        return ndl.Tensor(grad), None
+
+
+class Divided(ndl.TensorOp):
+    def compute(self, a, b):
+        return a / b
+
+    def gradient(self, out_grad, node):
+        _, b = node.inputs
+        return out_grad / b, -out_grad * node.numpy() / b
+
+
+class Both(ndl.TensorTupleOp):
+    def compute(self, x):
+        return x * x, x + 1
+
+    def gradient(self, out_grad, node):
+        return out_grad[0] * 2 * node.inputs[0].numpy() + out_grad[1]
+
+
+def points(k, size=3):
+    return np.random.default_rng(k).uniform(-2, 2, size)
+
+
+@pytest.mark.parametrize("shared", [False, True])
+@pytest.mark.parametrize(("op", "derivative"), [(Sinh, np.cosh), (Masked, lambda x: (x > 0) * 1.0)])
+def test_it_is_called_with_the_numbers_of_each_call(op, derivative, shared):
+    one = op()
+
+    @ndl.jit
+    def step(x):
+        y = (one if shared else op())(x)
+        (y * 2).sum().backward()
+        return x.grad
+
+    for k in range(4):
+        x = points(k)
+        np.testing.assert_allclose(step(ndl.Tensor(x)).numpy(), 2 * derivative(x))
+    assert len(step.programs) == 1
+
+
+def test_differentiated_from_outside():
+    f = ndl.jit(lambda x: Sinh()(Masked()(x)).sum())
+    for k in range(4):
+        x = ndl.Tensor(points(k))
+        f(x).backward()
+        np.testing.assert_allclose(x.grad.numpy(), (x.numpy() > 0) * np.cosh(x.numpy()))
+
+
+def test_an_input_without_a_gradient():
+    @ndl.jit
+    def step(x, index):
+        Picked()(x, index).sum().backward()
+        return x.grad, index.grad
+
+    for k in range(4):
+        index = np.random.default_rng(k).integers(3, size=4)
+        grad, none = step(ndl.Tensor(points(k, (4, 3))), ndl.Tensor(index))
+        np.testing.assert_array_equal(grad.numpy(), np.eye(3)[index])
+        assert none is None
+
+
+def test_of_several_inputs_and_of_several_results():
+    def step(a, b):
+        first, second = Both()(Divided()(a, b))
+        (first * second).sum().backward()
+        return a.grad, b.grad
+
+    compiled = ndl.jit(step)
+    for k in range(4):
+        a, b = points(k), points(k + 10)
+        got = compiled(ndl.Tensor(a), ndl.Tensor(b))
+        outer = 3 * (a / b) ** 2 + 2 * a / b  # of q³ + q²
+        for value, expected in zip(got, (outer / b, -outer * a / b**2), strict=True):
+            np.testing.assert_allclose(value.numpy(), expected)
+
+
+def test_its_own_gradient_is_its_rules():
+    """What a rule takes from NumPy is a constant of it, compiled and eager."""
+
+    def twice(a, b):
+        return ndl.grad(lambda a, b: ndl.grad(lambda a, b: Divided()(a, b).sum(), 1)(a, b).sum())(
+            a, b
+        )
+
+    compiled = ndl.jit(twice)
+    for k in range(4):
+        a, b = points(k), points(k + 10)
+        expected = twice(ndl.Tensor(a), ndl.Tensor(b)).numpy()
+        np.testing.assert_allclose(compiled(ndl.Tensor(a), ndl.Tensor(b)).numpy(), expected)
+
+
+def test_calls_keep_the_order_of_the_program():
+    """One operator for two batches, each with its own backward: its mask is the last call's."""
+    op = Masked()
+
+    @ndl.jit
+    def step(a, b):
+        op(a).sum().backward()
+        op(b * 1.0 * 1.0).sum().backward()
+        return a.grad, b.grad
+
+    for k in range(4):
+        a, b = points(k), points(k + 10)
+        for grad, x in zip(step(ndl.Tensor(a), ndl.Tensor(b)), (a, b), strict=True):
+            np.testing.assert_array_equal(grad.numpy(), x > 0)
+
+
+def test_what_it_raises_and_a_rule_that_does_not_fit():
+    class Wrong(Sinh):
+        def gradient(self, out_grad, node):
+            return 1
+
+    class Failing(Sinh):
+        def gradient(self, out_grad, node):
+            raise ValueError("not today")
+
+    for op, error, words in ((Wrong, ndl.GradientError, "Wrong: gradient returned int"),
+                             (Failing, ValueError, "not today")):  # fmt: skip
+        step = ndl.jit(lambda x, op=op: ndl.grad(lambda x: op()(x).sum())(x), warmup=0)
+        with pytest.raises(error, match=words):
+            step(ndl.Tensor(points(0)))
