@@ -257,6 +257,7 @@ def test_tiny_float32_gradients_still_move_adam():
         (ndl.optim.SGD, "lr", -0.1, ""),
         (ndl.optim.SGD, "lr", float("nan"), ""),
         (ndl.optim.SGD, "momentum", 1, " and below 1"),
+        (ndl.optim.SGD, "lr", float("inf"), ""),
         (ndl.optim.Adam, "lr", "0.1", ""),
         (ndl.optim.Adam, "eps", -1e-8, ""),
         (ndl.optim.Adam, "beta1", -0.5, " and below 1"),
@@ -265,10 +266,20 @@ def test_tiny_float32_gradients_still_move_adam():
     ],
 )
 def test_hyperparameters_out_of_range_are_refused(rule, option, value, limit):
-    message = f"{rule.__name__}: {option}={value!r}. Pass a number, 0 or more{limit}"
+    message = f"{rule.__name__}: {option}={value!r}. Pass a finite number, 0 or more{limit}"
     with pytest.raises(ndl.ArgumentError) as caught:
         rule([nn.Parameter([1.0])], **{option: value})
     assert str(caught.value) == message
+    optimizer = rule([nn.Parameter([1.0])])
+    before = getattr(optimizer, option)
+    with pytest.raises(ndl.ArgumentError) as caught:
+        setattr(optimizer, option, value)
+    assert str(caught.value) == message
+    assert getattr(optimizer, option) == before
+    state = optimizer.state_dict()
+    state[option] = np.asarray(value)
+    with pytest.raises(ndl.StateError, match=f"{option} is .* cannot replace {before}"):
+        optimizer.load_state_dict(state)
 
 
 @pytest.mark.parametrize("lr", [np.float32(0.5), np.array(0.5), ndl.Tensor(0.5), 0, 1])
@@ -277,3 +288,9 @@ def test_any_number_is_a_learning_rate(lr):
     w.grad = ndl.Tensor([1.0])
     ndl.optim.SGD([w], lr=lr).step()
     assert w.numpy() == 2 - float(lr)
+
+
+def test_a_negative_number_of_steps_is_refused():
+    optimizer = ndl.optim.Adam([nn.Parameter([1.0])])
+    with pytest.raises(ndl.ArgumentError, match=r"Adam: t=-1. Pass a finite number, 0 or more"):
+        optimizer.t = -1

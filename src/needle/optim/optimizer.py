@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from typing import Any, ClassVar
 
@@ -44,6 +45,8 @@ class Optimizer(Stateful):
 
     hyperparameters: ClassVar[tuple[str, ...]] = ("lr",)
     """Attributes that are numbers of the rule; they may be changed between steps."""
+    bounds: ClassVar[dict[str, float]] = {}
+    """Which numbers are to be 0 or more, and below what."""
     elementwise_state: ClassVar[tuple[str, ...]] = ()
     """Names in `state` of tensors that have their parameter's shape, where the rule has any."""
 
@@ -64,11 +67,26 @@ class Optimizer(Stateful):
         self.state: dict[Tensor, dict[str, Tensor]] = Counted()
 
     def __setattr__(self, name: str, value: Any) -> None:
+        if not self._allows(name, value):
+            bound = self.bounds[name]
+            limit = "" if bound == math.inf else f" and below {bound:g}"
+            raise ArgumentError(
+                f"{type(self).__name__}: {name}={value!r}. Pass a finite number, 0 or more{limit}"
+            )
         # Programs read hyperparameters at each call: a schedule need not make them look again.
         if name in self.hyperparameters and _is_rate(value) and _is_rate(vars(self).get(name)):
             vars(self)[name] = value
         else:
             super().__setattr__(name, value)
+
+    def _allows(self, name: str, value: Any) -> bool:
+        """Whether a number may have a value; one in a tensor is taken as it is."""
+        if name not in self.bounds or isinstance(value, Tensor):
+            return True
+        try:
+            return not isinstance(value, str) and 0 <= float(value) < self.bounds[name]
+        except (TypeError, ValueError):
+            return False
 
     def update(self, param: Tensor, grad: Tensor, state: dict[str, Tensor]) -> Tensor:
         """The new value of one parameter.
@@ -190,7 +208,8 @@ class Optimizer(Stateful):
         problems += [
             f"{name} is {state[name]!r:.50}, which cannot replace {getattr(self, name)!r}"
             for name in self._numbers
-            if name in state and not _fits(state[name], getattr(self, name))
+            if name in state
+            and not (_fits(state[name], getattr(self, name)) and self._allows(name, state[name]))
         ]
         loaded: dict[Tensor, dict[str, Tensor]] = {}
         for key, value in state.items():

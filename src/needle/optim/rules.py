@@ -6,7 +6,6 @@ import math
 from collections.abc import Iterable, Iterator
 from typing import Any, ClassVar
 
-from ..errors import ArgumentError
 from ..ops.update import (
     AdamDecayUpdate,
     AdamEps,
@@ -23,20 +22,6 @@ from .remembered import Remembers
 _SGD, _MOMENTUM = SGDUpdate(), MomentumUpdate()
 _ADAM, _ADAM_DECAY, _ADAMW = AdamUpdate(), AdamDecayUpdate(), AdamWUpdate()
 _RATE, _EPS = AdamRate(), AdamEps()
-
-
-def _check_range(optimizer: Optimizer, bound: float | None, **values: Any) -> None:
-    """Raise an ArgumentError for the first value that is no number from 0 to below `bound`."""
-    for name, value in values.items():
-        try:
-            number = math.nan if isinstance(value, str) else float(value)
-        except (TypeError, ValueError):
-            number = math.nan
-        if not number >= 0 or (bound is not None and number >= bound):
-            limit = "" if bound is None else f" and below {bound:g}"
-            raise ArgumentError(
-                f"{type(optimizer).__name__}: {name}={value!r}. Pass a number, 0 or more{limit}"
-            )
 
 
 class SGD(Optimizer):
@@ -61,6 +46,7 @@ class SGD(Optimizer):
     """
 
     hyperparameters: ClassVar[tuple[str, ...]] = ("lr", "momentum", "weight_decay")
+    bounds: ClassVar[dict[str, float]] = {"lr": math.inf, "momentum": 1, "weight_decay": math.inf}
     elementwise_state: ClassVar[tuple[str, ...]] = ("u",)
     u = Remembers("The momentum of each parameter.")
 
@@ -72,8 +58,6 @@ class SGD(Optimizer):
         weight_decay: float = 0.0,
     ) -> None:
         super().__init__(params)
-        _check_range(self, None, lr=lr, weight_decay=weight_decay)
-        _check_range(self, 1, momentum=momentum)
         self.lr = lr
         self.momentum = momentum
         self.weight_decay = weight_decay
@@ -119,6 +103,10 @@ class Adam(Optimizer):
     """
 
     hyperparameters: ClassVar[tuple[str, ...]] = ("lr", "beta1", "beta2", "eps", "weight_decay")
+    bounds: ClassVar[dict[str, float]] = {
+        **dict.fromkeys(("lr", "eps", "weight_decay", "t"), math.inf),
+        **dict.fromkeys(("beta1", "beta2"), 1),
+    }
     elementwise_state: ClassVar[tuple[str, ...]] = ("m", "v")
     m = Remembers("First moment of each parameter.")
     v = Remembers("Second moment of each parameter.")
@@ -133,8 +121,6 @@ class Adam(Optimizer):
         weight_decay: float = 0.0,
     ) -> None:
         super().__init__(params)
-        _check_range(self, None, lr=lr, eps=eps, weight_decay=weight_decay)
-        _check_range(self, 1, beta1=beta1, beta2=beta2)
         self.lr = lr
         self.beta1 = beta1
         self.beta2 = beta2
