@@ -355,6 +355,8 @@ class Tensor(Value):
     def astype(self, dtype: Any) -> Tensor:
         """The values in another dtype; the gradient passes, but for integers that were rounded to.
 
+        Which integer becomes of NaN or of a float out of range is left open, as in NumPy.
+
         Raises:
             DTypeError: the dtype is not known, or holds no real numbers.
         """

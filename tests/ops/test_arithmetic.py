@@ -44,10 +44,8 @@ def numbers(dtype):
 def test_tensors_promote_as_in_numpy(name, first, second):
     apply, exact = BINARY[name]
     a, b = numbers(first), numbers(second)
-    if name == "subtract" and first == second == "bool":  # as in NumPy
-        with pytest.raises(DTypeError, match=r"Negate\(\): not defined for dtype bool"):
-            apply(ndl.Tensor(a), ndl.Tensor(b))
-        return
+    if name == "subtract" and first == second == "bool":
+        return  # refused, as NumPy does
     expected = exact(a, b)
     result = apply(ndl.Tensor(a), ndl.Tensor(b))
     assert result.dtype == expected.dtype
@@ -76,10 +74,12 @@ def test_integers_become_float64_with_a_float_and_only_then(name, kind, dtype):
     apply, exact = BINARY[name]
     number, x = NUMBERS[kind], numbers(dtype)
     value = as_number(number, "")
-    pairs = [(apply(ndl.Tensor(x), number), exact(x.astype("int64"), value))]
-    if (name, dtype, kind) != ("subtract", "bool", "bool"):  # NumPy does not subtract bools
-        pairs.append((apply(number, ndl.Tensor(x)), exact(value, x.astype("int64"))))
-    for result, expected in pairs:
+    if (name, dtype, kind) == ("subtract", "bool", "bool"):
+        return  # refused, as NumPy does
+    for result, expected in [
+        (apply(ndl.Tensor(x), number), exact(x.astype("int64"), value)),
+        (apply(number, ndl.Tensor(x)), exact(value, x.astype("int64"))),
+    ]:
         assert type(result) is ndl.Tensor
         if isinstance(value, float) or name == "divide":
             assert result.dtype == np.float64
@@ -87,6 +87,24 @@ def test_integers_become_float64_with_a_float_and_only_then(name, kind, dtype):
             assert result.dtype.kind in "iub"
         if result.dtype.kind != "b" and not (result.dtype == "uint8" and (expected < 0).any()):
             np.testing.assert_allclose(result.numpy(), expected)
+
+
+@pytest.mark.parametrize("wrap", [lambda f: f, lambda f: ndl.jit(f, warmup=0)])
+@pytest.mark.parametrize(
+    "difference",
+    [
+        lambda a: a - a,
+        lambda a: a - True,
+        lambda a: True - a,
+        lambda a: a - np.array([True, False]),
+        lambda a: np.array([True, False]) - a,
+        lambda a: np.bool_(True) - a,
+    ],
+)
+def test_bools_have_no_difference(difference, wrap):
+    message = r"subtract: both operands are bools.*Write a.not_equal\(b\), or a.astype\(\"int64\"\)"
+    with pytest.raises(DTypeError, match=message):
+        wrap(difference)(ndl.Tensor([True, False]))
 
 
 def test_minus_one_of_unsigned_integers():

@@ -6,8 +6,14 @@ from typing import Any
 
 import numpy as np
 
+from ..errors import DTypeError
 from ..graph.node import Value
 from .arithmetic import add, add_scalar, as_number, as_tensor, constant_like, negate
+
+_NO_DIFFERENCE = (
+    "subtract: both operands are bools, which have no difference. "
+    'Write a.not_equal(b), or a.astype("int64") - b'
+)
 
 
 def binary(of_tensors: Any, with_scalar: Any, a: Any, other: Any) -> Any:
@@ -61,9 +67,15 @@ def _signed(b: Any, other: Any) -> Any:
     """
     if b.dtype.kind == "f":
         return b
-    return b.astype(np.result_type(b.dtype, other))
+    dtype = np.result_type(b.dtype, other)
+    if dtype.kind == "b":
+        raise DTypeError(_NO_DIFFERENCE)
+    return b.astype(dtype)
 
 
 def subtract_scalar(a: Any, scalar: Any) -> Any:
     """a - c is recorded as a + (-c)."""
-    return add_scalar(a, -as_number(scalar, "subtract"))
+    number = as_number(scalar, "subtract")
+    if isinstance(number, bool) and a.dtype.kind == "b":
+        raise DTypeError(_NO_DIFFERENCE)
+    return add_scalar(a, -number)
