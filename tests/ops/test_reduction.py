@@ -120,6 +120,8 @@ def test_argmax(case, data):
     result = ndl.argmax(ndl.Tensor(x), axis)
     assert (result.dtype, result.requires_grad) == (np.int64, False)
     np.testing.assert_array_equal(result.numpy(), np.argmax(x, axis))
+    kept = ndl.argmax(ndl.Tensor(x), axis, keepdims=True)
+    np.testing.assert_array_equal(kept.numpy(), np.argmax(x, axis, keepdims=True), strict=True)
 
 
 @pytest.mark.parametrize("ddof", [0, 1, 2])

@@ -114,13 +114,14 @@ class ArgMax(TensorOp):
     label = "argmax"
     differentiable = False
 
-    def __init__(self, axis: int | None = None) -> None:
+    def __init__(self, axis: int | None = None, keepdims: bool = False) -> None:
         self.axis = None if axis is None else as_int(axis, self.name, "axis")
+        self.keepdims = bool(keepdims)
 
     def compute(self, a: Any) -> Any:
         if not a.ndim:  # NumPy takes axis 0 of a 0-d array
             normalize_axes(self.axis, 0, self.name)
-        return np.argmax(a, axis=self.axis)
+        return np.argmax(a, axis=self.axis, keepdims=self.keepdims)
 
     def infer(self, a: Any) -> Any:
         listed = normalize_axes(self.axis, len(a.shape), self.name)
@@ -128,7 +129,7 @@ class ArgMax(TensorOp):
             raise ShapeError(
                 f"argmax: shape {a.shape} has nothing to choose from. Use axes of size >= 1"
             )
-        return Spec(reduced_shape(a.shape, listed, False), np.dtype(np.int64))
+        return Spec(reduced_shape(a.shape, listed, self.keepdims), np.dtype(np.int64))
 
     @classmethod
     def samples(cls) -> Iterator[Sample]:
@@ -136,15 +137,16 @@ class ArgMax(TensorOp):
             if 0 not in shape:
                 yield Sample(cls(), (shape,))
                 for axis in range(-len(shape), len(shape)):
-                    yield Sample(cls(axis), (shape,))
+                    yield Sample(cls(axis, keepdims=axis < 0), (shape,))
 
 
-def argmax(a: Any, axis: int | None = None) -> Any:
+def argmax(a: Any, axis: int | None = None, keepdims: bool = False) -> Any:
     """Position of the first largest element, int64; it has no gradient.
 
     Args:
         a: Tensor.
         axis: An axis, or None for the position in the flattened tensor.
+        keepdims: Keep the reduced axes with size 1.
 
     Raises:
         ShapeError: the axis is out of range, or there is nothing to choose from.
@@ -154,7 +156,7 @@ def argmax(a: Any, axis: int | None = None) -> Any:
         >>> ndl.argmax(ndl.Tensor([[1.0, 5.0], [7.0, 4.0]]), axis=1).numpy()
         array([1, 0])
     """
-    return ArgMax(axis)(a)
+    return ArgMax(axis, keepdims)(a)
 
 
 class LogSumExp(Reduction):
