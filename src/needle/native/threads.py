@@ -2,9 +2,9 @@
 
 A phase is a native function `void f(ptr arguments, i64 begin, i64 end, i64 thread, ptr words)` that
 does the chunks begin ... end - 1; phases may share a function, each with words of its own. Chunks
-of a phase are independent, and what a chunk does may not depend on `thread` (which only picks
-scratch memory): so results are the same to the bit for any number of threads. `sharing` says which
-thread begins with which chunks, `pool` hands them out.
+of a phase are independent, and what a chunk computes may not depend on `thread`, the number of who
+does it (tests ask for it): so results are the same to the bit for any number of threads. `sharing`
+says which thread begins with which chunks, `pool` hands them out.
 
 Workers are Python threads parked in native code, without the interpreter's lock. They spin for a
 moment when there is nothing to do, then sleep. `set_threads` fixes how many threads a program uses;
