@@ -19,6 +19,7 @@ from needle.autograd import Tensor, Value, Op, TensorOp, TensorTuple, TensorTupl
 import needle.autograd
 assert Tensor is ndl.Tensor and ndl.nn is nn and ndl.init is init
 assert issubclass(nn.Parameter, Tensor) and ndl.ops.add is ndl.add
+assert all(getattr(ops, base.__name__) is base for base in (Value, Op, TensorOp, TensorTupleOp))
 assert needle.autograd.TENSOR_COUNTER >= 0
 assert backend_selection.BACKEND == "np"
 for name in "SGD Adam Optimizer".split():

@@ -3,6 +3,8 @@
 Operands of an elementwise operator have equal shapes; only `power` broadcasts by itself.
 """
 
+from ..graph.node import Value
+from ..graph.op import Op, TensorOp, TensorTupleOp
 from . import functions, reduction
 from .affine import Affine, FeatureDot, Scale, ScaleShift, affine, scale_shift
 from .arithmetic import (
@@ -188,6 +190,7 @@ __all__ = [
     "Normal",
     "NotEqual",
     "OneHot",
+    "Op",
     "Permute",
     "Pick",
     "PowerScalar",
@@ -211,11 +214,14 @@ __all__ = [
     "Summation",
     "Take",
     "Tanh",
+    "TensorOp",
+    "TensorTupleOp",
     "Transpose",
     "TransposedMatMul",
     "TupleGetItem",
     "Uniform",
     "Unslice",
+    "Value",
     "Where",
     "add",
     "add_scalar",
