@@ -50,15 +50,17 @@ class Program:
         self._tables: dict[int, np.ndarray[Any, np.dtype[np.int64]]] = {}  # by number of threads
         self._keep = keep
         self._most = min(most or layout.MAX_CHUNKS, widest(phases))
-        self._alone = self._table(1).ctypes.data
-        self._serial = _serial_function()
+        self._alone = functools.partial(_serial_function(), self._table(1).ctypes.data)
         self._choice = ThreadChoice(self._limit(_processors()))
 
     def run(self) -> None:
         """Run all phases and return when they are done."""
+        if self._most == 1:
+            self._alone()
+            return
         fixed = _state.fixed
-        if self._most == 1 or fixed is not None:
-            self._run(min(fixed or 1, self._most))
+        if fixed is not None:
+            self._run(min(fixed, self._most))
             return
         start = time.perf_counter_ns()
         self._run(self._choice.threads)
@@ -75,7 +77,7 @@ class Program:
 
     def _run(self, count: int) -> None:
         if count == 1:
-            self._serial(self._alone)
+            self._alone()
             return
         pool, table = _pool(count), self._table(count)
         table[layout.PROGRAM_POOL] = pool.address
