@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import ctypes
 import math
+import sys
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
@@ -43,13 +44,14 @@ WORTH_SHARING = 5_000
 """Estimated nanoseconds; what takes less runs on the caller's thread."""
 
 _empty = np.empty
-_DATA = object.__basicsize__
-_pointer_at = ctypes.c_void_p.from_address
+_WORD = ctypes.sizeof(ctypes.c_void_p)
+_DATA = object.__basicsize__ // _WORD
+_memory = (ctypes.c_ssize_t * (sys.maxsize // _WORD)).from_address(0)  # all there is
 
 
 def _by_layout(array: Array) -> int:
     """Address of an array's data: the first field after the head, in every NumPy so far."""
-    return _pointer_at(id(array) + _DATA).value or 0
+    return _memory[id(array) // _WORD + _DATA]
 
 
 def _by_attribute(array: Array) -> int:
