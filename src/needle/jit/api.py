@@ -75,25 +75,11 @@ class Jitted:
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         if ambient.evaluator is not EAGER:
             return self._as_written(args, kwargs)
-        recent = self._recent
-        if recent is not None and not kwargs and recent.fits(args):
-            leaves = list(args)
-            if recent.mismatch(leaves) is None:
-                return self._run(recent, args, kwargs, leaves)
-        leaves, key = signature(args, kwargs)
-        key = (key, ambient.gradients, ambient.implicit_broadcasting, type(ambient_stream()))
-        program, reason = self._fitting(key, leaves)
-        if program is None:
-            program = self._prepared(key, reason, args, kwargs, leaves)
-        if program is None:
-            return self._as_written(args, kwargs)
-        if program is not recent:
-            if recent is not None:
-                recent.last_used = time.monotonic()  # till now no other was
-            self._recent = program
-        return self._run(program, args, kwargs, leaves)
-
-    def _run(self, program: Program, args: Any, kwargs: Any, leaves: list[Any]) -> Any:
+        program, leaves = self._recent, list(args)
+        if program is None or kwargs or not program.fits(args) or program.mismatch(leaves):
+            program, leaves = self._looked_up(args, kwargs)
+            if program is None:
+                return self._as_written(args, kwargs)
         if self._check:
             return compare_with_eager(program, self._as_written, args, kwargs, leaves)
         try:
@@ -106,6 +92,20 @@ class Jitted:
             if isinstance(error, NeedleError):
                 raise error from None
             raise
+
+    def _looked_up(self, args: Any, kwargs: Any) -> tuple[Program | None, list[Any]]:
+        """The program for a call, found or made, and what it runs on."""
+        leaves, key = signature(args, kwargs)
+        key = (key, ambient.gradients, ambient.implicit_broadcasting, type(ambient_stream()))
+        program, reason = self._fitting(key, leaves)
+        if program is None:
+            program = self._prepared(key, reason, args, kwargs, leaves)
+        recent = self._recent
+        if program is not None and program is not recent:
+            if recent is not None:
+                recent.last_used = time.monotonic()  # till now no other was
+            self._recent = program
+        return program, leaves
 
     def _as_written(self, args: Any, kwargs: Any) -> Any:
         """An eager call; arrays arrive as tensors, as they do in a trace."""
@@ -173,7 +173,7 @@ class Jitted:
             warnings.warn(
                 f"jit: {self.__name__} has {count} programs, the last because: {program.reason}. "
                 "Each is traced and compiled: keep shapes and attributes fixed between calls",
-                stacklevel=5,
+                stacklevel=6,
             )
         if count > MOST_PROGRAMS:
             others = [

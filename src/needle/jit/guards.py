@@ -174,9 +174,10 @@ class Guards:
 
     def difference_of_call(self, leaves: list[Any]) -> str | None:
         """What differs that no counter tells: arguments that are state too, and `.grad`."""
-        if not self._others.isdisjoint(map(id, leaves)):
-            (shape, *_) = [leaf.shape for leaf in leaves if id(leaf) in self._others]
-            return f"an argument of shape {shape} is a tensor that is used besides"
+        others = self._others
+        for leaf in leaves:
+            if id(leaf) in others:
+                return f"an argument of shape {leaf.shape} is a tensor that is used besides"
         if not (self._aliases or self._grads):
             return None
         for targets in self._aliases:

@@ -179,5 +179,5 @@ def _warn_without_llvm() -> None:
         _warned.append(True)
         warnings.warn(
             "jit: llvmlite is not installed, so traced graphs run through NumPy. Install llvmlite",
-            stacklevel=7,
+            stacklevel=8,
         )
