@@ -18,8 +18,10 @@ class Ambient(threading.local):
     evaluator: Any = None
     gradients: bool = True
     implicit_broadcasting: bool = False
-    inside: tuple[Any, ...] = ()
-    """Compiled programs, and traces, that this thread is inside of."""
+
+    def __init__(self) -> None:
+        self.inside: tuple[Any, ...] = ()
+        """Compiled programs, and traces, that this thread is inside of."""
 
 
 ambient = Ambient()

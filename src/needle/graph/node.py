@@ -20,6 +20,7 @@ from ..shapes import Spec, spec_of
 if TYPE_CHECKING:
     from .op import Op
 
+_new = object.__new__
 Storage = np.ndarray[Any, Any]
 Specs = Spec | tuple[Spec, ...]
 
@@ -163,7 +164,7 @@ def owner_of(node: Node) -> Value | None:
 
 def new_handle(node: Node, cls: type[Any]) -> Any:
     """A handle of class `cls` on `node`, made known to the node."""
-    handle: Any = object.__new__(cls)
+    handle: Any = _new(cls)
     handle.node = node
     handle._grad = None
     node.handle = ref(handle)
