@@ -76,7 +76,13 @@ class Jitted:
         if ambient.evaluator is not EAGER:
             return self._as_written(args, kwargs)
         program, leaves = self._recent, list(args)
-        if program is None or kwargs or not program.fits(args) or program.mismatch(leaves):
+        if program is None or kwargs or not program.fits(args):
+            program = None
+        elif program.shortcut is not None and not self._check:
+            result = program.shortcut(program, args)
+            if result is not None:
+                return result
+        if program is None or program.mismatch(leaves):
             program, leaves = self._looked_up(args, kwargs)
             if program is None:
                 return self._as_written(args, kwargs)
@@ -220,10 +226,10 @@ def _as_tensor(item: Any) -> Any:
 
 
 def _quick_key(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, ...] | None:
-    """What the next call is compared with first, where all arguments are different tensors."""
+    """What the next call is compared with first, where its arguments are different tensors."""
     if kwargs or len({id(argument) for argument in args}) < len(args):
         return None
-    if not all(type(argument) is Tensor for argument in args):
+    if not all(type(argument) is Tensor and argument.dtype.isnative for argument in args):
         return None
     return tuple([(i.shape, i.dtype, i.requires_grad, i.node.op is None) for i in args])
 

@@ -126,13 +126,15 @@ class Binding:
 
     Attributes:
         bound: Whether the captured tensors are where they were; a guard that fails resets it.
+        each_call: What is captured, and has to be looked up at each call nevertheless.
+        native: The code.
     """
 
     def __init__(
         self, inputs: Inputs, trace: Trace, compiled: Compiled, in_place: dict[Captured, Place]
     ) -> None:
         self.bound = False
-        self._native = NativeExecutor(compiled)
+        self.native = NativeExecutor(compiled)
         self._scalars = inputs.scalars
         self._captured = inputs.captured
         self._first_captured = len(inputs.nodes) - len(inputs.captured)
@@ -147,7 +149,7 @@ class Binding:
         self._may_be_held = [
             c for c in in_place if c.slot and not isinstance(c.slot.container.owner(), Counted)
         ]
-        self._each_call: list[tuple[int, Captured]] = []  # what has to be looked up again
+        self.each_call: list[tuple[int, Captured]] = []  # what has to be looked up again
         self._written: set[int] = set()  # blocks of memory that are changed in place
 
     def _bind_numbers(self, inputs: Inputs) -> Any:
@@ -155,12 +157,17 @@ class Binding:
         numbers = aligned((self._first_captured,), np.float64)
         for place, node in enumerate(inputs.nodes[: self._first_captured]):
             if place >= inputs.arguments or node.specs() == Spec((), np.dtype(np.float64)):
-                self._native.bind(place, numbers[place : place + 1])
+                self.native.bind(place, numbers[place : place + 1])
         return view_of(numbers)
+
+    @property
+    def changes_state(self) -> bool:
+        """Whether there is more to a call than arguments: state in place, hyperparameters."""
+        return bool(self._in_place or self._scalars)
 
     def run(self, leaves: list[Any]) -> list[Any] | None:
         """Run on the leaves of a call's arguments; None where an index was out of range."""
-        native, numbers = self._native, self._numbers
+        native, numbers = self.native, self._numbers
         if not self.bound or (self._may_be_held and self._is_held()):
             self._bind_captured(leaves)
         for place, leaf in enumerate(leaves):
@@ -176,7 +183,7 @@ class Binding:
         if self._scalars:
             for place, (held, name) in enumerate(self._scalars, len(leaves)):
                 numbers[place] = held[name]
-        for place, captured in self._each_call:
+        for place, captured in self.each_call:
             native.bind(place, _dense(realize(captured.read(leaves).node)))
         return native()
 
@@ -186,7 +193,7 @@ class Binding:
 
     def _bind_captured(self, leaves: list[Any]) -> None:
         """Look up all captured tensors; state moves into memory that may be changed in place."""
-        self._each_call, self._written = [], set()
+        self.each_call, self._written = [], set()
         for place, captured in enumerate(self._captured, self._first_captured):
             tensor = captured.read(leaves)
             if captured in self._in_place:
@@ -197,8 +204,8 @@ class Binding:
                 source = captured.source
                 moves = isinstance(source, Grad | Slot) or source in self._moving
                 if moves or not array.flags.c_contiguous:
-                    self._each_call.append((place, captured))
-            self._native.bind(place, _dense(array))
+                    self.each_call.append((place, captured))
+            self.native.bind(place, _dense(array))
         changes.count += 1
         self._guards.accept()
         for captured in self._may_be_held:

@@ -40,6 +40,9 @@ class Commit:
         results: The nodes whose values a call gives, in order.
         in_place: The state that has been written already.
         differentiable: What is needed to differentiate the call from outside, if it can be.
+
+    Attributes:
+        plain: For a call that only hands out a tensor: the place of its value, and its class.
     """
 
     def __init__(
@@ -64,20 +67,20 @@ class Commit:
         self._grads_reset = [target for target, node in trace.grads if node is None]
         self._kept: dict[int, Tensor] = {}
         self._references: dict[int, int] = {}
-        self._plain, self._class = self._plain_result()
+        self.plain = self._plain_result()
 
-    def _plain_result(self) -> tuple[int | None, type[Any]]:
+    def _plain_result(self) -> tuple[int, type[Any]] | None:
         """For a call that only hands out a tensor: the place of its value, and its class."""
         result = self._trace.result
         writes = self._rebound or self._slots or self._grads
         if writes or self._differentiable is not None or not isinstance(result, Out):
-            return None, Tensor
+            return None
         if (
             result.cls is float
             or result.grad
             or (result.requires_grad and self._trace.writes_state)
         ):
-            return None, Tensor
+            return None
         return self._place[result.node], result.cls
 
     def write(self, leaves: list[Any], results: list[Any], steady: bool) -> Any:
@@ -88,8 +91,9 @@ class Commit:
             results: The values.
             steady: Whether nothing happened since the last call: reset gradients are so still.
         """
-        if steady and self._plain is not None:
-            return new_handle(Node(None, (), results[self._plain], False), self._class)
+        if steady and self.plain is not None:
+            place, cls = self.plain
+            return new_handle(Node(None, (), results[place], False), cls)
         values = dict(zip(self._place, results, strict=True))
         for target, node in self._rebound:
             tensor = target.tensor(leaves)

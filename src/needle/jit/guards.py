@@ -35,6 +35,7 @@ class Guards:
     Attributes:
         alive: False once something died without which the program cannot be used again.
         when_gone: Called then.
+        others: Identities of tensors that may not be passed as arguments.
     """
 
     def __init__(self) -> None:
@@ -47,7 +48,7 @@ class Guards:
         self._sources: list[tuple[Source, Specs]] = []
         self._grads: list[tuple[Target, Specs | None]] = []
         self._aliases: list[list[Target]] = []
-        self._others: set[int] = set()
+        self.others: set[int] = set()
         self._owners: list[ReferenceType[Any]] = []
         self._seen = -1
         self._held: list[list[Any]] = []  # what the views showed
@@ -122,8 +123,13 @@ class Guards:
         for target in targets:
             reference = getattr(target, "reference", None)
             if reference is not None and reference() is not None:
-                self._others.add(id(reference()))
+                self.others.add(id(reference()))
                 self._owners.append(ref(reference(), self._gone))
+
+    @property
+    def looks_at_calls(self) -> bool:
+        """Whether each call is looked at for more than which tensors are passed."""
+        return bool(self._aliases or self._grads)
 
     # -- looking -----------------------------------------------------------------------------------
 
@@ -174,12 +180,10 @@ class Guards:
 
     def difference_of_call(self, leaves: list[Any]) -> str | None:
         """What differs that no counter tells: arguments that are state too, and `.grad`."""
-        others = self._others
+        others = self.others
         for leaf in leaves:
             if id(leaf) in others:
                 return f"an argument of shape {leaf.shape} is a tensor that is used besides"
-        if not (self._aliases or self._grads):
-            return None
         for targets in self._aliases:
             tensors = [target.tensor(leaves) for target in targets]
             if any(tensor is not tensors[0] for tensor in tensors):

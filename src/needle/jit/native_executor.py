@@ -166,6 +166,7 @@ class NativeExecutor:
         self._draws = [(node, layout.slot[node]) for node in draws]
         self._all_native = all(is_drawn_here(node) for node, _ in self._draws)
         self._main = self._segments(compiled.emitted.stages)
+        self._calls_python = any(isinstance(s, Special) for s in compiled.emitted.stages)
         self._last = self._program([compiled.emitted.last])
 
     def _segments(self, stages: list[list[Shared] | Special]) -> list[Callable[[], None]]:
@@ -237,6 +238,19 @@ class NativeExecutor:
         slot = self._input_slots[place]
         self._keep[slot] = array
         self._words[slot] = address_of(array)
+
+    def single(self) -> tuple[Any, tuple[int, Any, Any], Callable[[], None], Any] | None:
+        """For a program that is one piece of code with one result: what it takes to run it.
+
+        Returns:
+            The table of pointers; slot, shape and dtype of the result; the code; and the status.
+            None for a program of more parts.
+        """
+        if self._draws or self._last is not None or self._order is not None:
+            return None
+        if len(self._results) != 1 or len(self._main) != 1 or self._calls_python:
+            return None
+        return self._words, self._results[0], self._main[0], self._status
 
     def __call__(self) -> list[Array] | None:
         """Run on the inputs that are bound.

@@ -1,6 +1,6 @@
 """A program: a trace that can be run again. It reads inputs, runs, and only then writes state.
 
-What a call does, and where that is::
+What a call does, and where that is (one that only computes takes a shortcut.py through it)::
 
     fits, mismatch     whether this is the program for the world as it is     guards.py
     run                finds the inputs, and runs machine code on them        binding.py
@@ -28,6 +28,7 @@ from .differentiate import Differentiable
 from .expression import UnsupportedError
 from .interpret import Interpreter
 from .native_executor import Compiled
+from .shortcut import Shortcut, shortcut
 from .trace import Trace
 from .turns import inside_turn
 
@@ -45,6 +46,7 @@ class Program:
     Attributes:
         compiled: The stages down to machine code; None where the graph runs through NumPy.
         backend: "native", or why it is not.
+        shortcut: The short way of a call, if the program has one.
     """
 
     def __init__(self, trace: Trace, reason: str, quick: Quick | None = None) -> None:
@@ -69,7 +71,11 @@ class Program:
             self._execute, results = self._interpreter(), self._wanted
         else:
             self._execute, results = self._binding.run, self.compiled.handed
-        self._commit = Commit(trace, self.inputs, results, in_place, differentiable).write
+        commit = Commit(trace, self.inputs, results, in_place, differentiable)
+        self._commit = commit.write
+        self.shortcut: Shortcut | None = None
+        if self._binding is not None and commit.plain is not None:
+            self.shortcut = shortcut(self.guards, self._binding, commit.plain[1])
 
     def __repr__(self) -> str:
         return f"Program({self.reason}; {self.calls} calls; {self.backend})"

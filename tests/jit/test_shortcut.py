@@ -1,0 +1,153 @@
+"""The short way of a call that only computes: who has it, and what sends a call the long way."""
+
+import threading
+
+import numpy as np
+import pytest
+
+import needle as ndl
+from needle import nn
+from needle.context import ambient
+
+pytestmark = pytest.mark.parametrize("backend", ["native"], indirect=True)
+
+
+def leaf(values, **kwargs) -> ndl.Tensor:
+    return ndl.Tensor(values, dtype="float32", requires_grad=False, **kwargs)
+
+
+def warm(function, *args):
+    """The compiled function, after so many calls that the next one is a short one."""
+    compiled = ndl.jit(function)
+    for _ in range(4):
+        compiled(*args)
+    return compiled
+
+
+def taken(compiled, *args):
+    """The result of the short way itself; None where it is given up."""
+    (program,) = compiled.programs
+    return program.shortcut(program, args)
+
+
+@pytest.fixture
+def x() -> ndl.Tensor:
+    return leaf(np.arange(6).reshape(2, 3))
+
+
+def test_it_gives_a_new_tensor_at_each_call(x):
+    scaled = warm(lambda x: x * 3 + 1, x)
+    first, second = scaled(x), taken(scaled, x)
+    np.testing.assert_array_equal(first.numpy(), np.arange(6).reshape(2, 3) * 3 + 1)
+    np.testing.assert_array_equal(first.numpy(), second.numpy())
+    assert not np.shares_memory(first.numpy(), second.numpy())
+    assert second.is_leaf()
+    assert not second.requires_grad
+
+
+def test_calls_on_it_are_counted(x):
+    scaled = warm(lambda x: x * 3, x)
+    (program,) = scaled.programs
+    before = program.calls
+    assert taken(scaled, x) is not None
+    scaled(x)
+    assert program.calls == before + 2
+
+
+def test_a_model_without_gradients_has_it():
+    model, x = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2)).eval(), leaf([[1, 2, 3]])
+    with ndl.no_grad():
+        compiled = warm(model, x)
+        np.testing.assert_allclose(taken(compiled, x).numpy(), model(x).numpy(), rtol=1e-5)
+
+
+def test_new_data_and_a_new_parameter_are_seen(x):
+    linear = nn.Linear(3, 2, bias=False)
+    with ndl.no_grad():
+        compiled = warm(linear, x)
+        for _ in range(3):
+            linear.weight.data = linear.weight.data * 2
+            assert taken(compiled, x) is None
+            np.testing.assert_allclose(compiled(x).numpy(), linear(x).numpy(), rtol=1e-5)
+            assert taken(compiled, x) is not None
+        linear.weight = nn.Parameter(np.ones((3, 2), np.float32))
+        np.testing.assert_allclose(compiled(x).numpy(), linear(x).numpy(), rtol=1e-5)
+
+
+def test_a_parameter_as_the_argument_goes_the_long_way():
+    w = leaf(np.ones((2, 2)))
+    compiled = warm(lambda x: x @ w, leaf(np.eye(2)))
+    assert taken(compiled, w) is None
+    np.testing.assert_array_equal(compiled(w).numpy(), [[2, 2], [2, 2]])
+
+
+def test_an_array_that_is_not_dense_goes_the_long_way(x):
+    scaled = warm(lambda x: x * 3, x)
+    strided = ndl.Tensor.wrap(np.arange(6, dtype=np.float32).reshape(3, 2).T)
+    assert taken(scaled, strided) is None
+    np.testing.assert_array_equal(scaled(strided).numpy(), strided.numpy() * 3)
+
+
+def test_an_array_in_the_other_byte_order_is_converted():
+    swapped = ndl.Tensor.wrap(np.arange(6, dtype=np.dtype(np.float32).newbyteorder()))
+    scaled = warm(lambda x: x * 3, swapped)
+    np.testing.assert_array_equal(scaled(swapped).numpy(), np.arange(6) * 3)
+
+
+def test_an_index_out_of_range_raises_what_eager_code_does(x):
+    rows = leaf(np.arange(12).reshape(4, 3))
+    indices = ndl.Tensor(np.array([0, 3]), requires_grad=False)
+    beyond = ndl.Tensor(np.array([0, 4]), requires_grad=False)
+
+    def pick(i):
+        return rows[i]
+
+    compiled = warm(pick, indices)
+    with pytest.raises(IndexError) as eager:
+        pick(beyond)
+    for _ in range(2):
+        with pytest.raises(IndexError) as raised:
+            compiled(beyond)
+        assert str(raised.value) == str(eager.value)
+        np.testing.assert_array_equal(compiled(indices).numpy(), rows.numpy()[[0, 3]])
+
+
+def test_a_thread_inside_a_program_goes_the_long_way(x):
+    scaled = warm(lambda x: x * 3, x)
+    before, ambient.inside = ambient.inside, (object(),)
+    try:
+        assert taken(scaled, x) is None
+    finally:
+        ambient.inside = before
+    assert taken(scaled, x) is not None
+    assert ambient.inside == ()
+
+
+def test_who_changes_state_draws_or_gives_several_has_none(x):
+    total = leaf(np.zeros((2, 3)))
+    dropout = nn.Dropout(0.5)
+
+    def add(x):
+        total.data = total.data + x
+        return x * 2
+
+    for function in (add, dropout, lambda x: (x, x * 2)):
+        compiled = warm(function, x)
+        assert all(program.shortcut is None for program in compiled.programs)
+
+
+def test_threads_take_it_in_turn(x):
+    inputs = [leaf(np.full((2, 3), k)) for k in range(4)]
+    scaled = warm(lambda x: x * 3, x)
+    wrong = []
+
+    def work(k: int) -> None:
+        results = [scaled(inputs[k]).numpy() for _ in range(300)]
+        wrong.extend(result for result in results if (result != 3 * k).any())
+
+    threads = [threading.Thread(target=work, args=(k,)) for k in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong
