@@ -150,9 +150,9 @@ def test_passes_and_parts_are_named():
         *["adds parts", "pass 2 of 3"],
         "pass 3 of 3",
     ]
-    multiplies, adds = shown.rows[1:3]
+    multiplies, adds = shown.rows[2:4]
     assert multiplies.bytes == 4 * (2000 * 16 + 16 * 16)
-    assert adds.bytes == 4 * (16 * 16 + 16 * 16)  # the parts, counted once, and the result
+    assert adds.bytes == 3 * 4 * 16 * 16  # the parts, counted once, the product, and its copy
     last = shown.rows[-1]
     assert (
         f"{last.name}, level 2: for each (j < 100), Σ over i < 2000, in 3 passes" in shown.kernels

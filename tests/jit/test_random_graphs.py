@@ -119,13 +119,13 @@ def cutting(request, monkeypatch, backend):
     for name in ("PART_WORK", "PART_ROWS", "CHUNK_WORK"):
         monkeypatch.setattr(nest, name, 1)
     monkeypatch.setattr(nest, "FLAT_CHUNK", 4)
-    for name, value in {"PART_K": 2, "PART_RATIO": 1, "CHUNK_FLOP": 20}.items():
+    for name, value in {"PART_K": 2, "PART_RATIO": 1, "CHUNK_FLOP": 20, "LEAST_FLOP": 20}.items():
         monkeypatch.setattr(matmul_blocking, name, value)
-    products._scratch.cache_clear()
+    products._cut.cache_clear()
     threads.set_threads(2)
     yield
     threads.set_threads(None)
-    products._scratch.cache_clear()
+    products._cut.cache_clear()
 
 
 def arrays_of(outcome):

@@ -170,6 +170,7 @@ def explain(
 
 def _row(call: Call, compiled: Compiled, microseconds: float | None) -> Row:
     task, work = call.task, call.task.work
+    written = dict.fromkeys([*task.makes, *task.steps])  # of sums in parts, one
     return Row(
         name=call.symbol,
         kind=kind_of(work),
@@ -177,8 +178,8 @@ def _row(call: Call, compiled: Compiled, microseconds: float | None) -> Row:
         chunks=task.chunks,
         loops=_loops(work),
         makes=len(task.makes),
-        flops=sum(_flops(node, compiled) for node in task.makes),
-        bytes=sum(map(bytes_of, [*task.makes, *compiled.schedule.reads.get(task, ())])),
+        flops=sum(_flops(node, compiled) for node in task.steps),
+        bytes=sum(map(bytes_of, [*written, *compiled.schedule.reads.get(task, ())])),
         microseconds=microseconds,
         where=work.made[0].where or "",
     )

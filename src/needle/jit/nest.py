@@ -67,17 +67,24 @@ class Pass:
     Attributes:
         phases: The steps of one outer position.
         sums: Reductions of which the pass before left the sums of parts, if there are parts.
+        leaves: Reductions of which this one leaves such sums.
         chunks: Number of chunks.
     """
 
     phases: list[Phase]
     sums: list[Node]
+    leaves: list[Node]
     chunks: int
 
     @property
     def steps(self) -> list[Node]:
         """The steps of all its phases."""
         return [step for _, steps in self.phases for step in steps]
+
+    @property
+    def makes(self) -> list[Node]:
+        """What is in memory when it is done."""
+        return [*self.sums, *[step for step in self.steps if step not in self.leaves]]
 
 
 Step = tuple[Node, Index]
@@ -229,17 +236,18 @@ class Nest:
         """All phases in one pass; with parts, a pass ends with each loop that adds up."""
         phases = self._phases()
         if not self.parts:
-            return [Pass(phases, [], self.pieces)]
+            return [Pass(phases, [], [], self.pieces)]
         passes: list[Pass] = []
         waiting: list[Phase] = []
         sums: list[Node] = []
         for kind, steps in phases:
             waiting.append((kind, steps))
             if kind == "loop":
-                passes.append(Pass(waiting, sums, self.parts))
-                waiting, sums = [], [node for node in steps if node in self.reductions]
+                leaves = [node for node in steps if node in self.reductions]
+                passes.append(Pass(waiting, sums, leaves, self.parts))
+                waiting, sums = [], leaves
         if waiting or sums:
-            passes.append(Pass(waiting, sums, 1))
+            passes.append(Pass(waiting, sums, [], 1))
         return passes
 
     def _phases(self) -> list[Phase]:

@@ -109,7 +109,7 @@ def _spans(fused: Fused, scheduled: Schedule) -> Spans:
     need(0, *made.difference(*[stage.made for stage in stages]))  # what is drawn before, or empty
     for number, stage in enumerate(stages):
         for task in stage.tasks:
-            need(number, task.work, *task.writes, *scheduled.reads[task])
+            need(number, task.work, *task.makes, *scheduled.reads[task])
         for work in stage.called:
             need(number, work.node, *fused.sources(work))
     for kernel in fused.last:
@@ -142,7 +142,7 @@ def _last_uses(scheduled: Schedule, chain: Chain) -> list[list[Node]]:
     last = {
         node: place
         for place, task in enumerate(chain.tasks)
-        for node in [*task.writes, *scheduled.reads[task]]
+        for node in [*task.makes, *scheduled.reads[task]]
     }
     uses: list[list[Node]] = [[] for _ in chain.tasks]
     for node, place in last.items():

@@ -46,7 +46,8 @@ class Task:
     Attributes:
         work: What it belongs to.
         number: Its place among the functions of that.
-        makes: The values that it computes, which may be none.
+        steps: The values that it computes, at least in parts.
+        makes: The values that are in memory when it is done.
         chunks: Pieces that may be shared out.
         cost: About the nanoseconds that a chunk takes.
         rows: What the chunks cut evenly: so many rows; 0 if they cut something else.
@@ -56,19 +57,13 @@ class Task:
 
     work: Work
     number: int
+    steps: Sequence[Node]
     makes: Sequence[Node]
     chunks: int
     cost: float
     rows: int = 0
     packs: int | None = None
     part: str = ""
-
-    @property
-    def writes(self) -> Sequence[Node]:
-        """The values whose memory it needs: who adds up the parts of a product writes that."""
-        if isinstance(self.work, Product) and self.packs is None:
-            return [self.work.node, *self.makes]
-        return self.makes
 
 
 @dataclass(eq=False)
@@ -142,7 +137,8 @@ class Schedule:
             cost = STEP_COST * size_of(kernel.loops) * len(what.steps) / what.chunks
             rows = nest.rows if what.chunks == nest.pieces else 0
             part = f"pass {number + 1} of {count}" if count > 1 else ""
-            tasks.append(Task(kernel, number, what.steps, what.chunks, cost, rows, part=part))
+            task = Task(kernel, number, what.steps, what.makes, what.chunks, cost, rows, part=part)
+            tasks.append(task)
         return tasks
 
     def put(self, task: Task, stage: int) -> Chain:
@@ -282,10 +278,9 @@ class _Scheduling:
                 needed = joined.stage if joined else self._ready(reads)
                 stage = self._place(packing, [reads[packing.packs]], needed - 2).stage
             chain = self._place(task, reads, stage)
-            reads, stage = [], chain.stage
-        if chain is not None:
-            self._note([work.node], chain)
-            self.result.by_rows.update(work.made if chain.tasks[-1].rows else ())
+            reads, stage = [(work.node, False)], chain.stage
+        if tasks and tasks[-1].rows:
+            self.result.by_rows.update(work.made)
 
     def _read_by_epilogue(self, work: Product) -> Reads:
         index, made = own_index(spec(work.node).shape), set(work.made)
@@ -307,9 +302,10 @@ class _Scheduling:
         elif is_random(node):
             if self.philox and is_drawn_here(node) and size:
                 chunks = draw_chunks(node)
-                self._place(Task(work, 0, work.made, chunks, DRAW_COST * size / chunks), reads)
+                made, cost = work.made, DRAW_COST * size / chunks
+                self._place(Task(work, 0, made, made, chunks, cost), reads)
         elif size:
-            self._place(Task(work, 0, work.made, 1, STEP_COST * size), reads)
+            self._place(Task(work, 0, work.made, work.made, 1, STEP_COST * size), reads)
 
 
 def _factors(work: Product) -> Reads:
@@ -323,13 +319,13 @@ def _tasks(work: Product, host: Host) -> list[Task]:
     """The functions of a product: of several batches, each is a chunk."""
     shapes, tasks = Shapes(work.node), list[Task]()
     shape = spec(work.node).shape
-    for number, step in enumerate(matmul.phases(shapes.cut(host))):
-        chunks, cost, rows = step.chunks, step.cost, step.even_rows and shape[0]
+    steps = matmul.phases(shapes.cut(host))
+    for number, step in enumerate(steps):
+        chunks, cost, rows = step.chunks, step.cost, shape[0] if step.even_rows else 0
         if shapes.batches > 1 or len(shape) > 2:
             chunks, cost, rows = shapes.batches, cost * chunks, 0
-        tasks.append(Task(work, number, [], chunks, cost, rows, step.packs, step.part))
-    first = next((task for task in tasks if task.packs is None), None)
-    if first is not None:
-        first.makes = [work.node]
-        tasks[-1].makes = [*tasks[-1].makes, *work.epilogue]
+        computed = [] if step.packs is not None or step.adds else [work.node]
+        made: Sequence[Node] = work.made if number == len(steps) - 1 else []
+        computed += work.epilogue if made else []
+        tasks.append(Task(work, number, computed, made, chunks, cost, rows, step.packs, step.part))
     return tasks

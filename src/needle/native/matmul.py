@@ -15,6 +15,7 @@ import ctypes
 import functools
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -38,8 +39,9 @@ Chunks = Callable[[int], Iterable[tuple[int, int]]]
 class Phase:
     """A function, the number of chunks it has, and about the nanoseconds that one takes.
 
-    One that `packs` a factor (0: A, 1: B) needs no other. With `even_rows`, chunk c makes the rows
-    c * m // chunks ... of C. `part` says for people what it does, unless it is the whole product.
+    One that `packs` a factor (0: A, 1: B) needs no other; one that `adds` does so with the sums of
+    parts. With `even_rows`, chunk c makes the rows c * m // chunks ... of C. `part` says for people
+    what it does, unless it is the whole product.
     """
 
     symbol: str
@@ -48,6 +50,7 @@ class Phase:
     packs: int | None = None
     part: str = ""
     even_rows: bool = False
+    adds: bool = False
 
 
 @dataclass(frozen=True)
@@ -95,14 +98,17 @@ def phases(cut: Plan, name: str = "") -> list[Phase]:
     packed = 0 if cut.swap else 1
     parts = f"k in {cut.parts} parts" if cut.parts > 1 else ""
     even = cut.even_rows and not cut.swap and cut.parts == 1
+
+    def phase(step: str, chunks: int, cost: float, part: str, **further: Any) -> Phase:
+        return Phase(name + step, chunks, cost / max(chunks, 1), part=part, **further)
+
+    pack, add = PACK_COST * cut.packed_b_size, PACK_COST * cut.sums_size
     found = [
-        (".pack", cut.pack_chunks, PACK_COST * cut.packed_b_size, packed, f"packs {'ab'[packed]}"),
-        ("", cut.chunks, FLOP_COST * cut.product.flop, None, parts, even),
-        (".sum", cut.sum_chunks, PACK_COST * cut.sums_size, None, "adds parts", True),
+        phase(".pack", cut.pack_chunks, pack, f"packs {'ab'[packed]}", packs=packed),
+        phase("", cut.chunks, FLOP_COST * cut.product.flop, parts, even_rows=even),
+        phase(".sum", cut.sum_chunks, add, "adds parts", even_rows=True, adds=True),
     ]
-    return [
-        Phase(name + s, chunks, cost / chunks, *more) for s, chunks, cost, *more in found if chunks
-    ]
+    return [phase for phase in found if phase.chunks]
 
 
 def _all_at_once(count: int) -> list[tuple[int, int]]:
