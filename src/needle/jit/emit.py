@@ -118,8 +118,7 @@ class Emitter:
         for stage in self.scheduled.stages:
             result.stages.append([self._shared_out(chain.tasks) for chain in stage.chains])
             result.stages += stage.called
-        tasks = [task for kernel in self.fused.last for task in self.scheduled.passes(kernel)]
-        result.last = [self._shared_out([task]) for task in tasks]
+        result.last = [self._shared_out([task]) for task in self.scheduled.last]
         result.ir, result.words = self.source.text(), self._words
         return result
 

@@ -4,6 +4,7 @@ before: a function                      after: an `Explanation`
 
     lambda x: (x * 2).tanh().sum()      .traced and .simplified  graphs
                                         .kernels                 as readable loops
+                                        .schedule                what runs when
                                         .memory                  the arena
                                         .rows                    work, and time, of each function
                                         .ir and .assembly        code
@@ -87,6 +88,7 @@ class Explanation:
         traced: The recorded graph.
         simplified: The graph after the first stage.
         kernels: The kernels as readable loops.
+        schedule: What runs side by side, and what one after the other on the same rows.
         memory: The memory plan.
         rows: A row for each function.
         ir: The LLVM IR.
@@ -96,6 +98,7 @@ class Explanation:
     traced: str
     simplified: str
     kernels: str
+    schedule: str
     memory: str
     rows: tuple[Row, ...]
     ir: str
@@ -111,6 +114,7 @@ class Explanation:
             ("traced graph", self.traced),
             ("simplified graph", self.simplified),
             ("kernels", self.kernels),
+            ("schedule", self.schedule),
             ("memory", self.memory),
             ("work", self.table()),
             ("code", f"{self.ir.count(chr(10)):,} lines of IR (.ir), assembly in .assembly"),
@@ -161,6 +165,7 @@ def explain(
         traced=compiled.traced.text(),
         simplified=compiled.graph.text(),
         kernels=Printer(compiled.fused, calls).text(),
+        schedule=compiled.schedule.text(),
         memory=compiled.plan.text(),
         rows=tuple([_row(call, compiled, times.get(call.symbol)) for call in calls]),
         ir=compiled.emitted.ir,
@@ -179,7 +184,7 @@ def _row(call: Call, compiled: Compiled, microseconds: float | None) -> Row:
         loops=_loops(work),
         makes=len(task.makes),
         flops=sum(_flops(node, compiled) for node in task.steps),
-        bytes=sum(map(bytes_of, [*written, *compiled.schedule.reads.get(task, ())])),
+        bytes=sum(map(bytes_of, [*written, *compiled.schedule.reads[task]])),
         microseconds=microseconds,
         where=work.made[0].where or "",
     )

@@ -113,12 +113,14 @@ class Schedule:
 
     Attributes:
         stages: One after the other.
+        last: What writes state in place, when all else is done.
         nests: The loops of each kernel.
         reads: The values in memory that each function reads.
         by_rows: Values of which each row is made by the chunk that has this row.
     """
 
     stages: list[Stage] = field(default_factory=list[Stage])
+    last: list[Task] = field(default_factory=list[Task])
     nests: dict[Kernel, Nest] = field(default_factory=dict[Kernel, Nest])
     reads: dict[Task, Sequence[Node]] = field(default_factory=dict[Task, Sequence[Node]])
     by_rows: set[Node] = field(default_factory=set[Node])
@@ -153,8 +155,8 @@ class Schedule:
         for number, stage in enumerate(self.stages, 1):
             lines.append(f"stage {number}")
             for chain in stage.chains:
-                names = [task.part or repr(task.work.made[0].op) for task in chain.tasks]
-                lines.append(f"  {chain.chunks} chunks: {', '.join(names)}")
+                names = [f"{t.work.made[0].op!r} {t.part}".rstrip() for t in chain.tasks]
+                lines.append(f"  {chain.chunks} chunks: {', then '.join(names)}")
             lines += [f"  called: {work.node.op!r}" for work in stage.called]
         return "\n".join(lines)
 
@@ -172,6 +174,9 @@ def schedule(fused: Fused, host: Host, *, philox: bool = True) -> Schedule:
         scheduling.add(work)
     for kernel in fused.last:  # no part of one may write state that another still reads
         scheduling.result.nests[kernel] = Nest(kernel, fused.stored, host, parted=False)
+        for task in scheduling.result.passes(kernel):
+            scheduling.result.last.append(task)
+            scheduling.result.reads[task] = fused.sources(kernel)
     return scheduling.result
 
 
@@ -321,7 +326,7 @@ def _tasks(work: Product, host: Host) -> list[Task]:
     shape = spec(work.node).shape
     steps = matmul.phases(shapes.cut(host))
     for number, step in enumerate(steps):
-        chunks, cost, rows = step.chunks, step.cost, shape[0] if step.even_rows else 0
+        chunks, cost, rows = step.chunks, step.cost, shapes.product.m if step.even_rows else 0
         if shapes.batches > 1 or len(shape) > 2:
             chunks, cost, rows = shapes.batches, cost * chunks, 0
         computed = [] if step.packs is not None or step.adds else [work.node]
