@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 import needle as ndl
-from needle.jit import fuse, plan
+from needle.jit import fuse, plan, schedule
 from needle.jit.interpret import Interpreter
 from needle.jit.native_executor import Compiled, NativeExecutor
 from needle.jit.signature import signature
@@ -33,6 +33,7 @@ def compiled(function, *args, host=None):
     program.traced.verify()
     program.graph.verify()
     fuse.verify(program.fused)
+    schedule.verify(program.schedule, program.fused)
     plan.verify(program.plan, program.fused, program.schedule)
     return program
 

@@ -8,7 +8,7 @@ import pytest
 import needle as ndl
 from needle.errors import CompileError
 from needle.graph.node import Node
-from needle.jit import fuse, plan
+from needle.jit import fuse, plan, schedule
 from needle.jit.kernels import Kernel, Special
 from needle.jit.native_executor import Compiled
 from needle.jit.simplify import Graph
@@ -118,6 +118,61 @@ def test_fused_state_that_is_read_while_it_is_overwritten():
     fused.state = {first: fused.state[second], second: fused.state[first]}
     with pytest.raises(CompileError, match="read while another kernel overwrites it"):
         fuse.verify(fused)
+
+
+# -- schedules -------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def chained():
+    """A product, column sums, and what is done row by row: two stages, the first one a chain."""
+
+    def f(x, w):
+        y = x @ w
+        return (y - (y.sum(0) / 400).reshape((1, 100)).broadcast_to(y.shape)).tanh()
+
+    return compiled(f, ones(400, 50), ones(50, 100))
+
+
+def test_a_schedule_in_which_a_chain_reads_other_rows(chained):
+    first = chained.schedule.stages[0].chains[0]
+    assert len(first.tasks) == 2
+    chained.schedule.by_rows.clear()
+    with pytest.raises(
+        CompileError, match=r"Summation.* pass 1 of 2 reads MatMul\(\) before it is"
+    ):
+        schedule.verify(chained.schedule, chained.fused)
+
+
+def test_a_schedule_that_does_not_wait(chained):
+    stages = chained.schedule.stages
+    stages[0].chains += stages.pop(1).chains
+    stages[0].chains.reverse()
+    chained.schedule.reads[stages[0].tasks[0]] += [stages[0].chains[-1].tasks[0].makes[0]]
+    with pytest.raises(CompileError, match="before it is there"):
+        schedule.verify(chained.schedule, chained.fused)
+
+
+def test_a_schedule_with_uneven_chains(chained):
+    chained.schedule.stages[0].chains[0].tasks[1].chunks += 1
+    with pytest.raises(CompileError, match="has other chunks than its chain"):
+        schedule.verify(chained.schedule, chained.fused)
+
+
+def test_a_schedule_that_makes_a_value_twice(chained):
+    stages = chained.schedule.stages
+    stages.append(stages[0])
+    with pytest.raises(CompileError, match=r"MatMul\(\) is made twice"):
+        schedule.verify(chained.schedule, chained.fused)
+
+
+def test_a_schedule_that_forgets_what_is_read(chained):
+    task = chained.schedule.stages[0].chains[0].tasks[1]
+    chained.schedule.reads[task] = []
+    later = chained.schedule.stages[1].tasks[0]
+    chained.schedule.reads[later] = []
+    with pytest.raises(CompileError, match=r"nothing waits for MatMul\(\)"):
+        schedule.verify(chained.schedule, chained.fused)
 
 
 # -- plans -----------------------------------------------------------------------------------------

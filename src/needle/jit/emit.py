@@ -34,10 +34,10 @@ from .layout import Plan, Pointers
 from .loops import write
 from .nest import uses_positions
 from .products import Shapes, write_epilogue
-from .schedule import Schedule, Task
 from .scope import Memory
 from .specials import special_key, write_draw, write_special
 from .structure import Structure
+from .tasks import Schedule, Task
 
 _SIGNATURE = {"table": PTR, "begin": I64, "end": I64, "thread": I64, "words": PTR}
 

@@ -26,7 +26,7 @@ from ..graph.node import Node
 from .access import bytes_of
 from .kernels import Fused, Work
 from .layout import Plan
-from .schedule import Chain, Schedule
+from .tasks import Chain, Schedule
 
 ALIGNMENT = 64
 """Bytes: a cache line, and the widest vector."""

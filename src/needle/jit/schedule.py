@@ -19,8 +19,8 @@ What packs a factor does so as late as possible: beside the stage before the one
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
 
+from ..errors import CompileError
 from ..graph.node import Node
 from ..native import matmul
 from ..native.llvm import Host
@@ -31,134 +31,13 @@ from .kernels import Fused, Kernel, Product, Special, Work
 from .nest import Nest, is_row
 from .products import Shapes
 from .specials import draw_chunks, is_drawn_here
+from .tasks import STEP_COST, Chain, Schedule, Task
 
-STEP_COST, DRAW_COST = 0.1, 0.7
-"""About the nanoseconds that a step takes for an element, and that a random number takes."""
+DRAW_COST = 0.7
+"""About the nanoseconds that a random number takes."""
 
 Reads = list[tuple[Node, bool]]
 """Values that are read, and whether a chunk reads its own rows only."""
-
-
-@dataclass(eq=False)
-class Task:
-    """One function of the program.
-
-    Attributes:
-        work: What it belongs to.
-        number: Its place among the functions of that.
-        steps: The values that it computes, at least in parts.
-        makes: The values that are in memory when it is done.
-        chunks: Pieces that may be shared out.
-        cost: About the nanoseconds that a chunk takes.
-        rows: What the chunks cut evenly: so many rows; 0 if they cut something else.
-        packs: The factor of a product (0 or 1) that it packs; it needs that one only.
-        part: What it does, for people, if the work has several functions.
-    """
-
-    work: Work
-    number: int
-    steps: Sequence[Node]
-    makes: Sequence[Node]
-    chunks: int
-    cost: float
-    rows: int = 0
-    packs: int | None = None
-    part: str = ""
-
-
-@dataclass(eq=False)
-class Chain:
-    """Functions that are called one after the other for each chunk."""
-
-    stage: int
-    tasks: list[Task]
-
-    @property
-    def chunks(self) -> int:
-        """Chunks of each of them."""
-        return self.tasks[0].chunks
-
-    @property
-    def cost(self) -> float:
-        """About the nanoseconds that a chunk takes."""
-        return sum(task.cost for task in self.tasks)
-
-    def takes(self, rows: int, chunks: int) -> bool:
-        """Whether its chunks are the same rows as those of a function."""
-        return rows > 0 and self.tasks[0].rows == rows and self.chunks == chunks > 1
-
-
-@dataclass(eq=False)
-class Stage:
-    """Chains that may run side by side, and then operators that are called in Python."""
-
-    chains: list[Chain] = field(default_factory=list[Chain])
-    called: list[Special] = field(default_factory=list[Special])
-
-    @property
-    def tasks(self) -> list[Task]:
-        """All functions."""
-        return [task for chain in self.chains for task in chain.tasks]
-
-    @property
-    def made(self) -> set[Node]:
-        """All values that it computes."""
-        called = [work.node for work in self.called]
-        return {*called, *[node for task in self.tasks for node in task.makes]}
-
-
-@dataclass(eq=False)
-class Schedule:
-    """What runs when.
-
-    Attributes:
-        stages: One after the other.
-        last: What writes state in place, when all else is done.
-        nests: The loops of each kernel.
-        reads: The values in memory that each function reads.
-        by_rows: Values of which each row is made by the chunk that has this row.
-    """
-
-    stages: list[Stage] = field(default_factory=list[Stage])
-    last: list[Task] = field(default_factory=list[Task])
-    nests: dict[Kernel, Nest] = field(default_factory=dict[Kernel, Nest])
-    reads: dict[Task, Sequence[Node]] = field(default_factory=dict[Task, Sequence[Node]])
-    by_rows: set[Node] = field(default_factory=set[Node])
-
-    def at(self, number: int) -> Stage:
-        """A stage, made if it is not there."""
-        while len(self.stages) <= number:
-            self.stages.append(Stage())
-        return self.stages[number]
-
-    def passes(self, kernel: Kernel) -> list[Task]:
-        """The functions of a kernel."""
-        nest, tasks = self.nests[kernel], list[Task]()
-        count = len(nest.passes) if nest.items else 0
-        for number, what in enumerate(nest.passes[:count]):
-            cost = STEP_COST * size_of(kernel.loops) * len(what.steps) / what.chunks
-            rows = nest.rows if what.chunks == nest.pieces else 0
-            part = f"pass {number + 1} of {count}" if count > 1 else ""
-            task = Task(kernel, number, what.steps, what.makes, what.chunks, cost, rows, part=part)
-            tasks.append(task)
-        return tasks
-
-    def put(self, task: Task, stage: int) -> Chain:
-        """Begin a chain."""
-        chain = Chain(stage, [task])
-        self.at(stage).chains.append(chain)
-        return chain
-
-    def text(self) -> str:
-        """The stages, a line for each chain."""
-        lines: list[str] = []
-        for number, stage in enumerate(self.stages, 1):
-            lines.append(f"stage {number}")
-            for chain in stage.chains:
-                names = [f"{t.work.made[0].op!r} {t.part}".rstrip() for t in chain.tasks]
-                lines.append(f"  {chain.chunks} chunks: {', then '.join(names)}")
-            lines += [f"  called: {work.node.op!r}" for work in stage.called]
-        return "\n".join(lines)
 
 
 def schedule(fused: Fused, host: Host, *, philox: bool = True) -> Schedule:
@@ -334,3 +213,40 @@ def _tasks(work: Product, host: Host) -> list[Task]:
         computed += work.epilogue if made else []
         tasks.append(Task(work, number, computed, made, chunks, cost, rows, step.packs, step.part))
     return tasks
+
+
+# -- verifier --------------------------------------------------------------------------------------
+
+
+def verify(scheduled: Schedule, fused: Fused) -> None:
+    """Check that values are there when they are read: made before, or row by row in the chain."""
+    places: dict[Node, tuple[int, Chain | None, int]] = {}
+    read: dict[Work, set[Node]] = {}
+    for number, stage in enumerate(scheduled.stages):
+        for chain in stage.chains:
+            for place, task in enumerate(chain.tasks):
+                if task.chunks != chain.chunks:
+                    raise CompileError(f"schedule: {_name(task)} has other chunks than its chain")
+                read.setdefault(task.work, set()).update(scheduled.reads[task])
+                for node in task.makes:
+                    if node in places:
+                        raise CompileError(f"schedule: {node.op!r} is made twice")
+                    places[node] = number, chain, place
+        places.update((work.node, (number, None, 0)) for work in stage.called)
+    for number, stage in enumerate(scheduled.stages):
+        for chain in stage.chains:
+            for place, task in enumerate(chain.tasks):
+                for node in scheduled.reads[task]:
+                    made, maker, earlier = places.get(node, (-1, None, 0))
+                    in_chain = maker is chain and earlier < place and node in scheduled.by_rows
+                    if made >= number and not in_chain and node not in task.makes:
+                        raise CompileError(
+                            f"schedule: {_name(task)} reads {node.op!r} before it is there"
+                        )
+    for work, nodes in read.items():
+        for node in set(fused.sources(work)).difference(nodes, work.made):
+            raise CompileError(f"schedule: nothing waits for {node.op!r}")
+
+
+def _name(task: Task) -> str:
+    return f"{task.work.made[0].op!r} {task.part}".rstrip()
