@@ -107,11 +107,36 @@ class Dot:
                 for x in left
             ]
 
-        sums = iter(b.vector_loop(0, k, kind.lanes, body, [zero] * (self.rows * self.columns)))
-        for j in range(self.columns):
-            for i in range(self.rows):
-                total = b.reduce(lambda x, y: x + y, next(sums))
-                b.store(b.load(start, kind.vector(0), lds * i + j) + total, c, ldc * i + j)
+        sums = b.vector_loop(0, k, kind.lanes, body, [zero] * (self.rows * self.columns))
+        for i in range(self.rows):
+            for at, total in enumerate(_lane_sums(b, sums[i :: self.rows])):
+                first = at * kind.lanes
+                there = kind.vector(min(kind.lanes, self.columns - first))
+                total = b.shuffle(total, None, range(there.lanes))
+                total = b.load(b.offset(start, kind, lds * i + first), there) + total
+                b.store(total, b.offset(c, kind, ldc * i + first))
+
+
+def _lane_sums(b: Builder, vectors: Sequence[Value]) -> Sequence[Value]:
+    """The sums of the lanes of each vector, as the lanes of vectors.
+
+    One shuffle takes the even lanes of two vectors, one the odd lanes; after log2(lanes) additions
+    of these every lane has a sum of its own. Inside units of 128 bits first, then of such units.
+    """
+    lanes, unit = vectors[0].type.lanes, 128 // vectors[0].type.bits
+    for size, block in (1, unit), (unit, lanes):
+        even = [
+            which + place + lane
+            for begin in range(0, lanes, block)
+            for which in (0, lanes)
+            for place in range(begin, begin + block, 2 * size)
+            for lane in range(size)
+        ]
+        odd = [lane + size for lane in even]
+        for _ in range((block // size).bit_length() - 1):
+            pairs = zip(vectors[::2], [*vectors[1::2], vectors[-1]], strict=False)
+            vectors = [b.shuffle(x, y, even) + b.shuffle(x, y, odd) for x, y in pairs]
+    return vectors
 
 
 class Kernels:
