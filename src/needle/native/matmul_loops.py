@@ -288,12 +288,17 @@ class _Sweep:
         a, lda, top = self._left(chunk, rows)
         zeros = code.symbol(self.kernels.zeros())
         stride = code.select(self.fresh, 0, table["ldc"])
-        with code.loop(*columns) as panel:
-            column, kernel = table.start("column", panel.index), self._kernel(panel.index)
-            right, ldb, tail = self._right(panel.index, column)
-            with code.loop(*rows) as tile:
-                row = table.first("row", tile.index)
-                other = table.is_short("row", table.first("row", tile.index + 1) - row)
+        first_row, first_unit = table.first("row", rows[0]), table.first("column", columns[0])
+        with code.loop(*columns, carry=[first_unit]) as panel:  # carried: a division takes long
+            after = table.first("column", panel.index + 1)
+            column, units = panel.values[0] * table["column.unit"], after - panel.values[0]
+            kernel = self._kernel(panel.index, units)
+            right, ldb, tail = self._right(column, units)
+            panel.update(after)
+            with code.loop(*rows, carry=[first_row]) as tile:
+                row, after = tile.values[0], table.first("row", tile.index + 1)
+                tile.update(after)
+                other = table.is_short("row", after - row)
                 c = code.offset(self.c, self.kind, row * table["ldc"] + column)
                 code.call_pointer(
                     table.pointer(kernel + other), VOID,
@@ -322,18 +327,18 @@ class _Sweep:
         packed = table["packed.a.size"] > 0
         return code.either(packed, pack, lambda: (start, table["lda"], zero))
 
-    def _kernel(self, panel: Value) -> Value:
+    def _kernel(self, panel: Value, units: Value) -> Value:
         """Place in the table of the first kernel for a panel."""
         code, table = self.code, self.table
-        narrow = table.is_short("column", table.units("column", panel))
+        narrow = table.is_short("column", units)
         last = code.compare("==", panel, table["column.count"] - 1)
         return code.select(last, _LAST, narrow) * 2 + _KERNELS
 
-    def _right(self, panel: Value, column: Value) -> tuple[Value, Value, Value]:
+    def _right(self, column: Value, units: Value) -> tuple[Value, Value, Value]:
         """Where a block of B begins in a panel, its stride, and the lanes of its last vector."""
         code, table = self.code, self.table
         packed = table["packed.b"] > 0
-        width = table.units("column", panel) * table["column.unit"]
+        width = units * table["column.unit"]
         ldb = code.select(packed, width, table["ldb"])
         start = code.offset(
             code.select(packed, self.scratch, self.b),
