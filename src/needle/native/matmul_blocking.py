@@ -20,6 +20,7 @@ TILE_ROWS = 6
 ROWS_OF_ONE_VECTOR = 10  # C no wider than a vector: more rows keep the multipliers busy
 DOT_TILE_ROWS = 4
 DOT_ROWS = 16  # A B^T with so few rows: B is not worth transposing ...
+DOT_PANEL_BYTES = 2**14  # rows of B that may make a panel wider than others: not too many streams
 DOT_K = 20  # ... if K is so many times the rows, or there are no more rows than in one tile
 PANEL_VECTORS = 8  # widest panel
 LARGE_BYTES = 2**21  # an operand that does not stay in L2; it is packed ...
@@ -223,7 +224,11 @@ def plan(product: Product, host: Host) -> Plan:
     if packed_a:  # each chunk packs its rows: no two should pack the same
         row_chunks, useful = min(tiles.count, -(-product.m // PACKED_A_ROWS)), 1
     tiles = _even(tiles, row_chunks)
-    widest = _panel_units(tiles.longest, _registers(host), dot=dot)
+    registers = _registers(host)
+    widest = (
+        _dot_columns(tiles.longest, registers, size) if dot
+        else _panel_units(tiles.longest, registers)
+    )  # fmt: skip
     panels = cut(product.n, widest, 1 if dot else lanes)
     column_chunks = max(1, min(panels.count, useful // max(row_chunks, 1)))
     return Plan(
@@ -260,10 +265,14 @@ def _registers(host: Host) -> int:
     return 32 if host.lanes == 16 or (host.lanes == 4 and host.fma) else 16
 
 
-def _panel_units(rows: int, registers: int, *, dot: bool) -> int:
+def _dot_columns(rows: int, registers: int, size: int) -> int:
+    """Columns whose sums with all rows fill half the registers; `size` is the bytes of K."""
+    most = max(PANEL_VECTORS, DOT_PANEL_BYTES // max(size, 1))
+    return min(most, registers // 2 // max(rows, 1))
+
+
+def _panel_units(rows: int, registers: int) -> int:
     """Widest panel whose sums fit in registers beside one row of B and a factor, or the reverse."""
-    if dot:
-        return min(PANEL_VECTORS, registers // 2 // max(rows, 1))
     fits = [w for w in range(1, PANEL_VECTORS + 1) if rows * w + min(rows, w) + 1 < registers]
     return max(fits, default=1)
 
