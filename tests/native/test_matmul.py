@@ -179,6 +179,26 @@ def test_epilogue_sees_row_column_and_mask(shape, kind, lanes):
     assert np.all(np.abs(c - expected) <= (k + 4) * np.finfo(c.dtype).eps * scale)
 
 
+@pytest.mark.parametrize("columns", [(1, 30), (30, 1)])
+def test_a_dense_column_is_read_as_a_row(columns):
+    m, n = columns
+    product = Product(m, n, 50, transpose_a=m == 1)
+    assert matmul_blocking.plan(product, llvm.host()).pack_chunks == 0
+    check(product)
+    with_gaps = Product(1, 30, 50, transpose_a=True, lda=2)
+    assert with_gaps.transpose_a
+    check(with_gaps)
+
+
+@pytest.mark.parametrize("lanes", LANES)
+@pytest.mark.parametrize("kind", [F32, F64])
+@pytest.mark.parametrize("rows", [1, 3])
+def test_sums_along_k_of_any_number_of_columns(rows, kind, lanes):
+    for columns in (1, 2, 5, 8, 11, 16, 19):
+        product = Product(rows, columns, 37, transpose_b=True, kind=kind, ldc=columns + 1)
+        check(product, llvm.host(lanes), seed=columns)
+
+
 def test_batch_is_a_loop_over_pointers():
     random = np.random.default_rng(6)
     a, b = random.standard_normal((4, 7, 9)), random.standard_normal((4, 9, 5))

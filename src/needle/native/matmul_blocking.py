@@ -45,7 +45,8 @@ class Product:
     """C[m, n] = op(A)[m, k] op(B)[k, n], or C += ... with `accumulate`.
 
     op transposes where `transpose_a` or `transpose_b` is set: A then lies as [k, m], B as [n, k].
-    Rows are contiguous and `lda`, `ldb`, `ldc` elements apart; 0 stands for dense.
+    Rows are contiguous and `lda`, `ldb`, `ldc` elements apart; 0 stands for dense. A dense column
+    that is transposed lies as the row that it is read as, and A counts as that.
     """
 
     m: int
@@ -73,6 +74,9 @@ class Product:
                     f" Give the distance between rows, at least {width}"
                 )
             object.__setattr__(self, name, stride)
+        if self.transpose_a and self.m == self.lda == 1:
+            object.__setattr__(self, "transpose_a", False)
+            object.__setattr__(self, "lda", max(self.k, 1))
         if min(self.m, self.n, self.k) < 0:
             raise ArgumentError(
                 f"Product: size {self.m}x{self.k} @ {self.k}x{self.n} is negative. Use sizes >= 0"
