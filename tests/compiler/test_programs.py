@@ -286,6 +286,27 @@ def test_what_is_added_up_in_parts(function, shapes, tensor):
         np.testing.assert_array_equal(a, c)
 
 
+@pytest.mark.usefixtures("_own_threads")
+@pytest.mark.parametrize(
+    "shapes",
+    [
+        [(99, 16), (300, 99), (16, 300)],
+        [(2048, 9), (17, 2048), (9, 17)],
+        [(3, 40, 7), (3, 20, 40), (3, 7, 20)],
+    ],
+)
+def test_products_of_two_transposed_operands(shapes, tensor):
+    def function(x, y, z):
+        return (x * 2).transpose() @ y.transpose() + z.tanh()
+
+    tensors = [tensor(*shape) for shape in shapes]
+    expect_numpy(function, *tensors, rtol=1e-10)
+    one, two, three = (run_with(function, count, *tensors) for count in (1, 2, 3))
+    for a, b, c in zip(one, two, three, strict=True):
+        np.testing.assert_array_equal(a, b)
+        np.testing.assert_array_equal(a, c)
+
+
 def test_column_sums_take_a_pass_for_each_sum_and_its_use(tensor):
     assert symbols(compiled(standardised, tensor(203, 37)), "kernel") == [1, 1, 1]
     assert symbols(compiled(standardised, tensor(8, 37)), "kernel") == [1]

@@ -1,5 +1,6 @@
 """Matrix products against NumPy in higher precision, within the error bound that follows from K."""
 
+import itertools
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -21,7 +22,7 @@ TRANSPOSED = [(False, False), (True, False), (False, True), (True, True)]
 SMALL = {  # limits with which small shapes take every path that large ones take
     "LARGE_BYTES": 0, "PACKED_A_USES": 1, "PACKED_B_USES": 1, "BLOCK_K": 7, "WHOLE_K": 11,
     "CHUNK_FLOP": 200, "CHUNK_ROWS": 9, "PACKED_A_ROWS": 9, "CACHED_BYTES": 0, "PART_K": 5,
-    "PART_RATIO": 1,
+    "PART_RATIO": 1, "TURNED_K": 1, "TURNED_VECTORS": 1,
 }  # fmt: skip
 
 
@@ -133,10 +134,9 @@ def test_bits_do_not_depend_on_who_computes_a_chunk(transposed, small, monkeypat
     c[:] = 0
     multiply._scratch[:] = np.nan
     with ThreadPoolExecutor(3) as pool:
+        calls = iter(multiply.bind(a, b, c, chunks=scattered))
         for phase in multiply.emitted.phases:
-            calls = multiply.bind(a, b, c, chunks=scattered)
-            first = 0 if phase is multiply.emitted.phases[0] else len(calls) - phase.chunks
-            list(pool.map(lambda call: call(), calls[first : first + phase.chunks]))
+            list(pool.map(lambda call: call(), itertools.islice(calls, phase.chunks)))
     assert c.tobytes() == whole.tobytes()
 
 
@@ -177,6 +177,49 @@ def test_epilogue_sees_row_column_and_mask(shape, kind, lanes):
     expected = np.maximum(left.astype(np.longdouble) @ right + bias, 0) + residual
     scale = np.abs(left) @ np.abs(right) + np.abs(bias) + np.abs(residual)
     assert np.all(np.abs(c - expected) <= (k + 4) * np.finfo(c.dtype).eps * scale)
+
+
+TURNED = [(5, 7, 40), (16, 100, 100), (20, 300, 60), (16, 17, 2048), (1, 9, 33), (3, 2, 0)]
+
+
+def turned(shape, **further):
+    """A product whose C^T is computed and turned over."""
+    product = Product(*shape, transpose_a=True, transpose_b=True, **further)
+    assert matmul_blocking.plan(product, llvm.host()).turned
+    return product
+
+
+@pytest.mark.parametrize("lanes", LANES)
+@pytest.mark.parametrize("kind", [F32, F64])
+@pytest.mark.parametrize("shape", TURNED)
+def test_of_two_transposed_operands_c_is_turned_over(shape, kind, lanes, monkeypatch):
+    if shape[2] == 0:
+        monkeypatch.setattr(matmul_blocking, "TURNED_K", 0)
+    m, n, k = shape
+    for accumulate in (False, True):
+        gaps = {"lda": m + 3, "ldb": k + 1, "ldc": n + 2}
+        check(turned(shape, kind=kind, accumulate=accumulate, **gaps), llvm.host(lanes))
+
+
+@pytest.mark.parametrize("lanes", LANES)
+@pytest.mark.parametrize("shape", TURNED[:4])
+def test_epilogue_sees_c_turned_over(shape, lanes):
+    _, n, k = shape
+
+    def epilogue(b, acc, row, col, mask, bias, residual):
+        acc = b.maximum(acc + b.load(bias, acc.type, col, mask=mask), 0.0)
+        return acc + b.load(residual, acc.type, row * n + col, mask=mask)
+
+    random = np.random.default_rng(7)
+    product = turned(shape, kind=F64)
+    a, b, c, left, right = operands(product, random)
+    bias, residual = random.standard_normal(n), random.standard_normal(shape[:2])
+    further = {"bias": PTR, "residual": PTR}
+    multiply = CompiledProduct(product, llvm.host(lanes), epilogue, further)
+    assert (multiply.emitted.plan.parts > 1) == (k > 1000)
+    multiply(a, b, c, bias, residual)
+    expected = np.maximum(left @ right + bias, 0) + residual
+    np.testing.assert_allclose(c, expected, rtol=1e-10, atol=1e-10)
 
 
 @pytest.mark.parametrize("columns", [(1, 30), (30, 1)])
@@ -226,8 +269,11 @@ def guarded(shape, at_end):
     start = PAGE + (inside - size if at_end else 0)
     return np.frombuffer(memory, np.float32, shape[0] * shape[1], start).reshape(shape)
 
+SHAPES = [
+    (7, 21, 13), (2, 3, 5), (1, 50, 3), (13, 100, 9), (20, 1, 9), (5, 130, 33), (9, 37, 20)
+]
 for lanes in LANES:
-    for m, n, k in [(7, 21, 13), (2, 3, 5), (1, 50, 3), (13, 100, 9), (20, 1, 9), (5, 130, 33)]:
+    for m, n, k in SHAPES:
         for ta in (False, True):
             for tb in (False, True):
                 multiply = CompiledProduct(Product(m, n, k, ta, tb), host(lanes))

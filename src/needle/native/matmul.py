@@ -23,8 +23,9 @@ from ..errors import ArgumentError
 from .llvm import Host, compile_ir
 from .llvm import host as this_host
 from .matmul_blocking import Plan, Product, plan
+from .matmul_finish import Epilogue
 from .matmul_kernels import Kernels
-from .matmul_loops import Epilogue, write_phases
+from .matmul_loops import write_phases
 from .vectors import F64, Source, Type
 
 __all__ = ["CompiledProduct", "Emitted", "Epilogue", "Kernels", "Phase", "Product", "emit"]
@@ -79,7 +80,8 @@ def emit(
 ) -> Emitted:
     """Append the functions of `product`: `name`, and what comes before and after it.
 
-    B may have to be packed first (`name.pack`), and parts of K added up at the end (`name.sum`).
+    B may have to be packed first (`name.pack`). At the end parts of K are added up, or C turned
+    over, if it was computed as C^T (`name.sum`).
 
     `epilogue(b, acc, row, col, mask, *further)` is called while the code is written. It gets the
     builder, a vector of sums, the row and column (i64) of its first lane in C, the mask of the
@@ -97,16 +99,18 @@ def phases(cut: Plan, name: str = "") -> list[Phase]:
     """The phases of a product, in order."""
     packed = 0 if cut.swap else 1
     parts = f"k in {cut.parts} parts" if cut.parts > 1 else ""
+    last = "turns c over" if cut.turned else "adds parts"
     even = cut.even_rows and not cut.swap and cut.parts == 1
 
     def phase(step: str, chunks: int, cost: float, part: str, **further: Any) -> Phase:
         return Phase(name + step, chunks, cost / max(chunks, 1), part=part, **further)
 
     pack, add = PACK_COST * cut.packed_b_size, PACK_COST * cut.sums_size
+    rows = not cut.turned
     found = [
         phase(".pack", cut.pack_chunks, pack, f"packs {'ab'[packed]}", packs=packed),
         phase("", cut.chunks, FLOP_COST * cut.product.flop, parts, even_rows=even),
-        phase(".sum", cut.sum_chunks, add, "adds parts", even_rows=True, adds=True),
+        phase(".sum", cut.last.count, add, last, even_rows=rows, adds=True),
     ]
     return [phase for phase in found if phase.chunks]
 

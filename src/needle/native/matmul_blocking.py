@@ -9,6 +9,7 @@ them. Nothing depends on the number of threads, so neither do the bits of the re
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 
 from ..errors import ArgumentError
@@ -26,6 +27,9 @@ PANEL_VECTORS = 8  # widest panel
 LARGE_BYTES = 2**21  # an operand that does not stay in L2; it is packed ...
 PACKED_B_USES = 384  # ... if so many rows of C make use of B,
 PACKED_A_USES = 64  # ... or so many columns of a transposed A
+TURNED_K = 2  # A^T B^T with K so many times the rows: to pack B takes longer than to turn C over,
+TURNED_ROWS = 128  # ... and with more rows neither matters
+TURNED_VECTORS = 8  # of columns that are turned over at a time
 PACKED_A_ROWS = 192  # rows that a chunk packs
 BLOCK_K = 512  # of K at a time, where an operand is large
 WHOLE_K = 1024  # ... and with neighbours near each other
@@ -88,7 +92,7 @@ class Product:
         return 2 * self.m * self.n * self.k
 
     def swapped(self) -> Product:
-        """The same sums as C^T = op(B)^T op(A)^T; C must be one column or one row."""
+        """The same sums as C^T = op(B)^T op(A)^T, dense."""
         return replace(
             self, m=self.n, n=self.m, lda=self.ldb, ldb=self.lda, ldc=max(self.m, 1),
             transpose_a=not self.transpose_b, transpose_b=not self.transpose_a,
@@ -131,12 +135,13 @@ class Cut:
 class Plan:
     """Where the cuts are: `tiles` of rows, `panels` of columns (in vectors; in columns if `dot`).
 
-    With `free_masks` (AVX-512) whole panels go through the masked kernel too, and save compiling
-    another one.
+    `product` is the one that is computed: C^T, where that is easier than the one `asked` for. With
+    `free_masks` (AVX-512) whole panels go through the masked kernel too, and save compiling another
+    one.
     """
 
+    asked: Product
     product: Product
-    swap: bool
     dot: bool
     packed_a: bool
     packed_b: bool
@@ -148,6 +153,16 @@ class Plan:
     parts: int
     row_chunks: int
     column_chunks: int
+
+    @property
+    def swap(self) -> bool:
+        """Whether C^T is computed."""
+        return self.product is not self.asked
+
+    @property
+    def turned(self) -> bool:
+        """Whether C^T has to be turned over at the end; one row lies as its column."""
+        return self.swap and self.asked.n > 1
 
     def padded(self, count: int) -> int:
         """Elements of the whole vectors that cover `count`."""
@@ -178,13 +193,24 @@ class Plan:
 
     @property
     def sums_size(self) -> int:
-        """Elements of the sums of all parts of K."""
-        return self.product.m * self.product.n * self.parts if self.parts > 1 else 0
+        """Elements of the sums of all parts of K, if C is not where they belong."""
+        return self.product.m * self.product.n * self.parts if self.last.count else 0
+
+    @property
+    def turned_shape(self) -> tuple[int, int]:
+        """Rows and columns, in whole vectors, of a piece of C that is turned over."""
+        return self.padded(self.asked.m), self.last.longest * self.lanes
+
+    @property
+    def turned_size(self) -> int:
+        """Elements of the sums of all parts, turned over piece by piece."""
+        return math.prod(self.turned_shape) * self.parts * self.last.count if self.turned else 0
 
     @property
     def scratch(self) -> int:
-        """Elements of scratch memory: packed B, then for each chunk its part of A, then sums."""
-        return self.packed_b_size + self.chunks * self.packed_a_size + self.sums_size
+        """Elements of scratch memory: packed B, each chunk's part of A, sums, and those turned."""
+        packed = self.packed_b_size + self.chunks * self.packed_a_size
+        return packed + self.sums_size + self.turned_size
 
     @property
     def chunks(self) -> int:
@@ -197,9 +223,11 @@ class Plan:
         return self.chunks == self.row_chunks > 0 == self.tiles.count % self.row_chunks
 
     @property
-    def sum_chunks(self) -> int:
-        """Pieces of work of adding up the parts: they are rows."""
-        return min(self.row_chunks, self.parts) if self.parts > 1 else 0
+    def last(self) -> Cut:
+        """Pieces of work of adding up the parts: rows of C, or columns where it is turned over."""
+        if self.turned:
+            return cut(self.asked.n, TURNED_VECTORS, self.lanes)
+        return Cut(self.product.m, 1, min(self.row_chunks, self.parts) if self.parts > 1 else 0)
 
     @property
     def pack_chunks(self) -> int:
@@ -209,9 +237,9 @@ class Plan:
 
 def plan(product: Product, host: Host) -> Plan:
     """Decide how to compute `product` on `host`."""
-    swap = product.n == 1 and product.m > 1 and product.ldc == 1
-    if swap:
-        product = product.swapped()
+    asked, column = product, product.n == 1 and product.m > 1 and product.ldc == 1
+    if column or _is_turned(asked):
+        product = asked.swapped()
     lanes = host.lanes // (2 if product.kind == F64 else 1)
     dot = _is_dot(product)
     size = product.k * product.kind.bits // 8
@@ -220,7 +248,7 @@ def plan(product: Product, host: Host) -> Plan:
     packed_b = not dot and (product.transpose_b or (large_b and product.m >= PACKED_B_USES))
     far = (product.transpose_a and large_a and not packed_a) or (large_b and not packed_b)
     largest = BLOCK_K if far else WHOLE_K
-    parts = 1 if dot or swap else _parts(product)
+    parts = 1 if dot or column else _parts(product)
     blocks = 1 if dot else max(1, -(-product.k // (parts * largest)))
     useful = max(_useful_chunks(product) // parts, 1)
     tiles = cut(product.m, DOT_TILE_ROWS if dot else _tile_rows(product.n, lanes))
@@ -236,7 +264,7 @@ def plan(product: Product, host: Host) -> Plan:
     panels = cut(product.n, widest, 1 if dot else lanes)
     column_chunks = max(1, min(panels.count, useful // max(row_chunks, 1)))
     return Plan(
-        product, swap, dot, packed_a, packed_b, host.lanes == 16, lanes, tiles, panels, blocks,
+        asked, product, dot, packed_a, packed_b, host.lanes == 16, lanes, tiles, panels, blocks,
         parts, row_chunks if panels.count else 0, column_chunks,
     )  # fmt: skip
 
@@ -250,6 +278,13 @@ def _even(tiles: Cut, chunks: int) -> Cut:
     """The same with as many tiles in each chunk, if that takes few more."""
     count = -(-tiles.count // max(chunks, 1)) * chunks
     return Cut(tiles.total, 1, count) if count <= MORE_TILES * tiles.count else tiles
+
+
+def _is_turned(product: Product) -> bool:
+    """Whether to compute C^T, for which both operands lie as they should, and turn it over."""
+    if not (product.transpose_a and product.transpose_b) or product.n == 1:
+        return False
+    return 0 < product.m <= TURNED_ROWS and product.k >= TURNED_K * product.m
 
 
 def _is_dot(product: Product) -> bool:

@@ -9,14 +9,12 @@ kernels do not depend on it.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import reduce
 
 from . import matmul_packing as packing
 from .matmul_blocking import Cut, Plan
+from .matmul_finish import Edges, Epilogue, finish, parts_of, sums_of
 from .matmul_kernels import Dot, Kernels, Tile
 from .vectors import I64, PTR, VOID, Builder, Type, Value
-
-Epilogue = Callable[..., Value]
 
 _SIGNATURE = {**dict.fromkeys(("table", "a", "b", "c", "scratch"), PTR), "begin": I64, "end": I64}
 _CUT = ("total", "unit", "count", "whole", "size")
@@ -37,7 +35,7 @@ def write_phases(
     further: dict[str, Type],
     epilogue: Epilogue | None,
 ) -> None:
-    """The functions of a product: `name.pack` if B is packed, `name`, `name.sum` if K has parts."""
+    """The functions of a product: `name`, before it what packs B, after it what finishes C."""
     table = _constants(kernels, cut, f"{name}.table")
     kind = cut.product.kind
     if cut.pack_chunks:
@@ -47,29 +45,23 @@ def write_phases(
         code.ret()
     loops = kernels.function("chunks", kind, _SIGNATURE, _write_chunks(kernels))
     code, operands, values, (begin, end) = _begin(kernels, cut, name, further)
-    if cut.sum_chunks:
-        operands[2] = _sums(code, cut, operands[3])
-    if epilogue is None or cut.sum_chunks:
+    if cut.last.count:
+        operands[2] = sums_of(code, cut, operands[3])
+    if epilogue is None or cut.last.count:
         code.call(loops, VOID, code.symbol(table), *operands, begin, end)
     else:
         with code.loop(begin, end) as loop:
             chunk = loop.index
             code.call(loops, VOID, code.symbol(table), *operands, chunk, chunk + 1)
             edges = _Table(code, code.symbol(table)).edges(chunk)
-            _finish(code, cut, edges, operands[2], epilogue, values)
+            finish(code, cut, edges, operands[2], epilogue, values)
     code.ret()
-    if cut.sum_chunks:
-        code, operands, values, bounds = _begin(kernels, cut, f"{name}.sum", further)
-        top, bottom = (b * cut.product.m / cut.sum_chunks for b in bounds)
-        edges = [top, bottom], [code.constant(0, I64), code.constant(cut.product.n, I64)]
-        sums = _sums(code, cut, operands[3])
-        _finish(code, cut, edges, operands[2], epilogue, values, sums)
+    if cut.last.count:
+        code, operands, values, (begin, end) = _begin(kernels, cut, f"{name}.sum", further)
+        with code.loop(begin, end) as loop:
+            edges, parts = parts_of(kernels, code, cut, loop.index, operands[3])
+            finish(code, cut, edges, operands[2], epilogue, values, parts)
         code.ret()
-
-
-def _sums(code: Builder, cut: Plan, scratch: Value) -> Value:
-    """Where in the scratch memory the sums of the parts of K lie, those of one after another."""
-    return code.offset(scratch, cut.product.kind, cut.scratch - cut.sums_size)
 
 
 def _begin(
@@ -81,40 +73,6 @@ def _begin(
     a, b, c, scratch, *values = function.arguments
     operands = [b, a, c, scratch] if cut.swap else [a, b, c, scratch]
     return function.body, operands, values[:-2], values[-2:]
-
-
-def _finish(
-    code: Builder,
-    cut: Plan,
-    edges: tuple[list[Value], list[Value]],
-    c: Value,
-    epilogue: Epilogue | None,
-    values: Sequence[Value],
-    parts: Value | None = None,
-) -> None:
-    """Apply the epilogue to C between the edges, first adding up the parts if there are any."""
-    kind, stride = cut.product.kind, cut.product.ldc
-    if cut.swap:  # C is one column, computed as one row
-        edges, stride = (edges[1], edges[0]), 1
-    (top, bottom), (left, right) = edges
-    with code.loop(top, bottom) as loop:
-        row = loop.index
-        line = code.offset(c, kind, row * stride)
-
-        def body(column: Value, mask: Value | None) -> tuple[()]:
-            vector = kind.vector(cut.lanes)
-            lines = [(line, column)] if parts is None or cut.product.accumulate else []
-            if parts is not None:
-                m, n = cut.product.m, cut.product.n
-                lines += [(parts, (row + part * m) * n + column) for part in range(cut.parts)]
-            loaded = [code.load(base, vector, at, mask=mask) for base, at in lines]
-            sums = reduce(lambda x, y: x + y, loaded)
-            if epilogue is not None:
-                sums = epilogue(code, sums, row, column, mask, *values)
-            code.store(sums, line, column, mask=mask)
-            return ()
-
-        code.vector_loop(left, right, cut.lanes, body)
 
 
 class _Table:
@@ -155,7 +113,7 @@ class _Table:
         down, across = (self.code.binary(op, chunk, parts) for op in ("udiv", "urem"))
         return self._share("row", down), self._share("column", across)
 
-    def edges(self, chunk: Value) -> tuple[list[Value], list[Value]]:
+    def edges(self, chunk: Value) -> Edges:
         """Rows and columns of a chunk: of each the first, and the end."""
         rows, columns = self.shares(chunk)
         return [self.start("row", i) for i in rows], [self.start("column", i) for i in columns]
@@ -171,7 +129,7 @@ class _Table:
 def _constants(kernels: Kernels, cut: Plan, name: str) -> str:
     """Write the table of a product; returns its name."""
     product, packed = cut.product, cut.packed_b
-    parted = cut.parts > 1  # then C is where the sums of the parts lie, without gaps
+    parted = cut.last.count > 0  # then C is where the sums of the parts lie, without gaps
     numbers = {
         "k": product.k, "blocks": cut.blocks, "parts": cut.parts,
         "accumulate": product.accumulate and not parted,

@@ -1,0 +1,91 @@
+"""What follows the sums: parts of K are added up, C^T is turned over, the epilogue applied."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import reduce
+from typing import NamedTuple
+
+from . import matmul_packing as packing
+from .matmul_blocking import Plan
+from .matmul_kernels import Kernels
+from .vectors import I64, VOID, Builder, Value
+
+Epilogue = Callable[..., Value]
+Edges = tuple[list[Value], list[Value]]
+"""Rows and columns of a piece of C: of each the first, and the end."""
+
+
+class Parts(NamedTuple):
+    """The sums of the parts of K: where those of C[0, 0] lie, and how far rows and parts do."""
+
+    base: Value
+    row: int
+    part: int
+
+
+def sums_of(code: Builder, cut: Plan, scratch: Value) -> Value:
+    """Where in the scratch memory the sums of the parts of K lie, those of one after another."""
+    place = cut.scratch - cut.turned_size - cut.sums_size
+    return code.offset(scratch, cut.product.kind, place)
+
+
+def parts_of(
+    kernels: Kernels, code: Builder, cut: Plan, piece: Value, scratch: Value
+) -> tuple[Edges, Parts]:
+    """Edges of a piece that is added up, and its sums: of C^T, they are turned over first."""
+    kind, last, (m, n) = cut.product.kind, cut.last, (cut.asked.m, cut.asked.n)
+    zero, sums = code.constant(0, I64), sums_of(code, cut, scratch)
+    first, end = (
+        code.minimum(i * last.whole / last.count * last.unit, last.total)
+        for i in (piece, piece + 1)
+    )
+    if not cut.turned:
+        return ([first, end], [zero, code.constant(n, I64)]), Parts(sums, n, m * n)
+    height, width = cut.turned_shape
+    rows, ld = code.constant(m, I64), code.constant(width, I64)
+    turned = code.offset(sums, kind, piece * (height * width * cut.parts) + cut.sums_size)
+    for part in range(cut.parts):
+        code.call(
+            packing.transpose_panel(kernels, kind), VOID,
+            code.offset(sums, kind, (first + part * n) * m),
+            code.offset(turned, kind, part * height * width),
+            rows, end - first, rows, ld,
+        )  # fmt: skip
+    return ([zero, rows], [first, end]), Parts(
+        code.offset(turned, kind, -first), width, height * width
+    )
+
+
+def finish(
+    code: Builder,
+    cut: Plan,
+    edges: Edges,
+    c: Value,
+    epilogue: Epilogue | None,
+    values: Sequence[Value],
+    parts: Parts | None = None,
+) -> None:
+    """Apply the epilogue to C between the edges, first adding up the parts if there are any."""
+    kind, stride = cut.product.kind, cut.asked.ldc
+    if cut.swap and not cut.turned:  # C is one column, computed as one row
+        edges = edges[1], edges[0]
+    (top, bottom), (left, right) = edges
+    with code.loop(top, bottom) as loop:
+        row = loop.index
+        line = code.offset(c, kind, row * stride)
+
+        def body(column: Value, mask: Value | None) -> tuple[()]:
+            vector = kind.vector(cut.lanes)
+            lines = [(line, column)] if parts is None or cut.product.accumulate else []
+            if parts is not None:
+                at = row * parts.row + column
+                lines += [(parts.base, at + part * parts.part) for part in range(cut.parts)]
+            loaded = [code.load(base, vector, at, mask=mask) for base, at in lines]
+            sums = reduce(lambda x, y: x + y, loaded)
+            if epilogue is not None:
+                sums = epilogue(code, sums, row, column, mask, *values)
+            code.store(sums, line, column, mask=mask)
+            return ()
+
+        code.vector_loop(left, right, cut.lanes, body)
