@@ -205,9 +205,10 @@ def _tasks(work: Product, host: Host) -> list[Task]:
     shape = spec(work.node).shape
     steps = matmul.phases(shapes.cut(host))
     for number, step in enumerate(steps):
-        chunks, cost, rows = step.chunks, step.cost, shapes.product.m if step.even_rows else 0
-        if shapes.batches > 1 or len(shape) > 2:
-            chunks, cost, rows = shapes.batches, cost * chunks, 0
+        chunks, cost = step.chunks, step.cost
+        rows = shapes.product.m if step.even_rows and len(shape) == 2 else 0
+        if shapes.batches != 1:
+            chunks, cost = shapes.batches, cost * chunks
         computed = [] if step.packs is not None or step.adds else [work.node]
         made: Sequence[Node] = work.made if number == len(steps) - 1 else []
         computed += work.epilogue if made else []
