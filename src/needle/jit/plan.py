@@ -123,19 +123,17 @@ def _heirs(scheduled: Schedule, spans: Spans, placed: Mapping[Node, int]) -> dic
     All of them are made row by row: a chunk has the same bytes of each to itself.
     """
     heirs: dict[Node, Node] = {}
-
-    def shares(node: Node) -> bool:
-        return node in scheduled.by_rows and node not in placed
-
+    by_rows = scheduled.by_rows.difference(placed)
     for number, stage in enumerate(scheduled.stages):
         for chain in [chain for chain in stage.chains if len(chain.tasks) > 1]:
             free: dict[int, list[Node]] = {}  # by size, those that nobody needs any more
-            for task, leaving in zip(chain.tasks, _last_uses(scheduled, chain), strict=True):
-                for node in filter(shares, task.makes):
-                    if found := free.get(bytes_of(node)):
+            for place, leaving in enumerate(_last_uses(scheduled, chain)):
+                for node in chain.tasks[place].makes:
+                    found = free.get(bytes_of(node))
+                    if found and node in by_rows:
                         heirs[node] = found.pop()
-                for node in filter(shares, leaving):
-                    if spans.get(node) == (number, number):
+                for node in leaving:
+                    if spans.get(node) == (number, number) and node in by_rows:
                         free.setdefault(bytes_of(node), []).append(heirs.get(node, node))
     return heirs
 
