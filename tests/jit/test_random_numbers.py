@@ -45,6 +45,29 @@ def test_the_same_numbers_eager_and_compiled(seed):
         np.testing.assert_array_equal(ours[4], theirs[4])
 
 
+class Negated(ndl.TensorOp):
+    """An operator without native code."""
+
+    def compute(self, x):
+        return -x
+
+
+@pytest.mark.parametrize("draw", [ndl.init.rand, ndl.init.randn])
+def test_operators_that_are_called_are_given_what_was_drawn(draw, seed):
+    def function(x):
+        drawn = draw(3, 4)
+        return Negated()(drawn) + x, drawn * 1
+
+    compiled, x = ndl.jit(function, warmup=0), ndl.init.zeros(3, 4, requires_grad=False)
+    for _ in range(3):
+        seed(1)
+        expected, _ = function(x)
+        seed(1)
+        negated, drawn = compiled(x)
+        np.testing.assert_array_equal(negated.numpy(), expected.numpy())
+        np.testing.assert_array_equal(negated.numpy(), -drawn.numpy())
+
+
 def test_equal_draws_are_not_merged(seed):
     seed(0)
     step = ndl.jit(lambda x: (ndl.init.rand(8), ndl.init.rand(8) + x), warmup=0)

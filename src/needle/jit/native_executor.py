@@ -213,11 +213,11 @@ class NativeExecutor:
         np.copyto(self._array(node), result)
 
     def _array(self, node: Node) -> Array:
-        """A stored value as an array over its memory."""
+        """A stored value as an array over its memory: what is kept, be it a draw, or the arena."""
         shape, dtype = spec(node)
         layout = self.compiled.plan
         slot = layout.slot[base(node)]
-        if slot not in layout.offsets:
+        if slot in self._keep:
             return self._keep[slot].reshape(shape)
         start = layout.offsets[slot]
         return self._arena[start : start + layout.bytes[slot]].view(dtype).reshape(shape)
