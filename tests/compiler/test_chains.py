@@ -151,7 +151,10 @@ def cutting(request, monkeypatch):
     products._cut.cache_clear()
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+@settings(
+    max_examples=settings().max_examples // 4,  # each is run many times
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
 @given(
     shape=st.integers(0, 2),
     steps=st.lists(

@@ -221,32 +221,63 @@ def _tasks(work: Product, host: Host) -> list[Task]:
 
 def verify(scheduled: Schedule, fused: Fused) -> None:
     """Check that values are there when they are read: made before, or row by row in the chain."""
-    places: dict[Node, tuple[int, Chain | None, int]] = {}
-    read: dict[Work, set[Node]] = {}
+    tasks = [
+        (number, chain, place, task)
+        for number, stage in enumerate(scheduled.stages)
+        for chain in stage.chains
+        for place, task in enumerate(chain.tasks)
+    ]
+    made: dict[Node, tuple[int, Chain | None, int]] = {
+        work.node: (number, None, 0)
+        for number, stage in enumerate(scheduled.stages)
+        for work in stage.called
+    }
+    done: dict[Work, int] = {}  # the stage of its last function so far
+    for number, chain, place, task in tasks:
+        if place and not chain.takes(task.rows, task.chunks):
+            raise CompileError(f"schedule: {_name(task)} has other chunks than its chain")
+        if done.get(task.work, -1) >= number:
+            raise CompileError(f"schedule: {_name(task)} does not wait for what comes before it")
+        done[task.work] = number
+        for node in task.makes:
+            if node in made:
+                raise CompileError(f"schedule: {node.op!r} is made twice")
+            made[node] = number, chain, place
+    for number, chain, place, task in tasks:
+        for node, own in _reads_of(task, scheduled, fused):
+            if node not in scheduled.reads[task]:
+                raise CompileError(f"schedule: {_name(task)} does not say it reads {node.op!r}")
+            stage, maker, earlier = made.get(node, (-1, None, 0))
+            in_chain = own and node in scheduled.by_rows and maker is chain and earlier < place
+            if stage >= number and not in_chain:
+                raise CompileError(f"schedule: {_name(task)} reads {node.op!r} before it is there")
     for number, stage in enumerate(scheduled.stages):
-        for chain in stage.chains:
-            for place, task in enumerate(chain.tasks):
-                if task.chunks != chain.chunks:
-                    raise CompileError(f"schedule: {_name(task)} has other chunks than its chain")
-                read.setdefault(task.work, set()).update(scheduled.reads[task])
-                for node in task.makes:
-                    if node in places:
-                        raise CompileError(f"schedule: {node.op!r} is made twice")
-                    places[node] = number, chain, place
-        places.update((work.node, (number, None, 0)) for work in stage.called)
-    for number, stage in enumerate(scheduled.stages):
-        for chain in stage.chains:
-            for place, task in enumerate(chain.tasks):
-                for node in scheduled.reads[task]:
-                    made, maker, earlier = places.get(node, (-1, None, 0))
-                    in_chain = maker is chain and earlier < place and node in scheduled.by_rows
-                    if made >= number and not in_chain and node not in task.makes:
-                        raise CompileError(
-                            f"schedule: {_name(task)} reads {node.op!r} before it is there"
-                        )
-    for work, nodes in read.items():
-        for node in set(fused.sources(work)).difference(nodes, work.made):
-            raise CompileError(f"schedule: nothing waits for {node.op!r}")
+        for work in stage.called:
+            for node in fused.sources(work):
+                if made.get(node, (-1,))[0] >= number:
+                    raise CompileError(f"schedule: {work.node.op!r} is called before {node.op!r}")
+
+
+def _reads_of(task: Task, scheduled: Schedule, fused: Fused) -> Reads:
+    """What a function reads, found anew, and whether a chunk reads its own rows only."""
+    work, row, found = task.work, 0, list[tuple[Node, bool]]()
+    if isinstance(work, Special):
+        return [(node, False) for node in fused.sources(work)]
+    if isinstance(work, Kernel):
+        nest = scheduled.nests[work]
+        row, steps = nest.row, nest.steps
+    else:
+        steps = [(node, own_index(spec(node).shape)) for node in work.epilogue]
+        for place, child in enumerate(work.node.inputs):
+            if task.packs == place or (task.packs is None and work.node in task.steps):
+                factor = untransposed(child)
+                found.append((base(factor), place == 0 and factor is child is base(child)))
+    for step in steps:
+        for source, index in fused.stored.reads(*step) if step[0] in task.steps else ():
+            loops = [loop for loop, _, _ in index]
+            own = base(source) is source and loops.count(row) == 1 and index[0] == (row, 0, 1)
+            found.append((base(source), own))
+    return [read for read in found if read[0] not in task.makes]
 
 
 def _name(task: Task) -> str:
