@@ -62,11 +62,6 @@ class Chain:
         """Chunks of each of them."""
         return self.tasks[0].chunks
 
-    @property
-    def cost(self) -> float:
-        """About the nanoseconds that a chunk takes."""
-        return sum(task.cost for task in self.tasks)
-
     def takes(self, rows: int, chunks: int) -> bool:
         """Whether its chunks are the same rows as those of a function."""
         return rows > 0 and self.tasks[0].rows == rows and self.chunks == chunks > 1
