@@ -259,6 +259,14 @@ def run_with(function, count, *tensors):
     return executor()
 
 
+def expect_the_same_bits(function, *tensors):
+    """One, two and three threads give the same results, to the bit."""
+    one, two, three = (run_with(function, count, *tensors) for count in (1, 2, 3))
+    for a, b, c in zip(one, two, three, strict=True):
+        np.testing.assert_array_equal(a, b)
+        np.testing.assert_array_equal(a, c)
+
+
 def symbols(program, kind):
     """For each stage, how many of its calls are of a kind."""
     stages = [[call for each in stage for call in each.calls] for stage in program.emitted.stages]
@@ -280,10 +288,7 @@ def symbols(program, kind):
 def test_what_is_added_up_in_parts(function, shapes, tensor):
     tensors = [tensor(*shape) for shape in shapes]
     expect_numpy(function, *tensors, rtol=1e-11)
-    one, two, three = (run_with(function, count, *tensors) for count in (1, 2, 3))
-    for a, b, c in zip(one, two, three, strict=True):
-        np.testing.assert_array_equal(a, b)
-        np.testing.assert_array_equal(a, c)
+    expect_the_same_bits(function, *tensors)
 
 
 @pytest.mark.usefixtures("_own_threads")
@@ -301,10 +306,7 @@ def test_products_of_two_transposed_operands(shapes, tensor):
 
     tensors = [tensor(*shape) for shape in shapes]
     expect_numpy(function, *tensors, rtol=1e-10)
-    one, two, three = (run_with(function, count, *tensors) for count in (1, 2, 3))
-    for a, b, c in zip(one, two, three, strict=True):
-        np.testing.assert_array_equal(a, b)
-        np.testing.assert_array_equal(a, c)
+    expect_the_same_bits(function, *tensors)
 
 
 def test_column_sums_take_a_pass_for_each_sum_and_its_use(tensor):
