@@ -22,7 +22,7 @@ TRANSPOSED = [(False, False), (True, False), (False, True), (True, True)]
 SMALL = {  # limits with which small shapes take every path that large ones take
     "LARGE_BYTES": 0, "PACKED_A_USES": 1, "PACKED_B_USES": 1, "BLOCK_K": 7, "WHOLE_K": 11,
     "CHUNK_FLOP": 200, "CHUNK_ROWS": 9, "PACKED_A_ROWS": 9, "CACHED_BYTES": 0, "PART_K": 5,
-    "PART_RATIO": 1, "TURNED_K": 1, "TURNED_VECTORS": 1,
+    "PART_RATIO": 1, "TURN_COST": 0, "TURNED_VECTORS": 1, "SHORT_K": 9,
 }  # fmt: skip
 
 
@@ -104,14 +104,14 @@ def test_shapes_of_layers(shape, transposed, lanes):
 
 @pytest.mark.parametrize("transposed", TRANSPOSED)
 def test_larger_than_the_cache(transposed):
-    product = Product(400, 750, 1030, *transposed)
+    product = Product(450, 600, 1030, *transposed)
     plan = matmul_blocking.plan(product, llvm.host())
     assert plan.blocks > 1
     assert plan.packed_b
     random = np.random.default_rng(1)
     a, b, c, left, right = operands(product, random)
     CompiledProduct(product)(a, b, c)
-    some = random.integers(0, 400, 20)  # long double is slow
+    some = random.integers(0, 450, 20)  # long double is slow
     assert_close(c[some], left[some], right)
 
 
@@ -182,6 +182,11 @@ def test_epilogue_sees_row_column_and_mask(shape, kind, lanes):
 TURNED = [(5, 7, 40), (16, 100, 100), (20, 300, 60), (16, 17, 2048), (1, 9, 33), (3, 2, 0)]
 
 
+@pytest.fixture
+def _any_is_turned(monkeypatch):
+    monkeypatch.setattr(matmul_blocking, "TURN_COST", -1000)
+
+
 def turned(shape, **further):
     """A product whose C^T is computed and turned over."""
     product = Product(*shape, transpose_a=True, transpose_b=True, **further)
@@ -189,18 +194,18 @@ def turned(shape, **further):
     return product
 
 
+@pytest.mark.usefixtures("_any_is_turned")
 @pytest.mark.parametrize("lanes", LANES)
 @pytest.mark.parametrize("kind", [F32, F64])
 @pytest.mark.parametrize("shape", TURNED)
-def test_of_two_transposed_operands_c_is_turned_over(shape, kind, lanes, monkeypatch):
-    if shape[2] == 0:
-        monkeypatch.setattr(matmul_blocking, "TURNED_K", 0)
+def test_of_two_transposed_operands_c_is_turned_over(shape, kind, lanes):
     m, n, k = shape
     for accumulate in (False, True):
         gaps = {"lda": m + 3, "ldb": k + 1, "ldc": n + 2}
         check(turned(shape, kind=kind, accumulate=accumulate, **gaps), llvm.host(lanes))
 
 
+@pytest.mark.usefixtures("_any_is_turned")
 @pytest.mark.parametrize("lanes", LANES)
 @pytest.mark.parametrize("shape", TURNED[:4])
 def test_epilogue_sees_c_turned_over(shape, lanes):
@@ -235,11 +240,20 @@ def test_a_dense_column_is_read_as_a_row(columns):
 
 @pytest.mark.parametrize("lanes", LANES)
 @pytest.mark.parametrize("kind", [F32, F64])
-@pytest.mark.parametrize("rows", [1, 3])
-def test_sums_along_k_of_any_number_of_columns(rows, kind, lanes):
+@pytest.mark.parametrize("rows", [1, 3, 30])
+def test_sums_along_k_of_any_number_of_columns(rows, kind, lanes, monkeypatch):
+    monkeypatch.setattr(matmul_blocking, "DOT_END", -1000)
     for columns in (1, 2, 5, 8, 11, 16, 19):
         product = Product(rows, columns, 37, transpose_b=True, kind=kind, ldc=columns + 1)
+        assert matmul_blocking.plan(product, llvm.host(lanes)).dot
         check(product, llvm.host(lanes), seed=columns)
+
+
+def test_a_large_c_of_few_products_is_written_row_by_row():
+    long, short = (matmul_blocking.plan(Product(900, 700, k), llvm.host()) for k in (97, 96))
+    assert short.row_chunks == short.tiles.count > long.row_chunks
+    assert short.column_chunks == 1
+    check(Product(900, 700, 9))
 
 
 def test_batch_is_a_loop_over_pointers():

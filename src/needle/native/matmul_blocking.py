@@ -20,15 +20,15 @@ from .vectors import F32, F64, Type
 TILE_ROWS = 6
 ROWS_OF_ONE_VECTOR = 10  # C no wider than a vector: more rows keep the multipliers busy
 DOT_TILE_ROWS = 4
-DOT_ROWS = 16  # A B^T with so few rows: B is not worth transposing ...
+DOT_ROWS = 128  # with more, A would have to come from far away for each panel
+DOT_END = 1.5  # multiplications that take as long as to add up the lanes of a sum
 DOT_PANEL_BYTES = 2**14  # rows of B that may make a panel wider than others: not too many streams
-DOT_K = 20  # ... if K is so many times the rows, or there are no more rows than in one tile
 PANEL_VECTORS = 8  # widest panel
 LARGE_BYTES = 2**21  # an operand that does not stay in L2; it is packed ...
 PACKED_B_USES = 384  # ... if so many rows of C make use of B,
 PACKED_A_USES = 64  # ... or so many columns of a transposed A
-TURNED_K = 2  # A^T B^T with K so many times the rows: to pack B takes longer than to turn C over,
-TURNED_ROWS = 128  # ... and with more rows neither matters
+PACK_COST = 0.4  # multiplications that take as long as to transpose an element of B,
+TURN_COST = 0.6  # ... and to turn over one of C
 TURNED_VECTORS = 8  # of columns that are turned over at a time
 PACKED_A_ROWS = 192  # rows that a chunk packs
 BLOCK_K = 512  # of K at a time, where an operand is large
@@ -36,6 +36,7 @@ WHOLE_K = 1024  # ... and with neighbours near each other
 CHUNK_FLOP = 500_000  # about 2 to 4 microseconds, and an even number of chunks for small layers
 LEAST_FLOP = 100_000  # ... of which two threads share even one
 CHUNK_ROWS = 256  # rows that share a panel while it is near
+SHORT_K = 96  # to write a C that does not stay in L2 takes longer: row by row is best
 CACHED_BYTES = 2**19  # a smaller B stays near all the time
 MANY_CHUNKS = 16
 MORE_TILES = 1.2  # times the fewest, if all chunks then have as many rows
@@ -238,10 +239,10 @@ class Plan:
 def plan(product: Product, host: Host) -> Plan:
     """Decide how to compute `product` on `host`."""
     asked, column = product, product.n == 1 and product.m > 1 and product.ldc == 1
-    if column or _is_turned(asked):
-        product = asked.swapped()
     lanes = host.lanes // (2 if product.kind == F64 else 1)
-    dot = _is_dot(product)
+    if column or _is_turned(asked, lanes):
+        product = asked.swapped()
+    dot = _is_dot(product, lanes)
     size = product.k * product.kind.bits // 8
     large_a, large_b = product.lda * size > LARGE_BYTES, product.ldb * size > LARGE_BYTES
     packed_a = product.transpose_a and large_a and product.n >= PACKED_A_USES and product.m > 0
@@ -280,19 +281,31 @@ def _even(tiles: Cut, chunks: int) -> Cut:
     return Cut(tiles.total, 1, count) if count <= MORE_TILES * tiles.count else tiles
 
 
-def _is_turned(product: Product) -> bool:
+def _is_turned(product: Product, lanes: int) -> bool:
     """Whether to compute C^T, for which both operands lie as they should, and turn it over."""
-    if not (product.transpose_a and product.transpose_b) or product.n == 1:
+    m, n, k = product.m, product.n, product.k
+    if not (product.transpose_a and product.transpose_b) or n == 1:
         return False
-    return 0 < product.m <= TURNED_ROWS and product.k >= TURNED_K * product.m
+    return n * (_vectors(m, lanes) * k + TURN_COST * m) < _transposing(product, lanes)
 
 
-def _is_dot(product: Product) -> bool:
+def _is_dot(product: Product, lanes: int) -> bool:
     """Whether to sum along K, as both operands lie, rather than to transpose B."""
-    if not product.transpose_b or product.transpose_a:
+    m, n, k = product.m, product.n, product.k
+    if not product.transpose_b or product.transpose_a or m > DOT_ROWS:
         return False
-    m = product.m
-    return m <= DOT_TILE_ROWS or (m <= DOT_ROWS and product.k >= DOT_K * m)
+    return m * n * (-(-k // lanes) + DOT_END) < _transposing(product, lanes)
+
+
+def _transposing(product: Product, lanes: int) -> float:
+    """About the multiplications of vectors that take as long as a product with a transposed B."""
+    m, n, k = product.m, product.n, product.k
+    return m * _vectors(n, lanes) * k + PACK_COST * n * k
+
+
+def _vectors(columns: int, lanes: int) -> float:
+    """Vectors that cover some columns; the last may be half a one."""
+    return -(-2 * columns // lanes) / 2
 
 
 def _tile_rows(columns: int, lanes: int) -> int:
@@ -330,6 +343,9 @@ def _useful_chunks(product: Product) -> int:
 
 
 def _row_chunks(product: Product, tiles: Cut, useful: int) -> int:
-    rows = CHUNK_ROWS if product.n * product.k * product.kind.bits // 8 > CACHED_BYTES else 1
+    size = product.kind.bits // 8
+    if product.k <= SHORT_K and product.m * product.n * size > LARGE_BYTES:
+        return tiles.count
+    rows = CHUNK_ROWS if product.n * product.k * size > CACHED_BYTES else 1
     chunks = min(tiles.count, max(min(useful, product.m // rows), 1))
     return max(chunks, -(-product.m // (2 * CHUNK_ROWS)))
