@@ -6,7 +6,8 @@ This room knows loops and arrays, not tensors. From the ground up:
 - `llvm`: IR text -> addresses; the only module that imports llvmlite
 - `values`, `instructions`, `vectors`: a small builder of IR text
 - `math`: `exp`, `log`, `tanh` and friends over vectors
-- `matmul`: register-tiled matrix products (`matmul_blocking` cuts, `matmul_packing` packs,
-  `matmul_kernels` computes tiles, `matmul_loops` goes over them)
+- `matmul`: register-tiled matrix products (`matmul_product` is what is asked for,
+  `matmul_blocking` cuts it, `matmul_packing` packs, `matmul_kernels` computes tiles,
+  `matmul_loops` goes over them, `matmul_finish` adds up and turns over)
 - `pool`, `sharing`, `schedule`, `threads`: programs of phases, shared out among worker threads
 """

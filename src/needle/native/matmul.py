@@ -22,10 +22,11 @@ import numpy as np
 from ..errors import ArgumentError
 from .llvm import Host, compile_ir
 from .llvm import host as this_host
-from .matmul_blocking import Plan, Product, plan
+from .matmul_blocking import Plan, plan
 from .matmul_finish import Epilogue
 from .matmul_kernels import Kernels
 from .matmul_loops import write_phases
+from .matmul_product import Product
 from .vectors import F64, Source, Type
 
 __all__ = ["CompiledProduct", "Emitted", "Epilogue", "Kernels", "Phase", "Product", "emit"]

@@ -11,9 +11,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from . import matmul_packing as packing
-from .matmul_blocking import Cut, Plan
+from .matmul_blocking import Plan
 from .matmul_finish import Edges, Epilogue, finish, parts_of, sums_of
 from .matmul_kernels import Dot, Kernels, Tile
+from .matmul_product import Cut
 from .vectors import I64, PTR, VOID, Builder, Type, Value
 
 _SIGNATURE = {**dict.fromkeys(("table", "a", "b", "c", "scratch"), PTR), "begin": I64, "end": I64}

@@ -225,7 +225,7 @@ def _check(name: str, x: Any, *rows: Any) -> None:
 
 
 def _sum_of_rows(x: Any) -> Any:
-    """Σ over the rows of a matrix: for BLAS a product with ones, which NumPy's sum takes 4 times."""
+    """Σ over the rows of a matrix, in a quarter of the time of NumPy's sum: as a product."""
     if x.dtype.char not in "fd":
         return np.add.reduce(x, axis=0)
     return _ones(len(x), x.dtype.char).dot(x)
