@@ -10,9 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from needle import random
+from needle import philox, random
 from needle.errors import ArgumentError, StateError
-from needle.random import IntegersDraw, NumPyStream, PhiloxStream, UniformDraw
+from needle.philox import PhiloxStream
+from needle.streams import IntegersDraw, NumPyStream, UniformDraw
 
 WORD = 0xFFFFFFFF
 SEEDS = st.integers(0, 2**64 - 1)
@@ -65,7 +66,7 @@ KNOWN = [
 def test_random123_known_answers(counter, key, expected):
     counter, key, expected = ([int(w, 16) for w in x.split()] for x in (counter, key, expected))
     out = np.empty((1, 4), np.uint32)
-    random.philox4x32(counter, random.key_schedule(key[0] | key[1] << 32), out)
+    philox.philox4x32(counter, philox.key_schedule(key[0] | key[1] << 32), out)
     assert out[0].tolist() == expected
     assert list(block_of(counter, key)) == expected
 
@@ -82,7 +83,7 @@ def test_uniforms_follow_the_stated_layout(seed, draw, size):
 
 
 def test_long_draws_are_the_same_numbers_in_chunks():
-    size = 4 * random._CHUNK_BLOCKS + 6
+    size = 4 * philox._CHUNK_BLOCKS + 6
     words = words_of(5, 0, size)
     assert PhiloxStream(5).uniform((size,), "float32").tolist() == [
         (w >> 8) * 2.0**-24 for w in words

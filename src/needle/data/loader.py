@@ -11,8 +11,9 @@ import numpy.typing as npt
 
 from .. import random
 from ..errors import ArgumentError, StateError
-from ..random import PhiloxStream, Stream
+from ..philox import PhiloxStream
 from ..shapes import as_int
+from ..streams import Stream
 from ..tensor import Tensor
 from .dataset import Dataset, as_array, collate, declares
 from .prefetch import prefetched

@@ -12,8 +12,9 @@ import numpy.typing as npt
 from numpy.lib.stride_tricks import sliding_window_view
 
 from ..errors import ArgumentError, ShapeError
-from ..random import Draw, IntegersDraw, Stream, UniformDraw, ambient_stream
+from ..random import ambient_stream
 from ..shapes import as_int
+from ..streams import Draw, IntegersDraw, Stream, UniformDraw
 
 Array = npt.NDArray[Any]
 

@@ -25,7 +25,8 @@ import numpy as np
 
 from ..graph.node import Node
 from ..native import llvm, threads
-from ..random import PhiloxStream, ambient_stream
+from ..philox import PhiloxStream
+from ..random import ambient_stream
 from .access import spec
 from .emit import CHAIN, Call, Emitter, Shared
 from .expression import base

@@ -22,7 +22,7 @@ from ..native.vectors import Builder
 from ..ops.indexing import ScatterAdd
 from ..ops.movement import Concatenate, Unslice
 from ..ops.random import Bernoulli, Uniform
-from ..random import KEY_STEPS, MULTIPLIERS, ROUNDS
+from ..philox import KEY_STEPS, MULTIPLIERS, ROUNDS
 from ..shapes import Shape
 from .access import dense, loops_of, own_index, size_of, spec
 from .expression import UnsupportedError
@@ -46,7 +46,7 @@ def draw_chunks(node: Node) -> int:
 def write_draw(
     b: Builder, op: Op, size: int, out: Value, state: Value, draw: Value, bounds: Sequence[Value]
 ) -> None:
-    """Append a draw of uniforms or Bernoulli numbers, laid out as `needle.random` says.
+    """Append a draw of uniforms or Bernoulli numbers, laid out as `needle.philox` says.
 
     Args:
         b: Builder of the function.

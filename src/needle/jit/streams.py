@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from ..errors import TraceError
-from ..random import PhiloxStream, ambient_stream
+from ..philox import PhiloxStream
+from ..random import ambient_stream
 
 
 class Streams:
