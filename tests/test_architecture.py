@@ -26,6 +26,7 @@ FLOORS = (
     ("graph",),
     ("ops",),
     ("tensor",),
+    ("tensor_tuple",),
     ("autograd", "check", "printing", "serialization"),
     ("init",),
     ("state",),

@@ -199,7 +199,8 @@ from .ops import (
 from .printing import graph_text, print_graph
 from .random import seed
 from .serialization import load, save
-from .tensor import Tensor, TensorTuple
+from .tensor import Tensor
+from .tensor_tuple import TensorTuple
 from .threads import get_num_threads, set_num_threads
 
 __version__ = "0.1.0"

@@ -15,7 +15,8 @@ from .graph.gradient import compute_gradient_of_variables, grad, value_and_grad
 from .graph.node import Value, count_live_nodes
 from .graph.op import Op, TensorOp, TensorTupleOp
 from .graph.order import find_topo_sort
-from .tensor import Tensor, TensorTuple
+from .tensor import Tensor
+from .tensor_tuple import TensorTuple
 
 
 class _Autograd(ModuleType):

@@ -1,8 +1,7 @@
-"""`Tensor`, the handle that users compute with, and `TensorTuple`."""
+"""`Tensor`, the handle that users compute with."""
 
 from __future__ import annotations
 
-import builtins
 from collections.abc import Iterator, Sequence
 from typing import Any, NoReturn
 from weakref import ref
@@ -11,15 +10,24 @@ import numpy as np
 
 from .context import ambient
 from .device import Device, check_device, default_device
-from .errors import ArgumentError, DTypeError, ShapeError, TraceError
+from .errors import DTypeError, ShapeError, TraceError
 from .graph.gradient import compute_gradient_of_variables
 from .graph.leaf import leaf_over_copy
 from .graph.node import Live, Value, new_handle
-from .ops import arithmetic, comparison, contraction, functions, indexing, movement, reduction
+from .ops import (
+    activations,
+    arithmetic,
+    comparison,
+    contraction,
+    functions,
+    indexing,
+    movement,
+    reduction,
+    slicing,
+)
 from .ops.creation import Full
 from .ops.operators import binary, reflected, subtract, subtract_from, subtract_scalar
 from .ops.subscript import subscript
-from .ops.tuples import MakeTensorTuple, tuple_get_item
 from .shapes import Shape, as_dtype
 
 
@@ -332,12 +340,12 @@ class Tensor(Value):
     tanh = functions.tanh
     sigmoid = functions.sigmoid
     erf = functions.erf
-    relu = functions.relu
-    gelu = functions.gelu
-    silu = functions.silu
+    relu = activations.relu
+    gelu = activations.gelu
+    silu = activations.silu
     abs = functions.abs
     sign = functions.sign
-    step = functions.step
+    step = activations.step
     clip = comparison.clip
     maximum = comparison.maximum
     minimum = comparison.minimum
@@ -393,13 +401,13 @@ class Tensor(Value):
         """Two axes swapped, the last two by default: `t.transpose((0, 1))`, `t.transpose(0, 1)`."""
         return movement.transpose(self, _spread(pair, axes) if pair else axes)
 
-    def slice(self, ranges: tuple[movement.Range, ...]) -> Tensor:
+    def slice(self, ranges: tuple[slicing.Range, ...]) -> Tensor:
         """A (start, count, step) of each axis: what `t[a:b:c]` records."""
-        return movement.Slice(ranges)(self)
+        return slicing.Slice(ranges)(self)
 
-    def unslice(self, shape: Shape, ranges: tuple[movement.Range, ...]) -> Tensor:
+    def unslice(self, shape: Shape, ranges: tuple[slicing.Range, ...]) -> Tensor:
         """Zeros of `shape` with this tensor written into a slice of them."""
-        return movement.Unslice(shape, ranges)(self)
+        return slicing.Unslice(shape, ranges)(self)
 
     def scatter_add(self, index: Any, shape: Shape, axis: int) -> Tensor:
         """Zeros of `shape` with this tensor's slices added along `axis` where the index says."""
@@ -424,66 +432,7 @@ class Tensor(Value):
         return self.full_like(1)
 
 
-class TensorTuple(Value):
-    """A tuple of tensors as one value of the graph.
-
-    Example:
-        >>> import needle as ndl
-        >>> pair = ndl.make_tuple(ndl.Tensor([1.0]), ndl.Tensor([2.0]))
-        >>> [float(t) for t in pair]
-        [1.0, 2.0]
-    """
-
-    __slots__ = ()
-
-    def __len__(self) -> int:
-        storage = self.node.storage
-        return len(storage if storage is not None else self.node.specs())
-
-    def __getitem__(self, index: int) -> Tensor:
-        return tuple_get_item(self, index)
-
-    def __iter__(self) -> Iterator[Tensor]:
-        elements = ambient.evaluator.elements(self)
-        return iter([self[i] for i in range(len(self))] if elements is None else elements)
-
-    def tuple(self) -> builtins.tuple[Tensor, ...]:
-        """The elements as a Python tuple."""
-        return tuple(self)
-
-    def __add__(self, other: Any) -> TensorTuple:
-        if not isinstance(other, TensorTuple) or len(other) != len(self):
-            raise ArgumentError(
-                f"add: a TensorTuple of {len(self)} takes another of the same length"
-            )
-        return MakeTensorTuple()(*[a + b for a, b in zip(self, other, strict=True)])
-
-    def detach(self) -> TensorTuple:
-        """The same tuple, cut off from the graph."""
-        return MakeTensorTuple()(*[item.detach() for item in self])
-
-    def ones_like(self) -> TensorTuple:
-        """A tuple of ones of the elements' shapes and dtypes."""
-        return MakeTensorTuple()(*[item.ones_like() for item in self])
-
-    def numpy(self) -> builtins.tuple[np.ndarray[Any, Any], ...]:
-        """The elements as NumPy arrays."""
-        return tuple([item.numpy() for item in self])
-
-    def __repr__(self) -> str:
-        return f"needle.TensorTuple({', '.join(repr(item) for item in self)})"
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> TensorTuple:
-        arrays = tuple([array.copy() for array in self.numpy()])
-        twin = new_handle(ambient.evaluator.leaf(arrays, self.requires_grad), TensorTuple)
-        memo[id(self)] = twin
-        return twin
-
-    __reduce_ex__ = Tensor.__reduce_ex__
-
-
 Value.tensor_class = Tensor
-Value.tuple_class = TensorTuple
 
 
 def _spread(arguments: tuple[Any, ...], named: Any) -> Any:

@@ -20,7 +20,8 @@ from functools import lru_cache
 from typing import cast
 
 from ..graph.node import Node
-from ..ops.movement import BroadcastTo, Permute, Reshape, Slice, Transpose
+from ..ops.movement import BroadcastTo, Permute, Reshape, Transpose
+from ..ops.slicing import Slice
 from ..shapes import Shape, Spec
 
 Entry = tuple[int | None, int, int]

@@ -25,7 +25,8 @@ from ..graph.node import Node
 from ..ops.contraction import MatMul
 from ..ops.creation import Arange, Full
 from ..ops.indexing import OneHot, Pick, ScatterAdd, Take
-from ..ops.movement import Concatenate, Reshape, Transpose, Unslice
+from ..ops.movement import Reshape, Transpose
+from ..ops.slicing import Concatenate, Unslice
 from ..ops.tuples import TupleGetItem
 from ..shapes import Shape, normalize_axes
 from .access import FIXED, Index, is_view, loops_of, own_index, spec, through

@@ -29,7 +29,8 @@ from ..graph.node import Node, new_handle
 from ..ops.arithmetic import EWiseAdd
 from ..ops.comparison import Cast, StopGradient
 from ..ops.creation import Full
-from ..ops.movement import BroadcastTo, Permute, Reshape, Slice, Transpose, Unslice
+from ..ops.movement import BroadcastTo, Permute, Reshape, Transpose
+from ..ops.slicing import Slice, Unslice
 from ..ops.tuples import MakeTensorTuple, TupleGetItem
 from ..shapes import Spec
 from ..tensor import Tensor

@@ -20,8 +20,8 @@ from ..graph.op import Op
 from ..native.values import F32, I8, I32, I64, Value
 from ..native.vectors import Builder
 from ..ops.indexing import ScatterAdd
-from ..ops.movement import Concatenate, Unslice
 from ..ops.random import Bernoulli, Uniform
+from ..ops.slicing import Concatenate, Unslice
 from ..philox import KEY_STEPS, MULTIPLIERS, ROUNDS
 from ..shapes import Shape
 from .access import dense, loops_of, own_index, size_of, spec

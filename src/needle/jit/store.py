@@ -21,11 +21,11 @@ from collections.abc import Sequence
 
 from ..graph.kinds import Reduction
 from ..graph.node import Node
+from ..ops.activations import Step
 from ..ops.arithmetic import AddScalar, EWiseAdd, EWiseMul, MulScalar, Negate
 from ..ops.comparison import StopGradient
 from ..ops.contraction import MatMul
 from ..ops.creation import Arange, Full
-from ..ops.functions import Step
 from ..ops.indexing import OneHot, Pick, Take
 from ..ops.movement import Reshape
 from ..ops.tuples import TupleGetItem

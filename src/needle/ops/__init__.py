@@ -6,6 +6,7 @@ Operands of an elementwise operator have equal shapes; only `power` broadcasts b
 from ..graph.node import Value
 from ..graph.op import Op, TensorOp, TensorTupleOp
 from . import functions, reduction
+from .activations import GELU, ReLU, ReLUGradient, SiLU, Step, gelu, relu, silu, step
 from .affine import Affine, FeatureDot, Scale, ScaleShift, affine, scale_shift
 from .arithmetic import (
     AddScalar,
@@ -54,48 +55,34 @@ from .contraction import MatMul, TransposedMatMul, matmul
 from .creation import Arange, Full, arange, full
 from .einsum import einsum
 from .functions import (
-    GELU,
     Abs,
     Cos,
     Erf,
     Exp,
     Log,
-    ReLU,
-    ReLUGradient,
     Sigmoid,
     Sign,
-    SiLU,
     Sin,
     Sqrt,
-    Step,
     Tanh,
     cos,
     erf,
     exp,
-    gelu,
     log,
-    relu,
     sigmoid,
     sign,
-    silu,
     sin,
     sqrt,
-    step,
     tanh,
 )
 from .indexing import OneHot, Pick, ScatterAdd, Take, one_hot, pick, take
 from .loss import CrossEntropy, CrossEntropyGradient, cross_entropy
 from .movement import (
     BroadcastTo,
-    Concatenate,
     Permute,
     Reshape,
-    Slice,
     Transpose,
-    Unslice,
     broadcast_to,
-    concatenate,
-    pad,
     permute,
     reshape,
     transpose,
@@ -117,6 +104,7 @@ from .reduction import (
     summation,
     var,
 )
+from .slicing import Concatenate, Slice, Unslice, concatenate, pad
 from .tuples import (
     FusedAddScalars,
     MakeTensorTuple,

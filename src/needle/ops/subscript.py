@@ -12,7 +12,7 @@ from ..graph.kinds import as_indices
 from ..graph.node import Value
 from ..shapes import Shape, broadcast_shapes
 from .arithmetic import as_tensor
-from .movement import Range
+from .slicing import Range
 
 _FULL = slice(None)
 
