@@ -19,6 +19,7 @@ from .ops import (
     arithmetic,
     comparison,
     contraction,
+    exponential,
     functions,
     indexing,
     movement,
@@ -379,9 +380,9 @@ class Tensor(Value):
     mean = reduction.mean
     var = reduction.var
     argmax = reduction.argmax
-    logsumexp = reduction.logsumexp
-    logsoftmax = reduction.logsoftmax
-    softmax = reduction.softmax
+    logsumexp = exponential.logsumexp
+    logsoftmax = exponential.logsoftmax
+    softmax = exponential.softmax
     take = indexing.take
     pick = indexing.pick
 

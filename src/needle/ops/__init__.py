@@ -54,6 +54,7 @@ from .comparison import (
 from .contraction import MatMul, TransposedMatMul, matmul
 from .creation import Arange, Full, arange, full
 from .einsum import einsum
+from .exponential import LogSoftmax, LogSumExp, logsoftmax, logsumexp, softmax
 from .functions import (
     Abs,
     Cos,
@@ -91,16 +92,11 @@ from .normalization import Moments, Standardize, StandardizeGradient, moments, s
 from .random import Bernoulli, Normal, Uniform
 from .reduction import (
     ArgMax,
-    LogSoftmax,
-    LogSumExp,
     Max,
     Min,
     Summation,
     argmax,
-    logsoftmax,
-    logsumexp,
     mean,
-    softmax,
     summation,
     var,
 )

@@ -8,7 +8,7 @@ import numpy as np
 
 from ..errors import ArgumentError
 from ..graph.kinds import Elementwise, strengthened
-from .arithmetic import as_number, as_tensor, constant_like, is_number
+from .operands import as_number, as_tensor, constant_like, is_number
 
 
 def as_operands(a: Any, b: Any, operation: str) -> tuple[Any, Any]:

@@ -12,7 +12,7 @@ from ..errors import ShapeError
 from ..graph.kinds import Composite, Contraction
 from ..graph.op import Sample
 from ..shapes import Shape, Spec, broadcast_shapes
-from .arithmetic import as_tensor
+from .operands import as_tensor
 
 
 class MatMul(Contraction):

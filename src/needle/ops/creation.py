@@ -12,7 +12,7 @@ from ..errors import ArgumentError, DTypeError
 from ..graph.kinds import Source
 from ..graph.op import Sample
 from ..shapes import Spec, as_dtype, checked_shape
-from .arithmetic import Number, as_number
+from .operands import Number, as_number
 
 
 class Full(Source):

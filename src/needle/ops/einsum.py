@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 from ..errors import ArgumentError, ShapeError
-from .arithmetic import as_tensor
+from .operands import as_tensor
 
 
 def einsum(subscripts: str, *operands: Any) -> Any:

@@ -11,7 +11,7 @@ from ..errors import ShapeError
 from ..graph.kinds import Composite, as_indices
 from ..graph.op import Sample, TensorOp
 from ..shapes import Spec
-from .reduction import shifted_by_maximum
+from .exponential import shifted_by_maximum
 
 _FLOAT64 = np.dtype(np.float64)
 _SAMPLES = [((4, 3), np.array([0, 2, 2, 1])), ((2, 4), np.array([3.0, 0.0])), ((1, 1), np.zeros(1))]

@@ -8,7 +8,8 @@ import numpy as np
 
 from ..errors import DTypeError
 from ..graph.node import Value
-from .arithmetic import add, add_scalar, as_number, as_tensor, constant_like, negate
+from .arithmetic import add, add_scalar, negate
+from .operands import as_number, as_tensor, constant_like
 
 _NO_DIFFERENCE = (
     "subtract: both operands are bools, which have no difference. "

@@ -11,7 +11,7 @@ from ..errors import ShapeError
 from ..graph.kinds import Movement
 from ..graph.op import Sample
 from ..shapes import Shape, Spec, as_int, normalize_axis
-from .arithmetic import as_tensor
+from .operands import as_tensor
 
 Range = tuple[int, int, int]
 """First position, number of elements and step (not 0) of a slice along one axis."""

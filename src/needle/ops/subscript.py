@@ -11,7 +11,7 @@ from ..errors import ArgumentError, IndexRangeError, ShapeError
 from ..graph.kinds import as_indices
 from ..graph.node import Value
 from ..shapes import Shape, broadcast_shapes
-from .arithmetic import as_tensor
+from .operands import as_tensor
 from .slicing import Range
 
 _FULL = slice(None)

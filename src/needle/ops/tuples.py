@@ -9,7 +9,7 @@ from ..errors import IndexRangeError
 from ..graph.kinds import Elementwise
 from ..graph.op import Sample, TensorOp, TensorTupleOp
 from ..shapes import as_int
-from .arithmetic import as_number
+from .operands import as_number
 
 
 class MakeTensorTuple(TensorTupleOp):

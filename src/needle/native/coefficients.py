@@ -1,0 +1,169 @@
+"""The numbers of `native.math`: formats, intervals, and coefficients of polynomials.
+
+The polynomials are minimax in relative error, found by Remez exchange in 60 digits and rounded
+coefficient by coefficient from the lowest order up. High parts of split constants end in zeros, so
+that their multiples by the small integers that occur are exact with and without FMA.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from .values import I32, I64, Type
+
+
+@dataclass(frozen=True)
+class Format:
+    """What the algorithms need to know about a floating-point type."""
+
+    integer: Type  # the integer of the same width
+    mantissa: int  # its bits, without the hidden one
+    bias: int
+    rounder: float  # adding it rounds to an integer, found in the low bits of the sum
+    rounder_bits: int
+    ln2: tuple[float, float]  # high and low part
+    exp_range: tuple[float, float]  # beyond, exp is exactly 0 or infinite
+    exp: tuple[float, ...]  # (e^r - 1 - r) / r^2 for |r| <= ln(2) / 2
+    tanh: tuple[float, ...]  # (tanh(r) / r - 1) / z, z = r^2, for r <= 0.625
+    tiny: float  # the smallest normal number
+    sqrt_half_bits: int
+
+
+FLOAT32 = Format(
+    integer=I32,
+    mantissa=23,
+    bias=127,
+    rounder=12582912.0,
+    rounder_bits=0x4B400000,
+    ln2=(0.693145751953125, 1.4286068203094172e-06),
+    exp_range=(-104.0, 89.0),
+    exp=(
+        0.4999999403953552,
+        0.16666516661643982,
+        0.04166810214519501,
+        0.008369192481040955,
+        0.001383890281431377,
+    ),
+    tanh=(
+        -0.3333328068256378,
+        0.13331405818462372,
+        -0.05373651534318924,
+        0.02062816731631756,
+        -0.005692296661436558,
+    ),
+    tiny=2.0**-126,
+    sqrt_half_bits=0x3F3504F3,
+)
+FLOAT64 = Format(
+    integer=I64,
+    mantissa=52,
+    bias=1023,
+    rounder=6755399441055744.0,
+    rounder_bits=0x4338000000000000,
+    ln2=(0.6931471803691238, 1.9082149292705877e-10),
+    exp_range=(-746.0, 710.0),
+    exp=(
+        0.5,
+        0.16666666666666688,
+        0.041666666666666824,
+        0.008333333333313892,
+        0.0013888888888777787,
+        0.00019841269903362197,
+        2.4801587559748842e-05,
+        2.755722874088076e-06,
+        2.755706552385316e-07,
+        2.5114539247906875e-08,
+        2.0997719218491316e-09,
+    ),
+    tanh=(
+        -0.3333333333333333,
+        0.13333333333332945,
+        -0.05396825396798436,
+        0.021869488526935585,
+        -0.008863235345701548,
+        0.0035921256820267027,
+        -0.001455814082466978,
+        0.0005899056228321148,
+        -0.00023861288553139758,
+        9.53668299051955e-05,
+        -3.6024926656243444e-05,
+        1.1249724649692433e-05,
+        -2.0537117475100416e-06,
+    ),
+    tiny=2.0**-1022,
+    sqrt_half_bits=0x3FE6A09E667F3BCD,
+)
+SMALL_TANH = 0.625
+# (log(1 + f) - f + f^2 / 2) / f^3 for sqrt(1/2) <= 1 + f <= sqrt(2).
+LOG32 = (
+    0.3333333134651184,
+    -0.250008225440979,
+    0.20001260936260223,
+    -0.16623222827911377,
+    0.14200817048549652,
+    -0.13160547614097595,
+    0.12765070796012878,
+    -0.07634475082159042,
+)
+# (2 atanh(s) / s - 2) / z, z = s^2, on the same interval: s = f / (2 + f).
+LOG64 = (
+    0.6666666666666734,
+    0.3999999999941664,
+    0.2857142874202816,
+    0.22222198605060423,
+    0.18183562850661195,
+    0.15314084869374706,
+    0.14795632915976537,
+)
+# The same to 45 bits, and (2^r - 1) / r for |r| <= 1/2 to 34 bits: float32's pow, in float64.
+POW_LOG = (
+    0.6666666667579995,
+    0.39999995622526485,
+    0.28572109053399064,
+    0.2217619424979881,
+    0.19584056521751406,
+)
+POW_EXP2 = (
+    0.6931471807045274,
+    0.24022651066561343,
+    0.05550410365996959,
+    0.009618038132024305,
+    0.0013333935053487934,
+    0.00015466756331385082,
+    1.5196156824562566e-05,
+)
+# erf(a) / a - 1 for a <= 0.921875, and -log(1 - erf(a)) / a - 1 up to 3.95, where erf is 1.
+SMALL_ERF = 0.921875
+ERF_IS_ONE = 3.95
+ERF_SMALL = (
+    0.12837916612625122,
+    -0.3761262893676758,
+    0.11283625662326813,
+    -0.026855729520320892,
+    0.005192392505705357,
+    -0.0008049514726735651,
+    7.99504850874655e-05,
+)
+ERF_LARGE = (
+    0.128514364361763,
+    0.6357182860374451,
+    0.1052619144320488,
+    -0.022890038788318634,
+    0.003214990720152855,
+    -0.00021399103570729494,
+)
+# (sin(r) / r - 1) / z and (cos(r) - 1) / z, z = r^2, for |r| <= pi / 4; float32's, in float64.
+SIN = (
+    -0.1666666664162698,
+    0.008333329385942993,
+    -0.00019839334853585547,
+    2.7183116630872913e-06,
+)
+COS = (
+    -0.4999999972510803,
+    0.04166662332432322,
+    -0.0013886763793756716,
+    2.4390450650420245e-05,
+)
+HALF_PI = (1.5707963267341256, 6.077100506506192e-11)  # 33 bits, and the rest
+SIN_BOUND = 2.0**20  # below it, multiples of the high part are exact in float64

@@ -1,0 +1,163 @@
+"""ln Σ exp and what is made of it: the maximum is subtracted first, so that no `exp` overflows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from ..errors import ShapeError
+from ..graph.kinds import SAMPLE_SHAPES, Reduction
+from ..graph.op import Sample, TensorOp
+from ..shapes import Axes, Spec, as_int, normalize_axes, normalize_axis, reduced_shape
+
+
+class LogSumExp(Reduction):
+    """y = ln Σ exp(a) over axes, the maximum subtracted first."""
+
+    label = "logsumexp"
+    has_identity = False
+
+    def decompose(self, a: Any) -> Any:
+        """The same in terms of other operators, for the compiler."""
+        a = _as_float(a)
+        top = _finite(a.max(self.axes, keepdims=True).detach())
+        total = (a - top.broadcast_to(a.shape)).exp().sum(self.axes, keepdims=True)
+        result = total.log() + top
+        return result.reshape(
+            reduced_shape(a.shape, normalize_axes(self.axes, a.ndim, self.name), self.keepdims)
+        )
+
+    def compute(self, a: Any) -> Any:
+        if not a.ndim:  # NumPy takes axis 0 of a 0-d array
+            normalize_axes(self.axes, 0, self.name)
+        shifted, top = shifted_by_maximum(a, self.axes)
+        with np.errstate(divide="ignore"):
+            result = np.log(np.add.reduce(np.exp(shifted), axis=self.axes, keepdims=True)) + top
+        return result if self.keepdims else result.squeeze(self.axes)
+
+    def gradient(self, out_grad: Any, node: Any) -> Any:
+        a = node.inputs[0]
+        return self.expand(out_grad, a) * (a - self.expand(node, a)).exp()
+
+
+def logsumexp(a: Any, axes: Axes = None, keepdims: bool = False) -> Any:
+    """ln Σ exp(a) over axes; stable, since the maximum is subtracted first.
+
+    Args:
+        a: Tensor; integers give float64.
+        axes: None (all, the result has shape ()), an int or a tuple.
+        keepdims: Keep reduced axes with size 1.
+
+    Raises:
+        ShapeError: an axis is out of range, or there is nothing to sum.
+
+    Example:
+        >>> import needle as ndl
+        >>> ndl.logsumexp(ndl.Tensor([1000.0, 1000.0])).numpy().round(3)
+        np.float64(1000.693)
+    """
+    return LogSumExp(axes, keepdims)(a)
+
+
+def _as_float(a: Any) -> Any:
+    return a if a.dtype.kind == "f" else a.astype("float64")
+
+
+def shifted_by_maximum(a: Any, axes: Axes) -> tuple[Any, Any]:
+    """Floating-point `a` minus its maximum over axes, and that maximum: `exp` then cannot overflow.
+
+    An infinite maximum is not subtracted: inf - inf is NaN where the result is the infinity itself.
+    """
+    if a.dtype.kind != "f":
+        a = a.astype(np.float64)
+    top = np.maximum.reduce(a, axis=axes, keepdims=True)
+    finite = np.isfinite(top)
+    if not np.logical_and.reduce(finite, axis=None):
+        top = np.where(finite, top, np.zeros_like(top))
+    return a - top, top
+
+
+def _finite(top: Any) -> Any:
+    """A tensor with zeros where it is infinite or NaN."""
+    return top.where((top - top).equal(0), 0)
+
+
+class LogSoftmax(TensorOp):
+    """y = (a - max a) - ln Σ exp(a - max a) along an axis: exact for large values too."""
+
+    label = "logsoftmax"
+
+    def __init__(self, axis: int = -1) -> None:
+        self.axis = as_int(axis, self.name, "axis")
+
+    def decompose(self, a: Any) -> Any:
+        """The same in terms of other operators, for the compiler."""
+        a = _as_float(a)
+        shifted = a - _finite(a.max(self.axis, keepdims=True).detach()).broadcast_to(a.shape)
+        total = shifted.exp().sum(self.axis, keepdims=True)
+        return shifted - total.log().broadcast_to(a.shape)
+
+    def compute(self, a: Any) -> Any:
+        if not a.ndim:  # NumPy takes axis 0 of a 0-d array
+            self.infer(a)
+        shifted, _ = shifted_by_maximum(a, self.axis)
+        return shifted - np.log(np.add.reduce(np.exp(shifted), axis=self.axis, keepdims=True))
+
+    def infer(self, a: Any) -> Any:
+        axis = normalize_axis(self.axis, len(a.shape), self.name)
+        if not a.shape[axis]:
+            raise ShapeError(
+                f"logsoftmax: axis {axis} of shape {a.shape} is empty. Use an axis of size >= 1"
+            )
+        return Spec(a.shape, a.dtype if a.dtype.kind == "f" else np.dtype(np.float64))
+
+    def gradient(self, out_grad: Any, node: Any) -> Any:
+        total = out_grad.sum(self.axis, keepdims=True).broadcast_to(node.shape)
+        return out_grad - node.exp() * total
+
+    @classmethod
+    def samples(cls) -> Iterator[Sample]:
+        for shape in SAMPLE_SHAPES:
+            for axis in range(-len(shape), len(shape)):
+                if shape[axis]:
+                    yield Sample(cls(axis), (shape,))
+
+
+def logsoftmax(a: Any, axis: int = -1) -> Any:
+    """Logarithm of the softmax, by default over the last axis: y = a - ln Σ exp(a).
+
+    The maximum is subtracted first, so that it is exact for inputs of 1e5 and more.
+
+    Args:
+        a: Tensor with at least one axis; integers give float64.
+        axis: The axis along which exp(y) sums to one.
+
+    Raises:
+        ShapeError: there is no such axis, or it is empty.
+
+    Example:
+        >>> import needle as ndl
+        >>> ndl.logsoftmax(ndl.Tensor([[1e5, 1e5]])).exp().numpy()
+        array([[0.5, 0.5]])
+    """
+    return LogSoftmax(axis)(a)
+
+
+def softmax(a: Any, axis: int = -1) -> Any:
+    """Softmax: y = exp(a) / Σ exp(a) along an axis, the maximum subtracted first.
+
+    Args:
+        a: Tensor; integers give float64.
+        axis: The axis that sums to one.
+
+    Raises:
+        ShapeError: there is no such axis, or it is empty.
+
+    Example:
+        >>> import needle as ndl
+        >>> ndl.softmax(ndl.Tensor([[2.0, 2.0]])).numpy()
+        array([[0.5, 0.5]])
+    """
+    return logsoftmax(a, axis).exp()

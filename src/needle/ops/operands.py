@@ -1,0 +1,49 @@
+"""What may stand beside a tensor: numbers, arrays and lists."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ..errors import ArgumentError
+from ..graph.node import Value
+
+Number = int | float | bool
+
+
+def as_tensor(value: Any) -> Any:
+    """`value` where it is a tensor; arrays, lists and numbers become constants."""
+    return value if isinstance(value, Value) else Value.tensor_class(value, requires_grad=False)
+
+
+def as_number(scalar: Any, operation: str) -> Number:
+    """A static number: Python or NumPy number, or an array with one element.
+
+    Raises:
+        ArgumentError: it is not one real number.
+    """
+    if isinstance(scalar, int | float) and not isinstance(scalar, np.generic):
+        return scalar
+    value = np.asarray(scalar)
+    if value.size != 1 or value.dtype.kind not in "biuf":
+        raise ArgumentError(
+            f"{operation}: {scalar!r} is not one real number. Pass a number, or a Tensor"
+        )
+    return value.item()
+
+
+def is_number(value: Any) -> bool:
+    """Whether `value` is a number or an array of one element, but not a tensor."""
+    return isinstance(value, int | float | np.generic) or (
+        isinstance(value, np.ndarray) and value.size == 1
+    )
+
+
+def constant_like(a: Any, number: Any, operation: str) -> Any:
+    """A constant of `a`'s shape, and of its dtype where that can hold the number."""
+    value = as_number(number, operation)
+    dtype = np.result_type(a.dtype, value)
+    if dtype.kind in "iu" and not np.iinfo(dtype).min <= value <= np.iinfo(dtype).max:
+        dtype = np.asarray(value).dtype
+    return a.full_like(value, dtype=dtype)

@@ -1,0 +1,79 @@
+"""Softmax and its relatives against mpmath and SciPy; what they refuse is in `test_reduction`."""
+
+import numpy as np
+import pytest
+import scipy.special
+
+import needle as ndl
+
+
+@pytest.mark.parametrize("scale", [1, 1e2, 1e5, 1e30])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_logsoftmax_is_exact_for_large_inputs(scale, dtype):
+    x = (np.random.randn(4, 5) * scale).astype(dtype)
+    x[0] = x[0, 0]  # all equal: the answer is -ln 5 whatever the scale
+    result = ndl.logsoftmax(ndl.Tensor(x))
+    expected = scipy.special.log_softmax(x.astype("float64"), axis=1)
+    assert result.dtype == dtype
+    np.testing.assert_allclose(
+        result.numpy(), expected, rtol=4 * np.finfo(dtype).eps, atol=4 * np.finfo(dtype).eps
+    )
+    np.testing.assert_allclose(
+        ndl.softmax(ndl.Tensor(x)).numpy(), np.exp(expected), rtol=1e-5, atol=1e-7
+    )
+    np.testing.assert_allclose(
+        ndl.logsumexp(ndl.Tensor(x), axes=(1,)).numpy(),
+        scipy.special.logsumexp(x.astype("float64"), axis=1),
+        rtol=4 * np.finfo(dtype).eps,
+    )
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2, -1, -3])
+def test_softmax_along_an_axis(axis):
+    x = np.random.randn(2, 3, 4)
+    np.testing.assert_allclose(
+        ndl.softmax(ndl.Tensor(x), axis).numpy(), scipy.special.softmax(x, axis), rtol=1e-14
+    )
+    np.testing.assert_allclose(
+        ndl.logsoftmax(ndl.Tensor(x), axis).numpy(), scipy.special.log_softmax(x, axis), rtol=1e-13
+    )
+    ndl.check_gradients(lambda t: ndl.softmax(t, axis), x[:, :2, :2], order=2)
+
+
+def test_softmax_of_minus_infinity_is_zero_with_a_clean_gradient():
+    x = ndl.Tensor([[0.0, -np.inf, 0.0]])
+    y = ndl.softmax(x)
+    np.testing.assert_array_equal(y.numpy(), [[0.5, 0, 0.5]])
+    (y * ndl.Tensor([[1.0, 2.0, 3.0]])).backward()
+    np.testing.assert_array_equal(x.grad.numpy(), [[-0.5, 0, 0.5]])
+
+
+@pytest.mark.parametrize(
+    ("x", "expected"),
+    [([-np.inf, -np.inf], -np.inf), ([np.inf, 0.0], np.inf), ([np.nan, 0.0], np.nan)],
+)
+def test_logsumexp_of_infinities(x, expected):
+    np.testing.assert_array_equal(ndl.logsumexp(ndl.Tensor(x)).numpy(), expected)
+
+
+@pytest.mark.parametrize("name", ["logsumexp", "logsoftmax", "softmax"])
+@pytest.mark.parametrize("dtype", ["int64", "bool", "uint8"])
+def test_exponentials_of_integers_are_float64(name, dtype):
+    result = getattr(ndl, name)(ndl.Tensor([[1, 0]], dtype=dtype))
+    assert result.dtype == np.float64
+    np.testing.assert_array_equal(
+        result.numpy(), getattr(ndl, name)(ndl.Tensor([[1.0, 0.0]])).numpy()
+    )
+
+
+@pytest.mark.parametrize("make", [ndl.LogSumExp(1), ndl.LogSumExp((0, 1), True), ndl.LogSumExp()])
+def test_decomposed_logsumexp_is_the_same(make):
+    x = ndl.Tensor(np.random.randn(3, 4) * 100)
+    np.testing.assert_allclose(make.decompose(x).numpy(), make(x).numpy(), rtol=1e-15)
+
+
+@pytest.mark.parametrize("axis", [0, 1, -1])
+def test_decomposed_logsoftmax_is_the_same(axis):
+    x = ndl.Tensor(np.random.randn(3, 4) * 100)
+    operator = ndl.LogSoftmax(axis)
+    np.testing.assert_allclose(operator.decompose(x).numpy(), operator(x).numpy(), rtol=1e-15)
