@@ -104,14 +104,14 @@ def test_shapes_of_layers(shape, transposed, lanes):
 
 @pytest.mark.parametrize("transposed", TRANSPOSED)
 def test_larger_than_the_cache(transposed):
-    product = Product(450, 600, 1030, *transposed)
+    product = Product(720, 600, 1030, *transposed)
     plan = matmul_blocking.plan(product, llvm.host())
     assert plan.blocks > 1
     assert plan.packed_b
     random = np.random.default_rng(1)
     a, b, c, left, right = operands(product, random)
     CompiledProduct(product)(a, b, c)
-    some = random.integers(0, 450, 20)  # long double is slow
+    some = random.integers(0, 720, 20)  # long double is slow
     assert_close(c[some], left[some], right)
 
 

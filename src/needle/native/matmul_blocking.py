@@ -13,7 +13,7 @@ import math
 from dataclasses import dataclass
 
 from .llvm import Host
-from .matmul_product import Cut, Product
+from .matmul_product import Cut, Product, narrow
 from .vectors import F64
 
 # Measured on AVX-512 cores with 1 MB of L2.
@@ -217,8 +217,9 @@ def _transposing(product: Product, lanes: int) -> float:
 
 
 def _vectors(columns: int, lanes: int) -> float:
-    """Vectors that cover some columns; the last may be half a one."""
-    return -(-2 * columns // lanes) / 2
+    """Vectors that cover some columns; the last may be a shorter one."""
+    whole, tail = divmod(columns, lanes)
+    return whole + (narrow(tail, lanes) / lanes or min(tail, 1))
 
 
 def _tile_rows(columns: int, lanes: int) -> int:

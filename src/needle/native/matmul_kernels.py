@@ -8,7 +8,8 @@ They compute a tile C = START + op(A) op(B). `start` is C itself (to accumulate)
 with the stride `lds` = 0. Strides count elements; `k` may be 0. Only the size of the tile is part
 of a kernel, everything else is an argument: so products of many shapes share a few kernels.
 In which order an element of C is summed over k follows from the kernel, never from the caller.
-With AVX-512, where the last columns fill at most half a vector, that one is half as wide.
+With AVX-512, where the last columns fill at most half a vector, that one is half as wide; where
+they are fewer still, several rows share it.
 """
 
 from __future__ import annotations
@@ -29,50 +30,92 @@ class Tile:
     """A kernel for `rows` by `vectors` of C.
 
     `across`: A lies transposed, so that for one k its rows are next to each other, and `lda` is
-    the stride of k. `masked`: only the first `tail` lanes of the last vector are there. `half`:
-    that vector has half the lanes, which many processors multiply in half the time.
+    the stride of k. `masked`: only the first `tail` lanes of the last vector are there. `last`: the
+    lanes of that vector, if they are half of a whole one or less: then rows share a vector of half
+    the lanes, which many processors multiply in half the time. Rows 0 and 1 of four columns::
+
+        c[0, 96]  c[0, 97]  c[0, 98]  c[0, 99]  c[1, 96]  c[1, 97]  c[1, 98]  c[1, 99]
     """
 
     rows: int
     vectors: int
     across: bool
     masked: bool
-    half: bool = False
+    last: int = 0
 
     @property
     def name(self) -> str:
         """Name of the shape."""
         order, masked = "t" if self.across else "n", "m" if self.masked else ""
-        return f"tile.{self.rows}x{self.vectors}{order}{masked}{'h' if self.half else ''}"
+        return f"tile.{self.rows}x{self.vectors}{order}{masked}{self.last or ''}"
 
     def write(self, b: Builder, arguments: Sequence[Value], kind: Type) -> None:
         """Append the code."""
         a, right, c, start, k, lda, ldb, ldc, lds, tail = arguments
-        last = kind.vector(kind.lanes // 2) if self.half else kind
+        last = kind.vector(self.last or kind.lanes)
         kinds = [*[kind] * (self.vectors - 1), last]
         masks: list[Value | None] = [None] * self.vectors
         if self.masked:
             masks[-1] = first_lanes(b, tail, last.lanes)
-        # A half vector goes first: last, LLVM overwrites the factor with it, and spills sums.
-        order = [self.vectors - 1, *range(self.vectors - 1)]
-        places = [(i, j) for i in range(self.rows) for j in order]
-        rows = [i if self.across else lda * i for i in range(self.rows)]
-        sums = [b.load(start, kinds[j], lds * i + j * kind.lanes, mask=masks[j]) for i, j in places]
+        places = self._places(kind.lanes)
+        steps = [i if self.across else lda * i for i in range(self.rows)]
+
+        def loaded(rows: Sequence[int], j: int, sharing: int) -> Value:
+            at = j * kind.lanes
+            parts = [b.load(start, kinds[j], lds * i + at, mask=masks[j]) for i in rows]
+            return _joined(b, [*parts, *[parts[-1]] * (sharing - len(parts))])
+
+        sums = [loaded(*place) for place in places]
         with b.loop(0, k, carry=[a, right, *sums]) as loop:
             a, right, *sums = loop.values
             vectors = [
                 b.load(right, kinds[j], j * kind.lanes, mask=masks[j]) for j in range(self.vectors)
             ]
-            scalars = [b.load(a, kind.vector(0), row) for row in rows]
-            factors = [{n: b.splat(x, n) for n in {kind.lanes, last.lanes}} for x in scalars]
+            scalars = [b.load(a, kind.vector(0), step) for step in steps]
             sums = [
-                b.fma(factors[i][kinds[j].lanes], vectors[j], total)
-                for (i, j), total in zip(places, sums, strict=True)
+                b.fma(
+                    _factor(b, [scalars[i] for i in rows], kinds[j].lanes, sharing),
+                    _joined(b, [vectors[j]] * sharing),
+                    total,
+                )
+                for (rows, j, sharing), total in zip(places, sums, strict=True)
             ]
             step = lda if self.across else 1
             loop.update(b.offset(a, kind, step), b.offset(right, kind, ldb), *sums)
-        for (i, j), total in zip(places, loop.values[2:], strict=True):
-            b.store(total, c, ldc * i + j * kind.lanes, mask=masks[j])
+        for (rows, j, _), total in zip(places, loop.values[2:], strict=True):
+            for number, i in enumerate(rows):
+                lanes = range(number * kinds[j].lanes, (number + 1) * kinds[j].lanes)
+                part = b.shuffle(total, None, lanes) if total.type != kinds[j] else total
+                b.store(part, c, ldc * i + j * kind.lanes, mask=masks[j])
+
+    def _places(self, lanes: int) -> list[tuple[Sequence[int], int, int]]:
+        """What lies in each register: rows, number of the vector, and rows that could lie there.
+
+        The last vector goes first: after the others, LLVM overwrites a factor with it, and spills.
+        """
+        sharing = max(1, lanes // 2 // self.last) if self.last else 1
+        rows = range(self.rows)
+        shared = [(rows[i : i + sharing], self.vectors - 1, sharing) for i in rows[::sharing]]
+        return [*shared, *[(rows[i : i + 1], j, 1) for i in rows for j in range(self.vectors - 1)]]
+
+
+def _joined(b: Builder, parts: Sequence[Value]) -> Value:
+    """One vector of 2ⁿ parts, one after the other."""
+    while len(parts) > 1:
+        lanes = range(2 * parts[0].type.lanes)
+        pairs = zip(parts[::2], parts[1::2], strict=True)
+        parts = [b.shuffle(x, y, lanes) for x, y in pairs]
+    return parts[0]
+
+
+def _factor(b: Builder, scalars: Sequence[Value], lanes: int, sharing: int) -> Value:
+    """A vector with each scalar in as many lanes as a row has there."""
+    result, *others = [b.splat(scalar, lanes * sharing) for scalar in scalars]
+    for number, other in enumerate(others, 1):
+        mine = range(number * lanes, (number + 1) * lanes)
+        size = lanes * sharing
+        result = b.shuffle(result, other, [size + k if k in mine else k for k in range(size)])
+    return result
 
 
 @dataclass(frozen=True)

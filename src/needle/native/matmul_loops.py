@@ -14,7 +14,7 @@ from . import matmul_packing as packing
 from .matmul_blocking import Plan
 from .matmul_finish import Edges, Epilogue, finish, parts_of, sums_of
 from .matmul_kernels import Dot, Kernels, Tile
-from .matmul_product import Cut
+from .matmul_product import Cut, narrow
 from .vectors import I64, PTR, VOID, Builder, Type, Value
 
 _SIGNATURE = {**dict.fromkeys(("table", "a", "b", "c", "scratch"), PTR), "begin": I64, "end": I64}
@@ -168,8 +168,9 @@ def _shape(cut: Plan, panel: int, tile: int) -> Tile | Dot | None:
     if cut.dot:
         return Dot(rows, columns)
     tail = cut.product.n % cut.lanes if panel == _LAST else 0
-    half = cut.free_masks and 0 < tail <= cut.lanes // 2
-    return Tile(rows, columns, cut.product.transpose_a, tail > 0 or cut.free_masks, half)
+    last = narrow(tail, cut.lanes) if cut.free_masks else 0
+    masked = last != tail if last else tail > 0 or cut.free_masks
+    return Tile(rows, columns, cut.product.transpose_a, masked, last)
 
 
 def _size(cut: Cut, last: int, kind: int) -> int:

@@ -93,3 +93,8 @@ class Cut:
     def start(self, piece: int) -> int:
         """First element of a piece; for `count`, the end."""
         return min(self.total, self.first(piece) * self.unit)
+
+
+def narrow(columns: int, lanes: int) -> int:
+    """Lanes of a shorter vector for so many columns: a power of two; 0 for more than half of it."""
+    return 1 << (columns - 1).bit_length() if 0 < columns <= lanes // 2 else 0
