@@ -18,7 +18,7 @@ from .vectors import F64
 
 # Measured on AVX-512 cores with 1 MB of L2.
 TILE_ROWS = 6
-ROWS_OF_ONE_VECTOR = 10  # C no wider than a vector: more rows keep the multipliers busy
+ROWS_OF_ONE_VECTOR = 10  # C little wider than a vector: more rows keep the multipliers busy
 DOT_TILE_ROWS = 4
 DOT_ROWS = 128  # with more, A would have to come from far away for each panel
 DOT_END = 1.5  # multiplications that take as long as to add up the lanes of a sum
@@ -29,6 +29,7 @@ PACKED_B_USES = 384  # ... if so many rows of C make use of B,
 PACKED_A_USES = 64  # ... or so many columns of a transposed A
 PACK_COST = 0.4  # multiplications that take as long as to transpose an element of B,
 TURN_COST = 0.6  # ... and to turn over one of C
+LEAST_LOADS = 1.7  # ... and to load a row's factor and a whole vector and a part of B
 TURNED_VECTORS = 8  # of columns that are turned over at a time
 PACKED_A_ROWS = 192  # rows that a chunk packs
 BLOCK_K = 512  # of K at a time, where an operand is large
@@ -195,11 +196,11 @@ def _even(tiles: Cut, chunks: int) -> Cut:
 
 
 def _is_turned(product: Product, lanes: int) -> bool:
-    """Whether to compute C^T, for which both operands lie as they should, and turn it over."""
+    """Whether to compute C^T and turn it over: for that, A lies as it should."""
     m, n, k = product.m, product.n, product.k
-    if not (product.transpose_a and product.transpose_b) or n == 1:
+    if not product.transpose_a or n == 1:
         return False
-    return n * (_vectors(m, lanes) * k + TURN_COST * m) < _transposing(product, lanes)
+    return n * _loads(m, lanes) * k + TURN_COST * m * n < _by_tiles(product, lanes)
 
 
 def _is_dot(product: Product, lanes: int) -> bool:
@@ -207,23 +208,24 @@ def _is_dot(product: Product, lanes: int) -> bool:
     m, n, k = product.m, product.n, product.k
     if not product.transpose_b or product.transpose_a or m > DOT_ROWS:
         return False
-    return m * n * (-(-k // lanes) + DOT_END) < _transposing(product, lanes)
+    return m * n * (-(-k // lanes) + DOT_END) < _by_tiles(product, lanes)
 
 
-def _transposing(product: Product, lanes: int) -> float:
-    """About the multiplications of vectors that take as long as a product with a transposed B."""
+def _by_tiles(product: Product, lanes: int) -> float:
+    """About the multiplications of vectors that take as long as a product, B transposed first."""
     m, n, k = product.m, product.n, product.k
-    return m * _vectors(n, lanes) * k + PACK_COST * n * k
+    return m * _loads(n, lanes) * k + (PACK_COST * n * k if product.transpose_b else 0)
 
 
-def _vectors(columns: int, lanes: int) -> float:
-    """Vectors that cover some columns; the last may be a shorter one."""
+def _loads(columns: int, lanes: int) -> float:
+    """About the multiplications of vectors that take as long as a row of some columns."""
     whole, tail = divmod(columns, lanes)
-    return whole + (narrow(tail, lanes) / lanes or min(tail, 1))
+    vectors = whole + (narrow(tail, lanes) / lanes or min(tail, 1))
+    return max(vectors, LEAST_LOADS) if whole and tail else vectors
 
 
 def _tile_rows(columns: int, lanes: int) -> int:
-    return ROWS_OF_ONE_VECTOR if columns <= lanes else TILE_ROWS
+    return ROWS_OF_ONE_VECTOR if 2 * columns <= 3 * lanes else TILE_ROWS
 
 
 def _registers(host: Host) -> int:
