@@ -94,9 +94,11 @@ class Tile:
         The last vector goes first: after the others, LLVM overwrites a factor with it, and spills.
         """
         sharing = max(1, lanes // 2 // self.last) if self.last else 1
-        rows = range(self.rows)
-        shared = [(rows[i : i + sharing], self.vectors - 1, sharing) for i in rows[::sharing]]
-        return [*shared, *[(rows[i : i + 1], j, 1) for i in rows for j in range(self.vectors - 1)]]
+        places: list[tuple[Sequence[int], int, int]] = []
+        for rows in [range(self.rows)[i : i + sharing] for i in range(0, self.rows, sharing)]:
+            places.append((rows, self.vectors - 1, sharing))
+            places += [(range(i, i + 1), j, 1) for i in rows for j in range(self.vectors - 1)]
+        return places
 
 
 def _joined(b: Builder, parts: Sequence[Value]) -> Value:
