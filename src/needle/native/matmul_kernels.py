@@ -63,7 +63,7 @@ class Tile:
         def loaded(rows: Sequence[int], j: int, sharing: int) -> Value:
             at = j * kind.lanes
             parts = [b.load(start, kinds[j], lds * i + at, mask=masks[j]) for i in rows]
-            return _joined(b, [*parts, *[parts[-1]] * (sharing - len(parts))])
+            return _joined(b, parts, sharing)
 
         sums = [loaded(*place) for place in places]
         with b.loop(0, k, carry=[a, right, *sums]) as loop:
@@ -74,8 +74,8 @@ class Tile:
             scalars = [b.load(a, kind.vector(0), step) for step in steps]
             sums = [
                 b.fma(
-                    _factor(b, [scalars[i] for i in rows], kinds[j].lanes, sharing),
-                    _joined(b, [vectors[j]] * sharing),
+                    _joined(b, [b.splat(scalars[i], kinds[j].lanes) for i in rows], sharing),
+                    _joined(b, [vectors[j]], sharing),
                     total,
                 )
                 for (rows, j, sharing), total in zip(places, sums, strict=True)
@@ -101,23 +101,13 @@ class Tile:
         return places
 
 
-def _joined(b: Builder, parts: Sequence[Value]) -> Value:
-    """One vector of 2ⁿ parts, one after the other."""
+def _joined(b: Builder, parts: Sequence[Value], count: int) -> Value:
+    """One vector of `count` parts, a power of two; the last one again where there are fewer."""
+    parts = [*parts, *[parts[-1]] * (count - len(parts))]
     while len(parts) > 1:
         lanes = range(2 * parts[0].type.lanes)
-        pairs = zip(parts[::2], parts[1::2], strict=True)
-        parts = [b.shuffle(x, y, lanes) for x, y in pairs]
+        parts = [b.shuffle(x, y, lanes) for x, y in zip(parts[::2], parts[1::2], strict=True)]
     return parts[0]
-
-
-def _factor(b: Builder, scalars: Sequence[Value], lanes: int, sharing: int) -> Value:
-    """A vector with each scalar in as many lanes as a row has there."""
-    result, *others = [b.splat(scalar, lanes * sharing) for scalar in scalars]
-    for number, other in enumerate(others, 1):
-        mine = range(number * lanes, (number + 1) * lanes)
-        size = lanes * sharing
-        result = b.shuffle(result, other, [size + k if k in mine else k for k in range(size)])
-    return result
 
 
 @dataclass(frozen=True)
