@@ -172,6 +172,7 @@ REFUSED = {
     ),
     "int, slice, array": ((0, slice(None), [0]), ArgumentError, "x\\[slices\\]\\[arrays\\]"),
     "array, None, array": (([0], None, [0]), ArgumentError, "separated"),
+    "int, empty dots, array": ((slice(2), 0, ..., [[0]]), ArgumentError, "separated"),
     "jagged": ([[0], [0, 1]], ShapeError, "nested lists make no array"),
 }
 

@@ -43,7 +43,6 @@ def subscript(a: Any, index: Any) -> Any:
     places = [place for place, item in enumerate(items) if isinstance(item, Value)]
     if not places:
         return _basic(a, items)
-    _check_adjacent(items, places)
     rest = [_FULL if isinstance(item, Value) else item for item in items]
     base = a if all(isinstance(i, slice) and i == _FULL for i in rest) else _basic(a, rest)
     axis = sum(item is None or isinstance(item, slice) for item in rest[: places[0]])
@@ -60,6 +59,7 @@ def _expanded(a: Any, items: tuple[Any, ...]) -> list[Any]:
             f"subscript: {len(parts)} indices ({used} of axes) for shape {a.shape}. "
             f"Use at most {a.ndim} indices and one '...'"
         )
+    _check_adjacent(parts)
     place = dots[0] if dots else len(parts)
     parts[place : place + len(dots)] = [_FULL] * (a.ndim - used)
     result: list[Any] = []
@@ -91,10 +91,15 @@ def _positions(shape: Shape, axis: int, mask: Any) -> list[Any]:
     return [as_tensor(positions) for positions in np.nonzero(mask.numpy())]
 
 
-def _check_adjacent(items: list[Any], places: list[int]) -> None:
-    """Refuse what makes NumPy move axes to the front: something between ints and index arrays."""
-    chosen = [place for place, item in enumerate(items) if hasattr(item, "__index__")]
-    if any(not hasattr(items[place], "__index__") for place in range(min(chosen), max(chosen) + 1)):
+def _check_adjacent(parts: list[Any]) -> None:
+    """Refuse what makes NumPy move axes to the front: something between ints and index arrays.
+
+    An '...' that stands for no axis counts too.
+    """
+    chosen = [place for place, part in enumerate(parts) if hasattr(part, "__index__")]
+    if not any(isinstance(part, Value) for part in parts):
+        return
+    if chosen[-1] - chosen[0] >= len(chosen):
         raise ArgumentError(
             "subscript: ints and index arrays are separated by a slice, '...' or None, where NumPy "
             "moves axes to the front. Index in two steps: x[slices][arrays]"
