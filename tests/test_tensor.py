@@ -119,6 +119,20 @@ NOT_TENSORS = {
 }
 
 
+@pytest.mark.parametrize(("value", "dtype"), [(-5, "uint8"), ([1, 300], "uint8"), (2**63, "int64")])
+def test_a_dtype_must_hold_pythons_integers(value, dtype):
+    with pytest.raises(OverflowError):
+        np.array(value, dtype)
+    with pytest.raises(
+        DTypeError, match=f"Tensor: {dtype} cannot hold (-5|300|9223372036854775808)"
+    ):
+        ndl.Tensor(value, dtype=dtype)
+    as_array = np.array([1, 300])
+    np.testing.assert_array_equal(
+        ndl.Tensor(as_array, dtype="uint8").numpy(), as_array.astype("uint8")
+    )
+
+
 @pytest.mark.parametrize(
     ("given_", "error", "message"), NOT_TENSORS.values(), ids=NOT_TENSORS.keys()
 )
@@ -318,6 +332,9 @@ def test_repr_str_and_format():
     assert str(t) == f"{t}" == str(t.numpy())
     assert f"{t:>20}" == f"{t.numpy()!s:>20}"
     assert "..." in repr(ndl.zeros(10_000))
+    assert f"{ndl.Tensor([1.25]):.1f}" == "1.2"
+    with pytest.raises(ndl.ArgumentError, match=r"format: '.1f' is for one number, not .*\(1, 2\)"):
+        f"{t:.1f}"
 
 
 def test_repr_is_the_call_that_makes_it():

@@ -198,7 +198,15 @@ class Tensor(Value):
             return repr(self)
 
     def __format__(self, spec: str) -> str:
-        return format(self.item(), spec) if spec and self.size == 1 else format(str(self), spec)
+        if spec and self.size == 1:
+            return format(self.item(), spec)
+        try:
+            return format(str(self), spec)
+        except ValueError:
+            raise ArgumentError(
+                f"format: {spec!r} is for one number, not for shape {self.shape}. "
+                "Format its elements: [f'{v:.2f}' for v in t.tolist()]"
+            ) from None
 
     def item(self) -> Any:
         """The one element, as a Python number.

@@ -39,4 +39,16 @@ def leaf_over_copy(array: Any, dtype: Any) -> Node:
             f"Tensor: data of dtype {copy.dtype} are not real numbers. "
             "Use floats, integers or bools"
         )
-    return ambient.evaluator.leaf(copy.astype(wanted or native(copy.dtype), copy=False))
+    data = copy.astype(wanted or native(copy.dtype), copy=False)
+    if data.dtype.kind in "iu" and not isinstance(array, np.ndarray):
+        _check_held(copy, data)
+    return ambient.evaluator.leaf(data)
+
+
+def _check_held(given: Any, data: Any) -> None:
+    """Refuse Python's integers that a dtype wraps around, as NumPy does; arrays are cast."""
+    if given.dtype.kind in "iu" and not np.array_equal(given, data):
+        raise DTypeError(
+            f"Tensor: {data.dtype} cannot hold {given[given != data].flat[0]}. "
+            "Use another value or dtype"
+        )
