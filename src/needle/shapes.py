@@ -50,9 +50,14 @@ def as_shape(shape: object, operation: str) -> Shape:
             return tuple(map(operator.index, shape))
         except TypeError:
             pass  # the message below names the offending size
-    if isinstance(shape, Iterable):
-        return tuple([as_int(size, operation, "shape") for size in shape])  # type: ignore[arg-type]
+    if holds_several(shape):
+        return tuple([as_int(size, operation, "shape") for size in shape])  # type: ignore[attr-defined]
     return (as_int(shape, operation, "shape"),)
+
+
+def holds_several(value: object) -> bool:
+    """Whether a static argument can be iterated; arrays and tensors without axes cannot."""
+    return isinstance(value, Iterable) and getattr(value, "ndim", 1) > 0
 
 
 def checked_shape(shape: object, operation: str) -> Shape:
@@ -78,7 +83,7 @@ def normalize_axes(axes: Axes, ndim: int, operation: str) -> Shape:
     """Axes as a sorted tuple of distinct numbers >= 0; None means all of them."""
     if axes is None:
         return tuple(range(ndim))
-    listed = axes if isinstance(axes, Iterable) else (axes,)
+    listed = axes if holds_several(axes) else (axes,)
     result = [normalize_axis(axis, ndim, operation) for axis in listed]
     if len(set(result)) != len(result):
         raise ShapeError(
@@ -89,10 +94,10 @@ def normalize_axes(axes: Axes, ndim: int, operation: str) -> Shape:
 
 def frozen_axes(axes: Axes, operation: str) -> int | Shape | None:
     """A static `axes` argument, hashable; its range is checked when the shape is known."""
-    if axes is None or isinstance(axes, int):
-        return axes
-    if isinstance(axes, Iterable):
-        return tuple([as_int(axis, operation, "axis") for axis in axes])
+    if axes is None:
+        return None
+    if holds_several(axes):
+        return tuple([as_int(axis, operation, "axis") for axis in axes])  # type: ignore[union-attr]
     return as_int(axes, operation, "axis")
 
 
@@ -138,7 +143,7 @@ def as_dtype(dtype: object, operation: str) -> np.dtype[Any]:
     """`dtype` (string, `np.dtype` or NumPy class) as a NumPy dtype of real numbers or bools."""
     try:
         result = np.dtype(dtype)  # type: ignore[call-overload]
-    except TypeError:
+    except (TypeError, ValueError):
         raise DTypeError(
             f'{operation}: dtype {dtype!r} is not known. Use a NumPy dtype such as "float32"'
         ) from None

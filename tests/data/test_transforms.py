@@ -121,7 +121,7 @@ def test_a_subclass_is_not_taken_for_ours(write_idx, images, labels):
 
 @pytest.mark.parametrize("p", [-0.1, 1.5, float("nan")])
 def test_flip_needs_a_probability(p):
-    with pytest.raises(ArgumentError, match=r"RandomFlipHorizontal: p=.*Give a probability from 0"):
+    with pytest.raises(ArgumentError, match=r"RandomFlipHorizontal: p=.* is no probability"):
         RandomFlipHorizontal(p)
 
 

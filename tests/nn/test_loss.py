@@ -62,7 +62,7 @@ WRONG = {
     "axes": ((2, 3, 4), np.zeros((2, 3)), ndl.ShapeError, r"logits of shape \(2, 3, 4\)"),
     "batch": ((2, 3), np.zeros(3), ndl.ShapeError, r"and y of shape \(3,\)\. Pass \(batch, cl"),
     "one-hot": ((2, 3), np.zeros((2, 3)), ndl.ShapeError, r"and y of shape \(2, 3\)"),
-    "empty": ((0, 3), np.zeros(0), ndl.ShapeError, r"logits of shape \(0, 3\).*batch >= 1"),
+    "empty": ((0, 3), np.zeros(0), ndl.ShapeError, r"logits of shape \(0, 3\).*sizes >= 1"),
     "class": ((2, 3), np.array([0, 3]), ndl.IndexRangeError, r"index 3 at position \(1,\)"),
     "negative": ((2, 3), np.array([-1, 0]), ndl.IndexRangeError, r"index -1 at position \(0,\)"),
     "fraction": ((2, 3), np.array([0.5, 0]), ndl.DTypeError, r"index 0\.5 is no whole number"),

@@ -83,6 +83,11 @@ class DataLoader:
         seed: int | None = None,
         prefetch: int = 0,
     ) -> None:
+        if not (hasattr(dataset, "__getitem__") and hasattr(dataset, "__len__")):
+            raise ArgumentError(
+                f"DataLoader: a {type(dataset).__name__} is no data set. "
+                "Pass an object with __getitem__ and __len__"
+            )
         self.dataset = dataset
         self.batch_size = _count(batch_size, "batch_size", 1)
         self.shuffle = shuffle

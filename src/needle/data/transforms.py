@@ -12,6 +12,7 @@ import numpy.typing as npt
 from numpy.lib.stride_tricks import sliding_window_view
 
 from ..errors import ArgumentError, ShapeError
+from ..ops.operands import as_probability
 from ..random import ambient_stream
 from ..shapes import as_int
 from ..streams import Draw, IntegersDraw, Stream, UniformDraw
@@ -84,9 +85,7 @@ class RandomFlipHorizontal(RandomTransform):
     """
 
     def __init__(self, p: float = 0.5) -> None:
-        if not 0 <= p <= 1:
-            raise ArgumentError(f"RandomFlipHorizontal: p={p!r}. Give a probability from 0 to 1")
-        self.p = p
+        self.p = as_probability(p, "RandomFlipHorizontal")
 
     def draw(self) -> UniformDraw:
         """One number, compared with p."""

@@ -109,7 +109,7 @@ def value_and_grad(f: Callable[..., Any], argnums: int | Sequence[int] = 0) -> C
         number, it is the gradient of their sum. Inside `no_grad()` the gradient is right too.
 
     Raises:
-        ArgumentError: `argnums` names no argument, or is no integer.
+        ArgumentError: `argnums` names no argument, or is no integer; or f is no function.
         GradientError: f returned no tensor.
 
     Example:
@@ -118,6 +118,8 @@ def value_and_grad(f: Callable[..., Any], argnums: int | Sequence[int] = 0) -> C
         >>> float(value), gradient.numpy()
         (10.0, array([2., 6.]))
     """
+    if not callable(f):
+        raise ArgumentError(f"grad: a {type(f).__name__} is no function. Pass one: grad(f)(x)")
     several = isinstance(argnums, tuple | list)
     listed = argnums if isinstance(argnums, tuple | list) else (argnums,)
     positions = [as_int(position, "grad", "argnums") for position in listed]

@@ -7,6 +7,7 @@ from typing import Any
 from ..device import Device, check_device
 from ..ops.creation import Full
 from ..ops.indexing import OneHot
+from ..ops.operands import as_tensor
 from ..ops.random import Bernoulli, Normal, Uniform
 from ..shapes import as_shape
 from ..tensor import Tensor
@@ -151,6 +152,7 @@ def ones_like(array: Any, *, device: Device | None = None, requires_grad: bool =
         >>> ndl.init.ones_like(ndl.Tensor([3, 4])).numpy()
         array([1, 1])
     """
+    array = as_tensor(array)
     return ones(*array.shape, device=device, dtype=array.dtype, requires_grad=requires_grad)
 
 
@@ -162,6 +164,7 @@ def zeros_like(array: Any, *, device: Device | None = None, requires_grad: bool 
         >>> ndl.init.zeros_like(ndl.Tensor([3, 4])).numpy()
         array([0, 0])
     """
+    array = as_tensor(array)
     return zeros(*array.shape, device=device, dtype=array.dtype, requires_grad=requires_grad)
 
 

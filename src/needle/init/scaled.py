@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 from ..errors import ArgumentError
+from ..ops.operands import as_number
 from ..shapes import as_shape
 from ..tensor import Tensor
 from .basic import rand, randn
@@ -24,7 +25,7 @@ def xavier_uniform(fan_in: int, fan_out: int, gain: float = 1.0, **kwargs: Any) 
         >>> ndl.init.xavier_uniform(3, 5).shape
         (3, 5)
     """
-    a = gain * math.sqrt(6 / _positive(fan_in + fan_out, "xavier_uniform"))
+    a = as_number(gain, "xavier_uniform") * math.sqrt(6 / _fan("xavier_uniform", fan_in, fan_out))
     return rand(fan_in, fan_out, low=-a, high=a, **kwargs)
 
 
@@ -41,7 +42,7 @@ def xavier_normal(fan_in: int, fan_out: int, gain: float = 1.0, **kwargs: Any) -
         >>> ndl.init.xavier_normal(3, 5).shape
         (3, 5)
     """
-    std = gain * math.sqrt(2 / _positive(fan_in + fan_out, "xavier_normal"))
+    std = as_number(gain, "xavier_normal") * math.sqrt(2 / _fan("xavier_normal", fan_in, fan_out))
     return randn(fan_in, fan_out, mean=0.0, std=std, **kwargs)
 
 
@@ -64,9 +65,7 @@ def kaiming_uniform(
         >>> ndl.init.kaiming_uniform(3, 5).shape
         (3, 5)
     """
-    a = _relu_gain(nonlinearity, "kaiming_uniform") * math.sqrt(
-        3 / _positive(fan_in, "kaiming_uniform")
-    )
+    a = _relu_gain(nonlinearity, "kaiming_uniform") * math.sqrt(3 / _fan("kaiming_uniform", fan_in))
     return rand(*_shape(fan_in, fan_out, shape), low=-a, high=a, **kwargs)
 
 
@@ -89,9 +88,7 @@ def kaiming_normal(
         >>> ndl.init.kaiming_normal(3, 5).shape
         (3, 5)
     """
-    std = _relu_gain(nonlinearity, "kaiming_normal") / math.sqrt(
-        _positive(fan_in, "kaiming_normal")
-    )
+    std = _relu_gain(nonlinearity, "kaiming_normal") / math.sqrt(_fan("kaiming_normal", fan_in))
     return randn(*_shape(fan_in, fan_out, shape), mean=0.0, std=std, **kwargs)
 
 
@@ -99,7 +96,8 @@ def _shape(fan_in: int, fan_out: int, shape: Any) -> tuple[int, ...]:
     return (fan_in, fan_out) if shape is None else as_shape(shape, "init")
 
 
-def _positive(fan: int, operation: str) -> int:
+def _fan(operation: str, *fans: int) -> float:
+    fan = sum(as_number(fan, operation) for fan in fans)
     if fan <= 0:
         raise ArgumentError(
             f"{operation}: fan {fan} is not positive. Pass the number of inputs and outputs"

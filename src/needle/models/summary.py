@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from .. import init, nn
 from ..context import ambient_set, no_grad
+from ..errors import ArgumentError
 from ..graph.evaluate import Eager
 from ..graph.kinds import Contraction
 from ..shapes import as_shape
@@ -108,6 +109,9 @@ def summary(model: nn.Module, input_shape: Any, *, dtype: Any = "float32") -> Su
         ----------------------------------------------------------
         total                                     8              6
     """
+    if not isinstance(model, nn.Module):
+        given = model.__name__ if isinstance(model, type) else type(model).__name__
+        raise ArgumentError(f"summary: {given} is no module. Pass an instance of nn.Module")
     x = init.zeros(*as_shape(input_shape, "summary"), dtype=dtype)
     counting = _Counting()
     modules = dict(model.named_modules())

@@ -8,6 +8,7 @@ from typing import Any
 from .. import init, ops
 from ..device import Device
 from ..errors import ArgumentError, ShapeError
+from ..ops.operands import as_probability, as_tensor
 from ..shapes import as_int
 from ..tensor import Tensor
 from .module import Module, Parameter
@@ -36,6 +37,7 @@ class Flatten(Module):
     """
 
     def forward(self, x: Tensor) -> Tensor:
+        x = as_tensor(x)
         if x.ndim == 0:
             raise ShapeError("input of shape () has no batch axis. Pass at least one axis")
         size = 1
@@ -89,6 +91,7 @@ class Linear(Module):
             self.bias = Parameter(column.reshape((1, out_features)))
 
     def forward(self, x: Tensor) -> Tensor:
+        x = as_tensor(x)
         inputs, outputs = self.weight.shape
         if x.ndim == 0 or x.shape[-1] != inputs:
             raise ShapeError(
@@ -196,13 +199,12 @@ class Dropout(Module):
 
     def __init__(self, p: float = 0.5) -> None:
         super().__init__()
-        if not 0 <= p <= 1:
-            raise ArgumentError(f"Dropout: p={p} is no probability. Use 0 <= p <= 1")
-        self.p = p
+        self.p = as_probability(p, "Dropout")
 
     def forward(self, x: Tensor) -> Tensor:
         if not self.training:
             return x
+        x = as_tensor(x)
         mask = init.randb(*x.shape, p=1 - self.p, dtype=x.dtype)
         return x * mask / (1 - self.p) if self.p < 1 else x * mask
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from ..errors import ShapeError
 from ..ops import concatenate, cross_entropy, logsumexp
+from ..ops.operands import as_tensor
 from ..tensor import Tensor
 from .module import Module
 
@@ -27,11 +27,6 @@ class SoftmaxLoss(Module):
     """
 
     def forward(self, logits: Tensor, y: Tensor) -> Tensor:
-        if logits.ndim != 2 or y.shape != logits.shape[:1] or not logits.shape[0]:
-            raise ShapeError(
-                f"logits of shape {logits.shape} and y of shape {y.shape}. "
-                "Pass (batch, classes) and (batch,), batch >= 1"
-            )
         return cross_entropy(logits, y)
 
 
@@ -48,7 +43,7 @@ class MSELoss(Module):
     """
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
-        difference = x - y
+        difference = as_tensor(x) - y
         return (difference * difference).mean()
 
 
@@ -71,6 +66,7 @@ class BCEWithLogitsLoss(Module):
     """
 
     def forward(self, logits: Tensor, y: Tensor) -> Tensor:
+        logits = as_tensor(logits)
         pair = logits.reshape((1, *logits.shape))
         softplus = logsumexp(concatenate([pair.zeros_like(), pair]), axes=0)
         return (softplus - logits * y).mean()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from reprlib import recursive_repr
 from typing import Any, Self
 
@@ -122,7 +122,7 @@ class Module(Stateful):
             for name, tensor in self._named_state().items()
         }
 
-    def load_state_dict(self, state: dict[str, Any], strict: bool = True) -> None:
+    def load_state_dict(self, state: Mapping[str, Any], strict: bool = True) -> None:
         """Give parameters and buffers the values of a `state_dict()`.
 
         Args:
@@ -130,9 +130,14 @@ class Module(Stateful):
             strict: Refuse missing and unexpected names; otherwise they are passed over.
 
         Raises:
-            StateError: lists all missing, unexpected and wrongly shaped names; nothing is loaded
-                then.
+            StateError: `state` is no dict; or lists all missing, unexpected and wrongly shaped
+                names; nothing is loaded then.
         """
+        if not isinstance(state, Mapping):
+            raise StateError(
+                f"load_state_dict: a {type(state).__name__} is no state by name. "
+                "Pass what state_dict() returned"
+            )
         mine = self._named_state()
         given = {
             name: Tensor(state[name], dtype=tensor.dtype, requires_grad=False)

@@ -10,6 +10,7 @@ from ..errors import ShapeError
 from ..ops.affine import scale_shift
 from ..ops.batch_norm import batch_norm
 from ..ops.normalization import standardize
+from ..ops.operands import as_number, as_tensor
 from ..shapes import as_int
 from ..tensor import Tensor
 from .module import Module, Parameter
@@ -33,7 +34,7 @@ class BatchNorm1d(Module):
     running values are used.
 
     Raises:
-        ArgumentError: dim is no integer.
+        ArgumentError: dim is no integer, eps or momentum no number.
         ShapeError: the input is not (batch, dim).
 
     Example:
@@ -54,15 +55,15 @@ class BatchNorm1d(Module):
     ) -> None:
         super().__init__()
         self.dim = dim = as_int(dim, "BatchNorm1d", "dim")
-        self.eps = eps
-        self.momentum = momentum
+        self.eps = as_number(eps, "BatchNorm1d")
+        self.momentum = as_number(momentum, "BatchNorm1d")
         self.weight = Parameter(init.ones(dim, dtype=dtype), device=device)
         self.bias = Parameter(init.zeros(dim, dtype=dtype), device=device)
         self.running_mean = init.zeros(dim, device=device, dtype=dtype)
         self.running_var = init.ones(dim, device=device, dtype=dtype)
 
     def forward(self, x: Tensor) -> Tensor:
-        _check_input(x, self.dim)
+        x = _checked(x, self.dim)
         if self.training:
             mean, var = self.running_mean, self.running_var
             y, new_mean, new_var = batch_norm(
@@ -91,7 +92,7 @@ class LayerNorm1d(Module):
         Input and output (batch, dim). `weight` and `bias`: (dim,).
 
     Raises:
-        ArgumentError: dim is no integer.
+        ArgumentError: dim is no integer, eps no number.
         ShapeError: the input is not (batch, dim).
 
     Example:
@@ -105,12 +106,12 @@ class LayerNorm1d(Module):
     ) -> None:
         super().__init__()
         self.dim = dim = as_int(dim, "LayerNorm1d", "dim")
-        self.eps = eps
+        self.eps = as_number(eps, "LayerNorm1d")
         self.weight = Parameter(init.ones(dim, dtype=dtype), device=device)
         self.bias = Parameter(init.zeros(dim, dtype=dtype), device=device)
 
     def forward(self, x: Tensor) -> Tensor:
-        _check_input(x, self.dim)
+        x = _checked(x, self.dim)
         normal = standardize(x, 1, self.eps)
         return scale_shift(normal, self.weight, self.bias)
 
@@ -118,6 +119,8 @@ class LayerNorm1d(Module):
         return f"{self.dim}, eps={self.eps}"
 
 
-def _check_input(x: Tensor, dim: int) -> None:
+def _checked(x: Tensor, dim: int) -> Tensor:
+    x = as_tensor(x)
     if x.ndim != 2 or x.shape[1] != dim:
         raise ShapeError(f"input of shape {x.shape} for dim={dim}. Pass shape (batch, {dim})")
+    return x

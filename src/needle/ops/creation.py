@@ -80,6 +80,11 @@ class Arange(Source):
         self.step = as_number(step, "arange")
         if not self.step:
             raise ArgumentError("arange: step 0 leads nowhere. Use another step")
+        if not all(map(math.isfinite, (self.start, self.stop, self.step))):
+            raise ArgumentError(
+                f"arange: from {start} to {stop} in steps of {step} there is no end. "
+                "Use finite numbers"
+            )
         self.dtype = None if dtype is None else as_dtype(dtype, "arange")
 
     def compute(self) -> Any:
@@ -106,7 +111,7 @@ def arange(start: float, stop: float | None = None, step: float = 1, dtype: Any 
         dtype: Of the elements; None takes int64, or float64 where a float is given.
 
     Raises:
-        ArgumentError: the step is 0.
+        ArgumentError: the step is 0, or a number is not finite.
 
     Example:
         >>> import needle as ndl

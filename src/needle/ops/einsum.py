@@ -44,6 +44,11 @@ def einsum(subscripts: str, *operands: Any) -> Any:
 
 
 def _parsed(subscripts: str, operands: tuple[Any, ...]) -> tuple[list[str], str]:
+    if not isinstance(subscripts, str):
+        raise ArgumentError(
+            f"einsum: the first argument is a {type(subscripts).__name__}, not text. "
+            'Write einsum("ij,jk->ik", a, b)'
+        )
     text = subscripts.replace(" ", "")
     left, arrow, output = text.partition("->")
     terms = left.split(",")

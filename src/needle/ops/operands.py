@@ -25,12 +25,27 @@ def as_number(scalar: Any, operation: str) -> Number:
     """
     if isinstance(scalar, int | float) and not isinstance(scalar, np.generic):
         return scalar
-    value = np.asarray(scalar)
+    try:
+        value = np.asarray(scalar)
+    except ValueError:  # nested lists of different lengths
+        value = np.empty(0)
     if value.size != 1 or value.dtype.kind not in "biuf":
         raise ArgumentError(
             f"{operation}: {scalar!r} is not one real number. Pass a number, or a Tensor"
         )
     return value.item()
+
+
+def as_probability(p: Any, operation: str) -> Number:
+    """A static number from 0 to 1.
+
+    Raises:
+        ArgumentError: it is outside, or not one real number.
+    """
+    number = as_number(p, operation)
+    if not 0 <= number <= 1:
+        raise ArgumentError(f"{operation}: p={p} is no probability. Use 0 <= p <= 1")
+    return number
 
 
 def is_number(value: Any) -> bool:

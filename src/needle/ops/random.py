@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from ..errors import ArgumentError
 from ..graph.kinds import Source
 from ..graph.op import Sample
 from ..random import ambient_stream
 from ..shapes import Spec, as_dtype, checked_shape
+from .operands import as_number, as_probability
 
 
 class Random(Source, abstract=True):
@@ -34,8 +34,8 @@ class Uniform(Random):
         self, shape: Any, low: float = 0.0, high: float = 1.0, dtype: Any = "float32"
     ) -> None:
         super().__init__(shape, dtype)
-        self.low = low
-        self.high = high
+        self.low = as_number(low, "rand")
+        self.high = as_number(high, "rand")
 
     def compute(self) -> Any:
         draw = ambient_stream().uniform(self.shape, self.dtype)
@@ -57,8 +57,8 @@ class Normal(Random):
         self, shape: Any, mean: float = 0.0, std: float = 1.0, dtype: Any = "float32"
     ) -> None:
         super().__init__(shape, dtype)
-        self.mean = mean
-        self.std = std
+        self.mean = as_number(mean, "randn")
+        self.std = as_number(std, "randn")
 
     def compute(self) -> Any:
         draw = ambient_stream().normal(self.shape, self.dtype)
@@ -77,9 +77,7 @@ class Bernoulli(Random):
 
     def __init__(self, shape: Any, p: float = 0.5, dtype: Any = "bool") -> None:
         super().__init__(shape, dtype)
-        if not 0 <= p <= 1:
-            raise ArgumentError(f"randb: p={p} is no probability. Use 0 <= p <= 1")
-        self.p = float(p)
+        self.p = float(as_probability(p, "randb"))
 
     def compute(self) -> Any:
         return (ambient_stream().uniform(self.shape, self.dtype) <= self.p).astype(self.dtype)

@@ -10,7 +10,7 @@ import numpy as np
 from ..errors import ShapeError
 from ..graph.kinds import Movement
 from ..graph.op import Sample
-from ..shapes import Shape, Spec, as_int, normalize_axis
+from ..shapes import Shape, Spec, as_shape, holds_several, normalize_axis
 from .operands import as_tensor
 
 Range = tuple[int, int, int]
@@ -111,7 +111,7 @@ def pad(a: Any, widths: Sequence[tuple[int, int]]) -> Any:
         array([0., 1., 2., 0., 0.])
     """
     a = as_tensor(a)
-    pairs = [tuple([as_int(n, "pad", "width") for n in pair]) for pair in widths]
+    pairs = [as_shape(pair, "pad") for pair in (widths if holds_several(widths) else [widths])]
     if len(pairs) != a.ndim or any(len(pair) != 2 or min(pair) < 0 for pair in pairs):
         raise ShapeError(
             f"pad: widths {pairs} do not fit shape {a.shape}. Give one (before, after) >= 0 an axis"

@@ -13,6 +13,7 @@ from typing import Any, TextIO
 
 from ..errors import ArgumentError
 from ..files import remove_leftovers, write_file
+from ..shapes import as_int
 from ..threads import get_num_threads
 from .checkpoint import CheckpointFolder
 from .environment import versions
@@ -60,7 +61,7 @@ class Checkpoints(Callback):
         every_steps: int | None = None,
         config: Mapping[str, Any] | None = None,
     ) -> None:
-        if every_steps is not None and every_steps < 1:
+        if every_steps is not None and as_int(every_steps, "Checkpoints", "every_steps") < 1:
             raise ArgumentError(f"Checkpoints: every_steps={every_steps}. Give at least 1, or None")
         self.folder = folder if isinstance(folder, CheckpointFolder) else CheckpointFolder(folder)
         self.every_steps = every_steps

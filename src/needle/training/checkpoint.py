@@ -29,6 +29,7 @@ import numpy as np
 from ..errors import ArgumentError, CheckpointError
 from ..files import remove_folder, remove_leftovers, write_folder
 from ..serialization import decode, encode
+from ..shapes import as_int
 
 FORMAT = 1
 MODEL, OPTIMIZER, STATE = "model.safetensors", "optimizer.safetensors", "state.json"
@@ -119,10 +120,10 @@ class CheckpointFolder:
     """
 
     def __init__(self, path: str | PathLike[str], keep: int = 3) -> None:
-        if keep < 1:
-            raise ArgumentError(f"CheckpointFolder: keep={keep} would delete all. Keep at least 1")
         self.path = Path(path)
-        self.keep = keep
+        self.keep = as_int(keep, "CheckpointFolder", "keep")
+        if self.keep < 1:
+            raise ArgumentError(f"CheckpointFolder: keep={keep} would delete all. Keep at least 1")
 
     def paths(self) -> list[Path]:
         """The checkpoint folders, oldest first."""

@@ -1,0 +1,142 @@
+"""Arguments of the wrong kind, everywhere: one message of ours, never a bare error from inside."""
+
+from __future__ import annotations
+
+import math
+import tempfile
+
+import numpy as np
+import pytest
+
+import needle as ndl
+from needle import data, init, nn
+from needle.errors import ArgumentError, DTypeError, ShapeError, StateError
+
+MATRIX = ndl.Tensor([[1.0, 2.0], [3.0, 4.0]])
+NO_NUMBER = "'a' is not one real number"
+
+REFUSED = {
+    "Dropout": (lambda: nn.Dropout("a"), ArgumentError, f"Dropout: {NO_NUMBER}"),
+    "flip": (lambda: data.RandomFlipHorizontal(None), ArgumentError, "None is not one real"),
+    "randb": (lambda: init.randb(2, p="a"), ArgumentError, f"randb: {NO_NUMBER}"),
+    "low": (lambda: init.rand(2, low="a"), ArgumentError, f"rand: {NO_NUMBER}"),
+    "high": (lambda: init.rand(2, high=[1, 2]), ArgumentError, "not one real number"),
+    "mean": (lambda: init.randn(2, mean="a"), ArgumentError, f"randn: {NO_NUMBER}"),
+    # Its gradient would be lost.
+    "std": (lambda: init.randn(2, 2, std=MATRIX), ArgumentError, "not one real number"),
+    "fan": (lambda: init.kaiming_normal("a", 2), ArgumentError, f"kaiming_normal: {NO_NUMBER}"),
+    "fans": (lambda: init.xavier_normal(2, None), ArgumentError, "xavier_normal: None is not one"),
+    "gain": (lambda: init.xavier_uniform(2, 3, "a"), ArgumentError, f"xavier_uniform: {NO_NUMBER}"),
+    "normal gain": (lambda: init.xavier_normal(2, 3, "a"), ArgumentError, NO_NUMBER),
+    "batch norm's eps": (
+        lambda: nn.BatchNorm1d(2, "a"),
+        ArgumentError,
+        f"BatchNorm1d: {NO_NUMBER}",
+    ),
+    "momentum": (lambda: nn.BatchNorm1d(2, momentum=None), ArgumentError, "None is not one real"),
+    "row eps": (
+        lambda: nn.LayerNorm1d(2, "a"),
+        ArgumentError,
+        f"LayerNorm1d: {NO_NUMBER}",
+    ),
+    "blocks": (lambda: ndl.models.MLPResNet(4, 4, "a"), ArgumentError, "num_blocks must be an int"),
+    "ragged number": (lambda: ndl.full((2,), [[1, 2], [3]]), ArgumentError, "not one real number"),
+    "dtype": (lambda: MATRIX.astype({"a": 1}), DTypeError, "dtype {'a': 1} is not known"),
+    "shape without axes": (lambda: init.zeros(np.array("a")), ArgumentError, "must be an integer"),
+    "axis without axes": (lambda: MATRIX.sum(np.array("a")), ArgumentError, "must be an integer"),
+    "endless arange": (
+        lambda: ndl.arange(math.inf),
+        ArgumentError,
+        "to inf in steps of 1 there is no end",
+    ),
+    "one width": (lambda: ndl.pad(MATRIX, 1), ShapeError, r"widths \[\(1,\)\] do not fit"),
+    "a width an axis": (lambda: ndl.pad(MATRIX, [1, 1]), ShapeError, r"\[\(1,\), \(1,\)\] do not"),
+    "einsum": (
+        lambda: ndl.einsum(MATRIX, MATRIX),
+        ArgumentError,
+        "a Tensor, not text",
+    ),
+    "grad": (lambda: ndl.grad(MATRIX), ArgumentError, "grad: a Tensor is no function. Pass one"),
+    "summary": (lambda: ndl.summary(nn.ReLU, (1,)), ArgumentError, "summary: ReLU is no module"),
+    "no model": (lambda: ndl.summary(None, (1,)), ArgumentError, "summary: NoneType is no module"),
+    "loader": (
+        lambda: data.DataLoader(None),
+        ArgumentError,
+        "a NoneType is no data set",
+    ),
+    "state": (
+        lambda: nn.Linear(2, 2).load_state_dict(nn.Linear(2, 2)),
+        StateError,
+        "load_state_dict: a Linear is no state by name. Pass what state_dict",
+    ),
+    "keep": (
+        lambda: ndl.training.CheckpointFolder(tempfile.gettempdir(), keep="a"),
+        ArgumentError,
+        "CheckpointFolder: keep must be an integer, got 'a'",
+    ),
+    "every_steps": (
+        lambda: ndl.training.Checkpoints(tempfile.gettempdir(), every_steps=1.5),
+        ArgumentError,
+        "Checkpoints: every_steps must be an integer, got 1.5",
+    ),
+}
+
+
+@pytest.mark.parametrize(("call", "error", "message"), REFUSED.values(), ids=REFUSED.keys())
+def test_refused(call, error, message):
+    with pytest.raises(error, match=message):
+        call()
+
+
+LAYERS = {
+    "Linear": nn.Linear(2, 3),
+    "Flatten": nn.Flatten(),
+    "Dropout": nn.Dropout(),
+    "BatchNorm1d": nn.BatchNorm1d(2),
+    "LayerNorm1d": nn.LayerNorm1d(2),
+    "SoftmaxLoss": lambda x: nn.SoftmaxLoss()(x, [0, 1]),
+    "labels": lambda y: nn.SoftmaxLoss()(MATRIX, y),
+    "MSELoss": lambda x: nn.MSELoss()(x, MATRIX),
+    "BCEWithLogitsLoss": lambda x: nn.BCEWithLogitsLoss()(x, MATRIX),
+}
+
+
+@pytest.mark.parametrize("layer", LAYERS.values(), ids=LAYERS.keys())
+@pytest.mark.parametrize("x", [None, "a", object()])
+def test_layers_refuse_what_is_no_array(layer, x):
+    with pytest.raises(ndl.NeedleError):
+        layer(x)
+
+
+@pytest.mark.parametrize("name", [name for name in LAYERS if name != "labels"])
+def test_layers_take_arrays_and_lists_as_operators_do(name):
+    layer = LAYERS[name]
+    results = []
+    for x in (MATRIX, MATRIX.numpy(), MATRIX.tolist()):
+        np.random.seed(0)
+        results.append(layer(x).numpy())
+    for result in results[1:]:
+        np.testing.assert_array_equal(result, results[0])
+
+
+def test_labels_may_be_a_list():
+    expected = nn.SoftmaxLoss()(MATRIX, ndl.Tensor([1, 0])).numpy()
+    np.testing.assert_array_equal(nn.SoftmaxLoss()(MATRIX, [1, 0]).numpy(), expected)
+
+
+@pytest.mark.parametrize("other", [[1, 2], (1, 2), "ab", b"ab"])
+def test_a_tensor_of_one_integer_repeats_no_sequence(other):
+    for compute in (lambda: ndl.Tensor(2) * other, lambda: other * ndl.Tensor(2)):
+        with pytest.raises(TypeError, match=f"multiply: a {type(other).__name__} is no operand"):
+            compute()
+
+
+def test_sizes_and_axes_may_be_arrays_without_axes():
+    assert init.zeros(np.array(3)).shape == (3,)
+    assert MATRIX.reshape(np.array(4)).shape == MATRIX.reshape(ndl.Tensor(4)).shape == (4,)
+    assert MATRIX.sum(np.array(1)).shape == MATRIX.sum(True).shape == (2,)
+
+
+def test_likes_take_what_becomes_a_tensor():
+    np.testing.assert_array_equal(ndl.ones_like([2.0, 3.0]).numpy(), np.ones(2))
+    np.testing.assert_array_equal(ndl.zeros_like(3).numpy(), np.zeros((), int))
