@@ -130,6 +130,28 @@ def test_save_replaces_the_old_content_and_leaves_nothing_else(tmp_path: Path) -
     assert [path.name for path in tmp_path.iterdir()] == ["x"]
 
 
+def test_save_keeps_who_may_read_a_file(tmp_path: Path) -> None:
+    path = tmp_path / "state.safetensors"
+    save(path, {"a": 1})
+    path.chmod(0o600)
+    save(path, {"a": 2})
+    assert path.stat().st_mode & 0o777 == 0o600
+
+
+def test_names_of_files_may_be_as_long_as_the_system_allows(tmp_path: Path) -> None:
+    path = tmp_path / ("a" * 255)
+    save(path, {"a": 1})
+    assert load(path) == {"a": 1}
+    with pytest.raises(CheckpointError, match=r"save: cannot write .*too long"):
+        save(tmp_path / ("a" * 256), {"a": 1})
+
+
+@pytest.mark.skipif(not Path("/dev/null").exists(), reason="no devices here")
+def test_load_refuses_what_need_not_end() -> None:
+    with pytest.raises(CheckpointError, match="load: cannot read /dev/null: Not a regular file"):
+        load("/dev/null")
+
+
 def test_save_through_a_link_keeps_the_link(tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to(tmp_path / "x")
     save(tmp_path / "link", {"a": 1})

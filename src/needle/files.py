@@ -6,8 +6,10 @@ prefix `TEMPORARY` and is never read.
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
+import stat
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,8 +23,16 @@ TEMPORARY = ".tmp-"
 
 
 def temporary_name(path: Path) -> Path:
-    """A name beside `path` that nobody else uses."""
-    return path.with_name(f"{TEMPORARY}{os.urandom(6).hex()}-{path.name}")
+    """A name beside `path` that nobody else uses, and that is never too long."""
+    return path.with_name(f"{TEMPORARY}{os.urandom(8).hex()}")
+
+
+def read_file(path: Path) -> bytes:
+    """The content of a file; pipes and devices, which need not end, are refused as OSErrors."""
+    mode = path.stat().st_mode
+    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):  # a folder has its own error
+        raise OSError(errno.EINVAL, "Not a regular file")
+    return path.read_bytes()
 
 
 def write_synced(path: Path, data: bytes) -> None:
@@ -51,10 +61,12 @@ def publish(temporary: Path, path: Path) -> None:
 
 
 def write_file(path: Path, data: bytes) -> None:
-    """Replace the content of `path` in one step."""
+    """Replace the content of `path` in one step; who may read it stays as it was."""
     temporary = temporary_name(path)
     try:
         write_synced(temporary, data)
+        if path.exists():
+            shutil.copymode(path, temporary)
         publish(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from .errors import ArgumentError, CheckpointError, DTypeError
-from .files import write_file
+from .files import read_file, write_file
 from .tensor import Tensor
 
 LAYOUT = "needle"  # the metadata entry that holds the nesting
@@ -53,10 +53,10 @@ def save(path: str | PathLike[str], state: object) -> None:
         3
     """
     target = Path(path).resolve()
-    if target.exists() and not target.is_file():
-        raise CheckpointError(f"save: {path} exists and is not a file. Give the name of a file")
     data = encode(state)
     try:
+        if target.exists() and not target.is_file():
+            raise CheckpointError(f"save: {path} exists and is not a file. Give the name of a file")
         write_file(target, data)
     except OSError as error:
         raise CheckpointError(f"save: cannot write {path}: {error.strerror}") from error
@@ -83,7 +83,7 @@ def load(path: str | PathLike[str]) -> Any:
                [0., 1.]]), None], 'name': 'first'}
     """
     try:
-        data = Path(path).read_bytes()
+        data = read_file(Path(path))
     except OSError as error:
         raise CheckpointError(f"load: cannot read {path}: {error.strerror}") from error
     return decode(data, str(path))

@@ -132,7 +132,8 @@ def test_everything_is_synced_before_the_name_appears(
     fsync, replace = os.fsync, Path.replace
 
     def logged_fsync(descriptor: int) -> None:
-        log.append("sync " + Path(f"/proc/self/fd/{descriptor}").readlink().name.split("-")[-1])
+        name = Path(f"/proc/self/fd/{descriptor}").readlink().name
+        log.append("sync " + ("temporary" if name.startswith(files.TEMPORARY) else name))
         fsync(descriptor)
 
     def logged_replace(path: Path, target: Path) -> Path:
@@ -146,9 +147,9 @@ def test_everything_is_synced_before_the_name_appears(
         "sync model.safetensors",
         "sync optimizer.safetensors",
         "sync state.json",
-        "sync c",
+        "sync temporary",
         "rename to c",
-        "sync " + tmp_path.name.split("-")[-1],
+        "sync " + tmp_path.name,
     ]
 
 

@@ -10,7 +10,7 @@ import pytest
 
 import needle as ndl
 from needle import nn
-from needle.errors import ArgumentError, NonFiniteError, StateError, TraceError
+from needle.errors import ArgumentError, NeedleError, NonFiniteError, StateError, TraceError
 from needle.tensor import Tensor
 from needle.training import Callback, Checkpoint, Trainer, error_rate
 
@@ -321,6 +321,24 @@ def test_restore_refuses_what_does_not_fit() -> None:
     partial = Checkpoint(checkpoint.model, checkpoint.optimizer, {"epoch": 1, "step": 2})
     with pytest.raises(StateError, match="'history'"):
         trainer.restore(partial)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"epoch": "a"}, "restore: epoch must be an integer, got 'a'"),
+        ({"step": 1.5}, "restore: step must be an integer, got 1.5"),
+        ({"history": ["a"]}, "restore: the checkpoint's state does not fit"),
+        ({"history": [{"train_loss": "a"}]}, "train_loss 'a' in its history"),
+        ({"running": {"count": "a", "sums": {}}}, "restore: the checkpoint's state does not fit"),
+    ],
+)
+def test_restore_refuses_a_state_that_is_whole_but_says_nonsense(change, message) -> None:
+    trainer = trainer_of(nn.Linear(3, 2))
+    checkpoint = trainer.checkpoint()
+    strange = Checkpoint(checkpoint.model, checkpoint.optimizer, {**checkpoint.state, **change})
+    with pytest.raises(NeedleError, match=message):
+        trainer.restore(strange)
 
 
 @pytest.mark.parametrize("epochs", [-1, 1.5, "3", None])

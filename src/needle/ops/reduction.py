@@ -29,7 +29,7 @@ def summation(a: Any, axes: Axes = None, keepdims: bool = False) -> Any:
     """Sum over axes: y = Σ a.
 
     Args:
-        a: Tensor; bools and small integers are summed in int64, as in NumPy.
+        a: Tensor; bools and small integers are summed in 64 bits, as in NumPy.
         axes: None (all, the result has shape ()), an int or a tuple.
         keepdims: Keep reduced axes with size 1.
 

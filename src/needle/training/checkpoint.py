@@ -27,7 +27,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import ArgumentError, CheckpointError
-from ..files import remove_folder, remove_leftovers, write_folder
+from ..files import read_file, remove_folder, remove_leftovers, write_folder
 from ..serialization import decode, encode
 from ..shapes import as_int
 
@@ -193,7 +193,7 @@ def _read_state(folder: Path) -> dict[str, Any]:
 
 def _read_bytes(folder: Path, name: str) -> bytes:
     try:
-        return (folder / name).read_bytes()
+        return read_file(folder / name)
     except OSError as error:
         raise CheckpointError(
             f"{folder} is no whole checkpoint: cannot read {name}: {error.strerror}"

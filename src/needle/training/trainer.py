@@ -13,10 +13,11 @@ from threadpoolctl import threadpool_limits
 
 from .. import config, random
 from ..context import no_grad
-from ..errors import ArgumentError, NonFiniteError, StateError, TraceError
+from ..errors import ArgumentError, NeedleError, NonFiniteError, StateError, TraceError
 from ..jit import jit
 from ..nn import Module
 from ..optim import Optimizer, Schedule
+from ..shapes import as_int
 from ..tensor import Tensor
 from .checkpoint import Checkpoint
 from .metrics import Averages, require_batches
@@ -203,14 +204,17 @@ class Trainer:
         self.model.load_state_dict(checkpoint.model)
         self.optimizer.load_state_dict(checkpoint.optimizer)
         try:
-            self.epoch, self.step = state["epoch"], state["step"]
-            self.history = list(state["history"])
+            self.epoch = as_int(state["epoch"], "restore", "epoch")
+            self.step = as_int(state["step"], "restore", "step")
+            self.history = [_record(record) for record in state["history"]]
             self.running.load_state_dict(state["running"])
             _restore(self.schedule, state["schedule"])
             _restore(self.train_loader, state["train_loader"])
             _restore(self.test_loader, state["test_loader"])
             random.set_state(state["random"])  # last: what comes before may draw
-        except (KeyError, TypeError) as error:
+        except NeedleError:
+            raise
+        except (LookupError, TypeError, ValueError, AttributeError) as error:
             raise StateError(
                 f"restore: the checkpoint's state does not fit this trainer ({error}). "
                 "Use the loaders and schedule it was written with"
@@ -291,6 +295,14 @@ class Trainer:
 
 def _state(part: Any) -> Any:
     return part.state_dict() if hasattr(part, "state_dict") else None
+
+
+def _record(record: Any) -> dict[str, Any]:
+    """An epoch's metrics, as `fit` records them."""
+    for name, value in record.items():
+        if not isinstance(value, int | float):
+            raise TypeError(f"{name} {value!r} in its history")
+    return dict(record)
 
 
 def _restore(part: Any, state: Any) -> None:
