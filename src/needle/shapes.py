@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import operator
 from collections.abc import Iterable, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeGuard
 
 import numpy as np
 
@@ -51,11 +51,11 @@ def as_shape(shape: object, operation: str) -> Shape:
         except TypeError:
             pass  # the message below names the offending size
     if holds_several(shape):
-        return tuple([as_int(size, operation, "shape") for size in shape])  # type: ignore[attr-defined]
+        return tuple([as_int(size, operation, "shape") for size in shape])
     return (as_int(shape, operation, "shape"),)
 
 
-def holds_several(value: object) -> bool:
+def holds_several(value: object) -> TypeGuard[Iterable[Any]]:
     """Whether a static argument can be iterated; arrays and tensors without axes cannot."""
     return isinstance(value, Iterable) and getattr(value, "ndim", 1) > 0
 
@@ -97,7 +97,7 @@ def frozen_axes(axes: Axes, operation: str) -> int | Shape | None:
     if axes is None:
         return None
     if holds_several(axes):
-        return tuple([as_int(axis, operation, "axis") for axis in axes])  # type: ignore[union-attr]
+        return tuple([as_int(axis, operation, "axis") for axis in axes])
     return as_int(axes, operation, "axis")
 
 

@@ -204,8 +204,7 @@ class Tensor(Value):
             return format(str(self), spec)
         except ValueError:
             raise ArgumentError(
-                f"format: {spec!r} is for one number, not for shape {self.shape}. "
-                "Format its elements: [f'{v:.2f}' for v in t.tolist()]"
+                f"format: {spec!r} is for one number, not for shape {self.shape}. Use tolist()"
             ) from None
 
     def item(self) -> Any:
