@@ -10,7 +10,7 @@ import numpy as np
 
 from .context import ambient
 from .device import Device, check_device, default_device
-from .errors import DTypeError, ShapeError, TraceError
+from .errors import ArgumentError, DTypeError, ShapeError, TraceError
 from .graph.gradient import compute_gradient_of_variables
 from .graph.leaf import leaf_over_copy
 from .graph.node import Live, Value, new_handle

@@ -10,7 +10,7 @@ import numpy as np
 from ..errors import ShapeError
 from ..graph.kinds import Movement
 from ..graph.op import Sample
-from ..shapes import Shape, Spec, as_shape, holds_several, normalize_axis
+from ..shapes import Shape, Spec, as_int, as_shape, holds_several, normalize_axis
 from .operands import as_tensor
 
 Range = tuple[int, int, int]
