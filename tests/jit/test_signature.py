@@ -141,6 +141,17 @@ def test_floats_are_weak_beside_tensors(dtype):
     np.testing.assert_allclose(step(x, 0.1).numpy(), (x * 0.1 + 0.1).numpy(), rtol=1e-6)
 
 
+def test_floats_are_weak_beside_tensors_of_shape_nothing():
+    def scaled(x, k):
+        loss = x.sum()
+        return loss * k, k * loss + k, loss - k, loss / k, k / loss, loss**k
+
+    x = ndl.Tensor([1.0, 2.0], dtype="float32")
+    for ours, eager in zip(ndl.jit(scaled, warmup=0)(x, 0.3), scaled(x, 0.3), strict=True):
+        assert ours.dtype == eager.dtype == np.float32
+        np.testing.assert_allclose(ours.numpy(), eager.numpy(), rtol=1e-6)
+
+
 def test_what_is_computed_from_floats_alone_is_weak_too():
     def scaled(x, k):
         positive = x.greater(0)

@@ -215,9 +215,9 @@ def _aligned(op: Elementwise, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
     """
     count = len(inputs) - op.scalars
     try:
-        shape = inputs[0].shape
+        shape, weak = inputs[0].shape, inputs[0].weak
         for value in inputs[1:count]:
-            if value.shape != shape:
+            if value.shape != shape or value.weak != weak:
                 break
         else:
             return inputs
@@ -225,7 +225,7 @@ def _aligned(op: Elementwise, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
         pass
     values = as_values(op, inputs[:count])
     refuse_tuples(op, [value.node for value in values])
-    tensors = strengthened(values)
+    tensors = _strengthened(values)
     shapes = [value.shape for value in tensors]
     if len(set(shapes)) > 1:
         common = broadcast_shapes(*shapes) if ambient.implicit_broadcasting else None
@@ -235,12 +235,12 @@ def _aligned(op: Elementwise, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
     return (*tensors, *inputs[count:])
 
 
-def strengthened(tensors: tuple[Any, ...]) -> tuple[Any, ...]:
+def _strengthened(tensors: tuple[Any, ...]) -> tuple[Any, ...]:
     """Run-time scalars beside tensors take the tensors' shape and, beside floats, their dtype."""
     strong = [value for value in tensors if not value.weak]
     if not strong or len(strong) == len(tensors):
         return tensors
-    model = strong[0]
+    model = strong[-1]  # of `where`, not the condition
     dtype = model.dtype if model.dtype.kind == "f" else np.dtype(np.float64)
     return tuple([v.astype(dtype).broadcast_to(model.shape) if v.weak else v for v in tensors])
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import ArgumentError
-from ..graph.kinds import Elementwise, strengthened
+from ..graph.kinds import Elementwise
 from .operands import as_number, as_tensor, constant_like, is_number
 
 
@@ -167,7 +167,7 @@ def where(condition: Any, a: Any, b: Any) -> Any:
     condition = as_tensor(condition)
     if is_number(a) and is_number(b):
         a = condition.full_like(as_number(a, "where"), dtype=np.asarray(a).dtype)
-    return Where()(condition, *strengthened(as_operands(a, b, "where")))
+    return Where()(condition, *as_operands(a, b, "where"))
 
 
 class Extremum(Elementwise, abstract=True):
