@@ -68,6 +68,37 @@ def test_check_runs_on_copies_and_leaves_the_state_of_the_program():
             np.testing.assert_array_equal(ours[name], theirs[name])
 
 
+def test_check_leaves_gradients_alone_that_live_in_the_call():
+    w = nn.Parameter([[2.0], [1.0]])
+
+    @ndl.jit(warmup=0, check=True)
+    def penalty(x):
+        for own in ((x * 2).detach(), ndl.Tensor([[1.0, 2.0]])):
+            own.requires_grad = True
+            ((own @ w) ** 2).sum().backward()
+            x = x + own.grad.detach()
+        w.grad = None
+        return x
+
+    x = ndl.Tensor([[1.0, 1.0]], requires_grad=False)
+    assert penalty(x).tolist() == [[41.0, 21.0]]  # 1 + 4·6 + 4·4, 1 + 2·6 + 2·4
+
+
+def test_check_sees_the_gradient_of_a_parameter_with_new_data():
+    w = nn.Parameter([1.0])
+    source = np.array([1.0])
+
+    @ndl.jit(warmup=0, check=True)
+    def step(x):
+        w.data = w + 1
+        (w * x * float(source[0])).sum().backward()
+
+    step(ndl.Tensor([1.0], requires_grad=False))
+    source[0] = 2.0
+    with pytest.raises(ndl.TraceError, match=r"check: a \.grad differs by up to 1 "):
+        step(ndl.Tensor([1.0], requires_grad=False))
+
+
 def test_check_notices_other_structure_and_streams():
     flags = np.array([0])
 

@@ -28,11 +28,21 @@ class _Recording(Eager):
         self.made.add(value.node)
         return value
 
+    def leaf(self, storage: Any, requires_grad: bool = False) -> Node:
+        return self._own(super().leaf(storage, requires_grad))
+
+    def detached(self, value: Any) -> Node:
+        return self._own(super().detached(value))
+
+    def _own(self, node: Node) -> Node:
+        self.made.add(node)
+        return node
+
     def touch_node(self, value: Value) -> None:
         self.nodes.setdefault(value, value.node)
 
     def touch_grad(self, value: Any, *, reading: bool) -> None:
-        if value.node not in self.made:
+        if value.node not in self.made or value in self.nodes:
             self.grads.setdefault(value, value._grad)
 
 
