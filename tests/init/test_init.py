@@ -40,6 +40,20 @@ def test_randn_draws_in_float64_then_scales_then_casts(shape, seed, dtype):
     assert np.random.rand() == after
 
 
+def test_what_a_draw_depends_on_may_be_a_tensor():
+    def draws(low, spread):
+        ndl.seed(5)
+        return [
+            init.rand(3, low=low, high=spread),
+            init.randn(3, mean=low, std=spread),
+            init.randb(3, p=spread),
+        ]
+
+    tensors, numbers = draws(ndl.Tensor(-0.5), ndl.Tensor(0.25)), draws(-0.5, 0.25)
+    ndl.seed(None)
+    assert [t.tolist() for t in tensors] == [t.tolist() for t in numbers]
+
+
 @given(shapes, st.integers(0, 2**32 - 1), st.floats(0, 1), st.sampled_from(["bool", *FLOATS]))
 def test_randb_is_true_where_the_draw_is_at_most_p(shape, seed, p, dtype):
     np.random.seed(seed)

@@ -3,6 +3,7 @@
 import collections
 import enum
 import gc
+import math
 import weakref
 
 import numpy as np
@@ -206,8 +207,29 @@ def test_the_value_of_a_float_is_not_known(compare):
         ndl.TraceError, match=r"a float is compared .* pass a bool, or use ndl\.where"
     ):
         step(ndl.Tensor([1.0]), 0.5)
-    with pytest.raises(ndl.TraceError, match="not known while"):
-        ndl.jit(lambda x, k: x * float(k), warmup=0)(ndl.Tensor([1.0]), 0.5)
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        float,
+        math.exp,
+        np.sqrt,
+        round,
+        lambda k: k // 1,
+        lambda k: 2 % k,
+        "{:.2f}".format,
+        lambda k: k.item(),
+        lambda k: ndl.full((2,), k),
+        lambda k: ndl.init.randn(2, std=k),
+        lambda k: ndl.init.rand(2, low=-k, high=k),
+        lambda k: ndl.init.randb(2, p=k),
+        lambda k: ndl.clip(ndl.ones(2), -k, k),
+    ],
+)
+def test_where_a_number_has_to_be_known_a_float_is_refused(use):
+    with pytest.raises(ndl.TraceError, match=r"a float is .* read .* read it from a variable"):
+        ndl.jit(use, warmup=0)(0.5)
 
 
 class Colour(enum.Enum):

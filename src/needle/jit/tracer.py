@@ -40,12 +40,16 @@ class Scalar(Tensor):
 
     def _refuse(self, *_: Any) -> NoReturn:
         raise TraceError(
-            f"a float is compared while a jitted function is traced, at {user_line()}: it is a "
-            "run-time scalar, whose value is not known there. Decide outside and pass a bool, or "
-            "use ndl.where"
+            f"a float is compared or read while a jitted function is traced, at {user_line()}: it "
+            "is a run-time scalar, whose value is not known there. Decide outside and pass a bool, "
+            "or use ndl.where. Where a number has to be known, let the function read it from a "
+            "variable or attribute: that is a constant of the program"
         )
 
     __lt__ = __le__ = __gt__ = __ge__ = __bool__ = _refuse
+    __floordiv__ = __rfloordiv__ = __mod__ = __rmod__ = __divmod__ = __rdivmod__ = _refuse
+    numpy = item = __float__ = __int__ = __index__ = __round__ = __array__ = _refuse
+    cached_data = property(_refuse)
 
     def __eq__(self, other: object) -> bool:
         # Beside None, a string or a tensor the answer is that of any number.

@@ -460,7 +460,7 @@ def _refuse_escapes(tracer: Tracer) -> None:
     for node in _escaped(tracer):
         raise TraceError(
             f"a tensor made at {node.where} was kept outside the jitted function, where a program "
-            "would not write it. Return it instead"
+            "would not write it. Return it instead, in tuples, lists or dicts"
         )
 
 
