@@ -77,6 +77,52 @@ def within(x):
 special = Special()
 
 
+class Patched(nn.Module):
+    def forward(self, x):
+        return self.doubled(x * self.width) + self.shift()
+
+    def doubled(self, x):
+        return x * 2
+
+    def __len__(self):
+        return 1
+
+    @property
+    def width(self):
+        return 3
+
+    @staticmethod
+    def shift():
+        return 1
+
+
+@pytest.mark.parametrize(
+    ("name", "other"),
+    [
+        ("forward", lambda self, x: x + 100),
+        ("doubled", lambda self, x: x * -7),
+        ("width", property(lambda self: 50)),
+        ("shift", staticmethod(lambda: 9)),
+        ("__len__", lambda self: 4),
+    ],
+)
+def test_methods_of_classes_are_watched(name, other, monkeypatch):
+    model = Patched()
+
+    def function(x):
+        return model(x) * len(model)
+
+    step = ndl.jit(function, warmup=0)
+    x = ndl.Tensor([1.0])
+    own = [step(x).item() for _ in range(2)]
+    with monkeypatch.context() as patch:
+        patch.setattr(Patched, name, other)
+        expected = [function(x).item()] * 2
+        assert [step(x).item() for _ in range(2)] == expected != own
+    assert step(x).item() == own[0]
+    assert len(step.programs) == 2
+
+
 @pytest.mark.parametrize(
     "function",
     [

@@ -184,10 +184,12 @@ class Watch:
         for name, value in seen.before.items():
             if name not in names:
                 continue
+            special = name.startswith("__")
+            if not special or isinstance(value, FunctionType):
+                seen.reads[name] = None
             if hasattr(value, "__get__"):
                 self._add_member(f"{cls.__name__}.{name}", value)
-            elif not name.startswith("__"):
-                seen.reads[name] = None
+            elif not special:
                 self.add(seen.container.label(name), value)
 
     def _add_defaults(self, function: FunctionType) -> None:
