@@ -47,3 +47,18 @@ def test_a_position_beside_a_reduction(dtype, n):
     rows = x.sum(1).astype("float64")
     np.testing.assert_allclose(one.numpy(), x[0, n - 1] + rows.sum(), rtol=1e-6)
     np.testing.assert_allclose(three.numpy(), x[[0, 1, 2], columns] * rows, rtol=1e-6)
+
+
+@pytest.mark.parametrize("n", [1, 5, 33])
+def test_a_table_of_one_number(n):
+    def look_up(i):
+        table, rows = ndl.full((n,), 0.5), ndl.full((len(i), n), 3)
+        return table.take(i), table.take(i).sum(), rows.pick(i) * 2, ndl.zeros(2, n).take(i, 1)
+
+    step = ndl.jit(look_up, warmup=0)
+    places = constant(np.arange(40) % n)
+    for ours, eager in zip(step(places), look_up(places), strict=True):
+        assert ours.dtype == eager.dtype
+        np.testing.assert_array_equal(ours.numpy(), eager.numpy())
+    with pytest.raises(ndl.IndexRangeError, match=f"index {n} at position .* for size {n}"):
+        step(constant(np.full(40, n)))

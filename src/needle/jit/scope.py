@@ -272,6 +272,8 @@ class Scope:
             picked = self.value(places, at)
             rest = (*at, FIXED)
         place = self.checked(_integral(picked), shape[axis], negative=isinstance(op, Take))
+        if isinstance(table.op, Full):  # the same number anywhere, but not at any index
+            return self._constant(table.op)
         if place.type.lanes and not self.lanes:  # read for vectors: one number in all lanes
             place = self.b.extract(place, 0)
         element, stride = self._element(table, rest)

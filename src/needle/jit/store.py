@@ -165,7 +165,9 @@ class Choice:
         read: Sequence[Node] = ()
         if isinstance(op, MatMul):
             read = [untransposed(child) for child in node.inputs]
-        elif isinstance(op, Pick | Take) or (isinstance(op, Reshape) and not is_view(node)):
+        elif isinstance(op, Pick | Take):
+            read = [table for table in node.inputs[:1] if not isinstance(table.op, Full)]
+        elif isinstance(op, Reshape) and not is_view(node):
             read = node.inputs[:1]
         elif is_special(node):
             read = node.inputs
