@@ -26,6 +26,12 @@ def ambient_stream() -> NumPyStream | PhiloxStream:
     return _ambient
 
 
+def make_ambient(stream: NumPyStream | PhiloxStream) -> None:
+    """Let a stream be in force for the whole process."""
+    global _ambient
+    _ambient = stream
+
+
 def seed(n: int | None) -> None:
     """Draw from Philox4x32-10 with this seed from now on; None goes back to NumPy's global state.
 
@@ -45,8 +51,7 @@ def seed(n: int | None) -> None:
         [0.3990464210510254, 0.8805201649665833]
         >>> ndl.seed(None)
     """
-    global _ambient
-    _ambient = _numpy_stream if n is None else PhiloxStream(n)
+    make_ambient(_numpy_stream if n is None else PhiloxStream(n))
 
 
 def get_state() -> dict[str, Any]:
@@ -81,12 +86,11 @@ def set_state(state: dict[str, Any]) -> None:
         >>> bool((ndl.random.ambient_stream().uniform((3,)) == first).all())
         True
     """
-    global _ambient
     if not isinstance(state, dict) or set(state) != {"numpy", "philox"}:
         raise bad_state("process's", state, KeyError("needs 'numpy' and 'philox'"))
     philox = None if state["philox"] is None else stream_from_state(state["philox"])
     _numpy_stream.set_state(state["numpy"])
-    _ambient = _numpy_stream if philox is None else philox
+    make_ambient(_numpy_stream if philox is None else philox)
 
 
 def stream_from_state(state: dict[str, Any]) -> NumPyStream | PhiloxStream:

@@ -192,6 +192,15 @@ def test_a_direct_draw_inside_a_trace_raises(draw, name, seed):
     assert before == after
 
 
+@pytest.mark.parametrize("n", [0, 7])
+def test_seeding_inside_a_trace_raises(n, seed):
+    seed(0)
+    before = ndl.random.ambient_stream()
+    with pytest.raises(ndl.TraceError, match=r"ndl\.seed was called .* Seed outside"):
+        ndl.jit(lambda x: (ndl.seed(n), x + ndl.init.rand(2))[1], warmup=0)(ndl.init.zeros(2))
+    assert ndl.random.ambient_stream() is before
+
+
 def test_direct_draws_between_calls_are_fine():
     step = ndl.jit(lambda x: x + ndl.init.rand(2), warmup=0)
     np.random.seed(0)

@@ -9,7 +9,7 @@ import numpy as np
 
 from ..errors import TraceError
 from ..philox import PhiloxStream
-from ..random import ambient_stream
+from ..random import ambient_stream, make_ambient
 
 
 class Streams:
@@ -19,9 +19,8 @@ class Streams:
         self._places: list[tuple[Any, Any]] = []
         self.add(np.random.mtrand._rand)  # type: ignore[attr-defined]
         self.add(python_random._inst)  # type: ignore[attr-defined]
-        stream = ambient_stream()
-        if isinstance(stream, PhiloxStream):
-            self.add(stream)
+        self._ambient = ambient_stream()
+        self.add(self._ambient)
 
     def add(self, generator: Any) -> bool:
         """Remember where a generator stands; False if it is none."""
@@ -35,8 +34,13 @@ class Streams:
         """Refuse draws that were made since.
 
         Raises:
-            TraceError: a stream stands elsewhere.
+            TraceError: a stream stands elsewhere, or another one is in force.
         """
+        if ambient_stream() is not self._ambient:
+            raise TraceError(
+                "ndl.seed was called while a jitted function was traced, and a program would not "
+                "call it again. Seed outside the jitted function"
+            )
         for generator, place in self._places:
             if not _equal(_place(generator), place):
                 raise TraceError(
@@ -50,7 +54,8 @@ class Streams:
         return all(_equal(_place(generator), place) for generator, place in self._places)
 
     def put_back(self) -> None:
-        """Let every stream stand where it stood."""
+        """Let every stream stand where it stood, and the one be in force that was."""
+        make_ambient(self._ambient)
         for generator, place in self._places:
             if isinstance(generator, np.random.Generator):
                 generator.bit_generator.state = place
@@ -75,6 +80,8 @@ def _place(generator: Any) -> Any:
 def _name(generator: Any) -> str:
     if isinstance(generator, python_random.Random):
         return "random"
+    if isinstance(generator, PhiloxStream):
+        return "needle.random"
     return "np.random" if isinstance(generator, np.random.RandomState) else repr(generator)
 
 
