@@ -114,6 +114,15 @@ def test_the_advice_works():
     assert step(ndl.Tensor([0.5, 0.25])).tolist() == [0.5, 0.25]
 
 
+def test_check_finite_inside_is_told_to_go_outside():
+    def step(x):
+        with ndl.check_finite():
+            return x.log()
+
+    with pytest.raises(ndl.TraceError, match=r"check_finite: values .* Put it around the call"):
+        ndl.jit(step, warmup=0)(ndl.Tensor([1.0]))
+
+
 def test_a_caught_error_is_no_error():
     def step(x):
         try:

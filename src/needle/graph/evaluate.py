@@ -14,7 +14,7 @@ from weakref import ref
 import numpy as np
 
 from ..context import Ambient, ambient, ambient_set
-from ..errors import ArgumentError, NeedleError, NonFiniteError
+from ..errors import ArgumentError, NeedleError, NonFiniteError, TraceError
 from ..shapes import Spec
 from .location import user_line
 from .node import Live, Node, Value, new_handle, realize, settled
@@ -168,12 +168,18 @@ def check_finite() -> AbstractContextManager[None]:
 
     Raises:
         NonFiniteError: names the operator, the user's line, the first bad value and its position.
+        TraceError: inside a jitted function, where no values are known.
 
     Example:
         >>> import needle as ndl
         >>> with ndl.check_finite():
         ...     y = ndl.exp(ndl.Tensor([1.0]))
     """
+    if not ambient.evaluator.computes:
+        raise TraceError(
+            "check_finite: values are not known while a jitted function is traced. Put it around "
+            "the call, which then runs as written"
+        )
     return ambient_set(evaluator=CHECKED)
 
 
