@@ -39,7 +39,8 @@ class _Recording(Eager):
         return node
 
     def touch_node(self, value: Value) -> None:
-        self.nodes.setdefault(value, value.node)
+        if value.node not in self.made:
+            self.nodes.setdefault(value, value.node)
 
     def touch_grad(self, value: Any, *, reading: bool) -> None:
         if value.node not in self.made or value in self.nodes:
