@@ -194,3 +194,89 @@ def test_the_number_of_programs_is_bounded():
     assert step(x, 79).tolist() == [80.0]
     assert step(x, 0).tolist() == [1.0]
     assert len(step.programs) == 64
+
+
+class Plain:
+    width = 1.0
+
+
+@pytest.mark.parametrize(
+    ("make", "read", "add"),
+    [
+        (dict, lambda d: d.get("k", 1.0), lambda d: d.update(k=5.0)),
+        (list, lambda d: 1.0 + 4 * len(d), lambda d: d.append(0)),
+        (types.SimpleNamespace, lambda n: getattr(n, "k", 1.0), lambda n: setattr(n, "k", 5.0)),
+        (
+            lambda: types.SimpleNamespace(a=0),
+            lambda n: getattr(n, "k", 1.0),
+            lambda n: setattr(n, "k", 5.0),
+        ),
+        (
+            lambda: type("Wide", (Plain,), {})(),
+            lambda w: w.width,
+            lambda w: setattr(type(w), "width", 5.0),
+        ),
+    ],
+    ids=["dict", "list", "empty namespace", "namespace", "subclass"],
+)
+def test_what_was_not_there_and_comes(make, read, add):
+    held = make()
+    step = ndl.jit(lambda x: x * read(held), warmup=0)
+    x = ndl.Tensor([1.0])
+    assert [step(x).item() for _ in range(2)] == [1.0, 1.0]
+    add(held)
+    assert [step(x).item() for _ in range(2)] == [5.0, 5.0]
+    assert len(step.programs) == 2
+
+
+def test_attributes_of_parameters():
+    def make():
+        layer = nn.Linear(2, 1, dtype="float64")
+        layer.weight.data = ndl.Tensor([[1.0], [2.0]])
+        for p in layer.parameters():
+            p.factor = 0.5
+            p.momentum = ndl.zeros(*p.shape, dtype="float64")
+
+        def step(x):
+            layer(x).sum().backward()
+            for p in layer.parameters():
+                p.momentum = p.momentum * 0.5 + p.grad.detach()
+                p.data = p - p.factor * p.momentum
+            return layer(x)
+
+        return layer, step
+
+    (eager, slow), (ours, function) = make(), make()
+    ours.bias.data = eager.bias
+    quick = ndl.jit(function)
+    for k in range(8):
+        if k == 4:
+            eager.weight.factor = ours.weight.factor = 2.0
+        if k == 6:
+            eager.weight.momentum = ndl.ones(2, 1, dtype="float64")
+            ours.weight.momentum = ndl.ones(2, 1, dtype="float64")
+        x = ndl.Tensor([[1.0, k]])
+        np.testing.assert_allclose(quick(x).numpy(), slow(x).numpy(), rtol=1e-12)
+    for p, q in zip(ours.parameters(), eager.parameters(), strict=True):
+        np.testing.assert_allclose(p.momentum.numpy(), q.momentum.numpy(), rtol=1e-12)
+    assert len(quick.programs) == 2
+
+
+class Scaled(nn.Parameter):
+    factor = 2.0
+
+    def scaled(self):
+        return self * self.factor
+
+
+def test_attributes_of_tensors_of_an_own_class(monkeypatch):
+    w = Scaled([1.0])
+    step = ndl.jit(lambda x: x * w.scaled(), warmup=0)
+    x = ndl.Tensor([1.0])
+    assert step(x).item() == 2.0
+    w.factor = 5.0
+    assert step(x).item() == 5.0
+    del w.factor
+    monkeypatch.setattr(Scaled, "factor", 7.0)
+    assert step(x).item() == 7.0
+    assert len(step.programs) == 3

@@ -18,7 +18,7 @@ import numpy as np
 from ..context import changes
 from ..graph.node import Specs
 from ..tensor import Tensor
-from .slots import MISSING, Container, Names, is_equal
+from .slots import MISSING, Attributes, Container, Names, is_equal
 
 if TYPE_CHECKING:
     from .trace import Source, Target
@@ -97,7 +97,9 @@ class Guards:
         else:
             if _dies(owner):
                 self._owners.append(ref(owner, self._gone))
-            if not container.counted:
+            if whole and isinstance(container, Attributes) and not container.counted:
+                self._views.append(container.slots().values())
+            elif not container.counted:
                 self._light.append(slots)
 
     def add_flag(self, tensor: Tensor | None, flag: bool) -> None:

@@ -310,7 +310,7 @@ class _Tracing:
         numbers = {(id(container), name) for container, name, _ in done.scalars}
         inside = self._inside_written(written)
         for owner, seen in self.watch.found.items():
-            if owner not in inside and seen.read():
+            if owner not in inside and seen.is_relied_on():
                 guards.add(seen.container, seen.before, seen.read(), seen.whole, written, numbers)
         for tensor, flag in self.watch.tensors.values():
             guards.add_flag(tensor, flag)

@@ -66,6 +66,11 @@ class Seen:
         """The slots that were read."""
         return list(self.before if self.whole else self.reads)
 
+    def is_relied_on(self) -> bool:
+        """Whether slots were read, or a dict or list may have been found empty."""
+        container = self.container
+        return bool(self.read()) or (self.whole and isinstance(container, Entries | Items))
+
 
 class Watch:
     """What a trace has reached so far.
@@ -102,7 +107,9 @@ class Watch:
         elif isinstance(item, _ATOMS) or id(item) in self.found or id(item) in self._others:
             return
         elif isinstance(item, Tensor):
-            self.tensors.setdefault(id(item), (item, item.requires_grad))
+            if id(item) not in self.tensors:
+                self.tensors[id(item)] = item, item.requires_grad
+                self._add_attributes(item, path)
         elif isinstance(item, dict):
             self._add_whole(item, Entries(item, path))
         elif isinstance(item, list):
@@ -242,6 +249,14 @@ class Watch:
             seen.whole = True
             self._add_all(seen)
 
+    def _add_attributes(self, tensor: Tensor, path: str) -> None:
+        """What a program's author gave to a tensor: attributes, or a class of its own."""
+        own = not _is_library(type(tensor).__module__)
+        if own or getattr(tensor, "__dict__", None):
+            self._add_whole(tensor, Attributes(tensor, path))
+        if own:
+            self._add_class(type(tensor))
+
     def _add_hyperparameter(self, seen: Seen, name: str) -> None:
         """A number is unknown while tracing, but that it is not 0; a 0 stays, and is guarded."""
         value = seen.before.get(name)
@@ -286,6 +301,7 @@ class Watch:
                 self.add(path, seen.before[name])
             else:
                 for base in filter(self._reached.__contains__, type(owner).__mro__):
+                    self.found[id(base)].reads[name] = None  # also where it is not, but may come
                     self._add_members(base, {name})
 
 
