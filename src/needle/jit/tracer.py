@@ -48,7 +48,7 @@ class Scalar(Tensor):
 
     __lt__ = __le__ = __gt__ = __ge__ = __bool__ = _refuse
     __floordiv__ = __rfloordiv__ = __mod__ = __rmod__ = __divmod__ = __rdivmod__ = _refuse
-    numpy = item = __float__ = __int__ = __index__ = __round__ = __array__ = _refuse
+    numpy = item = __float__ = __int__ = __index__ = __round__ = _refuse
     cached_data = property(_refuse)
 
     def __eq__(self, other: object) -> bool:

@@ -91,4 +91,4 @@ class Bernoulli(Random):
 
 def _known(number: Any) -> Any:
     """A number that draws depend on: no gradient leads to it, so a tensor's value is read."""
-    return number.numpy() if isinstance(number, Value) else number
+    return number.numpy() if isinstance(number, Value.tensor_class) else number
