@@ -171,7 +171,7 @@ legacy = np.random.RandomState(0)
         (lambda: generator.random(2), "Generator"),
         (lambda: legacy.rand(2), "np.random"),
         (lambda: python_random.random(), "random"),
-        (lambda: ndl.random.ambient_stream().uniform((2,)), "(np.random|Philox)"),
+        (lambda: ndl.random.ambient_stream().uniform((2,)), "(np.random|needle.random)"),
     ],
     ids=["rand", "randn", "permutation", "seed", "Generator", "RandomState", "python", "stream"],
 )
