@@ -11,8 +11,6 @@ from types import MethodType
 from typing import Any
 from weakref import ref
 
-import numpy as np
-
 from .. import config
 from ..context import ambient
 from ..errors import ArgumentError, NeedleError, TraceError
@@ -23,8 +21,9 @@ from .aside import Aside
 from .check import compare_with_eager
 from .differentiate import Differentiable
 from .program import Program
-from .signature import Key, holds_arrays, is_leaf, mapped, signature
+from .signature import Key, holds_arrays, is_array, signature
 from .tracing import NewStateError, trace
+from .trees import mapped
 from .turns import BusyError, add, making, paused
 
 MANY_PROGRAMS = 8
@@ -220,9 +219,7 @@ def _arriving(item: Any) -> Any:
 
 
 def _as_tensor(item: Any) -> Any:
-    if isinstance(item, np.ndarray) and is_leaf(item):
-        return Tensor(item, requires_grad=False)
-    return item
+    return Tensor(item, requires_grad=False) if is_array(item) else item
 
 
 def _quick_key(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, ...] | None:

@@ -9,10 +9,9 @@ from ..context import ambient_set
 from ..graph.evaluate import Eager
 from ..graph.node import Node, Value, realize
 from ..graph.op import Op
-from .signature import mapped
-from .slots import tensors_in
 from .streams import Streams
 from .trace import Trace
+from .trees import mapped, tensors_in
 
 
 class _Recording(Eager):

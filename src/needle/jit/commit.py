@@ -27,8 +27,8 @@ from ..ops.tuples import MakeTensorTuple
 from ..tensor import Tensor
 from .binding import Inputs, Place
 from .differentiate import Differentiable, StatefulCall
-from .signature import mapped
 from .trace import Argument, Held, Out, OutTuple, Trace
+from .trees import leaves_in, mapped
 
 
 class Commit:
@@ -194,9 +194,9 @@ def _give(tensor: Tensor, array: Any) -> None:
 
 
 def _holds_constants(tree: Any) -> bool:
-    found: list[bool] = []
-    mapped(tree, lambda item: found.append(not isinstance(item, Out)))
-    return any(found) or not found
+    """Whether a tree that a slot is given is more than new tensors: an empty list is, too."""
+    are_new = [isinstance(leaf, Out) for _, leaf in leaves_in(tree)]
+    return not are_new or not all(are_new)
 
 
 def _own_copy(leaf: Any) -> Any:

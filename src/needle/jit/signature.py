@@ -8,7 +8,6 @@ identity.
 from __future__ import annotations
 
 from collections.abc import Callable
-from copy import copy
 from types import EllipsisType, MethodType
 from typing import Any
 from weakref import ref
@@ -16,6 +15,7 @@ from weakref import ref
 import numpy as np
 
 from ..tensor import Tensor
+from .trees import leaves_in
 
 Key = tuple[Any, ...]
 
@@ -41,18 +41,17 @@ def signature(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[list[Any],
 
 def is_leaf(item: Any) -> bool:
     """Whether an argument is read at each call: a tensor, an array of real numbers or a float."""
-    if isinstance(item, np.ndarray):
-        return item.dtype.kind in "biuf"
-    return isinstance(item, Tensor | float | np.floating)
+    return is_array(item) or isinstance(item, Tensor | float | np.floating)
+
+
+def is_array(item: Any) -> bool:
+    """Whether an argument is an array of real numbers, which is read at each call."""
+    return isinstance(item, np.ndarray) and item.dtype.kind in "biuf"
 
 
 def holds_arrays(item: Any) -> bool:
-    """Whether a tree of lists, tuples and dicts has an array that is read at each call."""
-    if isinstance(item, list | tuple):
-        return any(map(holds_arrays, item))
-    if isinstance(item, dict):
-        return any(map(holds_arrays, item.values()))
-    return isinstance(item, np.ndarray) and is_leaf(item)
+    """Whether a tree has an array that is read at each call."""
+    return any(is_array(leaf) for _, leaf in leaves_in(item))
 
 
 def in_native_order(array: Any) -> Any:
@@ -128,22 +127,3 @@ class Identity:
 
     def __hash__(self) -> int:
         return self._hash
-
-
-def mapped(item: Any, function: Callable[[Any], Any]) -> Any:
-    """A tree of lists, tuples and dicts with `function` applied to what stands in it."""
-    if isinstance(item, tuple):
-        return tuple.__new__(type(item), [mapped(part, function) for part in item])
-    if isinstance(item, list):
-        parts = [mapped(part, function) for part in item]
-        if type(item) is list:
-            return parts
-        twin = copy(item)
-        twin[:] = parts
-        return twin
-    if isinstance(item, dict):
-        twin = {} if type(item) is dict else copy(item)
-        for name, part in item.items():
-            twin[name] = mapped(part, function)
-        return twin
-    return function(item)

@@ -295,14 +295,3 @@ def is_equal(a: Any, b: Any) -> bool:
         return bool(a == b)
     except Exception:
         return False
-
-
-def tensors_in(item: Any, path: tuple[Any, ...] = ()) -> list[tuple[tuple[Any, ...], Tensor]]:
-    """The tensors in a tree of lists, tuples and dicts, with the keys that lead there."""
-    if isinstance(item, Tensor):
-        return [(path, item)]
-    if isinstance(item, list | tuple):
-        return [found for k, part in enumerate(item) for found in tensors_in(part, (*path, k))]
-    if isinstance(item, dict):
-        return [found for k, part in item.items() for found in tensors_in(part, (*path, k))]
-    return []

@@ -8,8 +8,8 @@ from weakref import ReferenceType
 
 from ..graph.node import Node
 from ..tensor import Tensor
-from .signature import mapped
 from .slots import MISSING, Container
+from .trees import leaves_in
 
 if TYPE_CHECKING:
     from .guards import Guards
@@ -39,12 +39,9 @@ class OutTuple:
 def outs_in(tree: Any) -> list[Out]:
     """The tensors of a tree that a call makes."""
     found: list[Out] = []
-
-    def note(item: Any) -> None:
-        if isinstance(item, Out | OutTuple):
-            found.extend(item.parts if isinstance(item, OutTuple) else [item])
-
-    mapped(tree, note)
+    for _, leaf in leaves_in(tree):
+        if isinstance(leaf, Out | OutTuple):
+            found.extend(leaf.parts if isinstance(leaf, OutTuple) else [leaf])
     return found
 
 

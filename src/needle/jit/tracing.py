@@ -19,11 +19,12 @@ from ..graph.node import Node, Value, new_handle, realize
 from ..shapes import spec_of
 from ..tensor import Tensor
 from .guards import Guards
-from .signature import in_native_order, is_leaf, mapped
-from .slots import MISSING, Container, Items, is_equal, tensors_in
+from .signature import in_native_order, is_leaf
+from .slots import MISSING, Container, Items, is_equal
 from .streams import Streams
 from .trace import Argument, Grad, Held, Out, OutTuple, Slot, Source, Target, Trace
 from .tracer import Scalar, Tracer
+from .trees import mapped, tensors_in
 from .watch import Seen, Watch
 
 

@@ -1,0 +1,56 @@
+"""Trees of lists, tuples and dicts: what arguments, results and slots are made of.
+
+::
+
+    {"loss": a, "logits": [b, c]}     leaves: a at ("loss",), b at ("logits", 0), c at ("logits", 1)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from copy import copy
+from typing import Any
+
+from ..tensor import Tensor
+
+Path = tuple[Any, ...]
+
+
+def leaves_in(tree: Any, path: Path = ()) -> Iterator[tuple[Path, Any]]:
+    """What stands in a tree, with the keys that lead there.
+
+    >>> list(leaves_in({"a": 1, "b": [2, 3]}))
+    [(('a',), 1), (('b', 0), 2), (('b', 1), 3)]
+    """
+    if isinstance(tree, list | tuple):
+        for place, part in enumerate(tree):
+            yield from leaves_in(part, (*path, place))
+    elif isinstance(tree, dict):
+        for name, part in tree.items():
+            yield from leaves_in(part, (*path, name))
+    else:
+        yield path, tree
+
+
+def tensors_in(tree: Any) -> list[tuple[Path, Tensor]]:
+    """The tensors in a tree, with the keys that lead there."""
+    return [(path, leaf) for path, leaf in leaves_in(tree) if isinstance(leaf, Tensor)]
+
+
+def mapped(tree: Any, function: Callable[[Any], Any]) -> Any:
+    """A tree of the same shape and classes, with `function` applied to its leaves."""
+    if isinstance(tree, tuple):
+        return tuple.__new__(type(tree), [mapped(part, function) for part in tree])
+    if isinstance(tree, list):
+        parts = [mapped(part, function) for part in tree]
+        if type(tree) is list:
+            return parts
+        twin = copy(tree)
+        twin[:] = parts
+        return twin
+    if isinstance(tree, dict):
+        twin = {} if type(tree) is dict else copy(tree)
+        for name, part in tree.items():
+            twin[name] = mapped(part, function)
+        return twin
+    return function(tree)
