@@ -45,6 +45,44 @@ def test_lazily_made_layers(warmup):
     assert type(model.layer) is nn.Linear
 
 
+@pytest.mark.parametrize("scope", ["global", "closure"])
+@pytest.mark.parametrize("fails", [False, True])
+def test_variables_that_come_into_being(scope, fails):
+    """They are state from the first call on; after an error they are gone again."""
+    made = ndl.init.ones(3)
+
+    def step(x):
+        nonlocal last
+        global LAST
+        if scope == "global":
+            LAST = x * 2
+        else:
+            last = x * 2
+        if fails:
+            float(x.sum())
+        return x.sum()
+
+    def found():
+        return LAST if scope == "global" else last
+
+    jitted = ndl.jit(step, warmup=0)
+    try:
+        if fails:
+            with pytest.raises(ndl.TraceError, match="not known"):
+                jitted(made)
+            with pytest.raises(NameError):
+                found()
+        else:
+            for factor in (1.0, 2.0, 3.0):
+                assert jitted(made * factor).item() == 3 * factor
+                np.testing.assert_array_equal(found().numpy(), [2 * factor] * 3)
+            assert len(jitted.programs) == 1
+    finally:
+        globals().pop("LAST", None)
+    if False:
+        last = None  # makes it a variable of this function
+
+
 def test_new_state_makes_the_call_eager_and_the_next_one_traces_again():
     runs = []
     module = nn.Module()

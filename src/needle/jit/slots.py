@@ -38,12 +38,15 @@ class Container:
         path: Its name in messages.
     """
 
+    dotted = False
+    """Whether slots are attributes: named with a dot, of an owner that is held weakly."""
     counted = False
     """Whether `changes.count` moves with each assignment to a slot."""
 
     def __init__(self, owner: Any, path: str) -> None:
         self.path = path
-        self.owner: Callable[[], Any] = lambda: owner
+        weakly = self.dotted and type(owner).__weakrefoffset__
+        self.owner: Callable[[], Any] = ref(owner) if weakly else lambda: owner
 
     def slots(self) -> dict[Any, Any]:
         """What the slots hold now, by key."""
@@ -62,12 +65,23 @@ class Container:
         """Put a value into a slot."""
         raise NotImplementedError
 
+    def remove(self, key: Any) -> None:
+        """Let there be no such slot any more."""
+        raise NotImplementedError
+
     def restore(self, slots: dict[Any, Any]) -> None:
         """Make the container hold exactly `slots` again."""
-        raise NotImplementedError
+        now = self.slots()
+        for key in now.keys() - slots.keys():
+            self.remove(key)
+        for key, value in slots.items():
+            if now.get(key, MISSING) is not value:
+                self.assign(key, value)
 
     def label(self, key: Any) -> str:
         """Name of a slot in messages."""
+        if self.dotted:
+            return f"{self.path}.{key}"
         return f"{self.path}[a tensor]" if isinstance(key, Tensor) else f"{self.path}[{key!r}]"
 
 
@@ -76,31 +90,10 @@ class Entries(Container):
 
     def __init__(self, owner: Any, path: str) -> None:
         super().__init__(owner, path)
-        self.counted = isinstance(owner, Counted)
+        self.counted = isinstance(owner, Counted | Stateful)
 
     def slots(self) -> dict[Any, Any]:
         return self.owner()
-
-    def assign(self, key: Any, value: Any) -> None:
-        self.owner()[key] = value
-
-    def restore(self, slots: dict[Any, Any]) -> None:
-        held = self.owner()
-        held.clear()
-        held.update(slots)
-
-
-class Attributes(Entries):
-    """The attributes of an object."""
-
-    def __init__(self, owner: Any, path: str) -> None:
-        super().__init__(owner, path)
-        if type(owner).__weakrefoffset__:
-            self.owner = ref(owner)
-        self.counted = isinstance(owner, Stateful)
-
-    def slots(self) -> dict[Any, Any]:
-        return _attributes(self.owner())
 
     def assign(self, key: Any, value: Any) -> None:
         self.slots()[key] = value
@@ -108,20 +101,27 @@ class Attributes(Entries):
     def restore(self, slots: dict[Any, Any]) -> None:
         held = self.slots()
         if list(held) != list(slots) or any(held[key] is not slots[key] for key in held):
-            held.clear()
+            held.clear()  # which also puts the order back
             held.update(slots)
 
-    def label(self, key: Any) -> str:
-        return f"{self.path}.{key}"
+
+class Attributes(Entries):
+    """The attributes of an object."""
+
+    dotted = True
+
+    def slots(self) -> dict[Any, Any]:
+        owner = self.owner()
+        return {} if owner is None else object.__getattribute__(owner, "__dict__")
 
 
 class Fields(Container):
     """The attributes of an object whose class declares `__slots__`."""
 
+    dotted = True
+
     def __init__(self, owner: Any, path: str) -> None:
         super().__init__(owner, path)
-        if type(owner).__weakrefoffset__:
-            self.owner = ref(owner)
         self._names = fields_of(type(owner))
 
     def slots(self) -> dict[Any, Any]:
@@ -132,23 +132,17 @@ class Fields(Container):
     def assign(self, key: Any, value: Any) -> None:
         object.__setattr__(self.owner(), key, value)
 
-    def restore(self, slots: dict[Any, Any]) -> None:
-        for name in self.slots():
-            if name not in slots:
-                object.__delattr__(self.owner(), name)
-        for name, value in slots.items():
-            self.assign(name, value)
-
-    def label(self, key: Any) -> str:
-        return f"{self.path}.{key}"
+    def remove(self, key: Any) -> None:
+        object.__delattr__(self.owner(), key)
 
 
 class Members(Container):
     """The attributes of a class."""
 
+    dotted = True
+
     def __init__(self, owner: type) -> None:
         super().__init__(owner, owner.__name__)
-        self.owner = ref(owner)
 
     def slots(self) -> dict[Any, Any]:
         owner = self.owner()
@@ -161,16 +155,8 @@ class Members(Container):
     def assign(self, key: Any, value: Any) -> None:
         type.__setattr__(self.owner(), key, value)
 
-    def restore(self, slots: dict[Any, Any]) -> None:
-        now = self.slots()
-        for key in now.keys() - slots.keys():
-            type.__delattr__(self.owner(), key)
-        for key, value in slots.items():
-            if now.get(key, MISSING) is not value:
-                self.assign(key, value)
-
-    def label(self, key: Any) -> str:
-        return f"{self.path}.{key}"
+    def remove(self, key: Any) -> None:
+        type.__delattr__(self.owner(), key)
 
 
 class Items(Container):
@@ -192,7 +178,7 @@ class Names(Container):
     def __init__(self, owner: FunctionType, path: str) -> None:
         self.path = path
         self.owner = ref(owner)
-        self._globals = [name for name in global_names(owner.__code__) if name in owner.__globals__]
+        self._globals = global_names(owner.__code__)
 
     def slots(self) -> dict[Any, Any]:
         function = self.owner()
@@ -233,24 +219,22 @@ class Names(Container):
 
     def assign(self, key: Any, value: Any) -> None:
         function = self.owner()
-        if key in function.__code__.co_freevars:
-            cell = function.__closure__[function.__code__.co_freevars.index(key)]
-            cell.cell_contents = value
+        free = function.__code__.co_freevars
+        if key in free:
+            function.__closure__[free.index(key)].cell_contents = value
         else:
             function.__globals__[key] = value
 
-    def restore(self, slots: dict[Any, Any]) -> None:
-        now = self.slots()
-        for key, value in slots.items():
-            if now.get(key, MISSING) is not value:
-                self.assign(key, value)
+    def remove(self, key: Any) -> None:
+        function = self.owner()
+        free = function.__code__.co_freevars
+        if key in free:
+            del function.__closure__[free.index(key)].cell_contents
+        else:
+            del function.__globals__[key]
 
     def label(self, key: Any) -> str:
         return str(key)
-
-
-def _attributes(owner: Any) -> dict[Any, Any]:
-    return {} if owner is None else object.__getattribute__(owner, "__dict__")
 
 
 @lru_cache(maxsize=4096)
