@@ -125,6 +125,26 @@ def test_results_carry_the_grad_that_was_set():
         assert lists([r.grad for r in ours]) == lists([r.grad for r in theirs])
 
 
+def test_a_grad_that_existed_before_is_read_at_each_call():
+    a, b, kept = (ndl.Tensor([float(k)]) for k in (1, 2, 3))
+
+    @ndl.jit(warmup=0)
+    def step(x):
+        b.grad = a.grad
+        a.grad = kept
+        y = x * 2
+        y.grad = kept
+        return y
+
+    a.grad = ndl.Tensor([10.0])
+    for value in (3.0, 4.0, 5.0):
+        kept.data = ndl.Tensor([value])
+        before = a.grad.item()
+        y = step(ndl.Tensor([1.0]))
+        assert (b.grad.item(), a.grad.item(), y.grad.item()) == (before, value, value)
+    assert len(step.programs) == 1
+
+
 def test_backward_that_would_go_beyond_an_argument_raises():
     w = nn.Parameter([2.0])
     step = ndl.jit(lambda h: (h * h).sum().backward(), warmup=0)

@@ -54,14 +54,13 @@ class Aside:
         error: What it raised, or None.
         state: Tensors that were given new data, with it.
         grads: Tensors whose `.grad` was set, with it.
-        slots: (container, key, what it held after) of the slots that the trace writes.
+        slots: The slots that the trace writes, with what they held after.
         streams: Where the random streams stood after it.
     """
 
     def __init__(self, function: Callable[..., Any], args: Any, kwargs: Any, trace: Trace) -> None:
         streams, recording = Streams(), _Recording()
-        written = [(container, key) for container, key, _ in trace.slots]
-        before = [(c, key, c.slots().get(key)) for c, key in written]
+        before = [(slot, slot.held()) for slot, _ in trace.slots]
         self.result: Any = None
         self.error: Exception | None = None
         try:
@@ -70,17 +69,17 @@ class Aside:
         except Exception as error:
             self.error = error
         # What a slot held is moved out of a program's memory when it is read: no change of state.
-        moved = {tensor for _, tensor in tensors_in([item for _, _, item in before])}
+        moved = {tensor for _, tensor in tensors_in([item for _, item in before])}
         self.state = [(v, realize(v.node)) for v in recording.nodes if v not in moved]
         self.grads = [(value, arrays_of(value._grad)) for value in recording.grads]
-        self.slots = [(c, key, arrays_of(c.slots().get(key))) for c, key in written]
+        self.slots = [(slot, arrays_of(slot.held())) for slot, _ in trace.slots]
         self.streams = Streams()
         for value, node in recording.nodes.items():
             value.node = node
         for value, grad in recording.grads.items():
             value._grad = grad
-        for container, key, item in before:
-            container.assign(key, item)
+        for slot, item in before:
+            slot.assign(item)
         streams.put_back()
 
 

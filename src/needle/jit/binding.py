@@ -27,10 +27,8 @@ from ..state import Counted
 from ..tensor import Tensor
 from .native_executor import Compiled, NativeExecutor, aligned, view_of
 from .signature import in_native_order
-from .trace import Grad, Held, Out, Slot, Source, Trace, outs_in
-
-Place = tuple[str, int]
-"""Which entry of a trace writes some state: ("slot", 0) or ("tensor", 3)."""
+from .slots import Slot
+from .trace import Grad, Out, Source, Trace, outs_in
 
 
 class Captured:
@@ -46,7 +44,6 @@ class Captured:
         self.read = source.tensor
         self.source = source
         self.slot = source if isinstance(source, Slot) and not source.path else None
-        self.is_grad = isinstance(source, Grad)
         self.references = 0
 
     def count_references(self) -> int:
@@ -69,11 +66,11 @@ class Inputs:
 
     def __init__(self, trace: Trace) -> None:
         self.arguments = len(trace.arguments)
-        self.scalars = [(container.slots(), name) for container, name, _ in trace.scalars]
+        self.scalars = [(slot.container.slots(), slot.key) for slot, _ in trace.scalars]
         self.captured = [Captured(node, source) for node, source in trace.captured]
         self.nodes = [
             *trace.arguments,
-            *[node for _, _, node in trace.scalars],
+            *[node for _, node in trace.scalars],
             *[captured.node for captured in self.captured],
         ]
 
@@ -88,31 +85,20 @@ class Inputs:
 
 def state_in_place(
     trace: Trace, captured: Iterable[Captured]
-) -> tuple[dict[Captured, tuple[Place, Node]], list[Node]]:
-    """State that may be written where it lies, and the nodes whose values are handed out.
-
-    For each such state: the entry of the trace that writes it, and the node of its new value.
-    """
-    by_slot = {(id(c.slot.container), c.slot.key): c for c in captured if c.slot}
-    by_handle = {id(c.read([])): c for c in captured if c.slot is None and not c.is_grad}
-    state: dict[Captured, tuple[Place, Node]] = {}
-    handed: dict[Node, None] = {}
-
-    def put(place: Place, captured: Captured | None, tree: Any) -> None:
-        if captured is not None and captured not in state and isinstance(tree, Out):
-            state[captured] = (place, tree.node)
+) -> tuple[dict[Captured, Node], list[Node]]:
+    """State that may be written where it lies, with its new value, and what else is handed out."""
+    by_source: dict[Any, Captured] = {item.source: item for item in captured}
+    state: dict[Captured, Node] = {}
+    handed = list(outs_in(trace.result))
+    for target, tree in [*trace.slots, *[(target, Out(node)) for target, node in trace.rebound]]:
+        old = by_source.get(target)
+        if old and isinstance(tree, Out) and tree.cls is not float:
+            state[old] = tree.node
         else:
-            handed.update(dict.fromkeys(node for out in outs_in(tree) for node in out.nodes()))
-
-    put(("result", 0), None, trace.result)
-    for k, (container, key, tree) in enumerate(trace.slots):
-        is_number = isinstance(tree, Out) and tree.cls is float
-        put(("slot", k), None if is_number else by_slot.get((id(container), key)), tree)
-    for k, (target, node) in enumerate(trace.rebound):
-        tensor = target.reference() if isinstance(target, Held) else None
-        put(("tensor", k), by_handle.get(id(tensor)), Out(node))
-    handed.update(dict.fromkeys(node for _, node in trace.grads if node is not None))
-    return state, list(handed)
+            handed += outs_in(tree)
+    nodes = dict.fromkeys([node for out in handed for node in out.nodes()])
+    nodes.update(dict.fromkeys([node for _, node in trace.grads if node is not None]))
+    return state, list(nodes)
 
 
 class Binding:
@@ -125,13 +111,14 @@ class Binding:
         in_place: State that it writes where it lies.
 
     Attributes:
+        in_place: Where that is found.
         bound: Whether the captured tensors are where they were; a guard that fails resets it.
         each_call: What is captured, and has to be looked up at each call nevertheless.
         native: The code.
     """
 
     def __init__(
-        self, inputs: Inputs, trace: Trace, compiled: Compiled, in_place: dict[Captured, Place]
+        self, inputs: Inputs, trace: Trace, compiled: Compiled, in_place: Iterable[Captured]
     ) -> None:
         self.bound = False
         self.native = NativeExecutor(compiled)
@@ -140,11 +127,8 @@ class Binding:
         self._first_captured = len(inputs.nodes) - len(inputs.captured)
         self._numbers = self._bind_numbers(inputs)
         self._guards = trace.guards
-        self._in_place = in_place
-        written = set(in_place.values())
-        self._moving = {
-            target for k, (target, _) in enumerate(trace.rebound) if ("tensor", k) not in written
-        }
+        self.in_place = {captured.source for captured in in_place}
+        self._moving = {target for target, _ in trace.rebound if target not in self.in_place}
         # Nobody keeps an optimiser's moments; other tensors in slots may be kept between calls.
         self._may_be_held = [
             c for c in in_place if c.slot and not isinstance(c.slot.container.owner(), Counted)
@@ -163,7 +147,7 @@ class Binding:
     @property
     def changes_state(self) -> bool:
         """Whether there is more to a call than arguments: state in place, hyperparameters."""
-        return bool(self._in_place or self._scalars)
+        return bool(self.in_place or self._scalars)
 
     def run(self, leaves: list[Any]) -> list[Any] | None:
         """Run on the leaves of a call's arguments; None where an index was out of range."""
@@ -196,7 +180,7 @@ class Binding:
         self.each_call, self._written = [], set()
         for place, captured in enumerate(self._captured, self._first_captured):
             tensor = captured.read(leaves)
-            if captured in self._in_place:
+            if captured.source in self.in_place:
                 array = self._own(captured, tensor)
                 self._written.add(id(array.base))
             else:

@@ -39,8 +39,8 @@ def compare_with_eager(
     tensor: Any
     for tensor, values in eager.grads:
         _compare("a .grad", arrays_of(tensor._grad), values)
-    for container, key, values in eager.slots:
-        _compare(container.label(key), arrays_of(container.slots().get(key)), values)
+    for slot, values in eager.slots:
+        _compare(slot.label, arrays_of(slot.held()), values)
     return result
 
 

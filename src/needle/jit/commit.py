@@ -14,7 +14,7 @@ State that machine code wrote where it lies is not among them.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection
 from sys import getrefcount
 from typing import Any
 from weakref import ref
@@ -25,9 +25,10 @@ from ..context import ambient, changes
 from ..graph.node import Node, new_handle, settled
 from ..ops.tuples import MakeTensorTuple
 from ..tensor import Tensor
-from .binding import Inputs, Place
+from .binding import Inputs
 from .differentiate import Differentiable, StatefulCall
-from .trace import Argument, Held, Out, OutTuple, Trace
+from .slots import Slot
+from .trace import Argument, Held, Out, OutTuple, Source, Trace
 from .trees import leaves_in, mapped
 
 
@@ -38,7 +39,7 @@ class Commit:
         trace: What a call does.
         inputs: Its inputs.
         results: The nodes whose values a call gives, in order.
-        in_place: The state that has been written already.
+        in_place: Where state has been written already.
         differentiable: What is needed to differentiate the call from outside, if it can be.
 
     Attributes:
@@ -50,7 +51,7 @@ class Commit:
         trace: Trace,
         inputs: Inputs,
         results: list[Node],
-        in_place: Iterable[Place],
+        in_place: Collection[Source],
         differentiable: Differentiable | None,
     ) -> None:
         self._trace = trace
@@ -58,15 +59,11 @@ class Commit:
         self._guards = trace.guards
         self._differentiable = differentiable
         self._place = {node: k for k, node in enumerate(results)}
-        done = set(in_place)
-        rebound, slots = enumerate(trace.rebound), enumerate(trace.slots)
-        self._rebound = [item for k, item in rebound if ("tensor", k) not in done]
-        self._slots = [(k, slot) for k, slot in slots if ("slot", k) not in done]
-        self._sets_constants = any(_holds_constants(tree) for _, (_, _, tree) in self._slots)
+        self._rebound = [item for item in trace.rebound if item[0] not in in_place]
+        self._slots = [_Written(*item) for item in trace.slots if item[0] not in in_place]
+        self._sets_constants = any(_holds_constants(written.tree) for written in self._slots)
         self._grads = [(target, node) for target, node in trace.grads if node is not None]
         self._grads_reset = [target for target, node in trace.grads if node is None]
-        self._kept: dict[int, Tensor] = {}
-        self._references: dict[int, int] = {}
         self.plain = self._plain_result()
 
     def _plain_result(self) -> tuple[int, type[Any]] | None:
@@ -99,8 +96,8 @@ class Commit:
             tensor = target.tensor(leaves)
             if tensor is not None:
                 _give(tensor, values[node])
-        for k, (container, key, tree) in self._slots:
-            self._fill_slot(k, container, key, tree, values, leaves)
+        for written in self._slots:
+            self._fill_slot(written, values, leaves)
         for target, node in self._grads:
             tensor = target.tensor(leaves)
             if tensor is not None:
@@ -148,27 +145,20 @@ class Commit:
 
         return mapped(tree, finished)
 
-    def _fill_slot(
-        self,
-        k: int,
-        container: Any,
-        key: Any,
-        tree: Any,
-        values: dict[Node, Any],
-        leaves: list[Any],
-    ) -> None:
+    def _fill_slot(self, written: _Written, values: dict[Node, Any], leaves: list[Any]) -> None:
         """A slot with one tensor keeps the program's own handle; a tree of them is made anew."""
+        slot, tree = written.slot, written.tree
         if not isinstance(tree, Out) or tree.cls is float:
-            container.assign(key, self._filled(tree, leaves, values, None))
+            slot.assign(self._filled(tree, leaves, values, None))
             return
-        kept, held = self._kept, container.slots().get(key)
-        if held is None or held is not kept.get(k) or getrefcount(held) > self._references[k]:
-            kept[k] = held = tree.cls.wrap(values[tree.node], tree.requires_grad)
-            container.assign(key, held)
-            self._guards.accept()
-            self._references[k] = getrefcount(held)
-        else:
+        held = slot.held()
+        if held is written.tensor and getrefcount(held) <= written.references:
             _give(held, values[tree.node])
+        else:
+            written.tensor = held = tree.cls.wrap(values[tree.node], tree.requires_grad)
+            slot.assign(held)
+            self._guards.accept()
+            written.references = getrefcount(held)
 
     def _output(self, item: Out, values: dict[Node, Any], recorded: Any) -> Any:
         """A tensor, a tuple of them or a number that the function returns."""
@@ -184,6 +174,17 @@ class Commit:
         if item.grad is not None:
             output._grad = Tensor.wrap(values[item.grad])
         return output
+
+
+class _Written:
+    """A slot that each call writes, and the tensor that a call put there for the next to change."""
+
+    def __init__(self, slot: Slot, tree: Any) -> None:
+        self.slot = slot
+        self.tree = tree
+        self.tensor: Tensor | None = None
+        self.references = 0
+        """To the tensor, if nobody else has taken hold of it."""
 
 
 def _give(tensor: Tensor, array: Any) -> None:

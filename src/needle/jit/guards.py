@@ -18,10 +18,11 @@ import numpy as np
 from ..context import changes
 from ..graph.node import Specs
 from ..tensor import Tensor
-from .slots import MISSING, Attributes, Container, Names, is_equal
+from .slots import MISSING, Attributes, Container, Names, Slot, is_equal
 
 if TYPE_CHECKING:
     from .trace import Source, Target
+    from .watch import Seen
 
 _LIBRARY = (ModuleType, type, BuiltinFunctionType)
 """What names stand for that nobody binds anew."""
@@ -55,38 +56,28 @@ class Guards:
 
     # -- what is relied on, told by the trace ------------------------------------------------------
 
-    def add(
-        self,
-        container: Container,
-        before: dict[Any, Any],
-        keys: Sequence[Any],
-        whole: bool,
-        written: set[Any],
-        numbers: set[Any],
-    ) -> None:
-        """Rely on what some slots of a container hold.
+    def add(self, seen: Seen, written: set[Slot], numbers: set[Slot]) -> None:
+        """Rely on what the slots of a container that were read hold.
 
         Args:
-            container: The container.
-            before: What its slots held.
-            keys: The slots that were read.
-            whole: Whether there may be no others.
-            written: (identity of the container, key) of slots that the program writes.
-            numbers: The same, of hyperparameters.
+            seen: The container, and what was read of it.
+            written: Slots that the program writes.
+            numbers: Slots of hyperparameters.
         """
+        container = seen.container
         places = []
-        for key in keys:
-            value, place = before.get(key, MISSING), (id(container), key)
+        for key in seen.read():
+            value, slot = seen.before.get(key, MISSING), Slot(container, key)
             if isinstance(container, Names) and isinstance(value, _LIBRARY):
                 continue
-            if place in numbers:
+            if slot in numbers:
                 places.append((key, MISSING, _is_nonzero))
-            elif place in written:
+            elif slot in written:
                 places.append((key, MISSING, _alike(value)))
             else:
                 kept = MISSING if isinstance(value, tuple) else value
                 places.append((key, kept, self._pinned(value)))
-        slots = _Slots(container, len(before) if whole else None, places)
+        slots = _Slots(container, len(seen.before) if seen.whole else None, places)
         self._slots.append(slots)
         owner = container.owner()
         if isinstance(owner, dict):

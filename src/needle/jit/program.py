@@ -22,14 +22,14 @@ from ..graph.node import Node
 from ..native import llvm
 from ..random import ambient_stream
 from ..tensor import Tensor
-from .binding import Binding, Inputs, Place, state_in_place
+from .binding import Binding, Inputs, state_in_place
 from .commit import Commit
 from .differentiate import Differentiable
 from .expression import UnsupportedError
 from .interpret import Interpreter
 from .native_executor import Compiled
 from .shortcut import Shortcut, shortcut
-from .trace import Trace
+from .trace import Source, Trace
 from .turns import inside_turn
 
 Quick = tuple[tuple[Any, ...], ...]
@@ -44,7 +44,6 @@ class Program:
         quick: Shape, dtype and need of a gradient of each argument, where all are plain tensors.
 
     Attributes:
-        compiled: The stages down to machine code; None where the graph runs through NumPy.
         backend: "native", or why it is not.
         shortcut: The short way of a call, if the program has one.
     """
@@ -56,26 +55,34 @@ class Program:
         self.last_used = time.monotonic()
         self.guards = trace.guards
         self.inputs = Inputs(trace)
-        self.compiled: Compiled | None = None
         self.lock = threading.RLock()
         self._quick = quick
         self._modes = _modes()
         self._steady = False
-        self._binding: Binding | None = None
         differentiable = Differentiable.of(trace, self.inputs.nodes)
-        self._draws = differentiable.draws if differentiable else []
-        self._wanted = list(dict.fromkeys([*trace.wanted(), *self._draws]))
-        self.backend, in_place = self._compile()
+        draws = differentiable.draws if differentiable else []
+        self._wanted = list(dict.fromkeys([*trace.wanted(), *draws]))
+        self.backend = "native"
+        self._binding: Binding | None = None
         self._execute: Callable[[list[Any]], list[Any] | None]
-        if self.compiled is None or self._binding is None:
-            self._execute, results = self._interpreter(), self._wanted
+        try:
+            self._binding = binding = self._compile(draws)
+        except UnsupportedError as missing:
+            self.backend = f"numpy: {missing}"
+            self._execute, results, in_place = self._interpreter(), self._wanted, set[Source]()
         else:
-            self._execute, results = self._binding.run, self.compiled.handed
+            compiled = binding.native.compiled
+            self._execute, results, in_place = binding.run, compiled.handed, binding.in_place
         commit = Commit(trace, self.inputs, results, in_place, differentiable)
         self._commit = commit.write
         self.shortcut: Shortcut | None = None
         if self._binding is not None and commit.plain is not None:
             self.shortcut = shortcut(self.guards, self._binding, commit.plain[1])
+
+    @property
+    def compiled(self) -> Compiled | None:
+        """The stages down to machine code; None where the graph runs through NumPy."""
+        return None if self._binding is None else self._binding.native.compiled
 
     def __repr__(self) -> str:
         return f"Program({self.reason}; {self.calls} calls; {self.backend})"
@@ -125,24 +132,23 @@ class Program:
 
     # -- code --------------------------------------------------------------------------------------
 
-    def _compile(self) -> tuple[str, list[Place]]:
-        """Compile where that is possible; what runs, and the state that it writes in place."""
+    def _compile(self, draws: list[Node]) -> Binding:
+        """Machine code, and how it is told of the inputs.
+
+        Raises:
+            UnsupportedError: there is none; the message says why.
+        """
         if config.jit_mode() != "1":
-            return "numpy: NEEDLE_JIT asks for it", []
+            raise UnsupportedError("NEEDLE_JIT asks for it")
         if not llvm.available():
             _warn_without_llvm()
-            return "numpy: llvmlite is not installed", []
+            raise UnsupportedError("llvmlite is not installed")
         state, handed = state_in_place(self.trace, self.inputs.captured)
-        handed = list(dict.fromkeys([*handed, *self._draws]))
-        new: dict[Node, Node] = {captured.node: node for captured, (_, node) in state.items()}
-        try:
-            compiled = Compiled(self.inputs.nodes, self.trace.nodes, handed, new)
-        except UnsupportedError as missing:
-            return f"numpy: {missing}", []
-        in_place = {c: place for c, (place, _) in state.items() if c.node in compiled.state}
-        self.compiled = compiled
-        self._binding = Binding(self.inputs, self.trace, compiled, in_place)
-        return "native", list(in_place.values())
+        handed = list(dict.fromkeys([*handed, *draws]))
+        new = {captured.node: node for captured, node in state.items()}
+        compiled = Compiled(self.inputs.nodes, self.trace.nodes, handed, new)
+        in_place = [captured for captured in state if captured.node in compiled.state]
+        return Binding(self.inputs, self.trace, compiled, in_place)
 
     # -- a call ------------------------------------------------------------------------------------
 

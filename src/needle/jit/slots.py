@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dis
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from types import CodeType, FunctionType, MemberDescriptorType
 from typing import Any
@@ -18,6 +19,7 @@ import numpy as np
 
 from ..state import Counted, Stateful
 from ..tensor import Tensor
+from .trees import Path
 
 
 class Missing:
@@ -235,6 +237,38 @@ class Names(Container):
 
     def label(self, key: Any) -> str:
         return str(key)
+
+
+@dataclass(frozen=True)
+class Slot:
+    """A slot, or a place in the tree of lists, tuples and dicts that it holds."""
+
+    container: Container
+    key: Any
+    path: Path = ()
+
+    def held(self) -> Any:
+        """What the slot holds now; `MISSING` if there is no such slot."""
+        return self.container.slots().get(self.key, MISSING)
+
+    def assign(self, value: Any) -> None:
+        """Put a value into the slot."""
+        self.container.assign(self.key, value)
+
+    @property
+    def label(self) -> str:
+        """Name of the slot in messages."""
+        return self.container.label(self.key)
+
+    def tensor(self, leaves: list[Any]) -> Any:
+        """The tensor at the place in a call with these leaves; None if it is gone."""
+        item = self.held()
+        try:
+            for step in self.path:
+                item = item[step]
+        except (IndexError, KeyError, TypeError):
+            return None
+        return item if isinstance(item, Tensor) else None
 
 
 @lru_cache(maxsize=4096)

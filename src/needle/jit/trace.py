@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from weakref import ReferenceType
 
 from ..graph.node import Node
 from ..tensor import Tensor
-from .slots import MISSING, Container
+from .slots import Slot
 from .trees import leaves_in
 
 if TYPE_CHECKING:
@@ -68,25 +68,6 @@ class Held:
 
 
 @dataclass(frozen=True)
-class Slot:
-    """The tensor that a slot holds at the time of the call, in a tree of lists and tuples."""
-
-    container: Container
-    key: Any
-    path: tuple[Any, ...] = ()
-
-    def tensor(self, leaves: list[Any]) -> Any:
-        """The tensor in a call with these leaves; None if it is gone."""
-        item = self.container.slots().get(self.key, MISSING)
-        try:
-            for step in self.path:
-                item = item[step]
-        except (IndexError, KeyError, TypeError):
-            return None
-        return item if isinstance(item, Tensor) else None
-
-
-@dataclass(frozen=True)
 class Grad:
     """The `.grad` of a tensor."""
 
@@ -108,25 +89,25 @@ class Trace:
 
     Attributes:
         arguments: Nodes that stand for the leaves of the arguments.
-        scalars: (container, attribute, node) of each hyperparameter.
-        captured: (node, source) of values that existed before.
+        scalars: Where each hyperparameter is, and the node that stands for it.
         nodes: Recorded nodes, in program order.
         guards: What has to hold for a call to do the same.
         result: Tree of what the function returned.
         rebound: Tensors that are given new data.
         grads: Tensors whose `.grad` is set: to a node, or None.
-        slots: (container, key, tree) of slots that are given new things.
+        slots: Slots that are given new things, each with a tree like `result`.
+        captured: Nodes that stand for tensors that existed before, and where those are found.
     """
 
     arguments: list[Node]
-    scalars: list[tuple[Container, str, Node]]
-    captured: list[tuple[Node, Source]]
+    scalars: list[tuple[Slot, Node]]
     nodes: list[Node]
     guards: Guards
-    result: Any = None
-    rebound: list[tuple[Target, Node]] = field(default_factory=list)
-    grads: list[tuple[Target, Node | None]] = field(default_factory=list)
-    slots: list[tuple[Container, Any, Any]] = field(default_factory=list)
+    result: Any
+    rebound: list[tuple[Target, Node]]
+    grads: list[tuple[Target, Node | None]]
+    slots: list[tuple[Slot, Any]]
+    captured: list[tuple[Node, Source]]
 
     @property
     def writes_state(self) -> bool:
@@ -136,7 +117,7 @@ class Trace:
     def wanted(self) -> list[Node]:
         """The nodes whose values a call needs, each once: results, then state, then gradients."""
         found: dict[Node, None] = {}
-        for out in outs_in([self.result, *[tree for _, _, tree in self.slots]]):
+        for out in outs_in([self.result, *[tree for _, tree in self.slots]]):
             found.update(out.nodes())
         for _, node in [*self.rebound, *self.grads]:
             if node is not None:

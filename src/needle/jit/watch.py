@@ -40,6 +40,7 @@ from .slots import (
     Items,
     Members,
     Names,
+    Slot,
     fields_of,
     is_equal,
     names_in,
@@ -82,13 +83,13 @@ class Watch:
     Attributes:
         found: By identity of the owner, in the order in which they were reached.
         tensors: Tensors that were reached, with their `requires_grad`, by identity.
-        scalars: (container, name, node, handle) of each hyperparameter.
+        scalars: The stand-in for each hyperparameter, by where it is.
     """
 
     def __init__(self, tracer: Tracer, streams: Streams) -> None:
         self.found: dict[int, Seen] = {}
         self.tensors: dict[int, tuple[Tensor, bool]] = {}
-        self.scalars: list[tuple[Container, str, Node, Scalar]] = []
+        self.scalars: dict[Slot, Scalar] = {}
         self._tracer = tracer
         self._streams = streams
         self._others: dict[int, Any] = {}
@@ -265,8 +266,9 @@ class Watch:
         node = Node(None, (), None, False, Spec((), np.dtype(np.float64)))
         self._tracer.argument(node, np.asarray(value, np.float64))
         handle = new_handle(node, Rate)
-        seen.container.assign(name, handle)
-        self.scalars.append((seen.container, name, node, handle))
+        slot = Slot(seen.container, name)
+        slot.assign(handle)
+        self.scalars[slot] = handle
 
     # -- reading -----------------------------------------------------------------------------------
 

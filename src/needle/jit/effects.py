@@ -1,0 +1,279 @@
+"""What a function did while it was traced: from the tensors that it left behind to a `Trace`.
+
+::
+
+    before: the world after the function       after: what a program has to write
+
+    a tensor is on a recorded node             rebound
+    an attribute holds another tensor          slots
+    a `.grad` is another one than before       grads
+    the tensors in what was returned           result
+"""
+
+from __future__ import annotations
+
+from collections.abc import Coroutine, Iterator
+from typing import Any
+from weakref import ref
+
+import numpy as np
+
+from ..errors import TraceError
+from ..graph.node import Node, Value
+from ..tensor import Tensor
+from .guards import Guards
+from .slots import MISSING, Items, Slot, is_equal
+from .stand_ins import StandIns
+from .trace import Argument, Grad, Held, Out, OutTuple, Source, Target, Trace
+from .tracer import Scalar, Tracer
+from .trees import mapped, tensors_in
+from .watch import Watch
+
+
+class NewStateError(Exception):
+    """State came into being: the call has to be made eagerly first. The message names the slot."""
+
+
+class ChangedNumberError(TraceError):
+    """A Python number changed during a trace."""
+
+    def __init__(self, changed: list[tuple[Slot, Any]]) -> None:
+        where = changed[0][0].label
+        super().__init__(
+            f"the Python number {where} changed while a jitted function was traced, and a program "
+            f"would not change it again. Keep it in a tensor: {where} = ndl.Tensor(0), and "
+            f"{where}.data = {where} + 1"
+        )
+        self.changed = changed
+
+
+class _Parts:
+    """The elements of a `TensorTuple`."""
+
+    def __init__(self, value: Any) -> None:
+        self.tensors = [value[k] for k in range(len(value))]
+
+
+def taken_apart(result: Any) -> Any:
+    """What was returned, its tuples in parts: taking them is recorded, while that is possible."""
+    return mapped(result, lambda v: _Parts(v) if isinstance(v, Value.tuple_class) else v)
+
+
+class Effects:
+    """Finds what a function did, before that is undone.
+
+    Args:
+        tracer: Recorded what it computed.
+        watch: Saw what it reached.
+        stand_ins: Its arguments.
+    """
+
+    def __init__(self, tracer: Tracer, watch: Watch, stand_ins: StandIns) -> None:
+        self._tracer = tracer
+        self._watch = watch
+        self._stand_ins = stand_ins
+        self._inputs: dict[Node, tuple[Node, Source]] = {}  # by the node that was captured
+        self._by_grad: dict[Node, Grad] = {}
+        self._by_slot: dict[int, Slot] = {}  # of tensors in slots that are written
+
+    def trace(self, result: Any) -> Trace:
+        """All that it did, given what it returned, `taken_apart`.
+
+        Raises:
+            TraceError: it did something that a program could not repeat.
+            NewStateError: state came into being.
+        """
+        tracer = self._tracer
+        self._check_flags()
+        slots = self._changed_slots()
+        self._by_slot = self._tensors_in_slots({slot for slot, _ in slots})
+        guards = Guards()
+        self._read_gradients(guards)
+        for node in tracer.nodes:
+            node.inputs = tuple(map(self._input, node.inputs))
+        return Trace(
+            arguments=self._stand_ins.nodes,
+            scalars=[(slot, handle.node) for slot, handle in self._watch.scalars.items()],
+            nodes=tracer.nodes,
+            guards=guards,
+            result=self._tree(result),
+            rebound=[
+                (self._stand_ins.target(value), self._node(value))
+                for value, node in tracer.node_before.items()
+                if value.node is not node and self._stand_ins.is_real(value)
+            ],
+            grads=self._gradients(),
+            slots=[(slot, self._tree(new)) for slot, new in slots],
+            captured=[self._inputs[node] for node in tracer.captured if node in self._inputs],
+        )
+
+    def _check_flags(self) -> None:
+        """`requires_grad` is not for a function to set: it decides what is recorded."""
+        flags: list[tuple[Any, bool]] = list(self._watch.tensors.values())
+        flags += [(v, f) for r, f in self._tracer.captured.values() if (v := r()) is not None]
+        for tensor, flag in flags:
+            if tensor.node.requires_grad != flag and tensor not in self._tracer.node_before:
+                tensor.node.requires_grad = flag
+                raise TraceError(
+                    f"requires_grad of a tensor of shape {tensor.shape} was set while a jitted "
+                    "function was traced. Set it outside"
+                )
+
+    # -- slots -------------------------------------------------------------------------------------
+
+    def _changed_slots(self) -> list[tuple[Slot, Any]]:
+        """The slots that a program has to write, with what they hold now."""
+        written: list[tuple[Slot, Any]] = []
+        numbers: list[tuple[Slot, Any]] = []
+        for seen in self._watch.found.values():
+            container, now = seen.container, seen.container.slots()
+            if any(key not in now for key in seen.before):
+                raise TraceError(
+                    f"{container.path} lost an entry during a trace. Do that outside the jitted "
+                    "function"
+                )
+            for key, new in now.items():
+                old, slot = seen.before.get(key, MISSING), Slot(container, key)
+                if new is old:
+                    continue
+                if _is_number(old) and _is_number(new):
+                    if new != old:
+                        numbers.append((slot, new))
+                elif self._is_written(slot, old, new):
+                    written.append((slot, new))
+        if numbers:
+            raise ChangedNumberError(numbers)
+        self._keep_what_grew()
+        return written
+
+    def _is_written(self, slot: Slot, old: Any, new: Any) -> bool:
+        """Whether a program has to write what a slot holds now."""
+        scalar = self._watch.scalars.get(slot)
+        if scalar is not None and isinstance(new, Scalar):
+            return new is not scalar
+        holds_tensors = bool(tensors_in(new))
+        if old is MISSING and isinstance(slot.container, Items) and not holds_tensors:
+            return False
+        if old is MISSING or (holds_tensors and _structure(old) != _structure(new)):
+            raise NewStateError(slot.label)
+        return holds_tensors or not is_equal(old, new)
+
+    def _keep_what_grew(self) -> None:
+        """A list that grew by Python values: a side effect that stays; nothing relies on it."""
+        for seen in self._watch.found.values():
+            now = seen.container.slots()
+            if isinstance(seen.container, Items) and len(now) > len(seen.before):
+                seen.before, seen.whole = now, False
+
+    def _tensors_in_slots(self, slots: set[Slot]) -> dict[int, Slot]:
+        """Where the tensors were, by identity, that these slots held before."""
+        return {
+            id(tensor): Slot(seen.container, key, path)
+            for seen in self._watch.found.values()
+            for key, value in seen.before.items()
+            if Slot(seen.container, key) in slots
+            for path, tensor in tensors_in(value)
+        }
+
+    # -- gradients ---------------------------------------------------------------------------------
+
+    def _read_gradients(self, guards: Guards) -> None:
+        """Gradients that were read before they were set are inputs."""
+        for value, before in self._tracer.grad_before.items():
+            if value in self._tracer.grad_read and self._stand_ins.is_real(value):
+                target = self._stand_ins.target(value)
+                node = None if before is None else self._tracer.known(before)
+                guards.add_grad(target, None if node is None else node.specs())
+                if node is not None:
+                    self._by_grad[node] = Grad(target)
+
+    def _gradients(self) -> list[tuple[Target, Node | None]]:
+        """The gradients that are set at the end."""
+        found: list[tuple[Target, Node | None]] = []
+        for value, before in self._tracer.grad_before.items():
+            after = value._grad
+            same = after is before and (after is not None or value in self._tracer.grad_read)
+            if same or not self._stand_ins.is_real(value):
+                continue
+            found.append(
+                (self._stand_ins.target(value), None if after is None else self._node(after))
+            )
+            if after is not None:
+                self._refuse_graph_of(value)
+        return found
+
+    def _refuse_graph_of(self, value: Any) -> None:
+        """Reverse mode ends at an argument: what it was computed from would get no gradient."""
+        own = self._stand_ins.own_node(value)
+        if own is not None and own.op is not None:
+            raise TraceError(
+                f"backward inside a jitted function reaches an argument of shape {value.shape} "
+                "that was computed from other tensors, which would get no gradient. Pass detach() "
+                "of it, or compute it in the function"
+            )
+
+    # -- nodes -------------------------------------------------------------------------------------
+
+    def _node(self, value: Any) -> Node:
+        """The node of a value in the trace."""
+        return self._input(self._tracer.known(value))
+
+    def _input(self, node: Node) -> Node:
+        """What stands in the trace for a node: an input if it existed before, else itself."""
+        if node not in self._inputs:
+            source = self._source(node)
+            if source is None:
+                return node
+            self._inputs[node] = Node(None, (), None, node.requires_grad, node.specs()), source
+        return self._inputs[node][0]
+
+    def _source(self, node: Node) -> Source | None:
+        """Where the value of a node that existed before is found at a later call."""
+        if node in self._by_grad:
+            return self._by_grad[node]
+        reference, _ = self._tracer.captured.get(node, (None, False))
+        handle = None if reference is None else reference()
+        if reference is None or handle is None:  # nobody can change it any more: a constant
+            return None
+        return self._by_slot.get(id(handle)) or Held(reference)
+
+    def _tree(self, tree: Any) -> Any:
+        """What was returned or kept, with its tensors as `Out`, `Argument` or `Held`."""
+
+        def leaf(value: Any) -> Any:
+            if isinstance(value, _Parts):
+                return OutTuple(tuple(map(self._leaf, value.tensors)))
+            if isinstance(value, Iterator | Coroutine):
+                raise TraceError(
+                    f"a jitted function returned a {type(value).__name__}, which can be read only "
+                    "once, and would be the same at every call. Return a list or tuple"
+                )
+            return self._leaf(value) if isinstance(value, Tensor) else value
+
+        return mapped(tree, leaf)
+
+    def _leaf(self, value: Any) -> Any:
+        tracer, place = self._tracer, self._stand_ins.place(value)
+        if place is not None and not isinstance(self._stand_ins.leaves[place], np.ndarray):
+            return Argument(place)
+        if isinstance(value, Scalar):
+            return Out(value.node, cls=float)
+        if id(value) in self._by_slot:
+            return Out(self._node(value), value.requires_grad, type(value))
+        if place is None and (value in tracer.node_before or not tracer.is_made_here(value.node)):
+            return Held(ref(value))
+        grad = None if value._grad is None else self._node(value._grad)
+        return Out(value.node, value.requires_grad, type(value), grad)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float | np.number) and not isinstance(value, bool)
+
+
+def _structure(item: Any) -> Any:
+    """The structure of a tree of tensors: what a program relies on."""
+    if isinstance(item, list | tuple):
+        return (type(item), *[_structure(part) for part in item])
+    if isinstance(item, dict):
+        return (dict, *[(name, _structure(part)) for name, part in item.items()])
+    return Tensor if isinstance(item, Tensor) else None

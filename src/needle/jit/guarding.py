@@ -1,0 +1,76 @@
+"""From what a function read while it was traced to the guards of its program."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+from weakref import ref
+
+from ..tensor import Tensor
+from .slots import Slot
+from .stand_ins import StandIns
+from .trace import Argument, Grad, Held, Target, Trace
+from .tracer import Tracer
+from .trees import tensors_in
+from .watch import Seen, Watch
+
+
+def guard(trace: Trace, tracer: Tracer, watch: Watch, stand_ins: StandIns) -> None:
+    """Tell the guards of a trace what it relies on, once everything is as before the trace."""
+    guards = trace.guards
+    written = {slot for slot, _ in trace.slots}
+    numbers = {slot for slot, _ in trace.scalars}
+    inside = _inside(written, watch)
+    read = [seen for owner, seen in watch.found.items() if owner not in inside]
+    for seen in read:
+        if seen.is_relied_on():
+            guards.add(seen, written, numbers)
+    for tensor, flag in watch.tensors.values():
+        guards.add_flag(tensor, flag)
+    for reference, flag in tracer.captured.values():
+        guards.add_flag(reference(), flag)
+    for node, source in trace.captured:
+        if not isinstance(source, Grad):
+            guards.add_source(source, node.specs())
+    guards.add_others([target for target, _ in [*trace.rebound, *trace.grads]])
+    for targets in _aliases(read, written, watch, stand_ins):
+        guards.add_alias(targets)
+
+
+def _inside(written: set[Slot], watch: Watch) -> set[int]:
+    """Lists and dicts in slots that are written: the slot's own guard looks at them."""
+    found: set[int] = set()
+
+    def note(item: Any) -> None:
+        if isinstance(item, list | dict | tuple):
+            found.add(id(item))
+            for part in item.values() if isinstance(item, dict) else item:
+                note(part)
+
+    for seen in watch.found.values():
+        for key, value in seen.before.items():
+            if Slot(seen.container, key) in written and tensors_in(value):
+                note(value)
+    return found
+
+
+def _aliases(
+    read: list[Seen], written: set[Slot], watch: Watch, stand_ins: StandIns
+) -> Iterator[list[Target]]:
+    """A tensor that is found at several places is one input: it has to be so at each call."""
+    found: dict[int, list[Target]] = {}
+    in_written: set[int] = set()
+    for seen in read:
+        for key in seen.read():
+            value, slot = seen.before.get(key), Slot(seen.container, key)
+            if slot in written or isinstance(value, Tensor | tuple):
+                for path, tensor in tensors_in(value):
+                    found.setdefault(id(tensor), []).append(Slot(seen.container, key, path))
+                    if slot in written:
+                        in_written.add(id(tensor))
+    for place, leaf in enumerate(stand_ins.leaves):
+        if isinstance(leaf, Tensor) and id(leaf) in watch.tensors:
+            yield [Argument(place), *(found.pop(id(leaf), []) or [Held(ref(leaf))])]
+    for identity, slots in found.items():
+        if len(slots) > 1 and identity in in_written:
+            yield slots
