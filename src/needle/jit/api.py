@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 import warnings
 from collections.abc import Callable
+from contextlib import suppress
 from copy import deepcopy
 from functools import partial
 from types import MethodType
@@ -15,12 +16,11 @@ from .. import config
 from ..context import ambient
 from ..errors import ArgumentError, NeedleError, TraceError
 from ..graph.evaluate import EAGER
-from ..random import ambient_stream
 from ..tensor import Tensor
 from .aside import Aside
 from .check import compare_with_eager
 from .differentiate import Differentiable
-from .program import Program
+from .program import Program, modes, quick_key
 from .signature import Key, holds_arrays, is_array, signature
 from .tracing import NewStateError, trace
 from .trees import mapped
@@ -100,11 +100,12 @@ class Jitted:
 
     def _looked_up(self, args: Any, kwargs: Any) -> tuple[Program | None, list[Any]]:
         """The program for a call, found or made, and what it runs on."""
-        leaves, key = signature(args, kwargs)
-        key = (key, ambient.gradients, ambient.implicit_broadcasting, type(ambient_stream()))
+        leaves, arguments = signature(args, kwargs)
+        key = (arguments, *modes())
         program, reason = self._fitting(key, leaves)
         if program is None:
-            program = self._prepared(key, reason, args, kwargs, leaves)
+            with suppress(BusyError), making():
+                program = self._made(key, reason, args, kwargs, leaves)
         recent = self._recent
         if program is not None and program is not recent:
             if recent is not None:
@@ -129,17 +130,7 @@ class Jitted:
             reason = mismatch
         return None, reason
 
-    def _prepared(
-        self, key: Key, reason: str, args: Any, kwargs: Any, leaves: list[Any]
-    ) -> Program | None:
-        """A new program; None where the call has to be made as written."""
-        try:
-            with making():
-                return self._make(key, reason, args, kwargs, leaves)
-        except BusyError:
-            return None
-
-    def _make(
+    def _made(
         self, key: Key, reason: str, args: Any, kwargs: Any, leaves: list[Any]
     ) -> Program | None:
         """A new program; None where the call has to be made eagerly first."""
@@ -164,7 +155,7 @@ class Jitted:
                 ) from None
             return None
         self._patience.pop(key, None)
-        program = Program(done, reason, _quick_key(args, kwargs))
+        program = Program(done, reason, quick_key(args, kwargs))
         self._keep(key, program)
         return program
 
@@ -178,7 +169,7 @@ class Jitted:
             warnings.warn(
                 f"jit: {self.__name__} has {count} programs, the last because: {program.reason}. "
                 "Each is traced and compiled: keep shapes and attributes fixed between calls",
-                stacklevel=6,
+                stacklevel=5,
             )
         if count > MOST_PROGRAMS:
             others = [
@@ -220,15 +211,6 @@ def _arriving(item: Any) -> Any:
 
 def _as_tensor(item: Any) -> Any:
     return Tensor(item, requires_grad=False) if is_array(item) else item
-
-
-def _quick_key(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, ...] | None:
-    """What the next call is compared with first, where its arguments are different tensors."""
-    if kwargs or len({id(argument) for argument in args}) < len(args):
-        return None
-    if not all(type(argument) is Tensor and argument.dtype.isnative for argument in args):
-        return None
-    return tuple([(i.shape, i.dtype, i.requires_grad, i.node.op is None) for i in args])
 
 
 class _Method:

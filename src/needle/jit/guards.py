@@ -13,12 +13,10 @@ from types import BuiltinFunctionType, ModuleType
 from typing import TYPE_CHECKING, Any
 from weakref import ReferenceType, ref
 
-import numpy as np
-
 from ..context import changes
 from ..graph.node import Specs
 from ..tensor import Tensor
-from .slots import MISSING, Attributes, Container, Names, Slot, is_equal
+from .slots import MISSING, Attributes, Container, Names, Slot, is_equal, is_rate
 
 if TYPE_CHECKING:
     from .trace import Source, Target
@@ -71,7 +69,7 @@ class Guards:
             if isinstance(container, Names) and isinstance(value, _LIBRARY):
                 continue
             if slot in numbers:
-                places.append((key, MISSING, _is_nonzero))
+                places.append((key, MISSING, is_rate))
             elif slot in written:
                 places.append((key, MISSING, _alike(value)))
             else:
@@ -88,7 +86,7 @@ class Guards:
         else:
             if _dies(owner):
                 self._owners.append(ref(owner, self._gone))
-            if whole and isinstance(container, Attributes) and not container.counted:
+            if seen.whole and isinstance(container, Attributes) and not container.counted:
                 self._views.append(container.slots().values())
             elif not container.counted:
                 self._light.append(slots)
@@ -196,12 +194,7 @@ class Guards:
     def _pinned(self, value: Any) -> Pin:
         """Whether a slot still holds a value: equal, if it is a plain one, else the same."""
         if isinstance(value, tuple):
-            kind, parts = type(value), [self._pinned(part) for part in value]
-            return lambda now: (
-                type(now) is kind
-                and len(now) == len(parts)
-                and all(pin(part) for pin, part in zip(parts, now, strict=True))
-            )
+            return _each(type(value), [self._pinned(part) for part in value])
         if isinstance(value, list | dict):
             return lambda now: now is value
         if not _dies(value):
@@ -257,10 +250,12 @@ def _dies(value: Any) -> bool:
     return type(value).__weakrefoffset__ != 0
 
 
-def _is_nonzero(value: Any) -> bool:
-    """A hyperparameter is read at each call; but where it is 0, things may have been left out."""
-    return (
-        isinstance(value, int | float | np.floating) and bool(value) and not isinstance(value, bool)
+def _each(kind: type[Any], pins: list[Pin]) -> Pin:
+    """Whether a list or tuple is of a class and each of its items passes."""
+    return lambda now: (
+        type(now) is kind
+        and len(now) == len(pins)
+        and all(pin(part) for pin, part in zip(pins, now, strict=True))
     )
 
 
@@ -272,12 +267,7 @@ def _alike(value: Any) -> Pin:
             isinstance(now, Tensor) and now.requires_grad == flag and now.node.specs() == specs
         )
     if isinstance(value, list | tuple):
-        kind, pins = type(value), [_alike(part) for part in value]
-        return lambda now: (
-            type(now) is kind
-            and len(now) == len(pins)
-            and all(pin(part) for pin, part in zip(pins, now, strict=True))
-        )
+        return _each(type(value), [_alike(part) for part in value])
     if isinstance(value, dict):
         inner = {key: _alike(part) for key, part in value.items()}
         return lambda now: (

@@ -165,23 +165,22 @@ class NativeExecutor:
         self._distinct = len(set(order)) == len(order)
         draws = [node for node in compiled.graph.nodes if is_random(node)]
         self._draws = [(node, layout.slot[node]) for node in draws]
-        self._all_native = all(is_drawn_here(node) for node, _ in self._draws)
+        self._all_native = all(map(is_drawn_here, draws))
         self._main = self._segments(compiled.emitted.stages)
-        self._calls_python = any(isinstance(s, Special) for s in compiled.emitted.stages)
         self._last = self._program([compiled.emitted.last])
 
     def _segments(self, stages: list[list[Shared] | Special]) -> list[Callable[[], None]]:
         """Native programs, and between them the operators that are called in Python."""
-        segments: list[Callable[[], None]] = []
+        segments: list[Callable[[], None] | None] = []
         waiting: list[list[Shared]] = []
         for stage in stages:
             if isinstance(stage, Special):
-                segments += [run for run in [self._program(waiting)] if run is not None]
-                segments.append(partial(self._call, stage.node))
+                segments += [self._program(waiting), partial(self._call, stage.node)]
                 waiting = []
             else:
                 waiting.append(stage)
-        return segments + [run for run in [self._program(waiting)] if run is not None]
+        segments.append(self._program(waiting))
+        return [run for run in segments if run is not None]
 
     def _program(self, stages: list[list[Shared]]) -> Callable[[], None] | None:
         phases = [
@@ -249,7 +248,8 @@ class NativeExecutor:
         """
         if self._draws or self._last is not None or self._order is not None:
             return None
-        if len(self._results) != 1 or len(self._main) != 1 or self._calls_python:
+        calls_python = any(isinstance(stage, Special) for stage in self.compiled.emitted.stages)
+        if len(self._results) != 1 or len(self._main) != 1 or calls_python:
             return None
         return self._words, self._results[0], self._main[0], self._status
 
@@ -281,24 +281,20 @@ class NativeExecutor:
 
     def _draw(self, stream: Any) -> None:
         """Let Python draw what has no native code, and tell the code where the stream stands."""
-        if self._all_native and isinstance(stream, PhiloxStream):
-            self._tell(stream)
-            stream.reserve(len(self._draws))
-            return
         philox = isinstance(stream, PhiloxStream)
         if philox:
-            self._tell(stream)
+            words = self._stream
+            words[0] = stream.seed & 0xFFFFFFFF
+            words[1] = stream.seed >> 32
+            words[2] = stream.draw
+            if self._all_native:
+                stream.reserve(len(self._draws))
+                return
         for node, slot in self._draws:
             if philox and is_drawn_here(node):
                 stream.reserve(1)
-                continue
-            assert node.op is not None
-            drawn = np.ascontiguousarray(node.op.evaluate())
-            self._keep[slot] = drawn
-            self._table[slot] = drawn.ctypes.data
-
-    def _tell(self, stream: PhiloxStream) -> None:
-        words = self._stream
-        words[0] = stream.seed & 0xFFFFFFFF
-        words[1] = stream.seed >> 32
-        words[2] = stream.draw
+            else:
+                assert node.op is not None
+                drawn = np.ascontiguousarray(node.op.evaluate())
+                self._keep[slot] = drawn
+                self._table[slot] = drawn.ctypes.data

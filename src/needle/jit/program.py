@@ -33,6 +33,7 @@ from .trace import Source, Trace
 from .turns import inside_turn
 
 Quick = tuple[tuple[Any, ...], ...]
+"""Shape, dtype, need of a gradient of each argument, and whether it is a leaf of the graph."""
 
 
 class Program:
@@ -41,7 +42,7 @@ class Program:
     Args:
         trace: What a call does.
         reason: Why it was traced, for `step.programs`.
-        quick: Shape, dtype and need of a gradient of each argument, where all are plain tensors.
+        quick: Of the arguments that it was traced with, for the quick look.
 
     Attributes:
         backend: "native", or why it is not.
@@ -57,7 +58,7 @@ class Program:
         self.inputs = Inputs(trace)
         self.lock = threading.RLock()
         self._quick = quick
-        self._modes = _modes()
+        self._modes = modes()
         self._steady = False
         differentiable = Differentiable.of(trace, self.inputs.nodes)
         draws = differentiable.draws if differentiable else []
@@ -179,7 +180,16 @@ class Program:
         return lambda leaves: interpreter(values(leaves)[0])
 
 
-def _modes() -> tuple[bool, bool, type[Any]]:
+def quick_key(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Quick | None:
+    """What `Program.fits` compares, where all arguments are plain tensors and none comes twice."""
+    if kwargs or len({id(argument) for argument in args}) < len(args):
+        return None
+    if not all(type(argument) is Tensor and argument.dtype.isnative for argument in args):
+        return None
+    return tuple([(i.shape, i.dtype, i.requires_grad, i.node.op is None) for i in args])
+
+
+def modes() -> tuple[bool, bool, type[Any]]:
     """The ambient modes that a trace depends on."""
     return ambient.gradients, ambient.implicit_broadcasting, type(ambient_stream())
 
@@ -192,5 +202,5 @@ def _warn_without_llvm() -> None:
         _warned.append(True)
         warnings.warn(
             "jit: llvmlite is not installed, so traced graphs run through NumPy. Install llvmlite",
-            stacklevel=8,
+            stacklevel=7,
         )

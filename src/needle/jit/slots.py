@@ -302,6 +302,12 @@ def fields_of(cls: type) -> list[str]:
     ]
 
 
+def is_rate(value: Any) -> bool:
+    """Whether a hyperparameter is a number that can be read at each call: 0 may leave things out."""
+    is_number = isinstance(value, int | float | np.floating) and not isinstance(value, bool)
+    return is_number and bool(value)
+
+
 def is_equal(a: Any, b: Any) -> bool:
     """Whether two values are the same to a program; never if they cannot be compared."""
     if type(a) is not type(b):

@@ -43,6 +43,7 @@ from .slots import (
     Slot,
     fields_of,
     is_equal,
+    is_rate,
     names_in,
 )
 from .streams import Streams
@@ -261,7 +262,7 @@ class Watch:
     def _add_hyperparameter(self, seen: Seen, name: str) -> None:
         """A number is unknown while tracing, but that it is not 0; a 0 stays, and is guarded."""
         value = seen.before.get(name)
-        if not isinstance(value, int | float | np.floating) or isinstance(value, bool) or not value:
+        if not is_rate(value):
             return
         node = Node(None, (), None, False, Spec((), np.dtype(np.float64)))
         self._tracer.argument(node, np.asarray(value, np.float64))
