@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
@@ -54,25 +54,21 @@ def _compare(where: str, compiled: Any, eager: Any) -> None:
     elif isinstance(compiled, np.ndarray | float) and isinstance(eager, np.ndarray | float):
         _compare_arrays(where, np.asarray(compiled), np.asarray(eager))
     elif type(compiled) is not type(eager):
-        raise TraceError(
-            f"check: {where} is {compiled!r:.80} after the compiled call and {eager!r:.80} after "
-            "the eager one. " + _ADVICE
-        )
+        ours, its = f"{compiled!r:.80}", f"{eager!r:.80}"
+        _refuse(f"{where} is {ours} after the compiled call and {its} after the eager one")
 
 
 def _compare_arrays(where: str, compiled: Any, eager: Any) -> None:
     if compiled.shape != eager.shape:
-        raise TraceError(
-            f"check: {where} has shape {compiled.shape} compiled and {eager.shape} eagerly. "
-            + _ADVICE
-        )
+        _refuse(f"{where} has shape {compiled.shape} compiled and {eager.shape} eagerly")
     tolerance = 1e-4 if compiled.dtype == np.float32 else 1e-9
     if not np.allclose(compiled, eager, rtol=tolerance, atol=tolerance, equal_nan=True):
         worst = float(np.nanmax(np.abs(compiled.astype(np.float64) - eager)))
-        raise TraceError(
-            f"check: {where} differs by up to {worst:.3g} between the compiled and the eager call. "
-            + _ADVICE
-        )
+        _refuse(f"{where} differs by up to {worst:.3g} between the compiled and the eager call")
 
 
-_ADVICE = "Something that the function reads is a constant of the program: pass it as an argument"
+def _refuse(difference: str) -> NoReturn:
+    raise TraceError(
+        f"check: {difference}. Something that the function reads is a constant of the program: "
+        "pass it as an argument"
+    )

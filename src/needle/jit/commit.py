@@ -122,7 +122,9 @@ class Commit:
             return None
         for captured in self._inputs.captured:
             settled(captured.read(leaves))  # the graph keeps the values of this call
-        arrays, tensors = self._inputs.values([_own_copy(leaf) for leaf in leaves])
+        # The caller may write into an array later: the graph keeps a copy.
+        kept = [leaf.copy() if isinstance(leaf, np.ndarray) else leaf for leaf in leaves]
+        arrays, tensors = self._inputs.values(kept)
         return self._differentiable.record(tensors, arrays, values)
 
     def _filled(self, tree: Any, leaves: list[Any], values: dict[Node, Any], recorded: Any) -> Any:
@@ -198,8 +200,3 @@ def _holds_constants(tree: Any) -> bool:
     """Whether a tree that a slot is given is more than new tensors: an empty list is, too."""
     are_new = [isinstance(leaf, Out) for _, leaf in leaves_in(tree)]
     return not are_new or not all(are_new)
-
-
-def _own_copy(leaf: Any) -> Any:
-    """A leaf that a graph can keep: the caller may write into an array later."""
-    return leaf.copy() if isinstance(leaf, np.ndarray) else leaf

@@ -96,13 +96,10 @@ class Differentiable:
         for node in self.nodes:
             if node not in known:
                 op: Any = node.op
-                known[node] = op(*[known.get(child) or _constant(child) for child in node.inputs])
+                operands = [known.get(child) or Tensor.wrap(child.storage) for child in node.inputs]
+                known[node] = op(*operands)
         outputs = MakeTensorTuple()(*[known[node] for node in self.outs])
         if not outputs.requires_grad:
             return [variable.zeros_like() for variable in variables]
         found = reverse(outputs, MakeTensorTuple()(*out_grads), [v.node for v in variables])
         return [found[v.node] if v.node in found else v.zeros_like() for v in variables]
-
-
-def _constant(node: Node) -> Any:
-    return Tensor.wrap(node.storage)

@@ -59,7 +59,7 @@ def is_users(op: Op) -> bool:
 
 def run_rule(op: Op, needed: Sequence[bool], *arrays: Any) -> tuple[Any, ...]:
     """What an operator's rule gives for arrays: the incoming gradient, the result, the operands."""
-    out_grad, result, *operands = [new_handle(_leaf(array), _class(array)) for array in arrays]
+    out_grad, result, *operands = map(_value, arrays)
     for value, requires_grad in zip(operands, needed, strict=True):
         value.requires_grad = requires_grad
     with ambient_set(evaluator=EAGER, gradients=False):
@@ -72,9 +72,6 @@ def _rule(op: Op, out_grad: Any, result: Any, *operands: Any) -> tuple[Any, ...]
     return as_tuple(op.gradient(out_grad, new_handle(node, type(result))))
 
 
-def _leaf(array: Any) -> Node:
-    return Node(None, (), array, False)
-
-
-def _class(array: Any) -> type[Any]:
-    return Value.tuple_class if isinstance(array, tuple) else Value.tensor_class
+def _value(array: Any) -> Any:
+    cls = Value.tuple_class if isinstance(array, tuple) else Value.tensor_class
+    return new_handle(Node(None, (), array, False), cls)

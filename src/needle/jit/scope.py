@@ -173,18 +173,25 @@ class Scope:
 
     def load(self, node: Node, at: Index) -> Symbol:
         """Read a stored value from memory."""
-        index, stride = self._element(node, at)
-        return self._load(self.memory.pointer(node), spec(node).dtype, index, stride)
+        return self._load(node, *self._element(node, at))
 
-    def _load(self, pointer: Value, dtype: DType, index: Value | int, stride: int) -> Symbol:
+    def _load(self, node: Node, index: Value | int, stride: int) -> Symbol:
+        """The element of a number; in vectors also those that follow, so far apart."""
+        pointer, dtype = self.memory.pointer(node), spec(node).dtype
         kind = memory_type(dtype)
-        if not self.lanes or stride == 0:
-            return _from_memory(self.b, self.b.load(pointer, kind, index), dtype)
-        if stride == 1:
+        if self.lanes and stride == 1:
             value = self.b.load(pointer, kind.vector(self.lanes), index, mask=self.mask)
+        elif self.lanes and stride:
+            return self._gather(node, self._spread(index, stride))
         else:
-            places = self._spread(index, stride)
-            value = self.b.gather(pointer, kind.vector(self.lanes), places, self.mask)
+            value = self.b.load(pointer, kind, index)
+        return _from_memory(self.b, value, dtype)
+
+    def _gather(self, node: Node, places: Value) -> Symbol:
+        """The elements of a vector of numbers."""
+        dtype = spec(node).dtype
+        kind = memory_type(dtype).vector(self.lanes)
+        value = self.b.gather(self.memory.pointer(node), kind, places, self.mask)
         return _from_memory(self.b, value, dtype)
 
     def store(self, node: Node, symbol: Symbol, at: Index) -> None:
@@ -252,17 +259,15 @@ class Scope:
         return b.select(whole < 0, whole + size, whole) if negative else whole
 
     def _one_hot(self, op: OneHot, source: Node, at: Index) -> Symbol:
-        b = self.b
         place = self.checked(_integral(self.value(source, at[:-1])), op.n, negative=False)
         column = self.position(at[-1])
-        lanes = max(place.type.lanes, column.type.lanes)
-        place, column = (v if v.type.lanes == lanes else b.splat(v, lanes) for v in (place, column))
-        return CODE.cast(Symbol(b, b.compare("==", place, column), BOOL), op.dtype)
+        same = Symbol(self.b, place, INT64) == Symbol(self.b, column, INT64)
+        return CODE.cast(same, op.dtype)
 
     def _taken(self, op: Take | Pick, inputs: tuple[Node, ...], at: Index) -> Symbol:
         """An element at a position that another value holds."""
         table, places = inputs
-        shape, dtype = spec(table)
+        shape = spec(table).shape
         if isinstance(op, Take):
             axis, ndim = op.axis % len(shape), len(spec(places).shape)
             picked = self.value(places, at[axis : axis + ndim])
@@ -278,12 +283,9 @@ class Scope:
             place = self.b.extract(place, 0)
         element, stride = self._element(table, rest)
         along = place * dense(shape)[axis]
-        pointer = self.memory.pointer(table)
         if not along.type.lanes:
-            return self._load(pointer, dtype, along + element, stride)
-        where = along + self._spread(element, stride)
-        kind = memory_type(dtype).vector(self.lanes)
-        return _from_memory(self.b, self.b.gather(pointer, kind, where, self.mask), dtype)
+            return self._load(table, along + element, stride)
+        return self._gather(table, along + self._spread(element, stride))
 
     def _arange(self, op: Arange, dtype: DType, at: Index) -> Symbol:
         place = Symbol(self.b, self.position(at[0]), INT64)

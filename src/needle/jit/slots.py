@@ -303,7 +303,7 @@ def fields_of(cls: type) -> list[str]:
 
 
 def is_rate(value: Any) -> bool:
-    """Whether a hyperparameter is a number that can be read at each call: 0 may leave things out."""
+    """Whether a hyperparameter is read at each call: a number, but 0, which may omit a term."""
     is_number = isinstance(value, int | float | np.floating) and not isinstance(value, bool)
     return is_number and bool(value)
 

@@ -171,48 +171,46 @@ def _result_type(*operands: Any) -> DType:
     return np.result_type(*operands)
 
 
-def _both(dtype: DType, *operands: Any) -> list[Value]:
-    """Operands as registers of one dtype; numbers become constants."""
-    model = next(x for x in operands if isinstance(x, Symbol))
+def _both(dtype: DType, *operands: Any) -> tuple[Builder, Value, Value]:
+    """Two operands as registers of one dtype, and where code is appended. Numbers are constants."""
+    b = next(x.b for x in operands if isinstance(x, Symbol))
     values = [x.to(dtype) if isinstance(x, Symbol) else None for x in operands]
     lanes = max([v.type.lanes for v in values if v is not None])
     kind = register_type(dtype).vector(lanes)
-    result = []
-    for x, value in zip(operands, values, strict=True):
-        if value is None:
-            number = float(x) if dtype.kind == "f" else int(x)
-            result.append(model.b.constant(number, kind))
-        else:
-            result.append(value if value.type.lanes == lanes else model.b.splat(value, lanes))
-    return result
+    number = float if dtype.kind == "f" else int
+    x, y = (
+        b.constant(number(operand), kind) if value is None else _widened(b, value, lanes)
+        for operand, value in zip(operands, values, strict=True)
+    )
+    return b, x, y
 
 
-def _builder(*operands: Any) -> Builder:
-    return next(x.b for x in operands if isinstance(x, Symbol))
+def _widened(b: Builder, value: Value, lanes: int) -> Value:
+    """A register of so many lanes: one number is repeated in all of them."""
+    return value if value.type.lanes == lanes else b.splat(value, lanes)
 
 
 def _arithmetic(name: str, x: Any, y: Any) -> Symbol:
     dtype = _promoted(x, y)
     if dtype == BOOL:
         raise UnsupportedError(f"{name} of bools")
-    a, c = _both(dtype, x, y)
-    b = _builder(x, y)
-    return Symbol(b, _wrapped(b, b.binary(name, a, c), dtype), dtype)
+    b, x, y = _both(dtype, x, y)
+    return Symbol(b, _wrapped(b, b.binary(name, x, y), dtype), dtype)
 
 
 def _divide(x: Any, y: Any) -> Symbol:
     dtype = _promoted(x, y)
     dtype = dtype if dtype.kind == "f" else FLOAT64
-    a, c = _both(dtype, x, y)
-    return Symbol(_builder(x, y), a / c, dtype)
+    b, x, y = _both(dtype, x, y)
+    return Symbol(b, x / y, dtype)
 
 
 def _compare(relation: str, x: Any, y: Any) -> Symbol:
     dtype = _promoted(x, y)
     if dtype == BOOL:
         dtype = INT64
-    a, c = _both(dtype, x, y)
-    return Symbol(_builder(x, y), _builder(x, y).compare(relation, a, c), BOOL)
+    b, x, y = _both(dtype, x, y)
+    return Symbol(b, b.compare(relation, x, y), BOOL)
 
 
 class CodeExpressions:
@@ -258,29 +256,25 @@ class CodeExpressions:
 
     def where(self, condition: Symbol, x: Any, y: Any) -> Symbol:
         dtype = _promoted(x, y)
-        a, c = _both(dtype, x, y)
-        b = condition.b
-        choice = condition.value
-        lanes = max(choice.type.lanes, a.type.lanes)
-        choice, a, c = (v if v.type.lanes == lanes else b.splat(v, lanes) for v in (choice, a, c))
-        return Symbol(b, b.select(choice, a, c), dtype)
+        b, x, y = _both(dtype, x, y)
+        lanes = max(condition.value.type.lanes, x.type.lanes)
+        choice, x, y = (_widened(b, value, lanes) for value in (condition.value, x, y))
+        return Symbol(b, b.select(choice, x, y), dtype)
 
     def cast(self, x: Symbol, dtype: Any) -> Symbol:
         return Symbol(x.b, x.to(np.dtype(dtype)), np.dtype(dtype))
 
     def pow(self, x: Any, y: Any) -> Symbol:
         """x ** y; the powers that NumPy has special code for are special here too."""
+        dtype = _promoted(x, y)
         if isinstance(x, Symbol) and isinstance(y, int | float):
-            dtype = _promoted(x, y)
             special = self._special_power(Symbol(x.b, x.to(dtype), dtype), y)
             if special is not None:
                 return special
-        dtype = _promoted(x, y)
         if dtype.kind != "f":
             raise UnsupportedError("powers of integers")
-        a, c = _both(dtype, x, y)
-        b = _builder(x, y)
-        return Symbol(b, math.pow(b, a, c), dtype)
+        b, x, y = _both(dtype, x, y)
+        return Symbol(b, math.pow(b, x, y), dtype)
 
     def _special_power(self, x: Symbol, y: float) -> Symbol | None:
         if abs(y) < 2**31 and y == int(y):
@@ -308,9 +302,8 @@ class CodeExpressions:
         dtype = _promoted(x, y)
         if dtype == BOOL:
             raise UnsupportedError("extremes of bools")
-        a, c = _both(dtype, x, y)
-        b = _builder(x, y)
-        return Symbol(b, getattr(b, name)(a, c), dtype)
+        b, x, y = _both(dtype, x, y)
+        return Symbol(b, getattr(b, name)(x, y), dtype)
 
 
 CODE = CodeExpressions()

@@ -18,7 +18,7 @@ from typing import Any
 
 from ..context import ambient
 from ..errors import TraceError
-from ..graph.node import Node
+from ..graph.node import Node, owner_of
 from .effects import ChangedNumberError, Effects, NewStateError, taken_apart
 from .guarding import guard
 from .signature import is_leaf
@@ -138,9 +138,8 @@ def _outline(item: Any) -> Any:
 
 def _refuse_escapes(tracer: Tracer) -> None:
     """A traced tensor that is still alive was kept somewhere that a program would not write."""
-    if not _escaped(tracer):
-        return
-    gc.collect()
+    if _escaped(tracer):
+        gc.collect()
     for node in _escaped(tracer):
         raise TraceError(
             f"a tensor made at {node.where} was kept outside the jitted function, where a program "
@@ -149,9 +148,5 @@ def _refuse_escapes(tracer: Tracer) -> None:
 
 
 def _escaped(tracer: Tracer) -> list[Node]:
-    alive = []
-    for node in tracer.nodes:
-        handle = node.handle() if node.handle is not None else None
-        if handle is not None and handle.node is node:
-            alive.append(node)
-    return alive
+    owners = [(node, owner_of(node)) for node in tracer.nodes]
+    return [node for node, owner in owners if owner is not None and owner.node is node]
