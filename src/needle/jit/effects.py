@@ -183,7 +183,7 @@ class Effects:
             if value in self._tracer.grad_read and self._stand_ins.is_real(value):
                 target = self._stand_ins.target(value)
                 node = None if before is None else self._tracer.known(before)
-                guards.add_grad(target, None if node is None else node.specs())
+                guards.grads.append((target, None if node is None else node.specs()))
                 if node is not None:
                     self._by_grad[node] = Grad(target)
 

@@ -33,8 +33,7 @@ def guard(trace: Trace, tracer: Tracer, watch: Watch, stand_ins: StandIns) -> No
         if not isinstance(source, Grad):
             guards.add_source(source, node.specs())
     guards.add_others([target for target, _ in [*trace.rebound, *trace.grads]])
-    for targets in _aliases(read, written, watch, stand_ins):
-        guards.add_alias(targets)
+    guards.aliases += _aliases(read, written, watch, stand_ins)
 
 
 def _inside(written: set[Slot], watch: Watch) -> set[int]:

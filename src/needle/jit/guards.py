@@ -16,7 +16,8 @@ from weakref import ReferenceType, ref
 from ..context import changes
 from ..graph.node import Specs
 from ..tensor import Tensor
-from .slots import MISSING, Attributes, Container, Names, Slot, is_equal, is_rate
+from .names import Names
+from .slots import MISSING, Attributes, Container, Slot, is_equal, is_rate
 
 if TYPE_CHECKING:
     from .trace import Source, Target
@@ -35,6 +36,8 @@ class Guards:
         alive: False once something died without which the program cannot be used again.
         when_gone: Called then.
         others: Identities of tensors that may not be passed as arguments.
+        grads: Where a `.grad` was read, and its shape and dtype; None for one that was None.
+        aliases: Lists of places that hold one and the same tensor.
     """
 
     def __init__(self) -> None:
@@ -45,8 +48,8 @@ class Guards:
         self._views: list[Collection[Any]] = []  # of dicts and lists: what they hold at any time
         self._flags: list[tuple[ReferenceType[Tensor], bool]] = []
         self._sources: list[tuple[Source, Specs]] = []
-        self._grads: list[tuple[Target, Specs | None]] = []
-        self._aliases: list[list[Target]] = []
+        self.grads: list[tuple[Target, Specs | None]] = []
+        self.aliases: list[list[Target]] = []
         self.others: set[int] = set()
         self._owners: list[ReferenceType[Any]] = []
         self._seen = -1
@@ -101,14 +104,6 @@ class Guards:
         self._sources.append((source, specs))
         self.add_others([source])
 
-    def add_grad(self, target: Target, specs: Specs | None) -> None:
-        """Rely on a `.grad` being None, or a tensor of this shape and dtype."""
-        self._grads.append((target, specs))
-
-    def add_alias(self, targets: list[Target]) -> None:
-        """Rely on several places holding one and the same tensor."""
-        self._aliases.append(targets)
-
     def add_others(self, targets: Sequence[Source]) -> None:
         """Rely on these tensors not being passed as arguments."""
         for target in targets:
@@ -120,7 +115,7 @@ class Guards:
     @property
     def looks_at_calls(self) -> bool:
         """Whether each call is looked at for more than which tensors are passed."""
-        return bool(self._aliases or self._grads)
+        return bool(self.aliases or self.grads)
 
     # -- looking -----------------------------------------------------------------------------------
 
@@ -175,13 +170,13 @@ class Guards:
         for leaf in leaves:
             if id(leaf) in others:
                 return f"an argument of shape {leaf.shape} is a tensor that is used besides"
-        for targets in self._aliases:
+        for targets in self.aliases:
             tensors = [target.tensor(leaves) for target in targets]
             if any(tensor is not tensors[0] for tensor in tensors):
                 return (
                     f"a tensor of shape {tensors[0].shape} was found at two places, and is not now"
                 )
-        for target, specs in self._grads:
+        for target, specs in self.grads:
             tensor = target.tensor(leaves)
             grad = None if tensor is None else tensor._grad
             if (None if grad is None else grad.node.specs()) != specs:

@@ -14,6 +14,7 @@ the loops are, and a value that does not depend on an inner loop is read before 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from copy import copy
 from typing import Any
 
 from ..graph.kinds import Elementwise
@@ -159,10 +160,9 @@ class Scope:
         raise TypeError(f"{op!r}: its expression gave {type(result).__name__}")
 
     def _weak(self, node: Node) -> Symbol:
-        symbol: Symbol = self.value(node, ())
-        weak = Symbol(symbol.b, symbol.value, symbol.dtype, weak=True)
-        weak.ready = symbol.ready
-        return weak
+        symbol: Symbol = copy(self.value(node, ()))
+        symbol.weak = True
+        return symbol
 
     def _constant(self, op: Full) -> Symbol:
         number = bool(op.value) if op.dtype == BOOL else op.value

@@ -7,11 +7,9 @@ weakly.
 
 from __future__ import annotations
 
-import dis
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
-from types import CodeType, FunctionType, MemberDescriptorType
+from types import MemberDescriptorType
 from typing import Any
 from weakref import ref
 
@@ -55,7 +53,11 @@ class Container:
         raise NotImplementedError
 
     def reader(self, keys: Sequence[Any]) -> Callable[[], list[Any]]:
-        """A function that gives what some slots hold now, `MISSING` where there is nothing."""
+        """A function that gives what some slots hold now, `MISSING` where there is nothing.
+
+        Args:
+            keys: The slots, in the order of `slots`.
+        """
 
         def read() -> list[Any]:
             slots = self.slots()
@@ -174,71 +176,6 @@ class Items(Container):
         self.owner()[:] = slots.values()
 
 
-class Names(Container):
-    """The variables that a function's code names: those of its closure, and globals."""
-
-    def __init__(self, owner: FunctionType, path: str) -> None:
-        self.path = path
-        self.owner = ref(owner)
-        self._globals = global_names(owner.__code__)
-
-    def slots(self) -> dict[Any, Any]:
-        function = self.owner()
-        if function is None:
-            return {}
-        found = {}
-        cells = function.__closure__ or ()
-        for name, cell in zip(function.__code__.co_freevars, cells, strict=True):
-            try:
-                found[name] = cell.cell_contents
-            except ValueError:  # a variable that is not assigned yet
-                continue
-        space = function.__globals__
-        for name in self._globals:
-            if name in space:
-                found[name] = space[name]
-        return found
-
-    def reader(self, keys: Sequence[Any]) -> Callable[[], list[Any]]:
-        function, free = self.owner, self.owner().__code__.co_freevars
-        cells = [free.index(key) for key in keys if key in free]
-        names = [key for key in keys if key not in free]
-        if list(keys) != [*[free[cell] for cell in cells], *names]:
-            return super().reader(keys)
-
-        def read() -> list[Any]:
-            held = function()
-            if held is None:
-                return []
-            closure, space = held.__closure__, held.__globals__
-            try:
-                found = [closure[cell].cell_contents for cell in cells]
-            except ValueError:  # a variable that was deleted
-                return []
-            return found + [space.get(name, MISSING) for name in names]
-
-        return read
-
-    def assign(self, key: Any, value: Any) -> None:
-        function = self.owner()
-        free = function.__code__.co_freevars
-        if key in free:
-            function.__closure__[free.index(key)].cell_contents = value
-        else:
-            function.__globals__[key] = value
-
-    def remove(self, key: Any) -> None:
-        function = self.owner()
-        free = function.__code__.co_freevars
-        if key in free:
-            del function.__closure__[free.index(key)].cell_contents
-        else:
-            del function.__globals__[key]
-
-    def label(self, key: Any) -> str:
-        return str(key)
-
-
 @dataclass(frozen=True)
 class Slot:
     """A slot, or a place in the tree of lists, tuples and dicts that it holds."""
@@ -269,27 +206,6 @@ class Slot:
         except (IndexError, KeyError, TypeError):
             return None
         return item if isinstance(item, Tensor) else None
-
-
-@lru_cache(maxsize=4096)
-def global_names(code: CodeType) -> tuple[str, ...]:
-    """Global variables that a function's code reads or sets, functions nested in it included."""
-    names = [
-        instruction.argval
-        for instruction in dis.get_instructions(code)
-        if instruction.opname in ("LOAD_GLOBAL", "LOAD_NAME", "STORE_GLOBAL", "DELETE_GLOBAL")
-    ]
-    for constant in code.co_consts:
-        if isinstance(constant, CodeType):
-            names.extend(global_names(constant))
-    return tuple(dict.fromkeys(names))
-
-
-@lru_cache(maxsize=4096)
-def names_in(code: CodeType) -> frozenset[str]:
-    """The attributes and globals that a function's code names, nested functions included."""
-    inner = [names_in(constant) for constant in code.co_consts if isinstance(constant, CodeType)]
-    return frozenset(code.co_names).union(*inner)
 
 
 def fields_of(cls: type) -> list[str]:

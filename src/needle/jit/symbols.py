@@ -69,14 +69,17 @@ class Symbol:
         b: Where code is appended.
         value: The register.
         dtype: What NumPy would have here.
-        weak: A run-time scalar, which takes the other operand's dtype.
+
+    Attributes:
+        weak: Whether it is a run-time scalar, which takes the other operand's dtype.
+        ready: What it is in other dtypes, where that was computed before a loop.
     """
 
-    def __init__(self, b: Builder, value: Value, dtype: DType, weak: bool = False) -> None:
+    def __init__(self, b: Builder, value: Value, dtype: DType) -> None:
         self.b = b
         self.value = value
         self.dtype = dtype
-        self.weak = weak
+        self.weak = False
         self.ready: dict[DType, Value] = {}
 
     def to(self, dtype: DType) -> Value:

@@ -13,13 +13,7 @@ from collections.abc import Iterator
 from collections.abc import Set as AbstractSet
 from functools import partial
 from io import IOBase
-from types import (
-    BuiltinFunctionType,
-    FunctionType,
-    MethodType,
-    ModuleType,
-    SimpleNamespace,
-)
+from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType, SimpleNamespace
 from typing import Any
 from weakref import ref
 
@@ -31,6 +25,7 @@ from ..graph.op import Op
 from ..shapes import Spec
 from ..state import Stateful
 from ..tensor import Tensor
+from .names import Names, names_in
 from .slots import (
     MISSING,
     Attributes,
@@ -39,12 +34,10 @@ from .slots import (
     Fields,
     Items,
     Members,
-    Names,
     Slot,
     fields_of,
     is_equal,
     is_rate,
-    names_in,
 )
 from .streams import Streams
 from .tracer import Rate, Scalar, Tracer

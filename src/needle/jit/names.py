@@ -1,0 +1,96 @@
+"""The variables that a function's code names: those of its closure, and globals."""
+
+from __future__ import annotations
+
+import dis
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+from types import CodeType, FunctionType
+from typing import Any
+from weakref import ref
+
+from .slots import MISSING, Container
+
+
+class Names(Container):
+    """The variables of a function: those of its closure, and globals."""
+
+    def __init__(self, owner: FunctionType, path: str) -> None:
+        super().__init__(owner, path)
+        self.owner = ref(owner)
+        self._globals = global_names(owner.__code__)
+
+    def slots(self) -> dict[Any, Any]:
+        function = self.owner()
+        if function is None:
+            return {}
+        found = {}
+        cells = function.__closure__ or ()
+        for name, cell in zip(function.__code__.co_freevars, cells, strict=True):
+            try:
+                found[name] = cell.cell_contents
+            except ValueError:  # a variable that is not assigned yet
+                continue
+        space = function.__globals__
+        for name in self._globals:
+            if name in space:
+                found[name] = space[name]
+        return found
+
+    def reader(self, keys: Sequence[Any]) -> Callable[[], list[Any]]:
+        function, free = self.owner, self.owner().__code__.co_freevars
+        cells = [free.index(key) for key in keys if key in free]
+        names = [key for key in keys if key not in free]
+
+        def read() -> list[Any]:
+            held = function()
+            if held is None:
+                return []
+            closure, space = held.__closure__, held.__globals__
+            try:
+                found = [closure[cell].cell_contents for cell in cells]
+            except ValueError:  # a variable that was deleted
+                return []
+            return found + [space.get(name, MISSING) for name in names]
+
+        return read
+
+    def assign(self, key: Any, value: Any) -> None:
+        function = self.owner()
+        free = function.__code__.co_freevars
+        if key in free:
+            function.__closure__[free.index(key)].cell_contents = value
+        else:
+            function.__globals__[key] = value
+
+    def remove(self, key: Any) -> None:
+        function = self.owner()
+        free = function.__code__.co_freevars
+        if key in free:
+            del function.__closure__[free.index(key)].cell_contents
+        else:
+            del function.__globals__[key]
+
+    def label(self, key: Any) -> str:
+        return str(key)
+
+
+@lru_cache(maxsize=4096)
+def global_names(code: CodeType) -> tuple[str, ...]:
+    """Global variables that a function's code reads or sets, functions nested in it included."""
+    names = [
+        instruction.argval
+        for instruction in dis.get_instructions(code)
+        if instruction.opname in ("LOAD_GLOBAL", "LOAD_NAME", "STORE_GLOBAL", "DELETE_GLOBAL")
+    ]
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            names.extend(global_names(constant))
+    return tuple(dict.fromkeys(names))
+
+
+@lru_cache(maxsize=4096)
+def names_in(code: CodeType) -> frozenset[str]:
+    """The attributes and globals that a function's code names, nested functions included."""
+    inner = [names_in(constant) for constant in code.co_consts if isinstance(constant, CodeType)]
+    return frozenset(code.co_names).union(*inner)
