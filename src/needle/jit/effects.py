@@ -133,9 +133,10 @@ class Effects:
                     "function"
                 )
             for key, new in now.items():
-                old, slot = seen.before.get(key, MISSING), Slot(container, key)
+                old = seen.before.get(key, MISSING)
                 if new is old:
                     continue
+                slot = Slot(container, key)
                 if _is_number(old) and _is_number(new):
                     if new != old:
                         numbers.append((slot, new))
@@ -220,6 +221,8 @@ class Effects:
 
     def _input(self, node: Node) -> Node:
         """What stands in the trace for a node: an input if it existed before, else itself."""
+        if node not in self._tracer.captured:
+            return node
         if node not in self._inputs:
             source = self._source(node)
             if source is None:
@@ -231,9 +234,9 @@ class Effects:
         """Where the value of a node that existed before is found at a later call."""
         if node in self._by_grad:
             return self._by_grad[node]
-        reference, _ = self._tracer.captured.get(node, (None, False))
-        handle = None if reference is None else reference()
-        if reference is None or handle is None:  # nobody can change it any more: a constant
+        reference, _ = self._tracer.captured[node]
+        handle = reference()
+        if handle is None:  # nobody can change it any more: a constant
             return None
         return self._by_slot.get(id(handle)) or Held(reference)
 

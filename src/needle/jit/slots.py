@@ -8,9 +8,8 @@ weakly.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from types import MemberDescriptorType
-from typing import Any
+from typing import Any, NamedTuple
 from weakref import ref
 
 import numpy as np
@@ -176,8 +175,7 @@ class Items(Container):
         self.owner()[:] = slots.values()
 
 
-@dataclass(frozen=True)
-class Slot:
+class Slot(NamedTuple):
     """A slot, or a place in the tree of lists, tuples and dicts that it holds."""
 
     container: Container
