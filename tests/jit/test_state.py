@@ -1,6 +1,7 @@
 """State: what a function changes is changed after a compiled call as after an eager one."""
 
 import weakref
+from collections import deque
 
 import numpy as np
 import pytest
@@ -40,6 +41,20 @@ def test_captured_tensors_are_held_weakly():
     assert old() is None
     assert step.programs == []
     assert step(ndl.Tensor(1.0)).item() == 2000.0
+
+
+def test_a_tensor_that_nobody_else_holds_may_get_new_data():
+    waiting = deque()
+
+    @ndl.jit(warmup=0)
+    def step(x):
+        last = waiting.pop()
+        last.data = x * 2
+        return last.sum()
+
+    for factor in (1, 2):
+        waiting.append(ndl.init.ones(2, requires_grad=False))
+        assert step(ndl.init.ones(2) * factor).item() == 4 * factor
 
 
 def test_values_of_the_time_of_the_trace_are_not_kept():

@@ -62,6 +62,9 @@ class Held:
 
     reference: ReferenceType[Any]
 
+    def __post_init__(self) -> None:
+        hash(self.reference)  # which it remembers: it could not be found any more once it is dead
+
     def tensor(self, leaves: list[Any]) -> Any:
         """The tensor in a call with these leaves; None if it is gone."""
         return self.reference()
