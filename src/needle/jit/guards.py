@@ -80,7 +80,11 @@ class Guards:
                 places.append((key, kept, self._pinned(value)))
         slots = _Slots(container, len(seen.before) if seen.whole else None, places)
         self._slots.append(slots)
-        owner = container.owner()
+        self._look_at(slots)
+
+    def _look_at(self, slots: _Slots) -> None:
+        """Let the cheap look see some slots, unless a counter tells of what happens to them."""
+        container, owner = slots.container, slots.container.owner()
         if isinstance(owner, dict):
             if not container.counted:
                 self._views.append(owner.values())

@@ -107,12 +107,7 @@ class Compiled:
         self.traced = Graph(inputs, nodes, wanted)
         self.graph = simplify(self.traced)
         now = dict(zip(wanted, self.graph.outputs, strict=True))
-        self.state: dict[Node, Node] = {}
-        made = set(self.graph.nodes)
-        for old, new in state.items():
-            if now[new] in made:
-                made.remove(now[new])
-                self.state[old] = new
+        self.state = self._in_place(state, now)
         others = [new for old, new in state.items() if old not in self.state]
         self.handed = list(dict.fromkeys([*results, *others]))
         self.results = [now[node] for node in self.handed]
@@ -127,6 +122,15 @@ class Compiled:
         self.plan = plan(self.fused, self.schedule, scratch)
         self.emitted = Emitter(self.fused, self.schedule, self.plan, self.host).emit()
         self.module = llvm.compile_ir(self.emitted.ir, self.host)
+
+    def _in_place(self, state: dict[Node, Node], now: dict[Node, Node]) -> dict[Node, Node]:
+        found: dict[Node, Node] = {}
+        made = set(self.graph.nodes)
+        for old, new in state.items():
+            if now[new] in made:
+                made.remove(now[new])
+                found[old] = new
+        return found
 
 
 class NativeExecutor:
