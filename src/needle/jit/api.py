@@ -17,9 +17,9 @@ from ..context import ambient
 from ..errors import ArgumentError, NeedleError, TraceError
 from ..graph.evaluate import EAGER
 from ..tensor import Tensor
-from .aside import Aside
 from .check import compare_with_eager
 from .differentiate import Differentiable
+from .dry_run import DryRun
 from .program import Program, modes, quick_key
 from .signature import Key, holds_arrays, is_array, signature
 from .tracing import NewStateError, trace
@@ -93,7 +93,7 @@ class Jitted:
             return self._as_written(args, kwargs)
         except NeedleError:
             # State is that of the last call. What the function itself raises names the module.
-            error = Aside(self._as_written, args, kwargs, program.trace).error
+            error = DryRun(self._as_written, args, kwargs, program.trace).error
             if isinstance(error, NeedleError):
                 raise error from None
             raise

@@ -9,7 +9,7 @@ import numpy as np
 
 from ..errors import TraceError
 from ..graph.node import realize
-from .aside import Aside, arrays_of
+from .dry_run import DryRun, arrays_of
 from .program import Program
 
 
@@ -24,7 +24,7 @@ def compare_with_eager(
     Raises:
         TraceError: names what differs.
     """
-    eager = Aside(function, args, kwargs, program.trace)
+    eager = DryRun(function, args, kwargs, program.trace)
     if eager.error is not None:
         raise eager.error
     result = program.run(leaves)

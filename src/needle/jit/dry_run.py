@@ -1,4 +1,4 @@
-"""A jitted function called eagerly to see what it does, and all of that undone."""
+"""Dry runs: a jitted function is called eagerly to see what it does, and all of that undone."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class _Recording(Eager):
             self.grads.setdefault(value, value._grad)
 
 
-class Aside:
+class DryRun:
     """What an eager call returned, raised and changed.
 
     Attributes:
