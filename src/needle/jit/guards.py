@@ -93,7 +93,7 @@ class Guards:
         else:
             if _dies(owner):
                 self._owners.append(ref(owner, self._gone))
-            if seen.whole and isinstance(container, Attributes) and not container.counted:
+            if slots.whole and isinstance(container, Attributes) and not container.counted:
                 self._views.append(container.slots().values())
             elif not container.counted:
                 self._light.append(slots)
@@ -215,6 +215,7 @@ class _Slots:
     ) -> None:
         self.container = container
         self._size = size
+        self.whole = size is not None
         self._keys = [key for key, _, _ in places]
         self._pins = [pin for _, _, pin in places]
         # The identity says enough where the pin keeps the value alive, or hears of its death.
