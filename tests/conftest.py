@@ -4,6 +4,7 @@
 set by `make fuzz`, tries thousands of new ones.
 """
 
+import gc
 import os
 import shutil
 import tempfile
@@ -37,6 +38,12 @@ def _seeds():
     np.random.seed(0)
     yield
     ndl.seed(None)
+
+
+def pytest_collection_finish():
+    """Collections, and counts of what is alive, need not go through thousands of tests each time."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_unconfigure():
