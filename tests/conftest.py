@@ -41,7 +41,7 @@ def _seeds():
 
 
 def pytest_collection_finish():
-    """Collections, and counts of what is alive, need not go through thousands of tests each time."""
+    """Collecting, and counting what is alive, need not go through thousands of tests each time."""
     gc.collect()
     gc.freeze()
 
