@@ -229,6 +229,36 @@ def test_what_was_not_there_and_comes(make, read, add):
     assert len(step.programs) == 2
 
 
+def doubled(x):
+    return x * 2
+
+
+def increased(x):
+    return x + 1
+
+
+@pytest.mark.parametrize("kind", [dict, types.SimpleNamespace])
+def test_keys_and_their_order(kind):
+    held = kind(a=doubled, b=increased)
+    entries = held if kind is dict else vars(held)
+
+    def function(x):
+        for act in entries.values():
+            x = act(x)
+        return x * 10 if "a" in entries else x
+
+    step = ndl.jit(function, warmup=0)
+    x = ndl.Tensor([1.0])
+    assert step(x).item() == 30.0
+    entries["a"] = entries.pop("a")
+    assert step(x).item() == 40.0
+    entries["c"] = entries.pop("a")  # the same values in the same order
+    assert step(x).item() == 4.0
+    assert [program.reason for program in step.programs][:2] == [
+        "entries has other keys, or the same in another order"
+    ] * 2
+
+
 def test_attributes_of_parameters():
     def make():
         layer = nn.Linear(2, 1, dtype="float64")

@@ -45,7 +45,7 @@ class Guards:
         self.when_gone: Callable[[], None] = _nothing
         self._slots: list[_Slots] = []
         self._light: list[_Slots] = []
-        self._views: list[Collection[Any]] = []  # of dicts and lists: what they hold at any time
+        self._views: list[Collection[Any]] = []  # of dicts and lists: their keys and values at any time
         self._flags: list[tuple[ReferenceType[Tensor], bool]] = []
         self._sources: list[tuple[Source, Specs]] = []
         self.grads: list[tuple[Target, Specs | None]] = []
@@ -78,7 +78,7 @@ class Guards:
             else:
                 kept = MISSING if isinstance(value, tuple) else value
                 places.append((key, kept, self._pinned(value)))
-        slots = _Slots(container, len(seen.before) if seen.whole else None, places)
+        slots = _Slots(container, list(seen.before) if seen.whole else None, places)
         self._slots.append(slots)
         self._look_at(slots)
 
@@ -87,15 +87,18 @@ class Guards:
         container, owner = slots.container, slots.container.owner()
         if isinstance(owner, dict):
             if not container.counted:
-                self._views.append(owner.values())
+                self._views += [owner, owner.values()]
         elif isinstance(owner, list):
             self._views.append(owner)
         else:
             if _dies(owner):
                 self._owners.append(ref(owner, self._gone))
-            if slots.whole and isinstance(container, Attributes) and not container.counted:
-                self._views.append(container.slots().values())
-            elif not container.counted:
+            if container.counted:
+                return
+            if slots.whole is not None and isinstance(container, Attributes):
+                held = container.slots()
+                self._views += [held, held.values()]
+            else:
                 self._light.append(slots)
 
     def add_flag(self, tensor: Tensor | None, flag: bool) -> None:
@@ -208,14 +211,17 @@ class Guards:
 
 
 class _Slots:
-    """Some slots of a container, and what they have to hold."""
+    """Some slots of a container, and what they have to hold.
+
+    Attributes:
+        whole: The keys of all slots, in order, where the function may have gone over them.
+    """
 
     def __init__(
-        self, container: Container, size: int | None, places: list[tuple[Any, Any, Pin]]
+        self, container: Container, whole: list[Any] | None, places: list[tuple[Any, Any, Pin]]
     ) -> None:
         self.container = container
-        self._size = size
-        self.whole = size is not None
+        self.whole = whole
         self._keys = [key for key, _, _ in places]
         self._pins = [pin for _, _, pin in places]
         # The identity says enough where the pin keeps the value alive, or hears of its death.
@@ -233,12 +239,16 @@ class _Slots:
         self._kept = [value for value in values if not _dies(value)]
 
     def difference(self) -> str | None:
-        if self._size is not None and len(self.container.slots()) != self._size:
-            now = len(self.container.slots())
-            return f"{self.container.path} holds {now} things, {self._size} when it was traced"
+        path, whole = self.container.path, self.whole
+        if whole is not None:
+            keys = list(self.container.slots())
+            if len(keys) != len(whole):
+                return f"{path} holds {len(keys)} things, {len(whole)} when it was traced"
+            if keys != whole:
+                return f"{path} has other keys, or the same in another order"
         values = self._read()
         if len(values) != len(self._keys):
-            return f"{self.container.path} changed"
+            return f"{path} changed"
         for key, value, first, pin in zip(self._keys, values, self._first, self._pins, strict=True):
             if id(value) != first and not pin(value):
                 return f"{self.container.label(key)} changed"
