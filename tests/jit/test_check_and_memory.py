@@ -141,6 +141,27 @@ def test_check_notices_other_structure_and_streams():
             step(x)
 
 
+@pytest.mark.parametrize(
+    ("returned", "message"),
+    [
+        (lambda n: n, "the result is 1 after the compiled call and 2 after the eager one"),
+        (lambda n: np.float32(n), "the result differs by up to 1"),
+        (lambda n: (str(n),), r"the result\[0\] is '1' .* and '2' after"),
+        (lambda n: [0] * n, r"the result is \[0\] .* and \[0, 0\] after"),
+        (lambda n: {n: 0}, r"the result is \{1: 0\} .* and \{2: 0\} after"),
+    ],
+    ids=["int", "float32", "str", "list", "dict"],
+)
+def test_check_notices_other_python_values(returned, message):
+    flags = np.array([1])
+    step = ndl.jit(lambda x: returned(int(flags[0])), warmup=0, check=True)
+    x = ndl.Tensor([1.0])
+    step(x)
+    flags[0] = 2
+    with pytest.raises(ndl.TraceError, match=f"check: {message}"):
+        step(x)
+
+
 def count_tensors():
     return ndl.autograd.TENSOR_COUNTER
 

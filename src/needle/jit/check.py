@@ -45,17 +45,30 @@ def compare_with_eager(
 
 
 def _compare(where: str, compiled: Any, eager: Any) -> None:
-    if isinstance(eager, list | tuple) and len(compiled) == len(eager):
-        for k, (a, b) in enumerate(zip(compiled, eager, strict=True)):
-            _compare(f"{where}[{k}]", a, b)
-    elif isinstance(eager, dict) and compiled.keys() == eager.keys():
-        for name in compiled:
-            _compare(f"{where}[{name!r}]", compiled[name], eager[name])
-    elif isinstance(compiled, np.ndarray | float) and isinstance(eager, np.ndarray | float):
+    if _is_number(compiled) and _is_number(eager):
         _compare_arrays(where, np.asarray(compiled), np.asarray(eager))
-    elif type(compiled) is not type(eager):
+    elif type(compiled) is not type(eager) or _outline(compiled) != _outline(eager):
         ours, its = f"{compiled!r:.80}", f"{eager!r:.80}"
         _refuse(f"{where} is {ours} after the compiled call and {its} after the eager one")
+    elif isinstance(eager, list | tuple):
+        for k, (a, b) in enumerate(zip(compiled, eager, strict=True)):
+            _compare(f"{where}[{k}]", a, b)
+    elif isinstance(eager, dict):
+        for name in compiled:
+            _compare(f"{where}[{name!r}]", compiled[name], eager[name])
+
+
+def _is_number(item: Any) -> bool:
+    return isinstance(item, np.ndarray | np.number | float)
+
+
+def _outline(item: Any) -> Any:
+    """What has to be equal of a thing that is no array: a plain value, a length, keys."""
+    if isinstance(item, list | tuple):
+        return len(item)
+    if isinstance(item, dict):
+        return item.keys()
+    return item if isinstance(item, int | str | bytes | complex) else None
 
 
 def _compare_arrays(where: str, compiled: Any, eager: Any) -> None:
