@@ -45,7 +45,7 @@ class Guards:
         self.when_gone: Callable[[], None] = _nothing
         self._slots: list[_Slots] = []
         self._light: list[_Slots] = []
-        self._views: list[Collection[Any]] = []  # of dicts and lists: their keys and values at any time
+        self._views: list[Collection[Any]] = []  # of dicts and lists: what they hold at any time
         self._flags: list[tuple[ReferenceType[Tensor], bool]] = []
         self._sources: list[tuple[Source, Specs]] = []
         self.grads: list[tuple[Target, Specs | None]] = []
