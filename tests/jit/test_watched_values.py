@@ -200,6 +200,14 @@ class Plain:
     width = 1.0
 
 
+class Fields:
+    __slots__ = ("a", "k")
+
+    def __init__(self, **given):
+        for name, value in given.items():
+            setattr(self, name, value)
+
+
 @pytest.mark.parametrize(
     ("make", "read", "add"),
     [
@@ -211,13 +219,19 @@ class Plain:
             lambda n: getattr(n, "k", 1.0),
             lambda n: setattr(n, "k", 5.0),
         ),
+        (Fields, lambda f: getattr(f, "k", 1.0), lambda f: setattr(f, "k", 5.0)),
+        (
+            lambda: Fields(a=0),
+            lambda f: getattr(f, "k", 1.0),
+            lambda f: setattr(f, "k", 5.0),
+        ),
         (
             lambda: type("Wide", (Plain,), {})(),
             lambda w: w.width,
             lambda w: setattr(type(w), "width", 5.0),
         ),
     ],
-    ids=["dict", "list", "empty namespace", "namespace", "subclass"],
+    ids=["dict", "list", "empty namespace", "namespace", "no field", "a field", "subclass"],
 )
 def test_what_was_not_there_and_comes(make, read, add):
     held = make()

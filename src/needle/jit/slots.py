@@ -41,6 +41,8 @@ class Container:
     """Whether slots are attributes: named with a dot, of an owner that is held weakly."""
     counted = False
     """Whether `changes.count` moves with each assignment to a slot."""
+    names: Sequence[str] = ()
+    """All slots that there can be, where that is known."""
 
     def __init__(self, owner: Any, path: str) -> None:
         self.path = path
@@ -55,7 +57,7 @@ class Container:
         """A function that gives what some slots hold now, `MISSING` where there is nothing.
 
         Args:
-            keys: The slots, in the order of `slots`.
+            keys: The slots, in the order of `slots`; then those that are not there.
         """
 
         def read() -> list[Any]:
@@ -125,11 +127,11 @@ class Fields(Container):
 
     def __init__(self, owner: Any, path: str) -> None:
         super().__init__(owner, path)
-        self._names = fields_of(type(owner))
+        self.names = fields_of(type(owner))
 
     def slots(self) -> dict[Any, Any]:
         owner = self.owner()
-        found = {name: getattr(owner, name, MISSING) for name in self._names}
+        found = {name: getattr(owner, name, MISSING) for name in self.names}
         return {name: value for name, value in found.items() if value is not MISSING}
 
     def assign(self, key: Any, value: Any) -> None:

@@ -58,8 +58,9 @@ class Seen:
         """Whether all slots count as read."""
 
     def read(self) -> list[Any]:
-        """The slots that were read."""
-        return list(self.before if self.whole else self.reads)
+        """The slots that were read, also where there is nothing yet."""
+        slots = [*self.before, *self.container.names] if self.whole else self.reads
+        return list(dict.fromkeys(slots))
 
     def is_relied_on(self) -> bool:
         """Whether slots were read, or a dict or list may have been found empty."""
