@@ -318,6 +318,28 @@ def test_control_c_while_a_trace_is_put_back(monkeypatch):
     np.testing.assert_allclose(predict(x).numpy(), expected, rtol=1e-6)
 
 
+def test_control_c_in_a_checked_call():
+    w = nn.Parameter([1.0])
+    module = nn.Module()
+    module.h = ndl.Tensor([0.0], requires_grad=False)
+    stopped = np.array([False])
+
+    @ndl.jit(warmup=0, check=True)
+    def step(x):
+        w.data = w + x
+        module.h = module.h + x
+        if stopped[0]:
+            raise KeyboardInterrupt
+        return w * 1
+
+    x = ndl.Tensor([1.0], requires_grad=False)
+    step(x)
+    stopped[0] = True
+    with pytest.raises(KeyboardInterrupt):
+        step(x)
+    assert (w.item(), module.h.item()) == (2.0, 1.0)
+
+
 def test_control_c_while_programs_are_paused(monkeypatch):
     """No program stays locked."""
     double = ndl.jit(lambda x: x * 2, warmup=0)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from typing import Any
 
 from ..context import ambient_set
 from ..graph.evaluate import Eager
 from ..graph.node import Node, Value, realize
 from ..graph.op import Op
+from .slots import Slot
 from .streams import Streams
 from .trace import Trace
 from .trees import mapped, tensors_in
@@ -59,21 +61,31 @@ class DryRun:
     """
 
     def __init__(self, function: Callable[..., Any], args: Any, kwargs: Any, trace: Trace) -> None:
-        streams, recording = Streams(), _Recording()
-        before = [(slot, slot.held()) for slot, _ in trace.slots]
+        slots = [slot for slot, _ in trace.slots]
+        moved = {tensor for _, tensor in tensors_in([slot.held() for slot in slots])}
         self.result: Any = None
         self.error: Exception | None = None
-        try:
-            with ambient_set(evaluator=recording):
-                self.result = arrays_of(function(args, kwargs))
-        except Exception as error:
-            self.error = error
-        # What a slot held is moved out of a program's memory when it is read: no change of state.
-        moved = {tensor for _, tensor in tensors_in([item for _, item in before])}
-        self.state = [(v, realize(v.node)) for v in recording.nodes if v not in moved]
-        self.grads = [(value, arrays_of(value._grad)) for value in recording.grads]
-        self.slots = [(slot, arrays_of(slot.held())) for slot, _ in trace.slots]
-        self.streams = Streams()
+        with _undone(slots) as recording:
+            try:
+                with ambient_set(evaluator=recording):
+                    self.result = arrays_of(function(args, kwargs))
+            except Exception as error:
+                self.error = error
+            # Out of a program's memory, when they were read: that is no change of state.
+            self.state = [(v, realize(v.node)) for v in recording.nodes if v not in moved]
+            self.grads = [(value, arrays_of(value._grad)) for value in recording.grads]
+            self.slots = [(slot, arrays_of(slot.held())) for slot in slots]
+            self.streams = Streams()
+
+
+@contextmanager
+def _undone(slots: list[Slot]) -> Generator[_Recording]:
+    """Undo what is done inside, to these slots and in view of the evaluator that it gives."""
+    streams, recording = Streams(), _Recording()
+    before = [(slot, slot.held()) for slot in slots]
+    try:
+        yield recording
+    finally:
         for value, node in recording.nodes.items():
             value.node = node
         for value, grad in recording.grads.items():
