@@ -100,7 +100,7 @@ def stream_from_state(state: dict[str, Any]) -> NumPyStream | PhiloxStream:
         StateError: a dictionary that no stream's `get_state` made.
 
     Example:
-        >>> from needle.random import PhiloxStream, stream_from_state
+        >>> from needle.random import stream_from_state
         >>> stream_from_state({"stream": "philox", "seed": 7, "draw": 2}).draw
         2
     """
