@@ -161,8 +161,8 @@ def _constants(kernels: Kernels, cut: Plan, name: str) -> str:
 def _shape(cut: Plan, panel: int, tile: int) -> Tile | Dot | None:
     """Shape of the kernel for a kind of panels and of tiles; None if there are none of them."""
     rows = _size(cut.tiles, cut.tiles.count, tile)
-    last = cut.panels.count - 1
-    columns = cut.panels.longest if panel == _LAST else _size(cut.panels, last, panel)
+    before = cut.panels.count - 1
+    columns = cut.panels.longest if panel == _LAST else _size(cut.panels, before, panel)
     if not rows or not columns:
         return None
     if cut.dot:
