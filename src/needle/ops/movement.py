@@ -1,4 +1,4 @@
-"""Operators that move, repeat or pick elements by position."""
+"""Operators that move or repeat elements by position."""
 
 from __future__ import annotations
 
