@@ -196,6 +196,21 @@ def test_the_number_of_programs_is_bounded():
     assert len(step.programs) == 64
 
 
+def late(x):
+    try:
+        return x * LATE
+    except NameError:
+        return x
+
+
+def test_a_global_that_comes(monkeypatch):
+    step = ndl.jit(late, warmup=0)
+    x = ndl.Tensor([1.0])
+    assert [step(x).item() for _ in range(2)] == [1.0, 1.0]
+    monkeypatch.setitem(globals(), "LATE", 5.0)
+    assert step(x).item() == 5.0
+
+
 class Plain:
     width = 1.0
 

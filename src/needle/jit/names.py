@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import dis
 from collections.abc import Callable, Sequence
 from functools import lru_cache
@@ -19,6 +20,7 @@ class Names(Container):
         super().__init__(owner, path)
         self.owner = ref(owner)
         self._globals = global_names(owner.__code__)
+        self.names = [name for name in self._globals if name not in vars(builtins)]
 
     def slots(self) -> dict[Any, Any]:
         function = self.owner()

@@ -42,7 +42,7 @@ class Container:
     counted = False
     """Whether `changes.count` moves with each assignment to a slot."""
     names: Sequence[str] = ()
-    """All slots that there can be, where that is known."""
+    """Slots that are watched also where there is nothing yet."""
 
     def __init__(self, owner: Any, path: str) -> None:
         self.path = path
