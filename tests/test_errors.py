@@ -92,6 +92,7 @@ LAYERS = {
     "Linear": nn.Linear(2, 3),
     "Flatten": nn.Flatten(),
     "Dropout": nn.Dropout(),
+    "Dropout in evaluation": nn.Dropout().eval(),
     "BatchNorm1d": nn.BatchNorm1d(2),
     "LayerNorm1d": nn.LayerNorm1d(2),
     "SoftmaxLoss": lambda x: nn.SoftmaxLoss()(x, [0, 1]),

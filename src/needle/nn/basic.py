@@ -202,9 +202,9 @@ class Dropout(Module):
         self.p = as_probability(p, "Dropout")
 
     def forward(self, x: Tensor) -> Tensor:
+        x = as_tensor(x)
         if not self.training:
             return x
-        x = as_tensor(x)
         mask = init.randb(*x.shape, p=1 - self.p, dtype=x.dtype)
         return x * mask / (1 - self.p) if self.p < 1 else x * mask
 
