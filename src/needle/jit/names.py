@@ -20,7 +20,7 @@ class Names(Container):
         super().__init__(owner, path)
         self.owner = ref(owner)
         self._globals = global_names(owner.__code__)
-        self.names = [name for name in self._globals if name not in vars(builtins)]
+        self.expected = [name for name in self._globals if name not in vars(builtins)]
 
     def slots(self) -> dict[Any, Any]:
         function = self.owner()

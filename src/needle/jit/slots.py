@@ -41,7 +41,7 @@ class Container:
     """Whether slots are attributes: named with a dot, of an owner that is held weakly."""
     counted = False
     """Whether `changes.count` moves with each assignment to a slot."""
-    names: Sequence[str] = ()
+    expected: Sequence[str] = ()
     """Slots that are watched also where there is nothing yet."""
 
     def __init__(self, owner: Any, path: str) -> None:
@@ -127,11 +127,11 @@ class Fields(Container):
 
     def __init__(self, owner: Any, path: str) -> None:
         super().__init__(owner, path)
-        self.names = fields_of(type(owner))
+        self.expected = fields_of(type(owner))
 
     def slots(self) -> dict[Any, Any]:
         owner = self.owner()
-        found = {name: getattr(owner, name, MISSING) for name in self.names}
+        found = {name: getattr(owner, name, MISSING) for name in self.expected}
         return {name: value for name, value in found.items() if value is not MISSING}
 
     def assign(self, key: Any, value: Any) -> None:
