@@ -341,6 +341,15 @@ def test_restore_refuses_a_state_that_is_whole_but_says_nonsense(change, message
         trainer.restore(strange)
 
 
+def test_restore_takes_what_a_callback_added_to_the_history() -> None:
+    trainer = trainer_of(nn.Linear(3, 2))
+    history = [{"epoch": 1, "train_loss": 0.5, "note": "warm", "confusion": [[1, 0], [0, 1]]}]
+    checkpoint = trainer.checkpoint()
+    checkpoint.state["history"] = history
+    trainer.restore(checkpoint)
+    assert trainer.history == history
+
+
 @pytest.mark.parametrize("epochs", [-1, 1.5, "3", None])
 def test_epochs_must_be_a_whole_number(epochs: Any) -> None:
     with pytest.raises(ArgumentError, match=r"fit: epochs=.*Give a whole number, 0 or more"):

@@ -298,9 +298,10 @@ def _state(part: Any) -> Any:
 
 
 def _record(record: Any) -> dict[str, Any]:
-    """An epoch's metrics, as `fit` records them."""
+    """An epoch's metrics, as `fit` records them; what callbacks add may be anything."""
     for name, value in record.items():
-        if not isinstance(value, int | float):
+        ours = name in ("epoch", "step", "lr") or name.startswith(("train_", "test_"))
+        if ours and not isinstance(value, int | float):
             raise TypeError(f"{name} {value!r} in its history")
     return dict(record)
 
