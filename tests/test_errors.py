@@ -79,6 +79,21 @@ REFUSED = {
         ArgumentError,
         "Checkpoints: every_steps must be an integer, got 1.5",
     ),
+    "norm": (
+        lambda: ndl.optim.SGD([]).clip_grad_norm("a"),
+        ArgumentError,
+        f"clip_grad_norm: {NO_NUMBER}",
+    ),
+    "params": (
+        lambda: ndl.optim.SGD(np.array("a")),
+        ArgumentError,
+        r"SGD: params is a ndarray\. Pass a list: model\.parameters",
+    ),
+    "optimiser's state": (
+        lambda: ndl.optim.SGD([]).load_state_dict(None),
+        StateError,
+        "load_state_dict: a NoneType is no state by name",
+    ),
 }
 
 

@@ -7,11 +7,12 @@ nothing was swapped.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import wraps
 from typing import Any
 
 from .context import changes
+from .errors import StateError
 from .tensor import Tensor
 
 
@@ -49,6 +50,20 @@ def _counting(name: str) -> Any:
 
 for _name in ("__delitem__", "__ior__", "clear", "pop", "popitem", "setdefault", "update"):
     setattr(Counted, _name, _counting(_name))
+
+
+def by_name(state: Any) -> Mapping[str, Any]:
+    """What is given to `load_state_dict`.
+
+    Raises:
+        StateError: it is no dict.
+    """
+    if not isinstance(state, Mapping):
+        raise StateError(
+            f"load_state_dict: a {type(state).__name__} is no state by name. "
+            "Pass what state_dict() returned"
+        )
+    return state
 
 
 def children(value: Any) -> Iterator[tuple[str, Any]]:

@@ -111,6 +111,26 @@ ERRORS = {
         lambda: StepLR(optimizer(), 1).load_state_dict(CosineLR(optimizer(), 1).state_dict()),
         "load_state_dict: state of a CosineLR for a StepLR",
     ),
+    "optimiser": (lambda: Schedule("a"), "Schedule: a str has no lr. Pass an optimiser"),
+    "no warm-up": (lambda: Schedule(optimizer(), "a"), "Schedule: warmup must be an integer"),
+    "no every": (lambda: StepLR(optimizer(), "a"), "StepLR: every must be an integer, got 'a'"),
+    "no gamma": (lambda: StepLR(optimizer(), 1, "a"), "StepLR: 'a' is not one real number"),
+    "no total": (lambda: CosineLR(optimizer(), 1.5), "CosineLR: total must be an integer, got 1.5"),
+    "no low": (lambda: CosineLR(optimizer(), 1, "a"), "CosineLR: 'a' is not one real number"),
+    "no state": (
+        lambda: Schedule(optimizer()).load_state_dict(None),
+        "load_state_dict: a NoneType is no state by name",
+    ),
+    "no steps": (
+        lambda: Schedule(optimizer()).load_state_dict({"kind": "Schedule", "base_lr": 1.0}),
+        r"load_state_dict: no state of a Schedule \(KeyError: 'steps'\)\. Pass what state_dict",
+    ),
+    "rate": (
+        lambda: Schedule(optimizer()).load_state_dict(
+            {"kind": "Schedule", "steps": 1, "base_lr": None}
+        ),
+        r"no state of a Schedule \(TypeError: float",
+    ),
 }
 
 

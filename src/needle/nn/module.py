@@ -9,7 +9,7 @@ from typing import Any, Self
 import numpy as np
 
 from ..errors import NeedleError, StateError
-from ..state import Stateful, children, walk
+from ..state import Stateful, by_name, children, walk
 from ..tensor import Tensor
 
 
@@ -133,11 +133,7 @@ class Module(Stateful):
             StateError: `state` is no dict; or lists all missing, unexpected and wrongly shaped
                 names; nothing is loaded then.
         """
-        if not isinstance(state, Mapping):
-            raise StateError(
-                f"load_state_dict: a {type(state).__name__} is no state by name. "
-                "Pass what state_dict() returned"
-            )
+        state = by_name(state)
         mine = self._named_state()
         given = {
             name: Tensor(state[name], dtype=tensor.dtype, requires_grad=False)

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar
 
 import numpy as np
 
 from ..context import no_grad
 from ..errors import ArgumentError, DTypeError, StateError
-from ..state import Counted, Stateful
+from ..ops.operands import as_number
+from ..shapes import holds_several
+from ..state import Counted, Stateful, by_name
 from ..tensor import Tensor
 
 Row = tuple[Tensor, Tensor, dict[str, Tensor]]
@@ -51,7 +53,7 @@ class Optimizer(Stateful):
     """Names in `state` of tensors that have their parameter's shape, where the rule has any."""
 
     def __init__(self, params: Iterable[Tensor]) -> None:
-        if isinstance(params, Tensor | Stateful) or not isinstance(params, Iterable):
+        if isinstance(params, Tensor | Stateful) or not holds_several(params):
             raise ArgumentError(
                 f"{type(self).__name__}: params is a {type(params).__name__}. "
                 "Pass a list: model.parameters()"
@@ -154,7 +156,7 @@ class Optimizer(Stateful):
             The norm before clipping, shape ().
 
         Raises:
-            ArgumentError: max_norm is not positive.
+            ArgumentError: max_norm is not positive, or no number.
 
         Example:
             >>> import needle as ndl
@@ -164,6 +166,8 @@ class Optimizer(Stateful):
             >>> float(norm), w.grad.numpy()
             (5.0, array([0.6, 0.8]))
         """
+        if not isinstance(max_norm, Tensor):
+            max_norm = as_number(max_norm, "clip_grad_norm")
         if not max_norm > 0:
             raise ArgumentError(
                 f"clip_grad_norm: max_norm={max_norm} is not positive. Pass a norm > 0"
@@ -197,13 +201,14 @@ class Optimizer(Stateful):
                 result[f"{name}.{position}"] = np.array(tensor.numpy(), order="C")
         return result
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take over a `state_dict()` of an optimiser over the same parameters.
 
         Raises:
-            StateError: lists all missing, unexpected and wrongly shaped names; nothing is loaded
-                then.
+            StateError: `state` is no dict; or lists all missing, unexpected and wrongly shaped
+                names; nothing is loaded then.
         """
+        state = by_name(state)
         problems = [f"{name} is missing" for name in self._numbers if name not in state]
         problems += [
             f"{name} is {state[name]!r:.50}, which cannot replace {getattr(self, name)!r}"

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 from ..errors import ArgumentError, StateError
+from ..ops.operands import as_number
+from ..shapes import as_int
+from ..state import by_name
 from .optimizer import Optimizer
 
 
@@ -19,6 +23,9 @@ class Schedule:
 
     Call `step()` after each epoch, or after each batch if the steps are meant as batches.
 
+    Raises:
+        ArgumentError: the optimiser has no `lr`, or warmup is no integer >= 0.
+
     Example:
         >>> import needle as ndl
         >>> opt = ndl.optim.SGD([ndl.nn.Parameter([1.0])], lr=1.0)
@@ -30,12 +37,15 @@ class Schedule:
     """
 
     def __init__(self, optimizer: Optimizer, warmup: int = 0) -> None:
-        if warmup < 0:
+        kind = type(self).__name__
+        if not hasattr(optimizer, "lr"):
             raise ArgumentError(
-                f"{type(self).__name__}: warmup={warmup} is negative. Use warmup >= 0"
+                f"{kind}: a {type(optimizer).__name__} has no lr. Pass an optimiser, such as SGD"
             )
         self.optimizer: Any = optimizer
-        self.warmup = warmup
+        self.warmup = as_int(warmup, kind, "warmup")
+        if self.warmup < 0:
+            raise ArgumentError(f"{kind}: warmup={warmup} is negative. Use warmup >= 0")
         self.base_lr = float(self.optimizer.lr)
         self.steps = 0
         self._write()
@@ -60,19 +70,26 @@ class Schedule:
         """What is needed to go on: numbers that fit JSON."""
         return {"kind": type(self).__name__, "steps": self.steps, "base_lr": self.base_lr}
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from a `state_dict()`.
 
         Raises:
-            StateError: it belongs to another kind of schedule.
+            StateError: it belongs to another kind of schedule, or `state_dict` did not make it.
         """
-        if state.get("kind") != type(self).__name__:
+        kind, given = type(self).__name__, by_name(state)
+        if given.get("kind") != kind:
             raise StateError(
-                f"load_state_dict: state of a {state.get('kind')} for a {type(self).__name__}. "
+                f"load_state_dict: state of a {given.get('kind')} for a {kind}. "
                 "Build the same schedule"
             )
-        self.steps = int(state["steps"])
-        self.base_lr = float(state["base_lr"])
+        try:
+            steps, base_lr = as_int(given["steps"], kind, "steps"), float(given["base_lr"])
+        except (LookupError, TypeError, ValueError) as error:
+            raise StateError(
+                f"load_state_dict: no state of a {kind} ({type(error).__name__}: {error}). "
+                "Pass what state_dict() returned"
+            ) from error
+        self.steps, self.base_lr = steps, base_lr
         self._write()
 
 
@@ -97,10 +114,8 @@ class StepLR(Schedule):
     def __init__(
         self, optimizer: Optimizer, every: int, gamma: float = 0.1, warmup: int = 0
     ) -> None:
-        if every < 1:
-            raise ArgumentError(f"StepLR: every={every} is not positive. Use every >= 1")
-        self.every = every
-        self.gamma = gamma
+        self.every = _positive(every, "StepLR", "every")
+        self.gamma = as_number(gamma, "StepLR")
         super().__init__(optimizer, warmup)
 
     def factor(self, step: int) -> float:
@@ -128,13 +143,23 @@ class CosineLR(Schedule):
     """
 
     def __init__(self, optimizer: Optimizer, total: int, low: float = 0.0, warmup: int = 0) -> None:
-        if total < 1:
-            raise ArgumentError(f"CosineLR: total={total} is not positive. Use total >= 1")
-        self.total = total
-        self.low = low
+        self.total = _positive(total, "CosineLR", "total")
+        self.low = as_number(low, "CosineLR")
         super().__init__(optimizer, warmup)
 
     def factor(self, step: int) -> float:
         share = self.low / self.base_lr if self.base_lr else 0.0
         progress = min(step, self.total) / self.total
         return share + (1 - share) * (1 + math.cos(math.pi * progress)) / 2
+
+
+def _positive(value: int, kind: str, name: str) -> int:
+    """A number of steps.
+
+    Raises:
+        ArgumentError: it is no integer >= 1.
+    """
+    count = as_int(value, kind, name)
+    if count < 1:
+        raise ArgumentError(f"{kind}: {name}={value} is not positive. Use {name} >= 1")
+    return count
