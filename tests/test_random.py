@@ -317,8 +317,9 @@ def test_bad_states():
         NumPyStream(np.random.RandomState()).set_state({"key": [1, 2]})
     with pytest.raises(StateError, match="no state of a NumPy stream"):
         random.stream_from_state({**NumPyStream().get_state(), "key": [-1]})
-    with pytest.raises(StateError, match="no state of a Philox stream"):
-        random.stream_from_state({"stream": "philox", "seed": -4, "draw": 0})
+    for seed, draw in ((-4, 0), (0, -1), (0, 2**64), (0, None)):
+        with pytest.raises(StateError, match="no state of a Philox stream"):
+            random.stream_from_state({"stream": "philox", "seed": seed, "draw": draw})
     with pytest.raises(StateError, match="neither 'numpy' nor 'philox'"):
         random.stream_from_state({"stream": "dice"})
 

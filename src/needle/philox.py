@@ -106,7 +106,7 @@ class PhiloxStream:
     """
 
     def __init__(self, seed: int, draw: int = 0) -> None:
-        self.seed = _checked_seed(seed)
+        self.seed = _checked(seed, "seed")
         self.draw = draw
         self.keys = key_schedule(self.seed)
         self._made: dict[tuple[int, int, int], Array] = {}
@@ -158,7 +158,7 @@ class PhiloxStream:
 
     def set_state(self, state: dict[str, Any]) -> None:
         try:
-            seed, draw = _checked_seed(state["seed"]), operator.index(state["draw"])
+            seed, draw = _checked(state["seed"], "seed"), _checked(state["draw"], "draw")
         except (KeyError, TypeError, ArgumentError) as error:
             raise bad_state("Philox", state, error) from error
         self.seed, self.draw, self.keys = seed, draw, key_schedule(seed)
@@ -226,11 +226,13 @@ def _is_double(dtype: npt.DTypeLike) -> bool:
     return np.dtype(dtype) == np.float64
 
 
-def _checked_seed(seed: int) -> int:
+def _checked(number: int, name: str) -> int:
     try:
-        value = operator.index(seed)
+        value = operator.index(number)
     except TypeError:
         value = -1
     if not 0 <= value < 1 << 64:
-        raise ArgumentError(f"seed: {seed!r} is no integer from 0 to 2**64 - 1. Give one that is")
+        raise ArgumentError(
+            f"{name}: {number!r} is no integer from 0 to 2**64 - 1. Give one that is"
+        )
     return value

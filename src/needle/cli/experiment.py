@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
+from inspect import signature
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 import numpy as np
 
@@ -13,6 +15,7 @@ from .. import config, nn, optim, random
 from ..data import DataLoader, MNISTDataset, load_mnist
 from ..errors import CheckpointError, DataError
 from ..models import MLPResNet
+from ..shapes import as_int
 from ..training import Checkpoint, Trainer, error_rate
 
 OPTIMIZERS = {"adam": optim.Adam, "adamw": optim.AdamW, "sgd": optim.SGD}
@@ -36,25 +39,45 @@ class Options:
     threads: int | None  # None: BLAS decides, and compiled programs by timing
     eager: bool
 
-    def to_dict(self) -> dict[str, Any]:
-        """The options as JSON can hold them."""
-        return asdict(self)
+    def __post_init__(self) -> None:
+        """Refuse, as a TypeError, what no command line gives: a checkpoint may say anything."""
+        choices = {"optimizer": OPTIMIZERS, "schedule": SCHEDULES}
+        for name, kind in get_type_hints(Options).items():
+            value = getattr(self, name)
+            fits = isinstance(value, kind) and value in choices.get(name, (value,))
+            if not fits or (kind is float and not math.isfinite(value)):
+                raise TypeError(f"{name} {value!r}")
 
 
 def read_config(checkpoint: Checkpoint, source: Path) -> tuple[Options, dict[str, Any]]:
     """Options and architecture of the run that wrote `checkpoint`; `source` names it in errors.
 
     Raises:
-        CheckpointError: another program wrote it.
+        CheckpointError: another program wrote it, or changed what the commands read of it.
     """
     try:
         config = checkpoint.state["config"]
-        return Options(**config["options"]), dict(config["architecture"])
-    except (KeyError, TypeError) as error:
+        options, architecture = Options(**config["options"]), dict(config["architecture"])
+        signature(build_model).bind(**architecture)
+        as_int(architecture["classes"], "config", "classes")
+        _check_progress(checkpoint.state)
+    except (LookupError, TypeError, ValueError, OverflowError) as error:
         raise CheckpointError(
-            f"{source} was not written by this version's `needle train` ({error}). "
-            "Read it with needle.training.Checkpoint"
+            f"{source} was not written by this version's `needle train` "
+            f"({type(error).__name__}: {error}). Read it with needle.training.Checkpoint"
         ) from error
+    return options, architecture
+
+
+def _check_progress(state: dict[str, Any]) -> None:
+    """Look at what the commands read of a run's progress; the caller names what is wrong."""
+    as_int(state["epoch"], "state", "epoch")
+    if not isinstance(state["versions"], dict):
+        raise TypeError(f"versions {state['versions']!r}")
+    for record in state["history"]:
+        as_int(record["epoch"], "history", "epoch")
+        for name in ("test_loss", "test_error", *record):
+            float(record[name])
 
 
 @dataclass(frozen=True)

@@ -269,7 +269,7 @@ def _newest_run() -> Path:
 
 
 def _warn_of_changes(checkpoint: Checkpoint, options: Options) -> None:
-    recorded = {**checkpoint.state.get("versions", {}), "threads": checkpoint.state.get("threads")}
+    recorded = {**checkpoint.state["versions"], "threads": checkpoint.state.get("threads")}
     now: dict[str, Any] = versions()
     if options.eager:  # compiled steps give the same bits for any number
         now["threads"] = get_num_threads()

@@ -87,7 +87,7 @@ class Optimizer(Stateful):
             return True
         try:
             return not isinstance(value, str) and 0 <= float(value) < self.bounds[name]
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             return False
 
     def update(self, param: Tensor, grad: Tensor, state: dict[str, Tensor]) -> Tensor:

@@ -84,7 +84,7 @@ class Schedule:
             )
         try:
             steps, base_lr = as_int(given["steps"], kind, "steps"), float(given["base_lr"])
-        except (LookupError, TypeError, ValueError) as error:
+        except (LookupError, TypeError, ValueError, OverflowError) as error:
             raise StateError(
                 f"load_state_dict: no state of a {kind} ({type(error).__name__}: {error}). "
                 "Pass what state_dict() returned"

@@ -66,7 +66,7 @@ class Averages:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from what `state_dict` gave."""
         self.count = int(state["count"])
-        self.sums = dict(state["sums"])
+        self.sums = {name: float(total) for name, total in state["sums"].items()}
 
 
 def require_batches(count: int) -> None:
