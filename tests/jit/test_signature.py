@@ -167,6 +167,18 @@ def test_what_is_computed_from_floats_alone_is_weak_too():
             np.testing.assert_allclose(ours.numpy(), eager.numpy(), rtol=1e-6)
 
 
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64", "int64", "bool"])
+def test_a_float_beside_numbers_alone_has_a_numbers_dtype(dtype):
+    def chosen(x, k):
+        numbers = ndl.where(x, k, 1), ndl.where(x, 1, k), ndl.where(x.sum(), k, 2 * k)
+        return *numbers, ndl.broadcast_to(k, (3,)), x * ndl.broadcast_to(k, (3,))
+
+    x = ndl.Tensor([1, 0, 1], dtype=dtype)
+    for ours, eager in zip(ndl.jit(chosen, warmup=0)(x, 0.3), chosen(x, 0.3), strict=True):
+        assert ours.dtype == eager.dtype == np.float64
+        np.testing.assert_array_equal(ours.numpy(), eager.numpy())
+
+
 def test_that_a_hyperparameter_is_not_zero_is_known():
     opt = ndl.optim.SGD([nn.Parameter([1.0])], lr=0.5)
 

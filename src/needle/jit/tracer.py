@@ -127,7 +127,7 @@ class Tracer:
             self._real[node] = learnt
         if node.is_tuple():
             return new_handle(node, Value.tuple_class)
-        weak = bool(values) and all(value.weak for value in values)
+        weak = bool(values) and _shape(node) == () and all(value.weak for value in values)
         return new_handle(node, Scalar if weak else Tensor)
 
     def gradient(self, op: Op, out_grad: Any, value: Any) -> Any:

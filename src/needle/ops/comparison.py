@@ -167,7 +167,10 @@ def where(condition: Any, a: Any, b: Any) -> Any:
     condition = as_tensor(condition)
     if is_number(a) and is_number(b):
         a = condition.full_like(as_number(a, "where"), dtype=np.asarray(a).dtype)
-    return Where()(condition, *as_operands(a, b, "where"))
+    a, b = as_operands(a, b, "where")
+    if a.weak and b.weak:  # they take no dtype from what only chooses
+        condition = not_equal(condition, 0)
+    return Where()(condition, a, b)
 
 
 class Extremum(Elementwise, abstract=True):
