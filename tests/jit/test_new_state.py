@@ -117,6 +117,29 @@ def test_state_that_never_settles_raises_the_third_time():
     assert [result.tolist() for result in results] == [[2.0]] * 3
 
 
+def test_a_number_that_never_settles_is_to_be_set_outside():
+    opt = ndl.optim.SGD([nn.Parameter([1.0])], lr=1.0)
+
+    def scaled(x):
+        return x * opt.lr
+
+    @ndl.jit
+    def step(x, k):
+        opt.lr = 1 / (1 + k)
+        return scaled(x)
+
+    x = ndl.Tensor([1.0])
+    with pytest.raises(
+        ndl.TraceError, match=r"jit: opt\.lr gets .* Set opt\.lr outside the jitted function, betw"
+    ):
+        _ = [step(x, call % 2) for call in range(10)]
+    jitted = ndl.jit(scaled)
+    for call in range(10):
+        opt.lr = 1 / (1 + call % 2)
+        assert jitted(x).item() == opt.lr
+    assert len(jitted.programs) == 1
+
+
 def test_memory_of_shapes_settles():
     masks = {}
 

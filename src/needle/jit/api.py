@@ -150,8 +150,7 @@ class Jitted:
             if self._patience[key] >= PATIENCE:
                 raise TraceError(
                     f"jit: {state} gets something new at every call, so the state of the function "
-                    "never settles. Keep a fixed number of tensors and assign their .data, or "
-                    "return the tensor"
+                    f"never settles. {state.advice}"
                 ) from None
             return None
         self._patience.pop(key, None)

@@ -31,7 +31,20 @@ from .watch import Watch
 
 
 class NewStateError(Exception):
-    """State came into being: the call has to be made eagerly first. The message names the slot."""
+    """State came into being: the call has to be made eagerly first.
+
+    Args:
+        slot: Where.
+        advice: What to write instead, if there is something new at every call.
+    """
+
+    def __init__(
+        self,
+        slot: str,
+        advice: str = "Keep a fixed number of tensors and assign their .data, or return the tensor",
+    ) -> None:
+        super().__init__(slot)
+        self.advice = advice
 
 
 class ChangedNumberError(TraceError):

@@ -52,7 +52,8 @@ def trace(
     finally:
         for slot, old in before:
             slot.assign(old)
-    raise NewStateError(changed[0][0].label)
+    slot = changed[0][0].label
+    raise NewStateError(slot, f"Set {slot} outside the jitted function, between its calls")
 
 
 class _Tracing:
