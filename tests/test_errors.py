@@ -10,7 +10,7 @@ import pytest
 
 import needle as ndl
 from needle import data, init, nn
-from needle.errors import ArgumentError, DTypeError, ShapeError, StateError
+from needle.errors import ArgumentError, DTypeError, GradientError, ShapeError, StateError
 
 MATRIX = ndl.Tensor([[1.0, 2.0], [3.0, 4.0]])
 NO_NUMBER = "'a' is not one real number"
@@ -93,6 +93,52 @@ REFUSED = {
         lambda: ndl.optim.SGD([]).load_state_dict(None),
         StateError,
         "load_state_dict: a NoneType is no state by name",
+    ),
+    "graph's order": (
+        lambda: ndl.autograd.find_topo_sort("a"),
+        ArgumentError,
+        r"find_topo_sort: a str is no tensor\. Pass tensors",
+    ),
+    "no graph": (lambda: ndl.autograd.find_topo_sort(None), ArgumentError, "a NoneType is no ten"),
+    "graph's text": (
+        lambda: ndl.print_graph("a"),
+        ArgumentError,
+        r"graph_text: a str is no tensor\. Pass tensors",
+    ),
+    "check": (
+        lambda: ndl.check_gradients("a", [1.0]),
+        ArgumentError,
+        r"check_gradients: a str is no function\. Pass one",
+    ),
+    "check's result": (
+        lambda: ndl.check_gradients(lambda x: 1, [1.0]),
+        GradientError,
+        "the function returned int without a tensor in it",
+    ),
+    "check's order": (
+        lambda: ndl.check_gradients(ndl.exp, [1.0], order="a"),
+        ArgumentError,
+        "check_gradients: order must be an integer, got 'a'",
+    ),
+    "error rate": (
+        lambda: ndl.training.error_rate("a", "b"),
+        ShapeError,
+        r"error_rate: output of shape \(\) and target of shape \(\)\. Give one row of scores",
+    ),
+    "classes in a column": (
+        lambda: ndl.training.error_rate(np.ones((3, 2)), np.ones((3, 1))),
+        ShapeError,
+        r"output of shape \(3, 2\) and target of shape \(3, 1\)",
+    ),
+    "element": (
+        lambda: ndl.tuple_get_item(None, 0),
+        ArgumentError,
+        "tuple_get_item: a NoneType is no TensorTuple. Pass one, as make_tuple returns it",
+    ),
+    "concatenate": (
+        lambda: ndl.concatenate(None),
+        ArgumentError,
+        r"concatenate: a NoneType is no list of tensors\. Pass one: \[a, b\]",
     ),
 }
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from .errors import ArgumentError, GradientError
 from .graph.gradient import value_and_grad
+from .shapes import as_int, holds_several
 from .tensor import Tensor
 
 
@@ -38,12 +39,16 @@ def check_gradients(
     Raises:
         GradientError: names argument, position, expected and received value; or f returned no
             tensor.
-        ArgumentError: no argument is floating-point, so that nothing would be checked.
+        ArgumentError: no argument is floating-point, so that nothing would be checked; or f is no
+            function.
 
     Example:
         >>> import needle as ndl
         >>> ndl.check_gradients(lambda x: ndl.tanh(x), [0.5, -1.0], order=2)
     """
+    if not callable(f):
+        raise ArgumentError(f"check_gradients: a {type(f).__name__} is no function. Pass one")
+    order = as_int(order, "check_gradients", "order")
     tensors = [_in_float64(argument) for argument in args]
     checked = tuple([k for k, tensor in enumerate(tensors) if tensor.dtype.kind == "f"])
     if not checked:
@@ -77,8 +82,8 @@ def _weighted(f: Callable[..., Any], random: np.random.RandomState) -> Callable[
 
     def number(*inputs: Tensor) -> Tensor:
         result = f(*inputs)
-        parts = [result] if isinstance(result, Tensor) else list(result)
-        parts = [part for part in parts if isinstance(part, Tensor)]
+        several = not isinstance(result, Tensor) and holds_several(result)
+        parts = [part for part in (result if several else [result]) if isinstance(part, Tensor)]
         if not parts:
             raise GradientError(
                 f"check_gradients: the function returned {type(result).__name__} without a tensor "

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import IO, Any
 
 from .graph.node import Node, Value
-from .graph.order import topological_order
+from .graph.order import nodes_of, topological_order
 from .shapes import Spec
 
 
@@ -15,6 +15,9 @@ def graph_text(*values: Value) -> str:
     Args:
         values: Tensors or tensor tuples.
 
+    Raises:
+        ArgumentError: a value is neither.
+
     Example:
         >>> import needle as ndl
         >>> x = ndl.Tensor([1.0, 2.0])
@@ -23,7 +26,7 @@ def graph_text(*values: Value) -> str:
         %1 = MulScalar(scalar=2) %0  float64 (2,)  requires grad
         %2 = Summation(axes=None, keepdims=False) %1  float64 ()  requires grad
     """
-    order = topological_order([value.node for value in values])
+    order = topological_order(nodes_of(values, "graph_text"))
     names = {node: f"%{position}" for position, node in enumerate(order)}
     lines = []
     for node in order:

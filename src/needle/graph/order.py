@@ -3,8 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
+from ..errors import ArgumentError
+from ..shapes import holds_several
 from .node import Node, Value, handle_of
+
+
+def nodes_of(values: Any, operation: str) -> list[Node]:
+    """The nodes of a list of values.
+
+    Raises:
+        ArgumentError: it is none.
+    """
+    listed = values if holds_several(values) else [values]
+    for value in listed:
+        if not isinstance(value, Value):
+            raise ArgumentError(
+                f"{operation}: a {type(value).__name__} is no tensor. Pass tensors, whose graphs "
+                "are walked"
+            )
+    return [value.node for value in listed]
 
 
 def topological_order(
@@ -45,6 +64,9 @@ def find_topo_sort(node_list: Sequence[Value]) -> list[Value]:
     Returns:
         Every value that `node_list` depends on, inputs before users, each once.
 
+    Raises:
+        ArgumentError: something in it is no tensor.
+
     Example:
         >>> import needle as ndl
         >>> a, b = ndl.Tensor([1.0]), ndl.Tensor([2.0])
@@ -52,4 +74,4 @@ def find_topo_sort(node_list: Sequence[Value]) -> list[Value]:
         >>> ndl.autograd.find_topo_sort([c]) == [a, b, c]
         True
     """
-    return [handle_of(node) for node in topological_order([value.node for value in node_list])]
+    return [handle_of(node) for node in topological_order(nodes_of(node_list, "find_topo_sort"))]

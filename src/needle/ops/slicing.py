@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import ShapeError
+from ..errors import ArgumentError, ShapeError
 from ..graph.kinds import Movement
 from ..graph.op import Sample
 from ..shapes import Shape, Spec, as_int, as_shape, holds_several, normalize_axis
@@ -174,12 +174,17 @@ def concatenate(tensors: Sequence[Any], axis: int = 0) -> Any:
 
     Raises:
         ShapeError: the shapes differ beside the axis, or there is no tensor.
+        ArgumentError: `tensors` is no list.
 
     Example:
         >>> import needle as ndl
         >>> ndl.concatenate([ndl.Tensor([1.0]), ndl.Tensor([2.0, 3.0])]).numpy()
         array([1., 2., 3.])
     """
+    if not holds_several(tensors):
+        raise ArgumentError(
+            f"concatenate: a {type(tensors).__name__} is no list of tensors. Pass one: [a, b]"
+        )
     tensors = list(tensors)
     if not tensors:
         raise ShapeError("concatenate: no tensors given. Pass at least one")

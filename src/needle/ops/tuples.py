@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from ..errors import IndexRangeError
+from ..errors import ArgumentError, IndexRangeError
 from ..graph.kinds import Elementwise
+from ..graph.node import Value
 from ..graph.op import Sample, TensorOp, TensorTupleOp
 from ..shapes import as_int
 from .operands import as_number
@@ -78,6 +79,7 @@ def tuple_get_item(value: Any, index: int) -> Any:
 
     Raises:
         IndexRangeError: the tuple has no such element.
+        ArgumentError: it is no `TensorTuple`.
 
     Example:
         >>> import needle as ndl
@@ -85,6 +87,11 @@ def tuple_get_item(value: Any, index: int) -> Any:
         >>> ndl.tuple_get_item(pair, 1).numpy()
         array([2.])
     """
+    if not isinstance(value, Value.tuple_class):
+        raise ArgumentError(
+            f"tuple_get_item: a {type(value).__name__} is no TensorTuple. "
+            "Pass one, as make_tuple returns it"
+        )
     count, place = len(value), as_int(index, "tuple_get_item", "index")
     if not -count <= place < count:
         raise IndexRangeError(

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import ArgumentError
+from ..errors import ArgumentError, ShapeError
 
 
 def error_rate(output: np.ndarray, target: np.ndarray) -> float:
@@ -19,13 +19,22 @@ def error_rate(output: np.ndarray, target: np.ndarray) -> float:
         output: (n, classes) scores.
         target: (n,) class indices, n ≥ 1.
 
+    Raises:
+        ShapeError: other shapes.
+
     Example:
         >>> import numpy as np
         >>> from needle.training import error_rate
         >>> error_rate(np.array([[0.1, 0.9], [0.8, 0.2]]), np.array([1, 1]))
         0.5
     """
-    return float(np.mean(output.argmax(axis=1) != target))
+    scores, classes = np.asarray(output), np.asarray(target)
+    if scores.ndim != 2 or not scores.size or classes.shape != scores.shape[:1]:
+        raise ShapeError(
+            f"error_rate: output of shape {scores.shape} and target of shape {classes.shape}. "
+            "Give one row of scores a sample, and its class: (n, classes) and (n,), n >= 1"
+        )
+    return float(np.mean(scores.argmax(axis=1) != classes))
 
 
 class Averages:
