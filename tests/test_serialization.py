@@ -234,6 +234,17 @@ def test_save_names_a_path_that_cannot_be_written(tmp_path: Path) -> None:
         save("/dev/null", {})
 
 
+@pytest.mark.parametrize(
+    ("path", "message"),
+    [("a\0b", "A path cannot hold a null byte"), (None, "A NoneType is no path")],
+)
+def test_what_is_no_path_is_named(path: str, message: str) -> None:
+    with pytest.raises(CheckpointError, match=f"save: cannot write {path}: {message}"):
+        save(path, {})
+    with pytest.raises(CheckpointError, match=f"load: cannot read {path}: {message}"):
+        load(path)
+
+
 def test_load_names_a_path_that_cannot_be_read(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"load: cannot read .*No such file or directory"):
         load(tmp_path / "missing")

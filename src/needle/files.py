@@ -12,6 +12,7 @@ import shutil
 import stat
 from collections.abc import Generator
 from contextlib import contextmanager
+from os import PathLike
 from pathlib import Path
 
 try:
@@ -27,8 +28,24 @@ def temporary_name(path: Path) -> Path:
     return path.with_name(f"{TEMPORARY}{os.urandom(8).hex()}")
 
 
-def read_file(path: Path) -> bytes:
+def path_of(name: str | PathLike[str]) -> Path:
+    """The path of a name.
+
+    Raises:
+        OSError: no file can have it.
+    """
+    try:
+        path = Path(name)
+    except TypeError as error:
+        raise OSError(errno.EINVAL, f"A {type(name).__name__} is no path") from error
+    if "\0" in str(path):
+        raise OSError(errno.EINVAL, "A path cannot hold a null byte")
+    return path
+
+
+def read_file(name: str | PathLike[str]) -> bytes:
     """The content of a file; pipes and devices, which need not end, are refused as OSErrors."""
+    path = path_of(name)
     mode = path.stat().st_mode
     if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):  # a folder has its own error
         raise OSError(errno.EINVAL, "Not a regular file")

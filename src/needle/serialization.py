@@ -10,13 +10,12 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from os import PathLike
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from .errors import ArgumentError, CheckpointError, DTypeError
-from .files import read_file, write_file
+from .files import path_of, read_file, write_file
 from .tensor import Tensor
 
 LAYOUT = "needle"  # the metadata entry that holds the nesting
@@ -52,9 +51,9 @@ def save(path: str | PathLike[str], state: object) -> None:
         >>> model.load_state_dict(state["model"]); state["epoch"]
         3
     """
-    target = Path(path).resolve()
     data = encode(state)
     try:
+        target = path_of(path).resolve()
         if target.exists() and not target.is_file():
             raise CheckpointError(f"save: {path} exists and is not a file. Give the name of a file")
         write_file(target, data)
@@ -83,7 +82,7 @@ def load(path: str | PathLike[str]) -> Any:
                [0., 1.]]), None], 'name': 'first'}
     """
     try:
-        data = read_file(Path(path))
+        data = read_file(path)
     except OSError as error:
         raise CheckpointError(f"load: cannot read {path}: {error.strerror}") from error
     return decode(data, str(path))

@@ -109,6 +109,13 @@ def test_a_missing_checkpoint_is_named(tmp_path: Path) -> None:
         Checkpoint.read(tmp_path / "nothing")
 
 
+def test_a_name_with_a_null_byte_is_refused() -> None:
+    with pytest.raises(CheckpointError, match=r"write checkpoint .*: A path cannot hold a null"):
+        Checkpoint({}, {}, {}).write("a\0b")
+    with pytest.raises(CheckpointError, match=r"no whole checkpoint: cannot read .* null byte"):
+        Checkpoint.read("a\0b")
+
+
 def test_state_that_json_cannot_hold_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ArgumentError, match=r"state of a checkpoint.*not JSON serializable"):
         sample(config={1, 2}).write(tmp_path / "c")

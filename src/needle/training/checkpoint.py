@@ -27,7 +27,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import ArgumentError, CheckpointError
-from ..files import read_file, remove_folder, remove_leftovers, write_folder
+from ..files import path_of, read_file, remove_folder, remove_leftovers, write_folder
 from ..serialization import decode, encode
 from ..shapes import as_int
 
@@ -75,7 +75,7 @@ class Checkpoint:
                 f"the state of a checkpoint holds what JSON cannot: {error}. Use numbers and text"
             ) from error
         try:
-            write_folder(Path(path), files)
+            write_folder(path_of(path), files)
         except OSError as error:
             raise CheckpointError(f"cannot write checkpoint {path}: {error.strerror}") from error
 
