@@ -13,6 +13,7 @@ from needle import data, init, nn
 from needle.errors import ArgumentError, DTypeError, GradientError, ShapeError, StateError
 
 MATRIX = ndl.Tensor([[1.0, 2.0], [3.0, 4.0]])
+HUGE = 2**70
 NO_NUMBER = "'a' is not one real number"
 
 REFUSED = {
@@ -140,7 +141,41 @@ REFUSED = {
         ArgumentError,
         r"concatenate: a NoneType is no list of tensors\. Pass one: \[a, b\]",
     ),
+    "pad beyond memory": (
+        lambda: ndl.pad(MATRIX, [(HUGE, 0), (0, 0)]),
+        ShapeError,
+        r"pad: shape \(\d+, 2\) has more elements than an array can",
+    ),
+    "classes beyond memory": (
+        lambda: ndl.one_hot(HUGE, ndl.Tensor([1])),
+        ShapeError,
+        r"one_hot: shape \(\d+,\) has more elements",
+    ),
+    "arange beyond memory": (
+        lambda: ndl.arange(HUGE),
+        ShapeError,
+        r"arange: from 0 to \d+ in steps of 1 are more numbers than an array can have\. Take larg",
+    ),
+    "threads": (
+        lambda: ndl.set_num_threads(HUGE),
+        ArgumentError,
+        r"set_num_threads: \d+ is no number of threads",
+    ),
 }
+
+
+@pytest.mark.parametrize("shape", [HUGE, (2, HUGE), (2**31, 2**31), 2**60], ids=str)
+@pytest.mark.parametrize(
+    "create",
+    [init.zeros, init.rand, init.randn, init.randb, lambda *n: MATRIX.sum().broadcast_to(n)],
+    ids=["zeros", "rand", "randn", "randb", "broadcast_to"],
+)
+def test_sizes_beyond_all_memory_are_refused(create, shape):
+    sizes = shape if isinstance(shape, tuple) else (shape,)
+    with pytest.raises(
+        ShapeError, match=r"shape \(.*\) has more elements than an array can\. Give"
+    ):
+        create(*sizes)
 
 
 @pytest.mark.parametrize(("call", "error", "message"), REFUSED.values(), ids=REFUSED.keys())

@@ -14,6 +14,9 @@ from .errors import ArgumentError, DTypeError, ShapeError
 Shape = tuple[int, ...]
 Axes = int | Sequence[int] | None
 
+MOST = 2**60 - 1
+"""Elements that an array can have, of eight bytes each: NumPy counts bytes in 63 bits."""
+
 
 class Spec(NamedTuple):
     """What is known of a tensor without computing it.
@@ -61,10 +64,14 @@ def holds_several(value: object) -> TypeGuard[Iterable[Any]]:
 
 
 def checked_shape(shape: object, operation: str) -> Shape:
-    """Like `as_shape`, for shapes that are created: sizes must not be negative."""
+    """Like `as_shape`, for shapes that are created: no size is negative or beyond any memory."""
     result = as_shape(shape, operation)
     if result and min(result) < 0:
         raise ShapeError(f"{operation}: shape {result} has a negative size. Give sizes >= 0")
+    if math.prod(result) > MOST:
+        raise ShapeError(
+            f"{operation}: shape {result} has more elements than an array can. Give smaller sizes"
+        )
     return result
 
 

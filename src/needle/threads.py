@@ -24,10 +24,10 @@ def set_num_threads(n: int) -> None:
     Without a call of it each compiled program finds its best number by timing its runs.
 
     Args:
-        n: Number of threads, at least 1.
+        n: Number of threads, from 1 to 2**31 - 1.
 
     Raises:
-        ArgumentError: n is not a positive integer.
+        ArgumentError: n is no integer in that range.
 
     Example:
         >>> import needle as ndl
@@ -37,8 +37,8 @@ def set_num_threads(n: int) -> None:
         1
         >>> ndl.set_num_threads(before)
     """
-    if not isinstance(n, int) or isinstance(n, bool) or n < 1:
-        raise ArgumentError(f"set_num_threads: {n!r} is no number of threads. Pass an integer >= 1")
+    if not isinstance(n, int) or isinstance(n, bool) or not 1 <= n < 1 << 31:
+        raise ArgumentError(f"set_num_threads: {n!r} is no number of threads. Pass 1 to 2**31 - 1")
     _controller().limit(limits=n)
     native.set_threads(n)
 

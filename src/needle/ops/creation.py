@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import ArgumentError, DTypeError
+from ..errors import ArgumentError, DTypeError, ShapeError
 from ..graph.kinds import Source
 from ..graph.op import Sample
 from ..shapes import Spec, as_dtype, checked_shape
@@ -52,7 +52,7 @@ def full(shape: Any, value: float, dtype: Any = "float32") -> Any:
         dtype: Of the elements.
 
     Raises:
-        ShapeError: a size is negative.
+        ShapeError: a size is negative, or there are more elements than an array can have.
         DTypeError: an integer dtype cannot hold the value.
 
     Example:
@@ -89,7 +89,13 @@ class Arange(Source):
 
     def compute(self) -> Any:
         bounds: Any = (self.start, self.stop, self.step)
-        return np.arange(*bounds, dtype=self.dtype)
+        try:
+            return np.arange(*bounds, dtype=self.dtype)
+        except ValueError as error:
+            raise ShapeError(
+                f"arange: from {self.start} to {self.stop} in steps of {self.step} are more "
+                "numbers than an array can have. Take larger steps"
+            ) from error
 
     def infer(self) -> Any:
         array = self.compute()
@@ -112,6 +118,7 @@ def arange(start: float, stop: float | None = None, step: float = 1, dtype: Any 
 
     Raises:
         ArgumentError: the step is 0, or a number is not finite.
+        ShapeError: there are more numbers than an array can have.
 
     Example:
         >>> import needle as ndl

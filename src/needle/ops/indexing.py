@@ -10,7 +10,7 @@ import numpy as np
 from ..errors import ShapeError
 from ..graph.kinds import Indexed, as_indices
 from ..graph.op import Sample
-from ..shapes import Shape, Spec, as_dtype, as_int, normalize_axis
+from ..shapes import Shape, Spec, as_dtype, as_int, checked_shape, normalize_axis
 
 
 class Take(Indexed):
@@ -160,7 +160,7 @@ class OneHot(Indexed):
     differentiable = False
 
     def __init__(self, n: int, dtype: Any = "float32") -> None:
-        self.n = as_int(n, "one_hot", "n")
+        (self.n,) = checked_shape(as_int(n, "one_hot", "n"), "one_hot")
         self.dtype = as_dtype(dtype, "one_hot")
 
     def compute(self, index: Any) -> Any:

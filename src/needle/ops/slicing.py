@@ -10,7 +10,7 @@ import numpy as np
 from ..errors import ArgumentError, ShapeError
 from ..graph.kinds import Movement
 from ..graph.op import Sample
-from ..shapes import Shape, Spec, as_int, as_shape, holds_several, normalize_axis
+from ..shapes import Shape, Spec, as_int, as_shape, checked_shape, holds_several, normalize_axis
 from .operands import as_tensor
 
 Range = tuple[int, int, int]
@@ -116,7 +116,8 @@ def pad(a: Any, widths: Sequence[tuple[int, int]]) -> Any:
         raise ShapeError(
             f"pad: widths {pairs} do not fit shape {a.shape}. Give one (before, after) >= 0 an axis"
         )
-    shape = tuple([before + n + after for n, (before, after) in zip(a.shape, pairs, strict=True)])
+    sizes = [before + n + after for n, (before, after) in zip(a.shape, pairs, strict=True)]
+    shape = checked_shape(sizes, "pad")
     ranges = tuple([(before, n, 1) for n, (before, _) in zip(a.shape, pairs, strict=True)])
     return Unslice(shape, ranges)(a)
 
