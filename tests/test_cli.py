@@ -117,11 +117,9 @@ def test_the_seed_decides_the_run(trained: Path) -> None:
 @pytest.mark.parametrize(
     "options",
     [
-        "--optimizer sgd --lr 0.1",
-        "--optimizer adamw --schedule cosine --warmup 1",
+        "--optimizer sgd --lr 0.1 --threads 1 --batch-size 7",
+        "--optimizer adamw --schedule cosine --warmup 1 --eager",
         "--schedule step --hidden-dim 8 --weight-decay 0",
-        "--threads 1 --batch-size 7",
-        "--eager",
     ],
 )
 def test_every_kind_of_training_runs_and_resumes(trained: Path, options: str) -> None:

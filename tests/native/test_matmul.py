@@ -241,10 +241,10 @@ def test_a_dense_column_is_read_as_a_row(columns):
 
 @pytest.mark.parametrize("lanes", LANES)
 @pytest.mark.parametrize("kind", [F32, F64])
-@pytest.mark.parametrize("rows", [1, 3, 30])
+@pytest.mark.parametrize("rows", [3, 30])
 def test_sums_along_k_of_any_number_of_columns(rows, kind, lanes, monkeypatch):
     monkeypatch.setattr(matmul_blocking, "DOT_END", -1000)
-    for columns in (1, 2, 5, 8, 11, 16, 19):
+    for columns in (1, 5, 16, 19):
         product = Product(rows, columns, 37, transpose_b=True, kind=kind, ldc=columns + 1)
         assert matmul_blocking.plan(product, llvm.host(lanes)).dot
         check(product, llvm.host(lanes), seed=columns)

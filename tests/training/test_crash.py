@@ -82,7 +82,7 @@ def test_a_run_killed_at_random_moments_resumes_exactly(
     tmp_path: Path, run: Run, uninterrupted: dict[Run, list[bytes]]
 ) -> None:
     write_images(tmp_path / "data")
-    for _ in range(4):
+    for _ in range(3):
         process = start(tmp_path, run)
         wait_for_checkpoint_after(tmp_path, process)
         time.sleep(random.uniform(0, 0.05))
