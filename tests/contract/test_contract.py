@@ -177,25 +177,26 @@ def laid_out(layout, array):
     return layout(array) if isinstance(array, np.ndarray) and array.ndim else array
 
 
-@pytest.mark.parametrize("layout", LAYOUTS)
+def values_and_gradients(op, arrays):
+    np.random.seed(1)
+    inputs = [as_value(array) for array in arrays]
+    value = op(*inputs)
+    for output in parts(value):
+        if output.requires_grad and output.dtype.kind == "f":
+            output.backward()
+    tensors = [part for i in inputs if not isinstance(i, float) for part in parts(i)]
+    return [*parts(value), *[t.grad for t in tensors if t.grad is not None]]
+
+
 @every_case
-def test_strides_do_not_matter(case, layout):
-    arrays = [laid_out(layout, array) for array in case.arrays()]
-    dense = [copy.deepcopy(array) for array in arrays]
-    results = []
-    for given in (arrays, [laid_out(np.ascontiguousarray, array) for array in dense]):
-        np.random.seed(1)
-        inputs = [as_value(array) for array in given]
-        value = case.op(*inputs)
-        for output in parts(value):
-            if output.requires_grad and output.dtype.kind == "f":
-                output.backward()
-        tensors = [part for i in inputs if not isinstance(i, float) for part in parts(i)]
-        results.append([*parts(value), *[t.grad for t in tensors if t.grad is not None]])
-    assert len(results[0]) == len(results[1])
-    for strided, contiguous in zip(*results, strict=True):
-        assert strided.dtype == contiguous.dtype
-        np.testing.assert_allclose(strided.numpy(), contiguous.numpy(), rtol=1e-13, atol=1e-15)
+def test_strides_do_not_matter(case):
+    for layout in LAYOUTS:
+        arrays = [laid_out(layout, array) for array in case.arrays()]
+        dense = [laid_out(np.ascontiguousarray, copy.deepcopy(array)) for array in arrays]
+        results = [values_and_gradients(case.op, given) for given in (arrays, dense)]
+        for strided, contiguous in zip(*results, strict=True):
+            assert strided.dtype == contiguous.dtype
+            np.testing.assert_allclose(strided.numpy(), contiguous.numpy(), rtol=1e-13, atol=1e-15)
     for array, before in zip(flat(arrays), flat(dense), strict=True):
         np.testing.assert_array_equal(array, before)  # no operator writes into its inputs
 
