@@ -9,6 +9,8 @@ import needle as ndl
 from needle.errors import ArgumentError, ShapeError
 from needle.shapes import spec_of
 
+from .refusals import refused
+
 SIZES = st.integers(0, 4)
 
 
@@ -194,10 +196,4 @@ REFUSED = {
     ),
 }
 
-
-@pytest.mark.parametrize(("compute", "error", "message"), REFUSED.values(), ids=REFUSED.keys())
-@pytest.mark.parametrize("lazy", [False, True])
-def test_refused(compute, error, message, lazy, monkeypatch):
-    monkeypatch.setattr(ndl.autograd, "LAZY_MODE", lazy)
-    with pytest.raises(error, match=message):
-        compute()
+test_refused = refused(REFUSED)

@@ -11,6 +11,8 @@ from hypothesis.extra import numpy as hnp
 import needle as ndl
 from needle.errors import ArgumentError, ShapeError
 
+from .refusals import refused
+
 SHAPES = hnp.array_shapes(min_dims=0, max_dims=4, min_side=0, max_side=4)
 
 
@@ -163,10 +165,4 @@ REFUSED = {
     ),
 }
 
-
-@pytest.mark.parametrize(("compute", "error", "message"), REFUSED.values(), ids=REFUSED.keys())
-@pytest.mark.parametrize("lazy", [False, True])
-def test_refused(compute, error, message, lazy, monkeypatch):
-    monkeypatch.setattr(ndl.autograd, "LAZY_MODE", lazy)
-    with pytest.raises(error, match=message):
-        compute()
+test_refused = refused(REFUSED)

@@ -1,13 +1,14 @@
 """Padding and joining against NumPy; slices are tested with `test_subscript`."""
 
 import numpy as np
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 import needle as ndl
 from needle.errors import ShapeError
+
+from .refusals import refused
 
 
 @given(
@@ -89,10 +90,4 @@ REFUSED = {
     ),
 }
 
-
-@pytest.mark.parametrize(("compute", "error", "message"), REFUSED.values(), ids=REFUSED.keys())
-@pytest.mark.parametrize("lazy", [False, True])
-def test_refused(compute, error, message, lazy, monkeypatch):
-    monkeypatch.setattr(ndl.autograd, "LAZY_MODE", lazy)
-    with pytest.raises(error, match=message):
-        compute()
+test_refused = refused(REFUSED)

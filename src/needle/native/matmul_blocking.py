@@ -200,7 +200,7 @@ def _is_turned(product: Product, lanes: int) -> bool:
     m, n, k = product.m, product.n, product.k
     if not product.transpose_a or n == 1:
         return False
-    return n * _loads(m, lanes) * k + TURN_COST * m * n < _by_tiles(product, lanes)
+    return n * _row_cost(m, lanes) * k + TURN_COST * m * n < _by_tiles(product, lanes)
 
 
 def _is_dot(product: Product, lanes: int) -> bool:
@@ -214,10 +214,10 @@ def _is_dot(product: Product, lanes: int) -> bool:
 def _by_tiles(product: Product, lanes: int) -> float:
     """About the multiplications of vectors that take as long as a product, B transposed first."""
     m, n, k = product.m, product.n, product.k
-    return m * _loads(n, lanes) * k + (PACK_COST * n * k if product.transpose_b else 0)
+    return m * _row_cost(n, lanes) * k + (PACK_COST * n * k if product.transpose_b else 0)
 
 
-def _loads(columns: int, lanes: int) -> float:
+def _row_cost(columns: int, lanes: int) -> float:
     """About the multiplications of vectors that take as long as a row of some columns."""
     whole, tail = divmod(columns, lanes)
     vectors = whole + (narrow(tail, lanes) / lanes or min(tail, 1))
