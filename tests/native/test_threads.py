@@ -337,26 +337,35 @@ def simulate(choice, times, runs):
 
 
 def test_choice_takes_the_fastest():
-    assert simulate(ThreadChoice(4), {1: 1000, 2: 600, 4: 400}, 30) == 4
-    assert simulate(ThreadChoice(4), {1: 1000, 2: 600, 4: 590}, 30) == 2
+    assert simulate(ThreadChoice(4), {1: 1000, 2: 600, 4: 400}, 40) == 4
+    assert simulate(ThreadChoice(4), {1: 1000, 2: 600, 4: 590}, 40) == 2
     assert simulate(ThreadChoice(3), {1: 100, 2: 600, 3: 900}, 30) == 1
     assert simulate(ThreadChoice(1), {1: 100}, 30) == 1
 
 
 def test_choice_is_not_misled_by_the_first_runs_or_a_disturbance():
     choice = ThreadChoice(2)
-    for run in range(12):
+    for run in range(24):
         time_ = {1: 1000, 2: 600}[choice.threads]
-        choice.add(time_ * 50 if run in (0, 1, 5) else time_)
+        choice.add(time_ * 50 if run in (0, 1, 5, 11) else time_)
+    assert choice.threads == 2
+
+
+def test_choice_does_not_count_the_time_in_which_threads_wake_up():
+    choice, before = ThreadChoice(2), 1
+    for _ in range(24):
+        count = choice.threads
+        choice.add({1: 1000, 2: 600}[count] + (500 if count > before else 0))
+        before = count
     assert choice.threads == 2
 
 
 def test_hopeless_candidates_are_tried_little():
     choice, tried = ThreadChoice(2), []
-    for _ in range(12):
+    for _ in range(24):
         tried.append(choice.threads)
         choice.add({1: 100, 2: 5000}[choice.threads])
-    assert tried.count(2) == 2
+    assert tried.count(2) == 6
 
 
 def test_choice_looks_again_when_runs_are_late():
@@ -374,4 +383,4 @@ def test_choice_looks_again_now_and_then_but_ever_less():
         if choice.threads == 1:
             looks.append(run)
         choice.add({1: 1000, 2: 600}[choice.threads])
-    assert len(looks) < 60
+    assert len(looks) < 120

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import statistics
 
-ROUNDS = 6  # runs of each candidate in a trial; the first one warms up and does not count
+ROUNDS = 4  # turns of each candidate in a trial; the first one warms up and does not count
+TURN = 3  # runs in a turn; in the first one threads still wake up, so it does not count either
 GAIN = 0.95  # more threads must take at most this share of the time of fewer
 HOPELESS = 2.0  # a candidate this many times slower than the best is tried once only
 LATE = 1.5  # a run this many times slower than usual is late
@@ -20,12 +21,12 @@ PATIENCE = (256, 16_384)  # runs to the next look even if none is late: at first
 class ThreadChoice:
     """Chooses between 1, 2, 4, ... and `most` threads. Run with `threads`, then `add` the time.
 
-    A trial runs the candidates in turn, so that a disturbance meets all of them, and compares
+    A trial runs the candidates in turns, so that a disturbance meets all of them, and compares
     medians. Afterwards the best one is used until many runs are late or it is time for another
     look; looks that change nothing become rarer.
 
     >>> choice = ThreadChoice(2)
-    >>> for _ in range(12):
+    >>> for _ in range(24):
     ...     choice.add(1000 if choice.threads == 1 else 600)
     >>> choice.threads
     2
@@ -53,15 +54,19 @@ class ThreadChoice:
 
     def _begin_trial(self) -> None:
         self._times: dict[int, list[int]] = {count: [] for count in self._candidates}
-        self._waiting = self._candidates * ROUNDS if len(self._candidates) > 1 else []
+        turns = [count for count in self._candidates for _ in range(TURN)]
+        self._waiting = turns * ROUNDS if len(self._candidates) > 1 else []
+        self._before = 0
         self._runs = self._late = 0
         self._late_from = float("inf")
         self.threads = self._waiting[0] if self._waiting else self._candidates[0]
 
     def _add_trial(self, nanoseconds: int) -> None:
         count = self._waiting.pop(0)
-        self._times[count].append(nanoseconds)
-        if len(self._waiting) == len(self._candidates) * (ROUNDS - 2):
+        if count == self._before:
+            self._times[count].append(nanoseconds)
+        self._before = count
+        if len(self._waiting) == len(self._candidates) * TURN * (ROUNDS - 2):
             self._drop_hopeless()
         if self._waiting:
             self.threads = self._waiting[0]
@@ -70,13 +75,13 @@ class ThreadChoice:
 
     def _drop_hopeless(self) -> None:
         """After the first round that counts."""
-        quickest = min(times[-1] for times in self._times.values())
-        self._waiting = [
-            count for count in self._waiting if self._times[count][-1] <= HOPELESS * quickest
-        ]
+        last = {count: min(times[TURN - 1 :]) for count, times in self._times.items()}
+        limit = HOPELESS * min(last.values())
+        self._waiting = [count for count in self._waiting if last[count] <= limit]
 
     def _settle(self) -> None:
-        medians = {count: statistics.median(times[1:]) for count, times in self._times.items()}
+        counted = {count: times[TURN - 1 :] for count, times in self._times.items()}
+        medians = {count: statistics.median(times) for count, times in counted.items()}
         best = self._candidates[0]
         for count in self._candidates[1:]:
             if medians[count] < GAIN * medians[best]:
