@@ -46,6 +46,7 @@ QUEUE, ASLEEP, MUTEX, CONDITION = 0, 128, 192, 256
 # A queue: next chunk in the high half, end in the low half.
 NEXT = 1 << 32
 PAUSES = 4  # in a spin: each look takes a queue's cache line from the thread that works
+STEAL_PAUSES = 16  # before a chunk is taken from another thread: longer than filling all queues
 MAX_CHUNKS = 2**31 - 1
 
 
@@ -105,9 +106,9 @@ def _lock(b: Builder, name: str, record: Value) -> None:
     b.call_c(f"pthread_mutex_{name}", I32, _at(b, record, MUTEX))
 
 
-def _rest(b: Builder) -> None:
+def _rest(b: Builder, pauses: int = PAUSES) -> None:
     """Wait between two looks at the queues."""
-    for _ in range(PAUSES):
+    for _ in range(pauses):
         b.pause()
 
 
@@ -180,16 +181,21 @@ def _help_until_done(b: Builder, pool: Value, chunks: Value) -> None:
 
 
 def _attempt(source: Source) -> None:
-    """Take a chunk and run it: from the own queue, else from another; false where all are empty."""
+    """Take a chunk and run it: from the own queue, else from another; false where all are empty.
+
+    Another's queue may be filled a moment before the own one. So who finds a chunk there waits,
+    and looks at the own queue once more: each thread keeps the chunks whose data it has.
+    """
     b, (pool, thread) = _function(source, "attempt", I1, pool=PTR, thread=I64)
     limit = b.atomic_load(_at(b, pool, LIMIT))
 
-    def turn(step: Value) -> tuple[Value, Value, Value]:
+    def turn(step: Value, waited: Value) -> tuple[Value, Value, Value, Value]:
         other = thread + step
         queue = _record(b, pool, b.select(other < limit, other, other - limit))
         word = b.atomic_load(queue)
         first, end = b.binary("lshr", word, 32), word & (NEXT - 1)
         available, own = first < end, b.compare("==", step, 0)
+        early = available & ~own & ~waited
 
         def take() -> None:
             left = b.select(own, word + NEXT, word - 1)
@@ -197,11 +203,13 @@ def _attempt(source: Source) -> None:
             won = b.compare_swap(queue, word, left)
             _when(b, won, lambda: b.call("chunk", VOID, pool, number, thread))
 
-        _when(b, available, take)
-        return ~available & (step + 1 < limit), step + 1, available
+        _when(b, early, lambda: _rest(b, STEAL_PAUSES))
+        _when(b, available & ~early, take)
+        step = b.select(early, b.constant(0, I64), step + 1)
+        return early | (~available & (step < limit)), step, waited | early, available
 
-    step, nothing = b.constant(0, I64), b.constant(0, I1)
-    _, available = b.repeat(lambda step, _: turn(step), [step, nothing])
+    step, no = b.constant(0, I64), b.constant(0, I1)
+    _, _, available = b.repeat(lambda step, waited, _: turn(step, waited), [step, no, no])
     b.ret(available)
 
 

@@ -10,7 +10,8 @@ the longest first::
     update   1 chunk, of cost 3              thread 1   product 4 ... 8, pack 0
     pack     1 chunk, of cost 2
 
-This is where chunks begin, not where they end: a thread without work takes from the others.
+This is where chunks begin, not where they end: a thread that is without work for a moment takes
+from the others.
 """
 
 from __future__ import annotations
