@@ -185,7 +185,7 @@ class _Scheduling:
             self.result.at(stage).called.append(work)
         elif is_random(node):
             if self.philox and is_drawn_here(node) and size:
-                chunks = draw_chunks(node)
+                chunks = draw_chunks(size)
                 made, cost = work.made, DRAW_COST * size / chunks
                 self._place(Task(work, 0, made, made, chunks, cost), reads)
         elif size:

@@ -38,9 +38,9 @@ def is_drawn_here(node: Node) -> bool:
     return isinstance(node.op, Bernoulli | Uniform) and spec(node).dtype in (FLOAT32, BOOL)
 
 
-def draw_chunks(node: Node) -> int:
-    """Chunks of a draw."""
-    return -(-size_of(spec(node).shape) // (4 * BLOCKS_PER_CHUNK))
+def draw_chunks(size: int) -> int:
+    """Chunks of a draw of so many numbers; they are even ones."""
+    return -(-size // (4 * BLOCKS_PER_CHUNK))
 
 
 def write_draw(
@@ -57,9 +57,10 @@ def write_draw(
         draw: How many draws of the program come before.
         bounds: First chunk and end.
     """
-    lanes = b.host.lanes
-    begin, end = (bound * BLOCKS_PER_CHUNK for bound in bounds)
-    end = b.minimum(end, b.constant(-(-size // 4), I64))
+    lanes, blocks, chunks = b.host.lanes, -(-size // 4), draw_chunks(size)
+    vectors = -(-blocks // lanes)
+    begin, end = (b.binary("udiv", bound * vectors, chunks) * lanes for bound in bounds)
+    end = b.minimum(end, b.constant(blocks, I64))
     key = [b.load(state, I64, place) for place in (0, 1)]
     number = b.load(state, I64, 2) + draw
 
