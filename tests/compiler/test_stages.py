@@ -178,12 +178,33 @@ def test_plan_text():
 
     text = compiled(f, ones(8, 16), ones(16, 16)).plan.text()
     assert text.splitlines() == [
-        "arena of 1,024 bytes, 7 pointers",
+        "arena of 1,088 bytes, 7 pointers",
         "           0         512  float32[8, 16] MatMul()",
         "         512         512  float32[8, 16] Tanh()",
         "           0         512  float32[8, 16] MatMul()",  # the first one is not read again
-        "         512           4  float32[] Summation(axes=None, keepdims=False)",
+        "       1,024           4  float32[] Summation(axes=None, keepdims=False)",
     ]
+
+
+@pytest.mark.parametrize("columns", (100, 200))
+def test_small_memory_is_used_again_by_values_of_its_size_alone(columns):
+    """So each thread meets its own rows; what is larger shares memory as it fits."""
+
+    def f(x, wide, narrow):
+        for _ in range(4):
+            x = ((x @ wide).tanh() @ narrow).tanh()
+        return x
+
+    x, wide, narrow = ones(100, columns), ones(columns, 2 * columns), ones(2 * columns, columns)
+    layout = compiled(f, x, wide, narrow).plan
+    blocks = [
+        (offset, offset + layout.bytes[slot])
+        for slot, offset in layout.offsets.items()
+        if layout.bytes[slot] > 1000
+    ]
+    shared = [(a, b) for a in blocks for b in blocks if a[0] < b[1] and b[0] < a[1] and a != b]
+    assert len(blocks) > len(set(blocks))  # memory is used again
+    assert bool(shared) == (columns == 200)
 
 
 # -- emit ------------------------------------------------------------------------------------------

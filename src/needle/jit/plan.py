@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import math
 from bisect import bisect, insort
+from collections import defaultdict
 from collections.abc import Mapping
 
 import numpy as np
@@ -30,7 +31,8 @@ from .tasks import Chain, Schedule
 
 ALIGNMENT = 64
 """Bytes: a cache line, and the widest vector."""
-
+SMALL_BYTES = 2**16
+"""Of values whose parts stay in the caches of the threads that make them."""
 
 Spans = dict[Node | Work, tuple[int, int]]
 """First and last stage at which values, and the scratch memory of work, are needed."""
@@ -152,31 +154,44 @@ def _last_uses(scheduled: Schedule, chain: Chain) -> list[list[Node]]:
 
 
 class _Memory:
-    """Free blocks of a growing range of addresses; the first one that is large enough is taken."""
+    """Free blocks of a growing range of addresses.
+
+    Small ones are used again for the same size alone: a thread that makes the same rows of several
+    values then writes to memory that its own cache holds, not another's. Of large ones, which stay
+    in no cache, the first one that is large enough is taken.
+    """
 
     def __init__(self) -> None:
         self.size = 0
-        self._free: list[tuple[int, int]] = []  # offset and size, neighbours merged
+        self._small: defaultdict[int, list[int]] = defaultdict(list)  # offsets by size
+        self._large: list[tuple[int, int]] = []  # offset and size, neighbours merged
 
     def take(self, size: int) -> int:
         """Offset of a block of `size` bytes."""
-        for place, (offset, available) in enumerate(self._free):
-            if available >= size:
-                rest = [(offset + size, available - size)] if available > size else []
-                self._free[place : place + 1] = rest
-                return offset
+        if size <= SMALL_BYTES:
+            if self._small[size]:
+                return self._small[size].pop()
+        else:
+            for place, (offset, available) in enumerate(self._large):
+                if available >= size:
+                    rest = [(offset + size, available - size)] if available > size else []
+                    self._large[place : place + 1] = rest
+                    return offset
         self.size += size
         return self.size - size
 
     def give_back(self, offset: int, size: int) -> None:
-        """Free a block, which becomes one with free ones beside it."""
-        place = bisect(self._free, (offset, size))
-        if place < len(self._free) and self._free[place][0] == offset + size:
-            size += self._free.pop(place)[1]
-        if place and sum(self._free[place - 1]) == offset:
-            start, before = self._free.pop(place - 1)
+        """Free a block; a large one becomes one with free ones beside it."""
+        if size <= SMALL_BYTES:
+            self._small[size].append(offset)
+            return
+        place = bisect(self._large, (offset, size))
+        if place < len(self._large) and self._large[place][0] == offset + size:
+            size += self._large.pop(place)[1]
+        if place and sum(self._large[place - 1]) == offset:
+            start, before = self._large.pop(place - 1)
             offset, size = start, before + size
-        insort(self._free, (offset, size))
+        insort(self._large, (offset, size))
 
 
 # -- verifier --------------------------------------------------------------------------------------
