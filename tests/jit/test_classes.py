@@ -156,6 +156,27 @@ def test_attributes_of_classes_are_watched(monkeypatch):
     assert len(step.programs) == 2
 
 
+def test_an_attribute_that_comes_to_hide_that_of_a_base():
+    class First:
+        pass
+
+    class Second(Plain):
+        pass
+
+    class Both(First, Second):
+        pass
+
+    step = ndl.jit(lambda x: x * Both.factor, warmup=0)
+    x = ndl.Tensor([1.0])
+    assert step(x).item() == 2
+    for k, cls in enumerate([Second, First, Both], start=3):
+        cls.factor = k
+        assert step(x).item() == k
+    del Both.factor, First.factor
+    assert step(x).item() == 3
+    assert len(step.programs) == 4
+
+
 class Plain:
     factor = 2.0
 

@@ -131,6 +131,7 @@ class Watch:
             TraceError: a NumPy array was written.
         """
         self.close()
+        self._note_what_may_hide()
         for path, array, before in self._arrays.values():
             if not is_equal(array, before):
                 np.copyto(array, before)
@@ -194,6 +195,16 @@ class Watch:
                 self._add_member(f"{cls.__name__}.{name}", value)
             elif not special:
                 self.add(seen.container.label(name), value)
+
+    def _note_what_may_hide(self) -> None:
+        """What was read of a class may come to be in one derived from it, and hide that."""
+        for cls in self._reached:
+            derived: list[Seen] = []
+            for base in filter(self._reached.__contains__, cls.__mro__):
+                seen = self.found[id(base)]
+                for nearer in derived:
+                    nearer.reads.update(seen.reads)
+                derived.append(seen)
 
     def _add_defaults(self, function: FunctionType) -> None:
         code = function.__code__
