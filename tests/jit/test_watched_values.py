@@ -2,6 +2,7 @@
 
 import types
 import warnings
+import weakref
 
 import numpy as np
 import pytest
@@ -134,6 +135,22 @@ def test_attributes_of_other_objects_that_are_read(monkeypatch):
     monkeypatch.undo()
     expect_fresh(5)  # as it was at first
     assert type(settings) is Settings
+
+
+@pytest.mark.parametrize("hold", [weakref.proxy, weakref.ref, lambda item: [weakref.proxy(item)]])
+def test_what_is_held_weakly(hold):
+    settings = Settings()
+    held = hold(settings)
+
+    def function(x):
+        item = held() if isinstance(held, weakref.ref) else held
+        item = item[0] if isinstance(item, list) else item
+        return x * item.factor
+
+    step = ndl.jit(function, warmup=0)
+    for settings.factor in (2.0, 5.0, 5.0):
+        assert step(ndl.Tensor([1.0])).item() == settings.factor
+    assert len(step.programs) == 2
 
 
 def test_attributes_of_modules_that_are_not_read():

@@ -15,7 +15,7 @@ from functools import partial
 from io import IOBase
 from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType, SimpleNamespace
 from typing import Any
-from weakref import ref
+from weakref import ProxyTypes, ref
 
 import numpy as np
 
@@ -96,6 +96,8 @@ class Watch:
 
     def add(self, path: str, item: Any) -> None:
         """Look at a thing that the function can read from now on."""
+        if type(item) in ProxyTypes:
+            item = item.__init__.__self__  # what it stands for
         if isinstance(item, np.ndarray):
             self._arrays.setdefault(id(item), (path, item, item.copy()))
         elif isinstance(item, type):
@@ -161,7 +163,8 @@ class Watch:
         for key, value in seen.before.items():
             if isinstance(key, Tensor):
                 self.add(f"a key of {seen.container.path}", key)
-            if not (stored and isinstance(value, Iterator)):
+            # To Python every weak proxy is an iterator.
+            if not (stored and isinstance(value, Iterator)) or type(value) in ProxyTypes:
                 self.add(seen.container.label(key), value)
 
     def _add_function(self, function: FunctionType, path: str) -> None:
@@ -230,6 +233,8 @@ class Watch:
                 f"a jitted function uses {path}, a {type(item).__name__}, which a program would "
                 "not move on. Call next() outside, and pass what it gives as an argument"
             )
+        elif isinstance(item, ref):
+            self.add(path, item())
         elif not self._streams.add(item):
             self._add_member(path, item)
 
