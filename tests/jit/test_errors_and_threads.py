@@ -70,6 +70,23 @@ def test_take_and_one_hot_raise_as_eagerly():
     np.testing.assert_array_equal(lookup(good)[1].numpy(), np.eye(4)[[0, 3]])
 
 
+def test_an_index_error_that_the_function_handles():
+    table, missing = nn.Parameter(np.arange(4.0)), ndl.Tensor(0, requires_grad=False)
+
+    def lookup(i):
+        try:
+            return table.take(i).sum()
+        except ndl.IndexRangeError:
+            missing.data = missing + 1
+            return table.sum()
+
+    compiled = ndl.jit(lookup, warmup=0)
+    found = [compiled(ndl.Tensor(i, requires_grad=False)).item() for i in ([1, 2], [1, 9], [3, 3])]
+    assert found == [3, 6, 6]
+    assert missing.item() == 1
+    assert len(compiled.programs) == 1
+
+
 def test_an_error_leaves_grads_and_slots():
     module = nn.Module()
     module.last = ndl.Tensor([0.0], requires_grad=False)

@@ -14,7 +14,7 @@ from weakref import ref
 
 from .. import config
 from ..context import ambient
-from ..errors import ArgumentError, NeedleError, TraceError
+from ..errors import ArgumentError, IndexRangeError, NeedleError, TraceError
 from ..graph.evaluate import EAGER
 from ..tensor import Tensor
 from .check import compare_with_eager
@@ -91,11 +91,13 @@ class Jitted:
             return program.run(leaves)
         except BusyError:
             return self._as_written(args, kwargs)
-        except NeedleError:
+        except NeedleError as raised:
             # State is that of the last call. What the function itself raises names the module.
             error = DryRun(self._as_written, args, kwargs, program.trace).error
             if isinstance(error, NeedleError):
                 raise error from None
+            if error is None and isinstance(raised, IndexRangeError):
+                return self._as_written(args, kwargs)  # the function handles it itself
             raise
 
     def _looked_up(self, args: Any, kwargs: Any) -> tuple[Program | None, list[Any]]:
