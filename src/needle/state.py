@@ -16,7 +16,11 @@ from .errors import StateError
 from .tensor import Tensor
 
 
-class Stateful:
+class Watched:
+    """An object whose attributes compiled programs watch, as they do those of your classes."""
+
+
+class Stateful(Watched):
     """An object whose tensors are found by walking it."""
 
     def __setattr__(self, name: str, value: Any) -> None:

@@ -188,7 +188,7 @@ def test_a_number_that_is_counted_up_is_told(change, slot, warmup):
         step(ndl.Tensor([1.0]))
         before = (module.t, list(module.rates), dict(module.counts))
     with pytest.raises(
-        ndl.TraceError, match=rf"the Python number {slot} changed .* Keep it in a tensor: {slot} = "
+        ndl.TraceError, match=rf"the Python number {slot} changed .* keep it in a tensor: {slot} = "
     ):
         step(ndl.Tensor([1.0]))
     assert (module.t, module.rates, module.counts) == before

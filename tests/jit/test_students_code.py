@@ -301,3 +301,31 @@ def test_numbers_of_the_schedule_that_are_computed_in_python():
     compiled, step = run(ndl.jit)
     np.testing.assert_allclose(compiled, run(lambda f: f)[0], rtol=1e-9)
     assert len(step.programs) == 1
+
+
+@pytest.mark.parametrize(
+    "schedule",
+    [
+        lambda opt: ndl.optim.StepLR(opt, every=2),
+        lambda opt: ndl.optim.CosineLR(opt, total=9),
+        lambda opt: ndl.optim.Schedule(opt, warmup=1),
+    ],
+)
+def test_a_schedule_that_is_stepped_inside_is_told(schedule):
+    w = nn.Parameter([1.0])
+    opt = ndl.optim.SGD([w], lr=0.1)
+    rates = schedule(opt)
+
+    @ndl.jit
+    def step(x):
+        loss = (w * x).sum()
+        loss.backward()
+        opt.step()
+        rates.step()
+        return loss
+
+    step(ndl.Tensor([1.0]))
+    before = opt.lr
+    with pytest.raises(ndl.TraceError, match=r"(rates.steps|opt.lr) changed .* Change it outside"):
+        step(ndl.Tensor([1.0]))
+    assert (rates.steps, opt.lr) == (1, before)

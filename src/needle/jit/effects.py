@@ -54,8 +54,8 @@ class ChangedNumberError(TraceError):
         where = changed[0][0].label
         super().__init__(
             f"the Python number {where} changed while a jitted function was traced, and a program "
-            f"would not change it again. Keep it in a tensor: {where} = ndl.Tensor(0), and "
-            f"{where}.data = {where} + 1"
+            f"would not change it again. Change it outside the jitted function, or keep it in a "
+            f"tensor: {where} = ndl.Tensor(0), and {where}.data = {where} + 1"
         )
         self.changed = changed
 

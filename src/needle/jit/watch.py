@@ -23,7 +23,7 @@ from ..errors import TraceError
 from ..graph.node import Node, Value, new_handle
 from ..graph.op import Op
 from ..shapes import Spec
-from ..state import Stateful
+from ..state import Watched
 from ..tensor import Tensor
 from .names import Names, names_in
 from .slots import (
@@ -120,7 +120,7 @@ class Watch:
         elif _has_fields_only(item):
             self._add_whole(item, Fields(item, path))
             self._add_class(type(item))
-        elif isinstance(item, Stateful) or _is_users_object(item):
+        elif isinstance(item, Watched) or _is_users_object(item):
             self._add_object(item, path)
         else:
             self._others[id(item)] = item

@@ -9,11 +9,11 @@ from typing import Any
 from ..errors import ArgumentError, StateError
 from ..ops.operands import as_number
 from ..shapes import as_int
-from ..state import by_name
+from ..state import Watched, by_name
 from .optimizer import Optimizer
 
 
-class Schedule:
+class Schedule(Watched):
     """lr = lr₀ · factor(steps made), after a linear warm-up. A subclass defines `factor`.
 
     Args:
