@@ -201,6 +201,30 @@ def test_objects_keep_their_class_while_traced(cls):
     assert dict(vars(cls)) == before
 
 
+def test_attributes_of_jitted_functions_are_watched():
+    @ndl.jit(warmup=0)
+    def step(x):
+        return x * step.factor if step.training else x
+
+    x = ndl.Tensor([1.0])
+    step.training = True
+    for step.factor in (2.0, 5.0, 5.0):
+        assert step(x).item() == step.factor
+    step.training = False
+    assert step(x).item() == 1
+    assert len(step.programs) == 3
+
+
+def test_a_jitted_model_has_the_attributes_of_the_model():
+    model = nn.Sequential(nn.Dropout(0.5), nn.Linear(2, 2))
+    predict = ndl.jit(model)
+    assert predict.eval() is model
+    assert not predict.training
+    assert predict.parameters() == model.parameters()
+    with pytest.raises(AttributeError, match="no attribute 'unknown'"):
+        predict.unknown  # noqa: B018
+
+
 @pytest.mark.parametrize("of", [lambda self, cls: cls, lambda self, cls: type(self)])
 def test_classes_hold_state(of):
     def make():

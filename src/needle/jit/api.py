@@ -66,6 +66,18 @@ class Jitted:
             known = self._methods[place] = (gone, bound)
         return known[1]
 
+    def __getattr__(self, name: str) -> Any:
+        """What else there is belongs to the function, whose attributes are watched."""
+        if name.startswith("_"):
+            raise AttributeError(f"a jitted function has no attribute {name!r}")
+        return getattr(self.__wrapped__, name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name.startswith("_"):
+            super().__setattr__(name, value)
+        else:
+            setattr(self.__wrapped__, name, value)
+
     @property
     def programs(self) -> list[Program]:
         """The programs made so far, each with the reason it was made."""
