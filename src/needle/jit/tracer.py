@@ -19,6 +19,7 @@ from ..graph.order import topological_order
 from ..ops.comparison import StopGradient
 from ..shapes import Spec
 from ..tensor import Tensor
+from .operators import Operators
 from .pullback import Pullback, is_users, run_rule
 from .streams import Streams
 
@@ -89,6 +90,7 @@ class Tracer:
         node_before: Tensors that were given new data, with the node they had.
         grad_before: Tensors whose `.grad` was touched, with what it was.
         grad_read: Those of them whose `.grad` was read before it was set.
+        operators: Those that were run to learn what they give.
     """
 
     computes = False
@@ -100,6 +102,7 @@ class Tracer:
         self.node_before: dict[Value, Node] = {}
         self.grad_before: dict[Any, Any] = {}
         self.grad_read: set[Value] = set()
+        self.operators = Operators()
         self._real = dict(arguments or {})
         self._arguments = set(self._real)
         self._made: set[Node] = set()
@@ -114,7 +117,7 @@ class Tracer:
         values = as_values(op, inputs)
         nodes = tuple([self.known(value) for value in values])
         spec = op.infer(*[node.specs() for node in nodes])
-        learnt = None if spec is not None else self._learnt(op.evaluate, nodes)
+        learnt = None if spec is not None else self._learnt(op, op.evaluate, nodes)
         if spec is None:
             spec = Node(None, (), learnt, False).specs()
         requires = (
@@ -137,7 +140,7 @@ class Tracer:
         operands = (out_grad, value, *value.inputs)
         needed = [child.requires_grad for child in value.inputs]
         nodes = [self.known(operand) for operand in operands]
-        parts = self._learnt(partial(run_rule, op, needed), nodes)
+        parts = self._learnt(op, partial(run_rule, op, needed), nodes)
         return tuple(
             [
                 Pullback(op, place, needed, part.node.specs())(*operands)
@@ -200,8 +203,9 @@ class Tracer:
 
     # -- operators without a shape rule ------------------------------------------------------------
 
-    def _learnt(self, run: Callable[..., Any], nodes: Sequence[Node]) -> Any:
+    def _learnt(self, op: Op, run: Callable[..., Any], nodes: Sequence[Node]) -> Any:
         """What a user's code gives on the values of this call: its shape and dtype are learnt."""
+        self.operators.add(op)
         streams = Streams()
         try:
             with ambient_set(evaluator=EAGER):

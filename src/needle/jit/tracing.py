@@ -125,6 +125,7 @@ class _Tracing:
             value._grad = grad
         for seen in self.watch.found.values():
             seen.container.restore(seen.before)
+        self.tracer.operators.put_back()
         self.streams.put_back()
 
 
