@@ -243,6 +243,24 @@ def test_it_may_draw_from_numpy():
     assert [step(x).tolist() for _ in range(3)] == expected
 
 
+def test_several_are_called_in_the_order_of_the_program():
+    class Noise(ndl.TensorOp):
+        def compute(self, x):
+            return x + np.random.rand(*x.shape)
+
+    def step(x):
+        first = Noise()(x)
+        second = Noise()((x * 2).sum())  # has to wait for the sum
+        return first, second, Noise()(x)
+
+    x = ndl.Tensor([1.0, 2.0], requires_grad=False)
+    found = []
+    for function in (step, ndl.jit(step, warmup=0)):
+        np.random.seed(0)
+        found.append([part.tolist() for part in function(x)])
+    assert found[0] == found[1]
+
+
 def test_entering_the_program_again_from_inside_raises():
     class Recursive(ndl.TensorOp):
         def __init__(self):

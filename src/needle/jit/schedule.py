@@ -69,6 +69,7 @@ class _Scheduling:
         self.result = Schedule()
         self._chains: dict[Node, Chain] = {}  # what makes each value
         self._stage: dict[Node, int] = {}
+        self._last_call = 0
 
     def add(self, work: Work) -> None:
         """Place the functions of some work."""
@@ -181,7 +182,8 @@ class _Scheduling:
         node, size = work.node, size_of(spec(work.node).shape)
         reads: Reads = [(source, False) for source in self.fused.sources(work)]
         if is_called(node):
-            self._stage[node] = stage = self._ready(reads)
+            # In the order of the program: operators may draw from NumPy, or share what they keep.
+            self._stage[node] = self._last_call = stage = max(self._ready(reads), self._last_call)
             self.result.at(stage).called.append(work)
         elif is_random(node):
             if self.philox and is_drawn_here(node) and size:
