@@ -350,6 +350,27 @@ def test_constants_that_a_function_sets():
     assert (module.mode, module.shape, module.scale) == ("b", (2,), None)
 
 
+@pytest.mark.parametrize("kind", [nn.Module, type("Plain", (), {})])
+def test_constants_that_a_function_sets_to_what_they_are(kind):
+    thing, opt = kind(), ndl.optim.SGD([nn.Parameter([1.0])])
+    thing.mode, thing.seen = "eval", (0,)
+
+    @ndl.jit(warmup=0)
+    def step(x, train):
+        thing.mode = "train" if train else "eval"
+        thing.seen = x.shape
+        opt.lr = 0.5
+        return x * opt.lr
+
+    for k in range(12):
+        train, x = k % 3 != 0, ndl.init.ones(2 + k % 2)
+        if k > 6:
+            thing.mode, opt.lr = "none", 0.1
+        assert step(x, train).tolist() == [0.5] * len(x)
+        assert (thing.mode, thing.seen) == ("train" if train else "eval", x.shape)
+        assert opt.lr == 0.5
+
+
 def test_a_flag_that_a_function_sets_and_reads():
     module = nn.Module()
     module.first = True

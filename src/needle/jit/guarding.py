@@ -23,6 +23,10 @@ def guard(trace: Trace, tracer: Tracer, watch: Watch, stand_ins: StandIns) -> No
     inside = _inside(written, watch)
     read = [seen for owner, seen in watch.found.items() if owner not in inside]
     for seen in read:
+        # What was given the value that it had is not written: it has to have it at each call.
+        kept = [key for key in seen.assigned if Slot(seen.container, key) not in written]
+        numbers.difference_update([Slot(seen.container, key) for key in kept])
+        seen.reads.update(dict.fromkeys(kept))
         if seen.is_relied_on():
             guards.add(seen, written, numbers)
     for tensor, flag in watch.tensors.values():

@@ -47,13 +47,18 @@ _ATOMS = (int, float, str, bytes, type(None), np.generic, ModuleType, Op)
 
 
 class Seen:
-    """A container that was reached: its slots as they were, and those that were read."""
+    """A container that was reached: its slots as they were, and those that were read.
+
+    Attributes:
+        assigned: Attributes that were assigned, as far as that is seen.
+    """
 
     def __init__(self, owner: Any, container: Container, whole: bool) -> None:
         self.owner = owner
         self.container = container
         self.before = dict(container.slots())
         self.reads: dict[Any, None] = {}
+        self.assigned: set[Any] = set()
         self.whole = whole
         """Whether all slots count as read."""
 
@@ -91,7 +96,7 @@ class Watch:
         self._arrays: dict[int, tuple[str, Any, Any]] = {}
         self._reached: dict[type, None] = {}
         self._named: frozenset[str] = frozenset()
-        self._watching: dict[type, Any] = {}  # what each class has for `__getattribute__` itself
+        self._watching: dict[type, dict[str, Any]] = {}  # what each class itself has for these
         self._thread: int | None = threading.get_ident()
 
     def add(self, path: str, item: Any) -> None:
@@ -145,11 +150,12 @@ class Watch:
     def close(self) -> None:
         """Let no class note any more what is read."""
         self._thread = None
-        for cls, own in self._watching.items():
-            if own is not MISSING:
-                type.__setattr__(cls, "__getattribute__", own)
-            elif "__getattribute__" in vars(cls):  # closing may be begun twice
-                type.__delattr__(cls, "__getattribute__")
+        for cls, methods in self._watching.items():
+            for name, own in methods.items():
+                if own is not MISSING:
+                    type.__setattr__(cls, name, own)
+                elif name in vars(cls):  # closing may be begun twice
+                    type.__delattr__(cls, name)
         self._watching.clear()
 
     # -- reaching ----------------------------------------------------------------------------------
@@ -284,11 +290,12 @@ class Watch:
     # -- reading -----------------------------------------------------------------------------------
 
     def _watch(self, cls: type) -> None:
-        """Let a class tell what is read of its instances."""
+        """Let a class tell what is read of its instances, and assigned."""
         if cls in self._watching:
             return
         reference = ref(self)
         read: Any = cls.__getattribute__
+        assign: Any = cls.__setattr__
 
         def __getattribute__(owner: Any, name: str) -> Any:  # noqa: N807
             watch = reference()
@@ -296,8 +303,21 @@ class Watch:
                 watch._read(owner, name)
             return read(owner, name)
 
-        self._watching[cls] = vars(cls).get("__getattribute__", MISSING)
-        type.__setattr__(cls, "__getattribute__", __getattribute__)
+        def __setattr__(owner: Any, name: str, value: Any) -> None:  # noqa: N807
+            watch = reference()
+            if watch is not None:
+                watch._assigned(owner, name)
+            assign(owner, name, value)
+
+        methods = {"__getattribute__": __getattribute__, "__setattr__": __setattr__}
+        self._watching[cls] = {name: vars(cls).get(name, MISSING) for name in methods}
+        for name, method in methods.items():
+            type.__setattr__(cls, name, method)
+
+    def _assigned(self, owner: Any, name: str) -> None:
+        seen = self.found.get(id(owner))
+        if seen is not None and threading.get_ident() == self._thread:
+            seen.assigned.add(name)
 
     def _read(self, owner: Any, name: str) -> None:
         seen = self.found.get(id(owner))
