@@ -10,7 +10,7 @@ import numpy as np
 
 from .context import ambient
 from .device import Device, check_device, default_device
-from .errors import ArgumentError, DTypeError, ShapeError, TraceError
+from .errors import ArgumentError, DTypeError, ShapeError
 from .graph.gradient import compute_gradient_of_variables
 from .graph.leaf import leaf_over_copy
 from .graph.node import Live, Value, new_handle
@@ -184,18 +184,15 @@ class Tensor(Value):
     # -- Python's own protocols --------------------------------------------------------------------
 
     def __repr__(self) -> str:
-        try:
-            array = ambient.evaluator.read(self.node)
-        except TraceError:
+        array = ambient.evaluator.shown(self.node)
+        if array is None:
             return f"needle.Tensor(shape={self.shape}, dtype={self.dtype}, traced)"
         text = np.array2string(array, separator=", ", prefix="needle.Tensor(")
         return f"needle.Tensor({text}, dtype={self.dtype})"
 
     def __str__(self) -> str:
-        try:
-            return str(ambient.evaluator.read(self.node))
-        except TraceError:
-            return repr(self)
+        array = ambient.evaluator.shown(self.node)
+        return repr(self) if array is None else str(array)
 
     def __format__(self, spec: str) -> str:
         if spec and self.size == 1:

@@ -123,14 +123,28 @@ def test_check_finite_inside_is_told_to_go_outside():
         ndl.jit(step, warmup=0)(ndl.Tensor([1.0]))
 
 
-def test_a_caught_error_is_no_error():
-    def step(x):
+@pytest.mark.parametrize("error", [ndl.TraceError, Exception, BaseException])
+@pytest.mark.parametrize("read", [lambda x, k: float(x.sum()), lambda x, k: k > 1])
+def test_an_error_that_the_function_catches_is_raised_at_its_end(read, error):
+    def step(x, k):
         try:
-            return x * float(x.sum())
-        except ndl.TraceError:
+            return x * read(x, k)
+        except error:
             return x * 0
 
-    assert ndl.jit(step, warmup=0)(ndl.Tensor([2.0])).tolist() == [0.0]
+    with pytest.raises(ndl.TraceError, match="known") as caught:
+        ndl.jit(step, warmup=0)(ndl.Tensor([2.0]), 3.0)
+    assert caught.value.__notes__ == ["The function caught this and went on: so would every call"]
+
+
+def test_a_caught_error_of_shapes_is_no_error():
+    def step(x):
+        try:
+            return x + ndl.init.ones(2)
+        except ndl.ShapeError:
+            return x * 3
+
+    assert ndl.jit(step, warmup=0)(ndl.Tensor([2.0])).tolist() == [6.0]
 
 
 def test_errors_of_shapes_are_those_of_eager_calls():

@@ -98,6 +98,13 @@ class Eager:
         """The storage of a node, for whoever wants its numbers."""
         return realize(node)
 
+    def shown(self, node: Node) -> Any:
+        """The storage of a node, for whoever wants to print it; None where it is not known."""
+        try:
+            return realize(node)
+        except TraceError:  # it outlived a trace
+            return None
+
     def touch_node(self, value: Value) -> None:
         """Called before a tensor is given new data."""
 

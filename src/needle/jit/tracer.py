@@ -40,7 +40,7 @@ class Scalar(Tensor):
         return new_handle(super().full_like(value, dtype).node, Scalar)
 
     def _refuse(self, *_: Any) -> NoReturn:
-        raise TraceError(
+        raise _refusal(
             f"a float is compared or read while a jitted function is traced, at {user_line()}: it "
             "is a run-time scalar, whose value is not known there. Decide outside and pass a bool, "
             "or use ndl.where. Where a number has to be known, let the function read it from a "
@@ -91,6 +91,7 @@ class Tracer:
         grad_before: Tensors whose `.grad` was touched, with what it was.
         grad_read: Those of them whose `.grad` was read before it was set.
         operators: Those that were run to learn what they give.
+        refusals: Why values that were asked for were not given.
     """
 
     computes = False
@@ -103,6 +104,7 @@ class Tracer:
         self.grad_before: dict[Any, Any] = {}
         self.grad_read: set[Value] = set()
         self.operators = Operators()
+        self.refusals: list[TraceError] = []
         self._real = dict(arguments or {})
         self._arguments = set(self._real)
         self._made: set[Node] = set()
@@ -169,12 +171,16 @@ class Tracer:
         if node in self.constants:
             return node.storage
         made = f" (made at {node.where})" if node.where else ""
-        raise TraceError(
+        raise _refusal(
             f"the values of a tensor of shape {_shape(node)}{made} are not known while a jitted "
             f"function is traced, at {user_line()}. float(), int(), item(), numpy() and "
             "cached_data cannot be used there: return the tensor and read it outside, or compute "
             "with tensors (ndl.where instead of if)"
         )
+
+    def shown(self, node: Node) -> Any:
+        """The values of a constant; None, where they are not known."""
+        return node.storage if node in self.constants else None
 
     def touch_node(self, value: Value) -> None:
         """A tensor is about to be given new data: remember what it had."""
@@ -217,6 +223,14 @@ class Tracer:
         for item in topological_order([node], lambda node: node not in self._real):
             self._real[item] = _stored(item, self._real)
         return self._real[node]
+
+
+def _refusal(message: str) -> TraceError:
+    """An error that the trace ends with, even if the function goes on: its program would, too."""
+    error, tracer = TraceError(message), ambient.evaluator
+    if isinstance(tracer, Tracer):
+        tracer.refusals.append(error)
+    return error
 
 
 def _stored(node: Node, real: dict[Node, Any]) -> Any:

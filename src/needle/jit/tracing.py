@@ -83,6 +83,9 @@ class _Tracing:
             ambient.evaluator = self.tracer
             result = taken_apart(self._call())
             ambient.evaluator = evaluator
+            for refusal in self.tracer.refusals:
+                refusal.add_note("The function caught this and went on: so would every call")
+                raise refusal
             self.streams.check()
             self.watch.settle()
             return Effects(self.tracer, self.watch, self.stand_ins).trace(result)
