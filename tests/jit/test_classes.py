@@ -201,6 +201,76 @@ def test_objects_keep_their_class_while_traced(cls):
     assert dict(vars(cls)) == before
 
 
+class Meta(type):
+    factor = 2.0
+
+    @property
+    def doubled(cls):
+        return cls.factor * 2
+
+
+class OfMeta(metaclass=Meta):
+    pass
+
+
+class Rescaled:
+    def __init__(self):
+        self.factor = 2.0
+
+    def __get__(self, owner, cls=None):
+        return self if owner is None else owner.inner * self.factor
+
+
+class Described:
+    scaled = Rescaled()
+    inner = 3.0
+
+
+class Listed(list):
+    factor = 2.0
+
+    def total(self):
+        return sum(self) * self.factor
+
+
+def fifty(self):
+    return 50.0
+
+
+class Keyed(dict):
+    __getattr__ = dict.__getitem__
+
+
+listed, keyed, described = Listed([1.0, 2.0]), Keyed(factor=2.0), Described()
+listed.factor = 2.0
+vars(keyed)["offset"] = 2.0
+
+
+@pytest.mark.parametrize(
+    ("function", "place"),
+    [
+        (lambda x: x * OfMeta.factor, (Meta, "factor")),
+        (lambda x: x * OfMeta.doubled, (Meta, "factor")),
+        (lambda x: x * described.scaled, (Described.scaled, "factor")),
+        (lambda x: x * Described.scaled.factor, (Described.scaled, "factor")),
+        (lambda x: x * listed.factor, (listed, "factor")),
+        (lambda x: x * listed.total(), (listed, "factor")),
+        (lambda x: x * listed.total(), (Listed, "total")),
+        (lambda x: x * keyed.factor + keyed.offset, (keyed, "offset")),
+    ],
+)
+def test_attributes_of_unusual_objects_are_watched(function, place, monkeypatch):
+    step = ndl.jit(function, warmup=0)
+    x = ndl.Tensor([1.0])
+    own = [step(x).item() for _ in range(2)]
+    with monkeypatch.context() as patch:
+        patch.setattr(*place, fifty if place[1] == "total" else 7.0)
+        expected = [function(x).item()] * 2
+        assert [step(x).item() for _ in range(2)] == expected != own
+    assert [step(x).item() for _ in range(2)] == own
+    assert len(step.programs) == 2
+
+
 def test_attributes_of_jitted_functions_are_watched():
     @ndl.jit(warmup=0)
     def step(x):

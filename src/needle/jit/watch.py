@@ -115,8 +115,10 @@ class Watch:
                 self._add_attributes(item, path)
         elif isinstance(item, dict):
             self._add_whole(item, Entries(item, path))
+            self._add_beside(item, path)
         elif isinstance(item, list):
             self._add_whole(item, Items(item, path))
+            self._add_beside(item, path)
         elif isinstance(item, FunctionType):
             if not _is_library(item.__module__):
                 self._add_function(item, path)
@@ -164,6 +166,12 @@ class Watch:
         seen = self.found[id(owner)] = Seen(owner, container, whole=True)
         self._add_all(seen)
 
+    def _add_beside(self, owner: Any, path: str) -> None:
+        """What a dict or list of a class of the user's own has beside its entries."""
+        if _is_users_object(owner):
+            self.add(path, vars(owner))
+            self._add_class(type(owner))
+
     def _add_all(self, seen: Seen) -> None:
         stored = isinstance(seen.container, Entries | Items)
         for key, value in seen.before.items():
@@ -191,6 +199,8 @@ class Watch:
                 self.found[id(base)] = Seen(base, Members(base), whole=False)
                 special = {name for name in vars(base) if name.startswith("__")}
                 self._add_members(base, special | self._named)
+        if not _is_library(type(cls).__module__):
+            self._add_class(type(cls))
 
     def _add_members(self, cls: type, names: AbstractSet[str]) -> None:
         seen = self.found[id(cls)]
@@ -245,7 +255,7 @@ class Watch:
             self._add_member(path, item)
 
     def _add_member(self, path: str, member: Any) -> None:
-        """What stands in a class: functions, wrapped ones, properties."""
+        """What stands in a class: functions, wrapped ones, properties, other descriptors."""
         if isinstance(member, FunctionType):
             self.add(path, member)
         elif isinstance(member, property | staticmethod | classmethod) or _is_library(
@@ -253,6 +263,8 @@ class Watch:
         ):
             for name in ("__wrapped__", "__func__", "fget", "__self__"):
                 self.add("self" if name == "__self__" else path, getattr(member, name, None))
+        elif _is_users_object(member):
+            self.add(path, member)
 
     def _add_object(self, owner: Any, path: str) -> None:
         cls = type(owner)
