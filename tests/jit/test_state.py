@@ -68,6 +68,40 @@ def test_values_of_the_time_of_the_trace_are_not_kept():
     assert len(step.programs) == 1
 
 
+class Bank(nn.Module):
+    """Keeps a row of each call, in one of several ways."""
+
+    def __init__(self, way, longest):
+        super().__init__()
+        self.way, self.longest = way, longest
+        self.rows, self.data = zeros(1, 2), zeros(1, 2)
+        self.more, self.pair = {"rows": [zeros(1, 2)]}, (zeros(1, 2), zeros(2))
+
+    def forward(self, x):
+        def kept(rows):
+            return ndl.concatenate([rows, x.reshape(1, 2)], 0)[-self.longest :]
+
+        if self.way == "attribute":
+            self.rows = kept(self.rows)
+        elif self.way == "data":
+            self.data.data = kept(self.data)
+        elif self.way == "list":
+            self.more["rows"][0] = kept(self.more["rows"][0])
+        else:
+            self.pair = (kept(self.pair[0]), self.pair[1] + x)
+        return x * 2
+
+
+@pytest.mark.parametrize(("longest", "programs"), [(100, 7), (3, 2)])
+@pytest.mark.parametrize("way", ["attribute", "data", "list", "tuple"])
+def test_state_may_get_another_shape(way, longest, programs):
+    def make():
+        bank = Bank(way, longest)
+        return bank, lambda: (bank.rows, bank.data, bank.more, bank.pair)
+
+    assert len(expect_like_eager(make, calls=8).programs) == programs
+
+
 # -- slots --------------------------------------------------------------------------------------
 
 

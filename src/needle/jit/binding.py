@@ -92,7 +92,8 @@ def state_in_place(
     handed = list(outs_in(trace.result))
     for target, tree in [*trace.slots, *[(target, Out(node)) for target, node in trace.rebound]]:
         old = by_source.get(target)
-        if old and isinstance(tree, Out) and tree.cls is not float:
+        is_tensor = isinstance(tree, Out) and tree.cls is not float
+        if old and is_tensor and old.node.specs() == tree.node.specs():
             state[old] = tree.node
         else:
             handed += outs_in(tree)

@@ -61,7 +61,9 @@ class Commit:
         self._place = {node: k for k, node in enumerate(results)}
         self._rebound = [item for item in trace.rebound if item[0] not in in_place]
         self._slots = [_Written(*item) for item in trace.slots if item[0] not in in_place]
-        self._sets_constants = any(_holds_constants(written.tree) for written in self._slots)
+        self._changes_guards = trace.reshapes or any(
+            _holds_constants(written.tree) for written in self._slots
+        )
         self._grads = [(target, node) for target, node in trace.grads if node is not None]
         self._grads_reset = [target for target, node in trace.grads if node is None]
         self.plain = self._plain_result()
@@ -105,7 +107,7 @@ class Commit:
         if self._rebound or self._slots or self._grads:
             changes.count += 1
             self._guards.accept()
-        if self._sets_constants:  # which this program, too, may rely on
+        if self._changes_guards:  # this program, too, may rely on what is there now
             changes.count += 1
         for target in self._grads_reset:
             tensor = target.tensor(leaves)

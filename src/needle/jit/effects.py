@@ -100,6 +100,7 @@ class Effects:
         self._check_flags()
         slots = self._changed_slots()
         self._by_slot = self._tensors_in_slots({slot for slot, _ in slots})
+        reshapes = self._reshapes(slots)
         guards = Guards()
         self._read_gradients(guards)
         for node in tracer.nodes:
@@ -111,13 +112,12 @@ class Effects:
             guards=guards,
             result=self._tree(result),
             rebound=[
-                (self._stand_ins.target(value), self._node(value))
-                for value, node in tracer.node_before.items()
-                if value.node is not node and self._stand_ins.is_real(value)
+                (self._stand_ins.target(value), self._node(value)) for value, _ in self._rebound()
             ],
             grads=self._gradients(),
             slots=[(slot, self._tree(new)) for slot, new in slots],
             captured=[self._inputs[node] for node in tracer.captured if node in self._inputs],
+            reshapes=reshapes,
         )
 
     def _check_flags(self) -> None:
@@ -178,6 +178,22 @@ class Effects:
             now = seen.container.slots()
             if isinstance(seen.container, Items) and len(now) > len(seen.before):
                 seen.before, seen.whole = now, False
+
+    def _reshapes(self, slots: list[tuple[Slot, Any]]) -> bool:
+        """Whether tensors that are given new data, or stand in slots, are others to a program."""
+        before = {id(seen.container): seen.before for seen in self._watch.found.values()}
+        return any(
+            _outline(before[id(slot.container)].get(slot.key)) != _outline(new)
+            for slot, new in slots
+        ) or any(value.node.specs() != node.specs() for value, node in self._rebound())
+
+    def _rebound(self) -> list[tuple[Value, Node]]:
+        """Tensors that were given new data, with the nodes that they had."""
+        return [
+            (value, node)
+            for value, node in self._tracer.node_before.items()
+            if value.node is not node and self._stand_ins.is_real(value)
+        ]
 
     def _tensors_in_slots(self, slots: set[Slot]) -> dict[int, Slot]:
         """Where the tensors were, by identity, that these slots held before."""
@@ -280,6 +296,11 @@ class Effects:
             return Held(ref(value))
         grad = None if value._grad is None else self._node(value._grad)
         return Out(value.node, value.requires_grad, type(value), grad)
+
+
+def _outline(item: Any) -> list[Any]:
+    """What a program relies on of the tensors in a tree."""
+    return [(tensor.node.specs(), tensor.requires_grad) for _, tensor in tensors_in(item)]
 
 
 def _is_number(value: Any) -> bool:

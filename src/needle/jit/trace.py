@@ -100,6 +100,7 @@ class Trace:
         grads: Tensors whose `.grad` is set: to a node, or None.
         slots: Slots that are given new things, each with a tree like `result`.
         captured: Nodes that stand for tensors that existed before, and where those are found.
+        reshapes: Whether state has another shape, dtype or flag after a call than before it.
     """
 
     arguments: list[Node]
@@ -111,6 +112,7 @@ class Trace:
     grads: list[tuple[Target, Node | None]]
     slots: list[tuple[Slot, Any]]
     captured: list[tuple[Node, Source]]
+    reshapes: bool
 
     @property
     def writes_state(self) -> bool:
