@@ -115,6 +115,14 @@ def test_check_sees_the_gradient_of_a_parameter_with_new_data():
         step(ndl.Tensor([1.0], requires_grad=False))
 
 
+def test_check_knows_rounding_that_was_cast():
+    """As in the norm of float32 gradients, which is float64 with the rounding of float32."""
+    np.random.seed(0)
+    step = ndl.jit(lambda x: (x.exp() * x).sum().astype("float64"), warmup=0, check=True)
+    for _ in range(5):
+        assert step(ndl.init.randn(1001)).dtype == np.float64
+
+
 def test_check_notices_other_structure_and_streams():
     flags = np.array([0])
 

@@ -9,8 +9,13 @@ import numpy as np
 
 from ..errors import TraceError
 from ..graph.node import realize
+from ..shapes import Spec
 from .dry_run import DryRun, arrays_of
 from .program import Program
+from .trace import Trace
+
+_TOLERANCES = {2: 1e-2, 4: 1e-4, 8: 1e-9}
+"""By the size of a number in bytes."""
 
 
 def compare_with_eager(
@@ -33,29 +38,39 @@ def compare_with_eager(
             "check: the random stream stands elsewhere after the compiled call than after the "
             "eager one. Draw with ndl.init.rand or randn only"
         )
-    _compare("the result", arrays_of(result), eager.result)
+    tolerance = _tolerance(program.trace)
+    _compare("the result", arrays_of(result), eager.result, tolerance)
     for tensor, values in eager.state:
-        _compare(f"a tensor of shape {values.shape}", realize(tensor.node), values)
+        _compare(f"a tensor of shape {values.shape}", realize(tensor.node), values, tolerance)
     tensor: Any
     for tensor, values in eager.grads:
-        _compare("a .grad", arrays_of(tensor._grad), values)
+        _compare("a .grad", arrays_of(tensor._grad), values, tolerance)
     for slot, values in eager.slots:
-        _compare(slot.label, arrays_of(slot.held()), values)
+        _compare(slot.label, arrays_of(slot.held()), values, tolerance)
     return result
 
 
-def _compare(where: str, compiled: Any, eager: Any) -> None:
+def _tolerance(trace: Trace) -> float:
+    """That of the coarsest dtype in a trace: what is cast to a finer one has its rounding."""
+    inputs = [*trace.arguments, *[node for node, _ in trace.captured]]
+    specs = [node.specs() for node in [*inputs, *trace.nodes]]
+    flat = [part for spec in specs for part in ([spec] if isinstance(spec, Spec) else spec)]
+    sizes = [spec.dtype.itemsize for spec in flat if spec.dtype.kind == "f"]
+    return _TOLERANCES[min(sizes, default=8)]
+
+
+def _compare(where: str, compiled: Any, eager: Any, tolerance: float) -> None:
     if _is_number(compiled) and _is_number(eager):
-        _compare_arrays(where, np.asarray(compiled), np.asarray(eager))
+        _compare_arrays(where, np.asarray(compiled), np.asarray(eager), tolerance)
     elif type(compiled) is not type(eager) or _outline(compiled) != _outline(eager):
         ours, its = f"{compiled!r:.80}", f"{eager!r:.80}"
         _refuse(f"{where} is {ours} after the compiled call and {its} after the eager one")
     elif isinstance(eager, list | tuple):
         for k, (a, b) in enumerate(zip(compiled, eager, strict=True)):
-            _compare(f"{where}[{k}]", a, b)
+            _compare(f"{where}[{k}]", a, b, tolerance)
     elif isinstance(eager, dict):
         for name in compiled:
-            _compare(f"{where}[{name!r}]", compiled[name], eager[name])
+            _compare(f"{where}[{name!r}]", compiled[name], eager[name], tolerance)
 
 
 def _is_number(item: Any) -> bool:
@@ -71,10 +86,9 @@ def _outline(item: Any) -> Any:
     return item if isinstance(item, int | str | bytes | complex) else None
 
 
-def _compare_arrays(where: str, compiled: Any, eager: Any) -> None:
+def _compare_arrays(where: str, compiled: Any, eager: Any, tolerance: float) -> None:
     if compiled.shape != eager.shape:
         _refuse(f"{where} has shape {compiled.shape} compiled and {eager.shape} eagerly")
-    tolerance = 1e-4 if compiled.dtype == np.float32 else 1e-9
     if not np.allclose(compiled, eager, rtol=tolerance, atol=tolerance, equal_nan=True):
         worst = float(np.nanmax(np.abs(compiled.astype(np.float64) - eager)))
         _refuse(f"{where} differs by up to {worst:.3g} between the compiled and the eager call")
