@@ -346,3 +346,18 @@ def test_an_exception_in_the_traced_function_leaves_everything_as_it_was(warmup)
     for _ in range(3):
         step(x)
     assert len(step.programs) == 1
+
+
+def test_a_float_argument_that_is_kept_is_told():
+    settings = nn.Module()
+    settings.factor = 1.0
+
+    @ndl.jit(warmup=0)
+    def step(x, factor):
+        settings.factor = factor
+        return x * factor
+
+    for k in range(2):
+        assert step(ndl.Tensor([1.0]), k + 0.5).item() == settings.factor == k + 0.5
+    with pytest.raises(ndl.TraceError, match=r"Set settings\.factor outside the jitted function"):
+        step(ndl.Tensor([1.0]), 5.0)

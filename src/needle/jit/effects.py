@@ -165,6 +165,8 @@ class Effects:
         scalar = self._watch.scalars.get(slot)
         if scalar is not None and isinstance(new, Scalar):
             return new is not scalar
+        if scalar is None and isinstance(new, Scalar) and _is_number(old):
+            raise NewStateError(slot.label, f"Set {slot.label} outside the jitted function")
         holds_tensors = bool(tensors_in(new))
         if old is MISSING and isinstance(slot.container, Items) and not holds_tensors:
             return False
