@@ -2,6 +2,7 @@
 
 import weakref
 from collections import deque
+from functools import partial
 
 import numpy as np
 import pytest
@@ -453,3 +454,28 @@ def test_a_function_that_calls_train_and_eval():
         _, evaluated = both(x)
         np.testing.assert_allclose(evaluated.numpy(), model(x).numpy(), rtol=1e-5, atol=1e-6)
         assert not model.training
+
+
+@pytest.mark.parametrize("warmup", (0, 1))
+def test_state_that_keeps_its_graph_is_told_to_let_go_of_it(warmup):
+    """Eagerly, backward of the second call goes on into the graph of the first."""
+    w, h = nn.Parameter([0.5]), [ndl.Tensor([0.0], requires_grad=False)]
+
+    def step(x, *, detach):
+        h[0] = (h[0] * w + x).tanh()
+        h[0].sum().backward()
+        if detach:
+            h[0] = h[0].detach()
+        return w.grad
+
+    x = ndl.Tensor([1.0], requires_grad=False)
+    carrying = ndl.jit(partial(step, detach=False), warmup=warmup)
+    with pytest.raises(ndl.TraceError, match=r"h\[0\] keeps the graph .* Assign its detach\(\)"):
+        [carrying(x) for _ in range(3)]
+    h[0] = ndl.Tensor([0.0], requires_grad=False)
+    letting_go, value, found = ndl.jit(partial(step, detach=True), warmup=warmup), 0.0, []
+    for _ in range(4):
+        new = np.tanh(value * 0.5 + 1)
+        found.append((float(letting_go(x).sum()), (1 - new**2) * value))
+        value = new
+    np.testing.assert_allclose(*zip(*found, strict=True), rtol=1e-12)

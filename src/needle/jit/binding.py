@@ -90,13 +90,18 @@ def state_in_place(
     by_source: dict[Any, Captured] = {item.source: item for item in captured}
     state: dict[Captured, Node] = {}
     handed = list(outs_in(trace.result))
-    for target, tree in [*trace.slots, *[(target, Out(node)) for target, node in trace.rebound]]:
-        old = by_source.get(target)
-        is_tensor = isinstance(tree, Out) and tree.cls is not float
-        if old and is_tensor and old.node.specs() == tree.node.specs():
+    for slot, tree in trace.slots:
+        old = by_source.get(slot)
+        if old and isinstance(tree, Out) and _is_like(old.node, tree):
             state[old] = tree.node
         else:
             handed += outs_in(tree)
+    for target, node in trace.rebound:  # the tensor needs a gradient as before
+        old = by_source.get(target)
+        if old and old.node.specs() == node.specs():
+            state[old] = node
+        else:
+            handed.append(Out(node))
     nodes = dict.fromkeys([node for out in handed for node in out.nodes()])
     nodes.update(dict.fromkeys([node for _, node in trace.grads if node is not None]))
     return state, list(nodes)
@@ -214,6 +219,12 @@ class Binding:
         live.handle = ref(tensor)
         tensor.node = live
         return memory
+
+
+def _is_like(node: Node, new: Out) -> bool:
+    """Whether a tensor is to a program what another was."""
+    is_tensor = new.cls is not float and node.requires_grad == new.requires_grad
+    return is_tensor and node.specs() == new.node.specs()
 
 
 def _array(leaf: Any) -> Any:

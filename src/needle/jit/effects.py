@@ -12,7 +12,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Coroutine, Iterator
+from collections.abc import Collection, Coroutine, Iterator
 from typing import Any
 from weakref import ref
 
@@ -100,6 +100,7 @@ class Effects:
         self._check_flags()
         slots = self._changed_slots()
         self._by_slot = self._tensors_in_slots({slot for slot, _ in slots})
+        self._refuse_carried_graphs(slots)
         reshapes = self._reshapes(slots)
         guards = Guards()
         self._read_gradients(guards)
@@ -209,6 +210,33 @@ class Effects:
 
     # -- gradients ---------------------------------------------------------------------------------
 
+    def _refuse_carried_graphs(self, slots: list[tuple[Slot, Any]]) -> None:
+        """State with the graph that made it: at the next call reverse mode would go on into that.
+
+        It matters where reverse mode comes to the state, and there to a tensor that is still held.
+        """
+        before = self._tracer.grad_before
+        got_gradient = {
+            (slot.container, slot.key)
+            for value, grad in before.items()
+            if value._grad is not grad and value._grad is not None
+            for slot in [self._by_slot.get(id(value))]
+            if slot is not None
+        }
+        held = {
+            node
+            for node, (reference, _) in self._tracer.captured.items()
+            if reference() in before and id(reference()) not in self._by_slot
+        }
+        for slot, new in slots:
+            if (slot.container, slot.key) not in got_gradient:
+                continue
+            if any(_depends(tensor.node, held) for _, tensor in tensors_in(new)):
+                raise TraceError(
+                    f"{slot.label} keeps the graph that it was computed by, into which backward "
+                    "would go on at the next call, as a program does not. Assign its detach()"
+                )
+
     def _read_gradients(self, guards: Guards) -> None:
         """Gradients that were read before they were set are inputs."""
         for value, before in self._tracer.grad_before.items():
@@ -298,6 +326,19 @@ class Effects:
             return Held(ref(value))
         grad = None if value._grad is None else self._node(value._grad)
         return Out(value.node, value.requires_grad, type(value), grad)
+
+
+def _depends(node: Node, others: Collection[Node]) -> bool:
+    """Whether reverse mode comes from a node to one of others."""
+    pending, seen = [node], {node}
+    while pending:
+        top = pending.pop()
+        if top in others:
+            return True
+        new = [n for n in top.inputs if n.requires_grad and n not in seen]
+        seen.update(new)
+        pending += new
+    return False
 
 
 def _outline(item: Any) -> list[Any]:
