@@ -11,7 +11,7 @@ import numpy as np
 from ..errors import ShapeError
 from ..graph.kinds import SAMPLE_SHAPES, Reduction
 from ..graph.op import Sample, TensorOp
-from ..shapes import Axes, Spec, as_int, normalize_axes, reduced_shape
+from ..shapes import Axes, Spec, as_int, frozen_axes, normalize_axes, reduced_shape
 from .operands import as_tensor
 
 
@@ -185,8 +185,9 @@ def mean(a: Any, axes: Axes = None, keepdims: bool = False) -> Any:
         >>> ndl.mean(ndl.Tensor([1.0, 2.0, 6.0])).item()
         3.0
     """
-    a = as_tensor(a)
-    return summation(a, axes, keepdims) / _count(a, axes, "mean")
+    a, axes = as_tensor(a), frozen_axes(axes, "mean")
+    count = _count(a, axes, "mean")
+    return summation(a, axes, keepdims) / count
 
 
 def var(a: Any, axes: Axes = None, keepdims: bool = False, *, ddof: int = 0) -> Any:
@@ -206,7 +207,7 @@ def var(a: Any, axes: Axes = None, keepdims: bool = False, *, ddof: int = 0) -> 
         >>> ndl.var(ndl.Tensor([1.0, 3.0])).item()
         1.0
     """
-    a = as_tensor(a)
+    a, axes = as_tensor(a), frozen_axes(axes, "var")
     count = _count(a, axes, "var")
     if count <= ddof:
         raise ShapeError(
