@@ -46,21 +46,28 @@ def as_int(value: object, operation: str, name: str) -> int:
         ) from None
 
 
-def as_shape(shape: object, operation: str) -> Shape:
-    """A shape given as an int, list, tuple or array, as a tuple of Python ints."""
+def as_shape(shape: object, operation: str, name: str = "shape") -> Shape:
+    """A shape given as an int, list, tuple or array, as a tuple of Python ints.
+
+    Args:
+        shape: The sizes, or other integers.
+        operation: Who asks, for the message.
+        name: What one of the integers is, for the message.
+    """
     if type(shape) is tuple:
         try:
             return tuple(map(operator.index, shape))
         except TypeError:
             pass  # the message below names the offending size
     if holds_several(shape):
-        return tuple([as_int(size, operation, "shape") for size in shape])
-    return (as_int(shape, operation, "shape"),)
+        return tuple([as_int(size, operation, name) for size in shape])
+    return (as_int(shape, operation, name),)
 
 
 def holds_several(value: object) -> TypeGuard[Iterable[Any]]:
-    """Whether a static argument can be iterated; arrays and tensors without axes cannot."""
-    return isinstance(value, Iterable) and getattr(value, "ndim", 1) > 0
+    """Whether a static argument is several; text is not, nor arrays and tensors without axes."""
+    several = isinstance(value, Iterable) and not isinstance(value, str | bytes)
+    return several and getattr(value, "ndim", 1) > 0
 
 
 def checked_shape(shape: object, operation: str) -> Shape:

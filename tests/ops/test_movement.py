@@ -123,6 +123,16 @@ REFUSED = {
         ArgumentError,
         r"transpose: axes \(0, 1, 2\) are not two. It swaps two axes; use permute",
     ),
+    "transpose of no integers": (
+        lambda: ndl.transpose(X, (0, 1.0)),
+        ArgumentError,
+        r"transpose: axis must be an integer, got 1.0. Write int\(axis\)",
+    ),
+    "permute of no integers": (
+        lambda: ndl.permute(X, (0, "1")),
+        ArgumentError,
+        r"permute: axis must be an integer, got '1'",
+    ),
     "transpose of an axis too many": (
         lambda: ndl.transpose(X, (0, 2)),
         ShapeError,

@@ -180,6 +180,7 @@ REFUSED = {
         r"summation: axis must be an integer, got 0.5. Write int\(axis\)",
     ),
     "axes no integers": (lambda x: x.mean((0, "1")), ArgumentError, r"mean: axis must be an int"),
+    "text for axes": (lambda x: x.sum(""), ArgumentError, r"axis must be an integer, got ''"),
     "argmax along no integer": (
         lambda x: x.argmax(1.0),
         ArgumentError,

@@ -19,7 +19,7 @@ class Transpose(Movement):
     label = "transpose"
 
     def __init__(self, axes: Sequence[int] | None = None) -> None:
-        self.axes = (-1, -2) if axes is None else as_shape(axes, "transpose")
+        self.axes = (-1, -2) if axes is None else as_shape(axes, "transpose", "axis")
         if len(self.axes) != 2:
             raise ArgumentError(
                 f"transpose: axes {self.axes} are not two. It swaps two axes; "
@@ -71,7 +71,7 @@ class Permute(Movement):
     label = "permute"
 
     def __init__(self, axes: Sequence[int]) -> None:
-        self.axes = as_shape(axes, "permute")
+        self.axes = as_shape(axes, "permute", "axis")
 
     def compute(self, a: Any) -> Any:
         return a.transpose(self.axes)
