@@ -179,6 +179,23 @@ def test_an_exception_of_a_batch_names_its_samples():
     assert caught.value.__notes__ == ["while fetching samples [0 1 2]"]
 
 
+def test_transforms_from_an_iterator_are_those_of_every_image():
+    data = Dataset(transforms=iter([lambda x: x + 1, lambda x: x * 2]))
+    assert [data.apply_transforms(x) for x in (0, 1, 2)] == [2, 4, 6]
+
+
+@pytest.mark.parametrize("transforms", [[None], [lambda x: x, 3], {1: 2}])
+def test_transforms_that_cannot_be_called_are_refused(transforms):
+    with pytest.raises(ArgumentError, match=r"Dataset: transforms holds a \w+\. Pass callables"):
+        Dataset(transforms=transforms)
+
+
+@pytest.mark.parametrize("transforms", [3, "crop"])
+def test_transforms_that_are_no_list_are_refused(transforms):
+    with pytest.raises(ArgumentError, match=r"Dataset: transforms is a .*\. Pass a list"):
+        Dataset(transforms=transforms)
+
+
 def test_a_transform_that_is_in_no_list_is_refused():
     with pytest.raises(ArgumentError, match=r"Dataset: transforms is a .*\. Pass a list: \[tra"):
         Dataset(transforms=RandomCrop(3))

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
 from ..errors import ArgumentError, DTypeError, ShapeError
+from ..shapes import holds_several
 from ..tensor import Tensor
 from .transforms import transform_images
 
@@ -33,7 +34,7 @@ class Dataset:
         transforms: callables applied in turn by `apply_transforms`.
 
     Raises:
-        ArgumentError: transforms is a callable itself, not a list of them.
+        ArgumentError: transforms is no list of callables, or one of them itself.
 
     Example:
         >>> import needle as ndl
@@ -51,12 +52,20 @@ class Dataset:
     pure: ClassVar[bool] = False
     transforms: Sequence[Callable[[Any], Any]] | None = None
 
-    def __init__(self, transforms: Sequence[Callable[[Any], Any]] | None = None) -> None:
-        if callable(transforms):
+    def __init__(self, transforms: Iterable[Callable[[Any], Any]] | None = None) -> None:
+        kind = type(self).__name__
+        if callable(transforms) or not (transforms is None or holds_several(transforms)):
             raise ArgumentError(
-                f"{type(self).__name__}: transforms is a {type(transforms).__name__}. "
-                "Pass a list: [transform]"
+                f"{kind}: transforms is a {type(transforms).__name__}. Pass a list: [transform]"
             )
+        if transforms is not None and not isinstance(transforms, list | tuple):
+            transforms = list(transforms)  # an iterator would give them for the first image only
+        for transform in transforms or ():
+            if not callable(transform):
+                raise ArgumentError(
+                    f"{kind}: transforms holds a {type(transform).__name__}. "
+                    "Pass callables, from image to image"
+                )
         self.transforms = transforms
 
     def __getitem__(self, index: Any) -> Any:

@@ -6,7 +6,7 @@ import gzip
 import hashlib
 import os
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -32,7 +32,7 @@ _MOST_CONTENT = 1 << 26  # bytes; the largest of the files holds 47 million
 
 def load_mnist(
     directory: str | os.PathLike[str] | None = None,
-    transforms: Sequence[Callable[[Any], Any]] | None = None,
+    transforms: Iterable[Callable[[Any], Any]] | None = None,
     *,
     download: bool = True,
 ) -> tuple[MNISTDataset, MNISTDataset]:

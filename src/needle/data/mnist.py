@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -52,7 +52,7 @@ class MNISTDataset(Dataset):
         self,
         image_filename: str | os.PathLike[str],
         label_filename: str | os.PathLike[str],
-        transforms: Sequence[Callable[[Any], Any]] | None = None,
+        transforms: Iterable[Callable[[Any], Any]] | None = None,
     ) -> None:
         super().__init__(transforms)
         images = _read_bytes(image_filename, 3, "images (n, height, width)")
