@@ -27,6 +27,12 @@ class Items(Dataset):
         return len(self.items)
 
 
+class Together(Items):
+    """Items at an index array, in one array."""
+
+    batched = True
+
+
 def test_items_of_arrays_are_tuples():
     data = NDArrayDataset(np.arange(6.0).reshape(3, 2), [4, 5, 6])
     row, number = data[1]
@@ -47,6 +53,8 @@ def test_arrays_that_do_not_fit():
         NDArrayDataset(np.zeros(3), np.zeros((2, 3)))
     with pytest.raises(ShapeError, match=r"arrays of shapes \(\). Give arrays"):
         NDArrayDataset(np.zeros(()))
+    with pytest.raises(ShapeError, match=r"NDArrayDataset: the nested lists make no array"):
+        NDArrayDataset([[1.0], [2.0, 3.0]])
     with pytest.raises(DTypeError, match=r"NDArrayDataset: list of dtype <U1 cannot become"):
         NDArrayDataset(["a", "b"])
 
@@ -194,6 +202,15 @@ def test_transforms_that_cannot_be_called_are_refused(transforms):
 def test_transforms_that_are_no_list_are_refused(transforms):
     with pytest.raises(ArgumentError, match=r"Dataset: transforms is a .*\. Pass a list"):
         Dataset(transforms=transforms)
+
+
+@pytest.mark.parametrize("dtype", [">f4", ">i2"])
+def test_batches_are_in_the_machines_byte_order(dtype):
+    x = np.arange(4).astype(dtype)
+    for data in (NDArrayDataset(x), Together(x), Items(list(x))):
+        for (batch,) in DataLoader(data, batch_size=4):
+            assert batch.dtype == x.dtype.newbyteorder("=")
+            assert batch.tolist() == [0, 1, 2, 3]
 
 
 def test_a_transform_that_is_in_no_list_is_refused():

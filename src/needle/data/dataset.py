@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import ArgumentError, DTypeError, ShapeError
-from ..shapes import holds_several
+from ..shapes import holds_several, native
 from ..tensor import Tensor
 from .transforms import transform_images
 
@@ -115,7 +115,7 @@ class NDArrayDataset(Dataset):
 
     Raises:
         ArgumentError: no array.
-        ShapeError: arrays of different lengths, or of no axes.
+        ShapeError: arrays of different lengths, or of no axes, or lists that make no array.
         DTypeError: an array of objects or strings.
 
     Example:
@@ -193,13 +193,22 @@ def as_array(value: Any, operation: str) -> Array:
         value: what to convert.
         operation: who asks, for the message.
 
+    Returns:
+        An array in the machine's byte order.
+
     Raises:
         DTypeError: it holds no numbers.
+        ShapeError: it is nested lists of different lengths.
     """
-    array = np.asarray(value.numpy() if isinstance(value, Tensor) else value)
+    try:
+        array = np.asarray(value.numpy() if isinstance(value, Tensor) else value)
+    except ValueError as error:
+        raise ShapeError(
+            f"{operation}: the nested lists make no array ({error}). Give rows equal lengths"
+        ) from None
     if array.dtype.kind not in "biuf":
         raise DTypeError(
             f"{operation}: {type(value).__name__} of dtype {array.dtype} cannot become a tensor. "
             "Give numbers or arrays of numbers"
         )
-    return array
+    return array.astype(native(array.dtype), copy=False)
