@@ -206,6 +206,23 @@ def test_cached_data_can_be_assigned():
     assert (t.shape, t.dtype, t.requires_grad) == ((3, 1), np.float32, True)
 
 
+def test_cached_data_shares_an_arrays_memory_but_not_its_byte_order():
+    t, array = ndl.Tensor([1.0, 2.0]), np.array([3.0, 4.0])
+    t.cached_data = array
+    assert t.cached_data is array
+    t.cached_data = array.astype(">f8")
+    assert t.dtype.isnative
+    assert t.tolist() == [3, 4]
+
+
+@pytest.mark.parametrize("data", [None, "a", [1j], {1: 2}, [[1], [1, 2]]], ids=str)
+def test_cached_data_is_real_numbers(data):
+    t = ndl.Tensor([1.0, 2.0])
+    with pytest.raises(ndl.NeedleError, match=r"cached_data: (data of dtype|the nested lists)"):
+        t.cached_data = data
+    assert t.tolist() == [1, 2]
+
+
 def test_finite_differences_by_live_storage():
     """As the course's tests do it: step, evaluate, step back."""
     x = ndl.Tensor(np.random.randn(2, 3))

@@ -28,21 +28,38 @@ def leaf_over_copy(array: Any, dtype: Any) -> Node:
         array = source.node.storage
     elif isinstance(array, Value.tuple_class):
         raise ArgumentError("Tensor: a TensorTuple is not one array. Pass one of its elements")
-    try:
-        copy = np.array(array, order="C")
-    except ValueError as error:
-        raise ShapeError(
-            f"Tensor: the nested lists make no array ({error}). Give rows equal lengths"
-        ) from None
-    if copy.dtype.kind not in "biuf":
-        raise DTypeError(
-            f"Tensor: data of dtype {copy.dtype} are not real numbers. "
-            "Use floats, integers or bools"
-        )
+    copy = _numbers(array, "Tensor", copy=True)
     data = copy.astype(wanted or native(copy.dtype), copy=False)
     if data.dtype.kind in "iu" and not isinstance(array, np.ndarray):
         _check_held(copy, data)
     return ambient.evaluator.leaf(data)
+
+
+def leaf_over_memory(array: Any, operation: str) -> Node:
+    """A new leaf over an array's own memory, where that is in the machine's byte order.
+
+    Args:
+        array: The data.
+        operation: Who asks, for the message.
+    """
+    data = _numbers(array, operation, copy=False)
+    return ambient.evaluator.leaf(data.astype(native(data.dtype), copy=False))
+
+
+def _numbers(array: Any, operation: str, *, copy: bool) -> Any:
+    """Data as an array of real numbers; a copy is dense and in C order."""
+    try:
+        data = np.array(array, order="C") if copy else np.asarray(array)
+    except ValueError as error:
+        raise ShapeError(
+            f"{operation}: the nested lists make no array ({error}). Give rows equal lengths"
+        ) from None
+    if data.dtype.kind not in "biuf":
+        raise DTypeError(
+            f"{operation}: data of dtype {data.dtype} are not real numbers. "
+            "Use floats, integers or bools"
+        )
+    return data
 
 
 def _check_held(given: Any, data: Any) -> None:
