@@ -258,6 +258,14 @@ def test_clipping_of_exploding_zero_and_no_gradients():
     assert not parameter.grad.numpy().any()
 
 
+@pytest.mark.parametrize("max_norm", [np.float32(0.25), ndl.Tensor(0.25), ndl.Tensor([0.25])])
+def test_the_largest_norm_may_be_any_one_number(max_norm):
+    parameter = nn.Parameter([1.0])
+    parameter.grad = ndl.Tensor([3.0])
+    SGD([parameter]).clip_grad_norm(max_norm)
+    np.testing.assert_allclose(parameter.grad.numpy(), [0.25])
+
+
 @pytest.mark.parametrize("max_norm", [0, -1.0, math.nan])
 def test_a_norm_that_is_not_positive_is_refused(max_norm):
     with pytest.raises(ndl.ArgumentError, match=f"clip_grad_norm: max_norm={max_norm} is not pos"):

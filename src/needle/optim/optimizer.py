@@ -166,8 +166,7 @@ class Optimizer(Stateful):
             >>> float(norm), w.grad.numpy()
             (5.0, array([0.6, 0.8]))
         """
-        if not isinstance(max_norm, Tensor):
-            max_norm = as_number(max_norm, "clip_grad_norm")
+        max_norm = as_number(max_norm, "clip_grad_norm")
         if not max_norm > 0:
             raise ArgumentError(
                 f"clip_grad_norm: max_norm={max_norm} is not positive. Pass a norm > 0"
