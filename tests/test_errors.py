@@ -90,6 +90,11 @@ REFUSED = {
         ArgumentError,
         r"SGD: params is a ndarray\. Pass a list: model\.parameters",
     ),
+    "params without an order": (
+        lambda: ndl.optim.SGD({nn.Parameter([1.0])}),
+        ArgumentError,
+        r"SGD: params is a set\. Pass a list",
+    ),
     "optimiser's state": (
         lambda: ndl.optim.SGD([]).load_state_dict(None),
         StateError,

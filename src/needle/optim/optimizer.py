@@ -53,7 +53,9 @@ class Optimizer(Stateful):
     """Names in `state` of tensors that have their parameter's shape, where the rule has any."""
 
     def __init__(self, params: Iterable[Tensor]) -> None:
-        if isinstance(params, Tensor | Stateful) or not holds_several(params):
+        # Of a set the order, which saved state goes by, is another in the next process.
+        unfit = isinstance(params, Tensor | Stateful | set | frozenset)
+        if unfit or not holds_several(params):
             raise ArgumentError(
                 f"{type(self).__name__}: params is a {type(params).__name__}. "
                 "Pass a list: model.parameters()"
