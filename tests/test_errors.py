@@ -136,6 +136,16 @@ REFUSED = {
         ShapeError,
         r"output of shape \(3, 2\) and target of shape \(3, 1\)",
     ),
+    "power of a tuple": (
+        lambda: ndl.power(MATRIX, ndl.make_tuple(MATRIX)),
+        ArgumentError,
+        "a TensorTuple is not one array. Pass one of its elements",
+    ),
+    "product with a tuple": (
+        lambda: ndl.matmul(MATRIX, ndl.make_tuple(MATRIX)),
+        ArgumentError,
+        "a TensorTuple is not one array",
+    ),
     "element": (
         lambda: ndl.tuple_get_item(None, 0),
         ArgumentError,
@@ -145,6 +155,11 @@ REFUSED = {
         lambda: ndl.concatenate(None),
         ArgumentError,
         r"concatenate: a NoneType is no list of tensors\. Pass one: \[a, b\]",
+    ),
+    "tuples in a list": (
+        lambda: ndl.concatenate([ndl.make_tuple(MATRIX), ndl.make_tuple(MATRIX)]),
+        ArgumentError,
+        r"concatenate: the list holds a TensorTuple\. Pass its elements: \[\*t\]",
     ),
     "pad beyond memory": (
         lambda: ndl.pad(MATRIX, [(HUGE, 0), (0, 0)]),
@@ -204,7 +219,7 @@ LAYERS = {
 
 
 @pytest.mark.parametrize("layer", LAYERS.values(), ids=LAYERS.keys())
-@pytest.mark.parametrize("x", [None, "a", object()])
+@pytest.mark.parametrize("x", [None, "a", object(), ndl.make_tuple(MATRIX, MATRIX)])
 def test_layers_refuse_what_is_no_array(layer, x):
     with pytest.raises(ndl.NeedleError):
         layer(x)

@@ -13,8 +13,13 @@ Number = int | float | bool
 
 
 def as_tensor(value: Any) -> Any:
-    """`value` where it is a tensor; arrays, lists and numbers become constants."""
-    return value if isinstance(value, Value) else Value.tensor_class(value, requires_grad=False)
+    """`value` where it is a tensor; arrays, lists and numbers become constants.
+
+    Raises:
+        NeedleError: it is none of these; a TensorTuple is not.
+    """
+    tensor = Value.tensor_class
+    return value if isinstance(value, tensor) else tensor(value, requires_grad=False)
 
 
 def as_number(scalar: Any, operation: str) -> Number:

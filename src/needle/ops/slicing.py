@@ -9,6 +9,7 @@ import numpy as np
 
 from ..errors import ArgumentError, ShapeError
 from ..graph.kinds import Movement
+from ..graph.node import Value
 from ..graph.op import Sample
 from ..shapes import Shape, Spec, as_int, as_shape, checked_shape, holds_several, normalize_axis
 from .operands import as_tensor
@@ -175,7 +176,7 @@ def concatenate(tensors: Sequence[Any], axis: int = 0) -> Any:
 
     Raises:
         ShapeError: the shapes differ beside the axis, or there is no tensor.
-        ArgumentError: `tensors` is no list.
+        ArgumentError: `tensors` is no list, or holds a TensorTuple.
 
     Example:
         >>> import needle as ndl
@@ -189,4 +190,6 @@ def concatenate(tensors: Sequence[Any], axis: int = 0) -> Any:
     tensors = list(tensors)
     if not tensors:
         raise ShapeError("concatenate: no tensors given. Pass at least one")
+    if any(isinstance(tensor, Value.tuple_class) for tensor in tensors):
+        raise ArgumentError("concatenate: the list holds a TensorTuple. Pass its elements: [*t]")
     return Concatenate(axis)(*tensors)
