@@ -142,6 +142,12 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path, small_mnist, internet):
         load_mnist(tmp_path / "file" / "data")
 
 
+@pytest.mark.parametrize("name", [5, ["a"], "a\0b", "a" * 5000], ids=range(4))
+def test_what_is_no_path_holds_no_data(name):
+    with pytest.raises(DataError, match=r"cannot be read \(.*\)\. Name the folder that holds"):
+        load_mnist(name)
+
+
 def test_without_internet_one_error_says_what_to_do(tmp_path, small_mnist, internet):
     with pytest.raises(DataError, match=r"could not be downloaded .*no route to host") as caught:
         load_mnist(tmp_path)

@@ -132,6 +132,12 @@ def test_missing_file_and_folder(tmp_path):
         read_idx(tmp_path / "file" / "below")
 
 
+@pytest.mark.parametrize("name", [None, 5, ["a"], "a\0b", "a" * 5000], ids=range(5))
+def test_what_is_no_path_cannot_be_read(name):
+    with pytest.raises(DataError, match=r"cannot be read \(.*\)\. Check the path"):
+        read_idx(name)
+
+
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
 def test_a_pipe_is_not_waited_for(tmp_path):
     os.mkfifo(tmp_path / "pipe")

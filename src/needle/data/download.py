@@ -13,7 +13,7 @@ from typing import Any
 
 from .. import config
 from ..errors import DataError
-from ..files import write_file
+from ..files import path_of, write_file
 from .mnist import MNISTDataset
 
 # SHA-256 of what the gzipped files hold: mirrors compress differently.
@@ -53,8 +53,14 @@ def load_mnist(
         >>> len(train), len(test)
         (60000, 10000)
     """
-    folder = Path(directory) if directory is not None else config.data_dir() or Path("data")
-    if folder.exists() and not folder.is_dir():
+    try:
+        folder = path_of(config.data_dir() or "data" if directory is None else directory)
+        misnamed = folder.exists() and not folder.is_dir()
+    except OSError as error:
+        raise DataError(
+            f"{directory}: cannot be read ({error}). Name the folder that holds the IDX files"
+        ) from error
+    if misnamed:
         raise DataError(f"{folder} is not a folder. Name the one that holds the IDX files")
     found = {name: _find(folder, name) for name in MNIST_FILES}
     if download and not any(found.values()):

@@ -20,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import DataError
+from ..files import path_of
 
 Array = npt.NDArray[Any]
 Reader = BinaryIO | gzip.GzipFile
@@ -51,8 +52,8 @@ def read_idx(path: str | os.PathLike[str]) -> Array:
         >>> ndl.data.read_idx("data/t10k-labels-idx1-ubyte.gz")[:5]
         array([7, 2, 1, 0, 4], dtype=uint8)
     """
-    path = Path(path)
     try:
+        path = path_of(path)
         size = _size_of_regular_file(path)
         with path.open("rb") as file:
             zipped = file.read(2) == _GZIP_MAGIC
