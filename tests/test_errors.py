@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import operator
 import tempfile
 
 import numpy as np
@@ -257,3 +258,17 @@ def test_sizes_and_axes_may_be_arrays_without_axes():
 def test_likes_take_what_becomes_a_tensor():
     np.testing.assert_array_equal(ndl.ones_like([2.0, 3.0]).numpy(), np.ones(2))
     np.testing.assert_array_equal(ndl.zeros_like(3).numpy(), np.zeros((), int))
+
+
+OF_INTEGERS = ["floordiv", "mod", "and_", "or_", "xor", "lshift", "rshift"]
+
+
+@pytest.mark.parametrize("other", [2, np.int64(2), np.array([1, 2])], ids=str)
+@pytest.mark.parametrize("apply", [divmod, *(getattr(operator, name) for name in OF_INTEGERS)])
+def test_operators_of_integers_are_refused(apply, other):
+    """NumPy's numbers and arrays would take the tensor for an array: its graph would be lost."""
+    t = ndl.Tensor([3, 5])
+    with pytest.raises(TypeError, match=r"a tensor has no //, .*\. Use t\.numpy\(\)"):
+        apply(t, other)
+    with pytest.raises(TypeError):
+        apply(other, t)

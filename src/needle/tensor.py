@@ -279,6 +279,15 @@ class Tensor(Value):
 
     __lt__ = __le__ = __gt__ = __ge__ = _refuse_order
 
+    def _refuse_integers_operator(self, other: Any) -> NoReturn:
+        # Without it, NumPy's arrays and numbers on the right would compute, outside the graph.
+        raise TypeError(
+            "a tensor has no //, %, &, |, ^, << and >>: they have no gradient. Use t.numpy()"
+        )
+
+    __floordiv__ = __mod__ = __divmod__ = _refuse_integers_operator
+    __and__ = __or__ = __xor__ = __lshift__ = __rshift__ = _refuse_integers_operator
+
     # -- arithmetic --------------------------------------------------------------------------------
 
     def __add__(self, other: Any) -> Tensor:
