@@ -286,6 +286,8 @@ def test_find_topo_sort_of_several_values():
     d = b + 1
     assert find_topo_sort([c, d]) == [a, b, c, d]
     assert find_topo_sort([d, c]) == [b, d, a, c]
+    assert find_topo_sort(iter([d, c])) == [b, d, a, c]
+    assert find_topo_sort(d) == [b, d]
     assert find_topo_sort([a, a]) == [a]
     assert find_topo_sort([]) == []
 

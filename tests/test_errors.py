@@ -106,6 +106,11 @@ REFUSED = {
         ArgumentError,
         r"find_topo_sort: a str is no tensor\. Pass tensors",
     ),
+    "gradient of no tensor": (
+        lambda: ndl.autograd.compute_gradient_of_variables(1.0, None),
+        ArgumentError,
+        r"backward: a float is no tensor\. Pass the tensor to derive",
+    ),
     "no graph": (lambda: ndl.autograd.find_topo_sort(None), ArgumentError, "a NoneType is no ten"),
     "graph's text": (
         lambda: ndl.print_graph("a"),

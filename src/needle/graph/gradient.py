@@ -64,6 +64,7 @@ def compute_gradient_of_variables(output_tensor: Value, out_grad: Value | None) 
     held.
 
     Raises:
+        ArgumentError: the output is no tensor.
         GradientError: the output requires no gradient, or an operator's rule does not fit.
         ShapeError: `out_grad` has another shape.
 
@@ -74,6 +75,10 @@ def compute_gradient_of_variables(output_tensor: Value, out_grad: Value | None) 
         >>> x.grad.numpy()
         array([4.])
     """
+    if not isinstance(output_tensor, Value):
+        raise ArgumentError(
+            f"backward: a {type(output_tensor).__name__} is no tensor. Pass the tensor to derive"
+        )
     if not output_tensor.requires_grad:
         raise GradientError(
             "backward: the output requires no gradient, so there is nothing to differentiate. "

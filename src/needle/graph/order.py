@@ -11,12 +11,14 @@ from .node import Node, Value, handle_of
 
 
 def nodes_of(values: Any, operation: str) -> list[Node]:
-    """The nodes of a list of values.
+    """The nodes of values: of one, or of each that a list or an iterator holds.
 
     Raises:
         ArgumentError: it is none.
     """
-    listed = values if holds_several(values) else [values]
+    if isinstance(values, Value) or not holds_several(values):
+        values = [values]
+    listed = list(values)
     for value in listed:
         if not isinstance(value, Value):
             raise ArgumentError(
