@@ -7,7 +7,11 @@ set by `make fuzz`, tries thousands of new ones.
 import gc
 import os
 import shutil
+import signal
+import subprocess
 import tempfile
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 import pytest
@@ -38,6 +42,25 @@ def _seeds():
     np.random.seed(0)
     yield
     ndl.seed(None)
+
+
+@pytest.fixture
+def control_c() -> Iterator[Callable[["subprocess.Popen[Any]"], tuple[Any, Any]]]:
+    """A function that interrupts a process started in this test; returns its output and errors.
+
+    A background job of a shell ignores Ctrl-C, and so do the processes that it starts: not here.
+    """
+
+    def interrupt(process: "subprocess.Popen[Any]") -> tuple[Any, Any]:
+        process.send_signal(signal.SIGINT)
+        try:
+            return process.communicate(timeout=60)
+        finally:
+            process.kill()  # where it went on; a process that has ended it leaves alone
+
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield interrupt
+    signal.signal(signal.SIGINT, before)
 
 
 def pytest_collection_finish():

@@ -6,11 +6,11 @@ import os
 import pty
 import re
 import shutil
-import signal
 import subprocess
 import sys
 import termios
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +20,8 @@ import needle as ndl
 from needle.cli import run
 from needle.training import Checkpoint, CheckpointFolder
 from tests.training.images import write_images
+
+Interrupt = Callable[["subprocess.Popen[bytes]"], tuple[bytes, bytes]]
 
 LINE = re.compile(
     r"epoch 1/2  train loss \d\.\d{4} error +\d+\.\d\d%  test loss \d\.\d{4} error +\d+\.\d\d%  "
@@ -457,14 +459,13 @@ def test_control_c_before_the_first_checkpoint_does_not_point_to_one(
     assert errors(capsys).strip() == ""
 
 
-def test_control_c_leaves_a_whole_checkpoint() -> None:
+def test_control_c_leaves_a_whole_checkpoint(control_c: Interrupt) -> None:
     write_images(Path("data"), train=2000)
     process = start("train", "--epochs", "1000", "--out", "run", stdout=subprocess.PIPE)
     while not Path("run/checkpoints/epoch-0002").exists():
         assert process.poll() is None
         time.sleep(0.01)
-    process.send_signal(signal.SIGINT)
-    _, text = process.communicate(timeout=20)
+    _, text = control_c(process)
     assert process.returncode == 130
     assert text.decode().strip() == "stopped; go on with: needle train --resume run"
     folder = CheckpointFolder("run/checkpoints")

@@ -2,7 +2,6 @@
 
 import ctypes
 import os
-import signal
 import subprocess
 import sys
 import threading
@@ -303,15 +302,14 @@ def test_the_interpreter_exits_cleanly():
     assert (process.returncode, output, errors) == (0, "ready\n", "")
 
 
-def test_control_c_stops_a_loop_of_runs():
+def test_control_c_stops_a_loop_of_runs(control_c):
     process = script(
         "try:\n  while True: smoothing(x)\n"
         "except KeyboardInterrupt:\n  smoothing(x); print('stopped', flush=True)"
     )
     assert process.stdout.readline() == "ready\n"
     time.sleep(0.2)
-    process.send_signal(signal.SIGINT)
-    output, errors = process.communicate(timeout=60)
+    output, errors = control_c(process)
     assert (process.returncode, output, errors) == (0, "stopped\n", "")
 
 
