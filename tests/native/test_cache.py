@@ -121,9 +121,20 @@ def test_what_was_used_longest_ago_goes_first(folder, monkeypatch):
         cache.store(name, bytes(1000))
         os.utime(folder / f"{name}.o", (10**9 - age, 10**9 - age))
     cache.load("old")  # now the one used last
-    monkeypatch.setattr(cache, "LIMIT", 3 * 1048 + 100)
+    monkeypatch.setattr(cache, "LIMIT", 3 * 1048 + 200)
+    monkeypatch.setattr(cache, "STRIDE", 100)
     cache.store("newest", bytes(1000))
     assert sorted(path.stem for path in folder.iterdir()) == ["new", "newest", "old"]
+
+
+def test_the_folder_is_counted_now_and_then(folder, monkeypatch):
+    """Else the time of storing would grow with what is there."""
+    counted = []
+    monkeypatch.setattr(cache, "_shrink", counted.append)
+    monkeypatch.setattr(cache, "STRIDE", 1000)
+    for number in range(10):
+        cache.store(f"{number}", bytes(400))
+    assert counted == [folder] * 4  # the first, then each third one
 
 
 WORKER = """

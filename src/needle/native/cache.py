@@ -3,8 +3,9 @@
 One file an object, named by the SHA-256 of everything that decides its bytes. A file is a header
 (magic, SHA-256 of the object) and the object: what does not match its header is removed and made
 anew. The folder holds code that this process will run, so it is only used while it belongs to the
-user and nobody else can write in it. The oldest files (by time of last use) go when the folder
-grows beyond `LIMIT`.
+user and nobody else can write in it. The oldest files (by time of last use) go before the folder
+grows beyond `LIMIT`. To count a full one takes longer than to store: a process counts at its first
+object, and then once for each `STRIDE` bytes.
 """
 
 from __future__ import annotations
@@ -19,8 +20,11 @@ from pathlib import Path
 from ..config import cache_dir
 
 LIMIT = 256 * 2**20
+STRIDE = LIMIT // 16
 MAGIC = b"needle-object-1\n"
 SUFFIX = ".o"
+
+_uncounted: dict[Path, int] = {}  # bytes stored in each folder since its files were counted
 
 
 def key(*parts: str) -> str:
@@ -60,7 +64,10 @@ def store(name: str, data: bytes) -> None:
         return
     with contextlib.suppress(OSError):
         _write(folder / (name + SUFFIX), MAGIC + hashlib.sha256(data).digest() + data)
-        _shrink(folder)
+        _uncounted[folder] = _uncounted.get(folder, STRIDE) + len(data)
+        if _uncounted[folder] > STRIDE:
+            _uncounted[folder] = 0
+            _shrink(folder)
 
 
 def clear() -> tuple[int, int]:
@@ -123,11 +130,11 @@ def _files(folder: Path) -> list[tuple[int, float, Path]]:
 
 
 def _shrink(folder: Path) -> None:
-    """Remove the files used longest ago until the folder is within its limit."""
+    """Remove the files used longest ago until there is room for a stride of new ones."""
     files = sorted(_files(folder), key=lambda file: file[1])
     total = sum(size for size, _, _ in files)
     for size, _, path in files:
-        if total <= LIMIT:
+        if total <= LIMIT - STRIDE:
             return
         with contextlib.suppress(OSError):
             path.unlink()
