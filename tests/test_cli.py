@@ -1,6 +1,7 @@
 """`needle …` as a user runs it: output, files, exit codes, one line for each error."""
 
 import contextlib
+import importlib
 import json
 import os
 import pty
@@ -21,6 +22,7 @@ from needle.cli import run
 from needle.training import Checkpoint, CheckpointFolder
 from tests.training.images import write_images
 
+TRAIN = importlib.import_module("needle.cli.train")  # its name in the package is the command's
 Interrupt = Callable[["subprocess.Popen[bytes]"], tuple[bytes, bytes]]
 
 LINE = re.compile(
@@ -45,7 +47,11 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def needle(line: str) -> int:
-    return run(line.split())
+    """Run a command, without the pictures that end a training: they take longer than it does."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("plot_curves", "plot_mistakes"):
+            patch.setattr(TRAIN, name, lambda *_, **__: None)
+        return run(line.split())
 
 
 def errors(capsys: pytest.CaptureFixture[str]) -> str:
@@ -64,7 +70,7 @@ def read_metrics(folder: Path) -> list[dict[str, float]]:
 
 def test_a_training_writes_its_run(capsys: pytest.CaptureFixture[str]) -> None:
     write_images(Path("data"))
-    assert needle("train --epochs 2 --batch-size 10") == 0
+    assert run(["train", "--epochs", "2", "--batch-size", "10"]) == 0
     (run_folder,) = Path("runs").iterdir()
     assert sorted(path.name for path in run_folder.iterdir()) == [
         "checkpoints",
@@ -81,6 +87,11 @@ def test_a_training_writes_its_run(capsys: pytest.CaptureFixture[str]) -> None:
     assert LINE.fullmatch(epochs[0])
     assert re.match(r"2 epochs in [\d.]+ s: test error \d+\.\d\d%, loss", summary)
     assert files.startswith(f"{run_folder}: checkpoints, curves.png")
+    pictures = [(run_folder / name).read_bytes() for name in ("curves.png", "mistakes.png")]
+    assert run(["train", "--resume", "--epochs", "3"]) == 0
+    again = [(run_folder / name).read_bytes() for name in ("curves.png", "mistakes.png")]
+    assert again[0] != pictures[0]
+    assert again[1] != pictures[1]
 
 
 def test_metrics_are_one_json_object_a_line(trained: Path) -> None:
