@@ -1,5 +1,6 @@
 """Every operator of the registry, compiled: what NumPy makes of it, forward and backward."""
 
+import itertools
 import re
 import warnings
 
@@ -29,10 +30,19 @@ def length_of(arrays):
     return sum(np.size(array) for array in flat(arrays))
 
 
-with_cases = pytest.mark.parametrize("case", CASES, ids=named)
 # One sample of each operator and static arguments, the one with most elements.
 LARGEST = {repr(case.op): case for case in sorted(CASES, key=lambda c: length_of(c.arrays()))}
 with_largest_cases = pytest.mark.parametrize("case", LARGEST.values(), ids=named)
+
+
+def in_floats(first, cases):
+    """All cases in the dtype `first`, the largest in both; `make fuzz` runs what is left."""
+    chosen = []
+    for case, dtype in itertools.product(cases, FLOATS):
+        rest = dtype != first and case is not LARGEST[repr(case.op)]
+        marks = [pytest.mark.fuzz] if rest else []
+        chosen.append(pytest.param(case, dtype, id=f"{named(case)}-{dtype}", marks=marks))
+    return pytest.mark.parametrize(("case", "dtype"), chosen)
 
 
 def taken(array):
@@ -95,8 +105,7 @@ def expect_alike(ours, theirs, length):
             expect_agreement(mine, its, length, np.abs(finite).max(initial=1.0))
 
 
-@pytest.mark.parametrize("dtype", FLOATS)
-@with_cases
+@in_floats("float32", CASES)
 def test_forward(case, dtype):
     arrays = case.arrays(dtype)
     eager = run(forward(case), arrays)
@@ -120,8 +129,7 @@ def test_forward_of_other_dtypes(case, dtype):
     expect_alike(run(step, arrays), eager, length_of(arrays))
 
 
-@pytest.mark.parametrize("dtype", FLOATS)
-@pytest.mark.parametrize("case", [c for c in CASES if c.op.differentiable], ids=named)
+@in_floats("float64", [case for case in CASES if case.op.differentiable])
 def test_gradient(case, dtype):
     arrays = case.arrays(dtype)
     weights = [np.random.RandomState(k).uniform(0.5, 1.5, o.shape) for k, o in
