@@ -139,10 +139,10 @@ def arrays_of(outcome):
     steps=st.lists(STEPS, min_size=1, max_size=12),
     ends=st.lists(st.integers(0, 99), max_size=3),
     seed=st.integers(0, 1000),
+    dtype=st.sampled_from(["float32", "float64"]),
 )
 @pytest.mark.usefixtures("cutting")
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_forward_and_backward(dtype, shapes, steps, ends, seed):
+def test_forward_and_backward(shapes, steps, ends, seed, dtype):
     random = np.random.RandomState(seed)
     arrays = [random.uniform(-2, 2, shape).astype(dtype) for shape in shapes]
     function = graph(steps, ends)
