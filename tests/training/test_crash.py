@@ -1,10 +1,12 @@
 """A run that is killed at any moment ends as one that was never killed, bit for bit."""
 
+import functools
 import random
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -13,12 +15,12 @@ from needle.training import CheckpointFolder
 from tests.training.images import write_images
 
 ROOT = Path(__file__).parents[2]
-# Random stream, and threads of the compiled steps; with 0 they are eager.
-RUNS = [(stream, threads) for stream in ("numpy", "philox") for threads in (0, 1, 2)]
+Run = tuple[str, int]  # random stream, and threads of the compiled steps; with 0 they are eager
+# One thread and two give the same bits, as a test shows: with both streams, and eager.
+RUNS: list[Run] = [("numpy", 0), ("numpy", 2), ("philox", 0), ("philox", 1)]
+# A moment is as good as another, so each part is here once.
+FEW_RUNS: list[Run] = [("numpy", 0), ("philox", 2)]
 RESULTS = ("final.safetensors", "metrics.jsonl")
-
-
-Run = tuple[str, int]
 
 
 def start(folder: Path, run: Run, *event: int) -> subprocess.Popen[str]:
@@ -35,13 +37,16 @@ def finish(folder: Path, run: Run, *event: int) -> int:
 
 
 @pytest.fixture(scope="module")
-def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> dict[Run, list[bytes]]:
-    results: dict[Run, list[bytes]] = {}
-    for run in RUNS:
+def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Run], list[bytes]]:
+    """The results of a run, which is made when they are first asked for."""
+
+    @functools.cache
+    def results(run: Run) -> list[bytes]:
         folder = tmp_path_factory.mktemp("uninterrupted")
         write_images(folder / "data")
         assert finish(folder, run) == 0
-        results[run] = [(folder / name).read_bytes() for name in RESULTS]
+        return [(folder / name).read_bytes() for name in RESULTS]
+
     return results
 
 
@@ -56,16 +61,16 @@ def expect_same_end(folder: Path, expected: list[bytes]) -> None:
 
 @pytest.mark.slow
 def test_compiled_runs_end_alike_for_any_number_of_threads(
-    uninterrupted: dict[Run, list[bytes]],
+    uninterrupted: Callable[[Run], list[bytes]],
 ) -> None:
     for stream in ("numpy", "philox"):
-        assert uninterrupted[stream, 1] == uninterrupted[stream, 2]
+        assert uninterrupted((stream, 1)) == uninterrupted((stream, 2))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("run", RUNS, ids=lambda run: f"{run[0]}-{run[1]}")
 def test_a_run_killed_around_its_files_resumes_exactly(
-    tmp_path: Path, run: Run, uninterrupted: dict[Run, list[bytes]]
+    tmp_path: Path, run: Run, uninterrupted: Callable[[Run], list[bytes]]
 ) -> None:
     write_images(tmp_path / "data")
     draw = random.Random(str(run))
@@ -73,13 +78,13 @@ def test_a_run_killed_around_its_files_resumes_exactly(
     while finish(tmp_path, run, draw.randrange(4, 40)) != 0:
         kills += 1
     assert kills >= 3
-    expect_same_end(tmp_path, uninterrupted[run])
+    expect_same_end(tmp_path, uninterrupted(run))
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("run", RUNS, ids=lambda run: f"{run[0]}-{run[1]}")
+@pytest.mark.parametrize("run", FEW_RUNS, ids=lambda run: f"{run[0]}-{run[1]}")
 def test_a_run_killed_at_random_moments_resumes_exactly(
-    tmp_path: Path, run: Run, uninterrupted: dict[Run, list[bytes]]
+    tmp_path: Path, run: Run, uninterrupted: Callable[[Run], list[bytes]]
 ) -> None:
     write_images(tmp_path / "data")
     for _ in range(3):
@@ -89,7 +94,7 @@ def test_a_run_killed_at_random_moments_resumes_exactly(
         process.kill()
         process.communicate()
     assert finish(tmp_path, run) == 0
-    expect_same_end(tmp_path, uninterrupted[run])
+    expect_same_end(tmp_path, uninterrupted(run))
 
 
 def wait_for_checkpoint_after(folder: Path, process: subprocess.Popen[str]) -> None:
@@ -102,7 +107,7 @@ def wait_for_checkpoint_after(folder: Path, process: subprocess.Popen[str]) -> N
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["model.safetensors", "optimizer.safetensors", "state.json"])
 def test_a_damaged_last_checkpoint_costs_only_its_steps(
-    tmp_path: Path, name: str, uninterrupted: dict[Run, list[bytes]]
+    tmp_path: Path, name: str, uninterrupted: Callable[[Run], list[bytes]]
 ) -> None:
     run = ("philox", 2)
     write_images(tmp_path / "data")
@@ -112,4 +117,4 @@ def test_a_damaged_last_checkpoint_costs_only_its_steps(
     process = start(tmp_path, run)
     _, errors = process.communicate()
     assert f"checkpoint {last} is damaged: " in errors
-    expect_same_end(tmp_path, uninterrupted[run])
+    expect_same_end(tmp_path, uninterrupted(run))
