@@ -196,10 +196,12 @@ class Keep(Callback):
         self.checkpoints.append(trainer.checkpoint())
 
 
-@pytest.mark.parametrize("optimizer", OPTIMIZERS.values(), ids=OPTIMIZERS)
-@pytest.mark.parametrize("stream", ["numpy", "philox"])
+@pytest.mark.parametrize(
+    ("optimizer", "stream"),
+    [("sgd", "numpy"), ("momentum", "philox"), ("adam", "numpy"), ("adam", "philox")],
+)
 def test_a_training_goes_on_bit_for_bit_wherever_it_was_stopped(
-    optimizer: Any, stream: str, compiled: bool
+    optimizer: str, stream: str, compiled: bool
 ) -> None:
     """Also in the first step, and before the first batch of its shape, the last of an epoch."""
 
@@ -210,7 +212,7 @@ def test_a_training_goes_on_bit_for_bit_wherever_it_was_stopped(
         return Trainer(
             model,
             nn.SoftmaxLoss(),
-            optimizer(model.parameters()),
+            OPTIMIZERS[optimizer](model.parameters()),
             loader(shuffle=True),
             loader(30),
             compile=compiled,
