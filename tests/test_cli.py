@@ -1,17 +1,12 @@
 """`needle …` as a user runs it: output, files, exit codes, one line for each error."""
 
-import contextlib
 import importlib
 import json
 import os
-import pty
 import re
 import shutil
-import subprocess
 import sys
-import termios
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +18,6 @@ from needle.training import Checkpoint, CheckpointFolder
 from tests.training.images import write_images
 
 TRAIN = importlib.import_module("needle.cli.train")  # its name in the package is the command's
-Interrupt = Callable[["subprocess.Popen[bytes]"], tuple[bytes, bytes]]
 
 LINE = re.compile(
     r"epoch 1/2  train loss \d\.\d{4} error +\d+\.\d\d%  test loss \d\.\d{4} error +\d+\.\d\d%  "
@@ -251,23 +245,6 @@ def test_a_run_is_not_overwritten(trained: Path, capsys: pytest.CaptureFixture[s
     assert f"{trained}/run holds a run already. Go on with it: --resume" in errors(capsys)
 
 
-def test_two_processes_do_not_write_one_run(
-    trained: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    shutil.copytree(trained / "run", "run")
-    process = start("train", "--resume", "run", "--epochs", "100000", stdout=subprocess.PIPE)
-    while not Path("run/checkpoints/epoch-0004").exists():
-        assert process.poll() is None
-        time.sleep(0.01)
-    assert needle("train --resume run --epochs 5") == 1
-    assert errors(capsys) == (
-        "needle: another process is writing to run. Wait for its end, or use another folder\n"
-    )
-    process.kill()
-    process.communicate()
-    assert needle("train --resume run --epochs 5") == 0
-
-
 def test_a_size_beyond_all_memory_is_one_line(
     trained: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -438,27 +415,6 @@ def test_help_works(command: str, capsys: pytest.CaptureFixture[str]) -> None:
         assert "Exit codes: 0 done, 1 data, checkpoint or training error, 2 wrong usage" in output
 
 
-def test_the_command_line_names_what_is_missing(tmp_path: Path) -> None:
-    for package, message in (
-        ("click", "needle: the command line needs click. Install it: pip install"),
-        ("tqdm", "needle: training needs tqdm. Install: pip install 'needle-dl[train]'"),
-    ):
-        code = (
-            f"import sys; sys.modules[{package!r}] = None\n"
-            "from needle.cli import main\nmain(['train'])"
-        )
-        result = subprocess.run(
-            [sys.executable, "-c", code], capture_output=True, text=True, check=False
-        )
-        assert result.returncode == 1
-        assert result.stderr.startswith(message)
-
-
-def start(*arguments: str, **more: object) -> "subprocess.Popen[bytes]":
-    command = [sys.executable, "-m", "needle", *arguments]
-    return subprocess.Popen(command, stderr=subprocess.PIPE, **more)  # type: ignore[call-overload]
-
-
 def test_control_c_before_the_first_checkpoint_does_not_point_to_one(
     trained: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -468,37 +424,3 @@ def test_control_c_before_the_first_checkpoint_does_not_point_to_one(
     monkeypatch.setattr("needle.training.MetricsFile.on_start", interrupt)
     assert needle(f"train --data {trained}/data --out early") == 130
     assert errors(capsys).strip() == ""
-
-
-def test_control_c_leaves_a_whole_checkpoint(control_c: Interrupt) -> None:
-    write_images(Path("data"), train=2000)
-    process = start("train", "--epochs", "1000", "--out", "run", stdout=subprocess.PIPE)
-    while not Path("run/checkpoints/epoch-0002").exists():
-        assert process.poll() is None
-        time.sleep(0.01)
-    _, text = control_c(process)
-    assert process.returncode == 130
-    assert text.decode().strip() == "stopped; go on with: needle train --resume run"
-    folder = CheckpointFolder("run/checkpoints")
-    assert folder.newest(pytest.fail).state["epoch"] >= 2
-    epoch = folder.newest().state["epoch"]
-    assert needle(f"train --resume run --epochs {epoch + 1}") == 0
-
-
-@pytest.mark.parametrize("columns", [100, 0])  # 0: a terminal that does not know its size
-def test_a_terminal_shows_a_progress_bar(columns: int) -> None:
-    write_images(Path("data"), train=2000)  # the bar is drawn every tenth of a second
-    leader, follower = pty.openpty()
-    termios.tcsetwinsize(follower, (24, columns))
-    process = start("train", "--epochs", "1", "--batch-size", "1", stdout=follower)
-    os.close(follower)
-    shown = b""
-    with contextlib.suppress(OSError):  # Linux says so when the other side is closed
-        while part := os.read(leader, 4096):
-            shown += part
-    os.close(leader)
-    _, text = process.communicate(timeout=20)
-    assert (process.returncode, text) == (0, b"")
-    assert re.search(r"\repoch 1/1: +\d+%\|.*loss \d\.\d{4}\]", shown.decode())
-    assert "samples/s" in shown.decode()
-    assert "\nepoch 1/1  train loss" in shown.decode().replace("\r", "\n")
