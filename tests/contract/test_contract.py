@@ -61,22 +61,22 @@ def test_shape_rule_says_what_numpy_gives(case):
             assert isinstance(spec.dtype, np.dtype)
 
 
-@pytest.mark.parametrize("dtype", FLOATS)
 @every_case
-def test_lazy_is_eager(case, dtype, monkeypatch):
-    arrays = case.arrays(dtype)
-    np.random.seed(1)
-    eager = case.op(*[as_value(array) for array in arrays])
-    np.random.seed(1)
-    with monkeypatch.context() as patch:
-        patch.setattr(ndl.autograd, "LAZY_MODE", True)
-        lazy = case.op(*[as_value(array) for array in arrays])
-    assert lazy.requires_grad == eager.requires_grad
-    assert len(parts(lazy)) == len(parts(eager))
-    for ours, theirs in zip(parts(lazy), parts(eager), strict=True):
-        assert (ours.shape, ours.dtype) == (theirs.shape, theirs.dtype)
-        np.testing.assert_array_equal(ours.numpy(), theirs.numpy())
-        assert (ours.shape, ours.dtype) == (theirs.shape, theirs.dtype)
+def test_lazy_is_eager(case, monkeypatch):
+    for dtype in FLOATS:
+        arrays = case.arrays(dtype)
+        np.random.seed(1)
+        eager = case.op(*[as_value(array) for array in arrays])
+        np.random.seed(1)
+        with monkeypatch.context() as patch:
+            patch.setattr(ndl.autograd, "LAZY_MODE", True)
+            lazy = case.op(*[as_value(array) for array in arrays])
+        assert lazy.requires_grad == eager.requires_grad
+        assert len(parts(lazy)) == len(parts(eager))
+        for ours, theirs in zip(parts(lazy), parts(eager), strict=True):
+            assert (ours.shape, ours.dtype) == (theirs.shape, theirs.dtype)
+            np.testing.assert_array_equal(ours.numpy(), theirs.numpy())
+            assert (ours.shape, ours.dtype) == (theirs.shape, theirs.dtype)
 
 
 @pytest.mark.parametrize("dtype", FLOATS)
@@ -116,17 +116,17 @@ def test_gradient_agrees_with_finite_differences_to_second_order(case):
         ndl.check_gradients(f, *inputs, order=2)  # float32 has no digits for differences
 
 
-@pytest.mark.parametrize("dtype", FLOATS)
 @differentiable_cases()
-def test_gradients_have_their_inputs_shape_and_dtype(case, dtype):
-    inputs = [as_value(array) for array in case.arrays(dtype)]
-    value = case.op(*inputs)
-    for output in parts(value):
-        if output.dtype.kind == "f":
-            ndl.autograd.compute_gradient_of_variables(output, None)
-    for tensor in [part for i in inputs for part in parts(i)]:
-        if isinstance(tensor, ndl.Tensor) and tensor.grad is not None:
-            assert (tensor.grad.shape, tensor.grad.dtype) == (tensor.shape, tensor.dtype)
+def test_gradients_have_their_inputs_shape_and_dtype(case):
+    for dtype in FLOATS:
+        inputs = [as_value(array) for array in case.arrays(dtype)]
+        value = case.op(*inputs)
+        for output in parts(value):
+            if output.dtype.kind == "f":
+                ndl.autograd.compute_gradient_of_variables(output, None)
+        for tensor in [part for i in inputs for part in parts(i)]:
+            if isinstance(tensor, ndl.Tensor) and tensor.grad is not None:
+                assert (tensor.grad.shape, tensor.grad.dtype) == (tensor.shape, tensor.dtype)
 
 
 @differentiable_cases()
