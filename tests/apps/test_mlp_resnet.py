@@ -293,8 +293,13 @@ def test_an_epoch_keeps_neither_model_nor_optimizer_alive(optimizer, first):
     assert references[first]() is None
 
 
+@pytest.fixture(scope="module")
+def default_results(small_mnist):
+    return mlp_resnet.train_mnist(data_dir=small_mnist[0])
+
+
 @pytest.mark.parametrize("flag", [(), ("--eager",)])
-def test_the_program_trains_and_prints_four_numbers(small_mnist, flag):
+def test_the_program_trains_and_prints_four_numbers(small_mnist, default_results, flag):
     folder = small_mnist[0]
     command = [sys.executable, "-W", "error", mlp_resnet.__file__, str(folder), *flag]
     output = subprocess.run(command, capture_output=True, text=True, check=True).stdout
@@ -305,5 +310,4 @@ def test_the_program_trains_and_prints_four_numbers(small_mnist, flag):
         "test error",
         "test loss",
     ]
-    expected = mlp_resnet.train_mnist(data_dir=folder)
-    np.testing.assert_allclose([float(number) for number in numbers], expected, atol=0.02)
+    np.testing.assert_allclose([float(number) for number in numbers], default_results, atol=0.02)
