@@ -249,6 +249,22 @@ def test_sums_along_k_of_any_number_of_columns(rows, kind, lanes, monkeypatch):
         check(product, llvm.host(lanes), seed=columns)
 
 
+@pytest.mark.parametrize("lanes", LANES)
+@pytest.mark.parametrize("kind", [F32, F64])
+@pytest.mark.parametrize("transpose_b", [False, True])
+def test_columns_beyond_a_vector_are_sums_along_k(transpose_b, kind, lanes):
+    host = llvm.host(lanes)
+    lanes = lanes // (2 if kind == F64 else 1)
+    for rest in {1, lanes // 2}:
+        for m, k in ((16, 32), (53, 45), (300, 2100)):
+            n = lanes + rest
+            gaps = {"lda": k + 3, "ldb": (k if transpose_b else n) + 2, "ldc": n + 1}
+            product = Product(m, n, k, False, transpose_b, kind, accumulate=k == 45, **gaps)
+            plan = matmul_blocking.plan(product, host)
+            assert plan.dot or plan.rest == rest
+            check(product, host)
+
+
 def test_a_large_c_of_few_products_is_written_row_by_row():
     long, short = (matmul_blocking.plan(Product(900, 700, k), llvm.host()) for k in (97, 96))
     assert short.row_chunks == short.tiles.count > long.row_chunks
@@ -284,7 +300,8 @@ def guarded(shape, at_end):
     return np.frombuffer(memory, np.float32, shape[0] * shape[1], start).reshape(shape)
 
 SHAPES = [
-    (7, 21, 13), (2, 3, 5), (1, 50, 3), (13, 100, 9), (20, 1, 9), (5, 130, 33), (9, 37, 20)
+    (7, 21, 13), (2, 3, 5), (1, 50, 3), (13, 100, 9), (20, 1, 9), (5, 130, 33), (9, 37, 20),
+    (19, 5, 33), (19, 11, 33), (19, 21, 33),
 ]
 for lanes in LANES:
     for m, n, k in SHAPES:
@@ -322,7 +339,7 @@ def test_products_share_kernels():
 @given(st.integers(1, 3000), st.integers(1, 3000), st.integers(0, 3000), st.booleans())
 def test_plan_covers_everything_once(m, n, k, transpose_b):
     plan = matmul_blocking.plan(Product(m, n, k, transpose_b=transpose_b), llvm.host())
-    for cut, total in ((plan.tiles, plan.product.m), (plan.panels, plan.product.n)):
+    for cut, total in ((plan.tiles, plan.product.m), (plan.panels, plan.product.n - plan.rest)):
         ends = [cut.start(i) for i in range(cut.count + 1)]
         assert ends[0] == 0
         assert ends[-1] == total

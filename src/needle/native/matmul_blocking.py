@@ -4,7 +4,8 @@ C is covered by panels of columns, a few vectors wide, and each panel by tiles o
 the registers allow. B is read through the caches as it lies where it is small, and packed first
 where it is large or transposed. Where C is small against K, K is cut into parts, each with sums of
 its own, which are added up at the end: so a thread has rows of B to itself, and few others share
-them. Nothing depends on the number of threads, so neither do the bits of the result.
+them. The rest of the columns beyond a first vector, where they are few, are sums along K instead.
+Nothing depends on the number of threads, so neither do the bits of the result.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import math
 from dataclasses import dataclass
 
 from .llvm import Host
-from .matmul_product import Cut, Product, narrow
+from .matmul_product import BLOCK, Cut, Product, narrow
 from .vectors import F64
 
 # Measured on AVX-512 cores with 1 MB of L2.
@@ -37,6 +38,9 @@ WHOLE_K = 1024  # ... and with neighbours near each other
 CHUNK_FLOP = 500_000  # about 2 to 4 microseconds, and an even number of chunks for small layers
 LEAST_FLOP = 100_000  # ... of which two threads share even one
 CHUNK_ROWS = 256  # rows that share a panel while it is near
+REST_K = 32  # of terms, at least, for which columns beyond a vector are sums along K,
+REST_ROWS = 16  # ... and of rows, which share columns that are laid out for it
+REST_COST = 0.2  # multiplications that take as long, for a row and a term, beside its own
 SHORT_K = 96  # to write a C that does not stay in L2 takes longer: row by row is best
 CACHED_BYTES = 2**19  # a smaller B stays near all the time
 MANY_CHUNKS = 16
@@ -50,9 +54,9 @@ MOST_PARTS = 8
 class Plan:
     """Where the cuts are: `tiles` of rows, `panels` of columns (in vectors; in columns if `dot`).
 
-    `product` is the one that is computed: C^T, where that is easier than the one `asked` for. With
-    `free_masks` (AVX-512) whole panels go through the masked kernel too, and save compiling another
-    one.
+    `rest` are columns that no panel has. `product` is the one that is computed: C^T, where that is
+    easier than the one `asked` for. With `free_masks` (AVX-512) whole panels go through the masked
+    kernel too, and save compiling another one.
     """
 
     asked: Product
@@ -64,6 +68,7 @@ class Plan:
     lanes: int
     tiles: Cut
     panels: Cut
+    rest: int
     blocks: int
     parts: int
     row_chunks: int
@@ -102,6 +107,14 @@ class Plan:
         return self.packed_rows * steps if self.packed_a else 0
 
     @property
+    def rest_shape(self) -> tuple[int, int]:
+        """Rows, and elements of each, in which a chunk lays the rest of B's columns along K."""
+        if not self.rest or self.product.transpose_b:
+            return 0, 0
+        steps = -(-self.product.k // (self.parts * self.blocks)) + 1
+        return min(self.lanes, BLOCK), self.padded(steps)
+
+    @property
     def packed_b_size(self) -> int:
         """Elements of the packed B."""
         return self.padded(self.product.n) * self.packed_k if self.packed_b else 0
@@ -123,8 +136,9 @@ class Plan:
 
     @property
     def scratch(self) -> int:
-        """Elements of scratch memory: packed B, each chunk's part of A, sums, and those turned."""
-        packed = self.packed_b_size + self.chunks * self.packed_a_size
+        """Elements of scratch memory: packed B, each chunk's parts of A and B, sums, and turned."""
+        of_chunk = self.packed_a_size + math.prod(self.rest_shape)
+        packed = self.packed_b_size + self.chunks * of_chunk
         return packed + self.sums_size + self.turned_size
 
     @property
@@ -176,11 +190,12 @@ def plan(product: Product, host: Host) -> Plan:
         _dot_columns(tiles.longest, registers, size) if dot
         else _panel_units(tiles.longest, registers)
     )  # fmt: skip
-    panels = cut(product.n, widest, 1 if dot else lanes)
+    rest = 0 if dot else _rest(product, lanes)
+    panels = cut(product.n - rest, widest, 1 if dot else lanes)
     column_chunks = max(1, min(panels.count, useful // max(row_chunks, 1)))
     return Plan(
-        asked, product, dot, packed_a, packed_b, host.lanes == 16, lanes, tiles, panels, blocks,
-        parts, row_chunks if panels.count else 0, column_chunks,
+        asked, product, dot, packed_a, packed_b, host.lanes == 16, lanes, tiles, panels, rest,
+        blocks, parts, row_chunks if panels.count else 0, column_chunks,
     )  # fmt: skip
 
 
@@ -211,10 +226,18 @@ def _is_dot(product: Product, lanes: int) -> bool:
     return m * n * (-(-k // lanes) + DOT_END) < _by_tiles(product, lanes)
 
 
+def _rest(product: Product, lanes: int) -> int:
+    """Columns beyond a first whole vector that are sums along K: then no lane goes unused."""
+    rest = product.n - lanes
+    worth = product.k >= REST_K and product.m >= REST_ROWS and not product.transpose_a
+    return rest if worth and 0 < rest <= lanes // 2 else 0
+
+
 def _by_tiles(product: Product, lanes: int) -> float:
     """About the multiplications of vectors that take as long as a product, B transposed first."""
     m, n, k = product.m, product.n, product.k
-    return m * _row_cost(n, lanes) * k + (PACK_COST * n * k if product.transpose_b else 0)
+    row = n / lanes + REST_COST if _rest(product, lanes) else _row_cost(n, lanes)
+    return m * row * k + (PACK_COST * n * k if product.transpose_b else 0)
 
 
 def _row_cost(columns: int, lanes: int) -> float:

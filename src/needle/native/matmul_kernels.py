@@ -19,6 +19,9 @@ from dataclasses import dataclass
 
 from .vectors import F64, I32, I64, PTR, Builder, Source, Type, Value
 
+DOT_SUMS = 24
+"""Sums that a kernel along K has in registers at a time, at most."""
+
 SIGNATURE = {
     **dict.fromkeys(("a", "b", "c", "start"), PTR),
     **dict.fromkeys(("k", "lda", "ldb", "ldc", "lds", "tail"), I64),
@@ -114,8 +117,9 @@ def _joined(b: Builder, parts: Sequence[Value], count: int) -> Value:
 class Dot:
     """A kernel for `rows` by `columns` of C where in both A and B, k are next to each other.
 
-    For A B^T with few rows, where to transpose B would take longer than the product. The lanes of
-    a vector are sums over every `lanes`-th k, added up at the end.
+    For A B^T with few rows, where to transpose B would take longer than the product, and for a few
+    columns beyond a vector. The lanes of a vector are sums over every `lanes`-th k, added up at the
+    end.
     """
 
     rows: int
@@ -128,28 +132,50 @@ class Dot:
 
     def write(self, b: Builder, arguments: Sequence[Value], kind: Type) -> None:
         """Append the code."""
+        most = max(1, DOT_SUMS // self.columns)
+        count = -(-self.rows // most)
+        for group in range(count):
+            first, end = (part * self.rows // count for part in (group, group + 1))
+            self._write_rows(b, arguments, kind, range(first, end))
+
+    def _write_rows(
+        self, b: Builder, arguments: Sequence[Value], kind: Type, numbers: range
+    ) -> None:
+        """Some rows, whose sums fit in the registers."""
         a, right, c, start, k, lda, ldb, ldc, lds, _ = arguments
-        rows = [b.offset(a, kind, lda * i) for i in range(self.rows)]
+        rows = [b.offset(a, kind, lda * i) for i in numbers]
         columns = [b.offset(right, kind, ldb * j) for j in range(self.columns)]
         zero = b.constant(0.0, kind)
 
         def body(at: Value, mask: Value | None, *sums: Value) -> list[Value]:
-            left = [b.load(row, kind, at, mask=mask) for row in rows]
-            products = iter(sums)
-            return [
-                b.fma(x, y, next(products))
-                for y in (b.load(column, kind, at, mask=mask) for column in columns)
-                for x in left
-            ]
+            """The fewer vectors stay in registers, the others come one by one."""
+            few, many = sorted((rows, columns), key=len)
+            kept = [b.load(pointer, kind, at, mask=mask) for pointer in few]
+            new = list(sums)
+            for place, pointer in enumerate(many):
+                x = b.load(pointer, kind, at, mask=mask)
+                for other, y in enumerate(kept):
+                    i, j = (other, place) if few is rows else (place, other)
+                    number = i * self.columns + j
+                    new[number] = b.fma(x, y, sums[number])
+            return new
 
-        sums = b.vector_loop(0, k, kind.lanes, body, [zero] * (self.rows * self.columns))
-        for i in range(self.rows):
-            for at, total in enumerate(_lane_sums(b, sums[i :: self.rows])):
-                first = at * kind.lanes
-                there = kind.vector(min(kind.lanes, self.columns - first))
-                total = b.shuffle(total, None, range(there.lanes))
-                total = b.load(b.offset(start, kind, lds * i + first), there) + total
+        sums = b.vector_loop(0, k, kind.lanes, body, [zero] * (len(rows) * self.columns))
+        totals = _lane_sums(b, sums)
+        for number, i in enumerate(numbers):
+            for first in range(0, self.columns, kind.lanes):
+                lanes = range(min(kind.lanes, self.columns - first))
+                total = _picked(b, totals, number * self.columns + first, lanes)
+                total = b.load(b.offset(start, kind, lds * i + first), total.type) + total
                 b.store(total, b.offset(c, kind, ldc * i + first))
+
+
+def _picked(b: Builder, vectors: Sequence[Value], first: int, lanes: range) -> Value:
+    """Some lanes of vectors that follow each other, from the one with a number."""
+    size = vectors[0].type.lanes
+    place, shift = divmod(first, size)
+    following = vectors[place + 1] if shift + len(lanes) > size else None
+    return b.shuffle(vectors[place], following, [shift + lane for lane in lanes])
 
 
 def _lane_sums(b: Builder, vectors: Sequence[Value]) -> Sequence[Value]:

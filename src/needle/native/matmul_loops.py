@@ -8,6 +8,7 @@ kernels do not depend on it.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 
 from . import matmul_packing as packing
@@ -23,10 +24,11 @@ _NUMBERS = (
     "k", "blocks", "parts", "row.chunks", "column.chunks", "accumulate", "c.part",
     "lda", "a.row", "a.k", "ldb", "b.column", "ldc", "source.column",
     "packed.b", "packed.k", "packed.rows", "packed.a.size", "packed.b.size",
+    "rest", "rest.width", "rest.size", "rest.start", "source.k",
     *(f"{axis}.{name}" for axis in ("row", "column") for name in _CUT),
 )  # fmt: skip
 _PACK, _KERNELS = len(_NUMBERS), len(_NUMBERS) + 1  # places of pointers
-_WIDE, _NARROW, _LAST = 0, 1, 2  # kinds of panels; each has a kernel for tall tiles and for others
+_WIDE, _NARROW, _LAST, _REST = range(4)  # kinds of panels; each has a kernel for either height
 
 
 def write_phases(
@@ -117,7 +119,10 @@ class _Table:
     def edges(self, chunk: Value) -> Edges:
         """Rows and columns of a chunk: of each the first, and the end."""
         rows, columns = self.shares(chunk)
-        return [self.start("row", i) for i in rows], [self.start("column", i) for i in columns]
+        left, right = (self.start("column", i) for i in columns)
+        is_last = self.code.compare("==", right, self["column.total"])
+        right = self.code.select(is_last, right + self["rest"], right)
+        return [self.start("row", i) for i in rows], [left, right]
 
     def _share(self, axis: str, part: Value) -> tuple[Value, Value]:
         count, parts = self[f"{axis}.count"], self[f"{axis}.chunks"]
@@ -145,10 +150,13 @@ def _constants(kernels: Kernels, cut: Plan, name: str) -> str:
         "packed.a.size": cut.packed_a_size, "packed.b.size": cut.packed_b_size,
         **{f"row.{field}": getattr(cut.tiles, field) for field in _CUT},
         **{f"column.{field}": getattr(cut.panels, field) for field in _CUT},
+        "rest": cut.rest, "rest.width": cut.rest_shape[1], "rest.size": math.prod(cut.rest_shape),
+        "rest.start": cut.packed_b_size + cut.chunks * cut.packed_a_size,
+        "source.k": 1 if product.transpose_b else product.ldb,
     }  # fmt: skip
     pack = packing.transpose_panel if product.transpose_b else packing.copy_panel
     pointers = [f"@{pack(kernels, product.kind)}" if packed else "null"]
-    for panel in (_WIDE, _NARROW, _LAST):
+    for panel in (_WIDE, _NARROW, _LAST, _REST):
         for tile in (0, 1):
             shape = _shape(cut, panel, tile)
             pointers.append(f"@{kernels.tile(shape, product.kind)}" if shape else "null")
@@ -161,13 +169,15 @@ def _constants(kernels: Kernels, cut: Plan, name: str) -> str:
 def _shape(cut: Plan, panel: int, tile: int) -> Tile | Dot | None:
     """Shape of the kernel for a kind of panels and of tiles; None if there are none of them."""
     rows = _size(cut.tiles, cut.tiles.count, tile)
+    if panel == _REST:
+        return Dot(rows, cut.rest) if rows and cut.rest else None
     before = cut.panels.count - 1
     columns = cut.panels.longest if panel == _LAST else _size(cut.panels, before, panel)
     if not rows or not columns:
         return None
     if cut.dot:
         return Dot(rows, columns)
-    tail = cut.product.n % cut.lanes if panel == _LAST else 0
+    tail = cut.panels.total % cut.lanes if panel == _LAST else 0
     last = narrow(tail, cut.lanes) if cut.free_masks else 0
     masked = last != tail if last else tail > 0 or cut.free_masks
     return Tile(rows, columns, cut.product.transpose_a, masked, last)
@@ -266,6 +276,45 @@ class _Sweep:
                     code.select(self.fresh, zeros, c), self.size, lda, ldb, table["ldc"], stride,
                     tail,
                 )  # fmt: skip
+        last = code.compare("==", columns[1], table["column.count"])
+
+        def write_rest() -> tuple[()]:
+            self._write_rest(chunk, a, top, rows, zeros)
+            return ()
+
+        code.either(last & (table["rest"] > 0), write_rest)
+
+    def _write_rest(
+        self, chunk: Value, a: Value, top: Value, rows: tuple[Value, Value], zeros: Value
+    ) -> None:
+        """The columns beyond the panels: their sums run along K."""
+        code, table = self.code, self.table
+        column, stride = table["column.total"], code.select(self.fresh, 0, table["ldc"])
+        b = code.offset(
+            self.b, self.kind, column * table["source.column"] + self.k * table["source.k"]
+        )
+
+        def pack() -> Sequence[Value]:
+            place = table["rest.start"] + chunk * table["rest.size"]
+            target = code.offset(self.scratch, self.kind, place)
+            code.call(
+                packing.transpose_panel(self.kernels, self.kind.vector(0)), VOID,
+                b, target, table["rest"], self.size, table["ldb"], table["rest.width"],
+            )  # fmt: skip
+            return target, table["rest.width"]
+
+        right, ldb = code.either(table["rest.width"] > 0, pack, lambda: (b, table["ldb"]))
+        with code.loop(*rows, carry=[table.first("row", rows[0])]) as tile:
+            row, after = tile.values[0], table.first("row", tile.index + 1)
+            tile.update(after)
+            other = table.is_short("row", after - row)
+            c = code.offset(self.c, self.kind, row * table["ldc"] + column)
+            code.call_pointer(
+                table.pointer(other + (_KERNELS + 2 * _REST)), VOID,
+                code.offset(a, self.kind, (row - top) * table["a.row"]), right, c,
+                code.select(self.fresh, zeros, c), self.size, table["lda"], ldb, table["ldc"],
+                stride, table["rest"],
+            )  # fmt: skip
 
     def _left(self, chunk: Value, rows: tuple[Value, Value]) -> Sequence[Value]:
         """Where a block of A begins, its stride, and its first row; packed first if it is to be."""

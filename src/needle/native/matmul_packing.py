@@ -10,9 +10,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from .matmul_kernels import Kernels
+from .matmul_product import BLOCK
 from .vectors import I64, PTR, Builder, Type, Value
-
-BLOCK = 8  # side of a block that is transposed in registers: larger ones take long to compile
 
 SIGNATURE = {
     **dict.fromkeys(("from", "to"), PTR),
