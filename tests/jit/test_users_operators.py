@@ -1,5 +1,6 @@
 """A user's own operator: learnt during the trace, called back in programs, checked at each call."""
 
+from dataclasses import dataclass, field
 from functools import partial
 
 import numpy as np
@@ -227,6 +228,34 @@ def test_what_it_keeps_is_that_of_eager_calls(warmup):
         return found
 
     assert run(partial(ndl.jit, warmup=warmup)) == run(lambda f: f)
+
+
+@dataclass
+class Power(ndl.TensorOp):
+    """It is equal to others, and has no hash."""
+
+    exponent: int
+    results: list = field(default_factory=list)
+
+    def compute(self, x):
+        self.results.append(x[0] ** self.exponent)
+        return x**self.exponent
+
+    def gradient(self, out_grad, node):
+        return out_grad * self.exponent * node.inputs[0] ** (self.exponent - 1)
+
+
+def test_it_may_be_a_dataclass():
+    first, second = Power(2), Power(2)
+
+    @ndl.jit(warmup=0)
+    def step(x):
+        (first(x) + second(x)).sum().backward()
+        return x.grad
+
+    for k in range(1, 4):
+        assert step(ndl.Tensor([k], dtype="float64")).tolist() == [4 * k]
+        assert first.results == second.results == [n**2 for n in range(1, k + 1)]
 
 
 def test_it_may_draw_from_numpy():

@@ -18,13 +18,13 @@ class Operators:
     """The attributes of operators that are run to learn what they give."""
 
     def __init__(self) -> None:
-        self._seen: set[Op] = set()
+        self._seen: dict[int, Op] = {}  # by identity: a class may have an equality of its own
         self._undo: list[Undo] = []
 
     def add(self, op: Op) -> None:
         """Remember what an operator has now, unless it was added before."""
-        if op not in self._seen and hasattr(op, "__dict__"):
-            self._seen.add(op)
+        if id(op) not in self._seen and hasattr(op, "__dict__"):
+            self._seen[id(op)] = op
             self._undo += [_contents(value) for value in vars(op).values()]
             self._undo.append(partial(_replace, vars(op), dict(vars(op))))
 
