@@ -123,6 +123,11 @@ def test_check_knows_rounding_that_was_cast():
         assert step(ndl.init.randn(1001)).dtype == np.float64
 
 
+def test_check_takes_numbers_of_more_digits():
+    step = ndl.jit(lambda x: x * 2, warmup=0, check=True)
+    assert step(ndl.Tensor(np.array([1.5], np.longdouble))).tolist() == [3.0]
+
+
 def test_check_notices_other_structure_and_streams():
     flags = np.array([0])
 
