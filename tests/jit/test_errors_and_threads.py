@@ -87,6 +87,41 @@ def test_an_index_error_that_the_function_handles():
     assert len(compiled.programs) == 1
 
 
+def test_an_index_error_that_is_handled_after_draws_is_told():
+    """The call that failed has drawn: as written the function would draw other numbers."""
+    table = nn.Parameter(np.arange(4.0))
+
+    @ndl.jit(warmup=0)
+    def lookup(i):
+        noise = ndl.init.rand(1).sum()
+        try:
+            return table.take(i).sum() * noise
+        except ndl.IndexRangeError:
+            return table.sum() * noise
+
+    lookup(ndl.Tensor([1, 2], requires_grad=False))
+    with pytest.raises(ndl.TraceError, match=r"lookup handles an IndexRangeError .* draw outside"):
+        lookup(ndl.Tensor([1, 9], requires_grad=False))
+
+
+@pytest.mark.parametrize("seed", [np.random.seed, ndl.seed])
+def test_an_index_error_leaves_the_random_stream_where_an_eager_call_does(seed):
+    table = nn.Parameter(np.arange(4.0))
+
+    def lookup(i):
+        return ndl.init.rand(1), table.take(i)
+
+    good, bad = (ndl.Tensor(i, requires_grad=False) for i in ([1, 2], [1, 9]))
+    drawn = []
+    for function in (lookup, ndl.jit(lookup, warmup=0)):
+        seed(0)
+        function(good)
+        with pytest.raises(ndl.IndexRangeError):
+            function(bad)
+        drawn.append(function(good)[0].item())
+    assert drawn[0] == drawn[1]
+
+
 def test_an_error_leaves_grads_and_slots():
     module = nn.Module()
     module.last = ndl.Tensor([0.0], requires_grad=False)

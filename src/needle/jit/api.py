@@ -20,6 +20,7 @@ from ..tensor import Tensor
 from .check import compare_with_eager
 from .differentiate import Differentiable
 from .dry_run import DryRun
+from .interpret import is_random
 from .program import Program, modes, quick_key
 from .signature import Key, holds_arrays, is_array, signature
 from .tracing import NewStateError, trace
@@ -108,8 +109,14 @@ class Jitted:
             error = DryRun(self._as_written, args, kwargs, program.trace).error
             if isinstance(error, NeedleError):
                 raise error from None
-            if error is None and isinstance(raised, IndexRangeError):
-                return self._as_written(args, kwargs)  # the function handles it itself
+            if error is None and isinstance(raised, IndexRangeError):  # the function handles it
+                if any(map(is_random, program.trace.nodes)):
+                    raise TraceError(
+                        f"jit: {self.__name__} handles an IndexRangeError in a call that has drawn "
+                        "random numbers, which would be drawn again. Check the indices before the "
+                        "call, or draw outside and pass the numbers as an argument"
+                    ) from raised
+                return self._as_written(args, kwargs)
             raise
 
     def _looked_up(self, args: Any, kwargs: Any) -> tuple[Program | None, list[Any]]:

@@ -29,6 +29,7 @@ from .expression import UnsupportedError
 from .interpret import Interpreter
 from .native_executor import Compiled
 from .shortcut import Shortcut, shortcut
+from .streams import Streams
 from .trace import Source, Trace
 from .turns import inside_turn
 
@@ -170,7 +171,11 @@ class Program:
 
     def _raise_index_error(self, leaves: list[Any]) -> NoReturn:
         """An index was out of range, and no state was written: NumPy raises the eager message."""
-        self._interpreter()(leaves)
+        streams = Streams()
+        try:
+            self._interpreter()(leaves)
+        finally:
+            streams.put_back()  # the call itself has drawn
         raise TraceError("an index was out of range in a compiled call, and is not in an eager one")
 
     def _interpreter(self) -> Callable[[list[Any]], list[Any]]:
