@@ -12,7 +12,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Coroutine, Iterator
+from collections.abc import Coroutine, Iterator
 from typing import Any
 from weakref import ref
 
@@ -20,6 +20,7 @@ import numpy as np
 
 from ..errors import TraceError
 from ..graph.node import Node, Value
+from ..graph.order import topological_order
 from ..tensor import Tensor
 from .guards import Guards
 from .slots import MISSING, Items, Slot, is_equal
@@ -216,12 +217,10 @@ class Effects:
         It matters where reverse mode comes to the state, and there to a tensor that is still held.
         """
         before = self._tracer.grad_before
-        got_gradient = {
-            (slot.container, slot.key)
+        reached = {
+            self._by_slot[id(value)]._replace(path=())
             for value, grad in before.items()
-            if value._grad is not grad and value._grad is not None
-            for slot in [self._by_slot.get(id(value))]
-            if slot is not None
+            if id(value) in self._by_slot and value._grad is not None and value._grad is not grad
         }
         held = {
             node
@@ -229,9 +228,9 @@ class Effects:
             if reference() in before and id(reference()) not in self._by_slot
         }
         for slot, new in slots:
-            if (slot.container, slot.key) not in got_gradient:
-                continue
-            if any(_depends(tensor.node, held) for _, tensor in tensors_in(new)):
+            kept = [tensor.node for _, tensor in tensors_in(new)]
+            graph = topological_order(kept, lambda node: node.requires_grad)
+            if slot in reached and not held.isdisjoint(graph):
                 raise TraceError(
                     f"{slot.label} keeps the graph that it was computed by, into which backward "
                     "would go on at the next call, as a program does not. Assign its detach()"
@@ -326,19 +325,6 @@ class Effects:
             return Held(ref(value))
         grad = None if value._grad is None else self._node(value._grad)
         return Out(value.node, value.requires_grad, type(value), grad)
-
-
-def _depends(node: Node, others: Collection[Node]) -> bool:
-    """Whether reverse mode comes from a node to one of others."""
-    pending, seen = [node], {node}
-    while pending:
-        top = pending.pop()
-        if top in others:
-            return True
-        new = [n for n in top.inputs if n.requires_grad and n not in seen]
-        seen.update(new)
-        pending += new
-    return False
 
 
 def _outline(item: Any) -> list[Any]:
