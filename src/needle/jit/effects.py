@@ -99,10 +99,12 @@ class Effects:
         """
         tracer = self._tracer
         self._check_flags()
-        slots = self._changed_slots()
-        self._by_slot = self._tensors_in_slots({slot for slot, _ in slots})
+        changed = self._changed_slots()
+        slots = [(slot, new) for slot, _, new in changed]
+        for slot, old, _ in changed:
+            for path, tensor in tensors_in(old):
+                self._by_slot[id(tensor)] = slot._replace(path=path)
         self._refuse_carried_graphs(slots)
-        reshapes = self._reshapes(slots)
         guards = Guards()
         self._read_gradients(guards)
         for node in tracer.nodes:
@@ -119,7 +121,7 @@ class Effects:
             grads=self._gradients(),
             slots=[(slot, self._tree(new)) for slot, new in slots],
             captured=[self._inputs[node] for node in tracer.captured if node in self._inputs],
-            reshapes=reshapes,
+            reshapes=self._reshapes(changed),
         )
 
     def _check_flags(self) -> None:
@@ -136,9 +138,9 @@ class Effects:
 
     # -- slots -------------------------------------------------------------------------------------
 
-    def _changed_slots(self) -> list[tuple[Slot, Any]]:
-        """The slots that a program has to write, with what they hold now."""
-        written: list[tuple[Slot, Any]] = []
+    def _changed_slots(self) -> list[tuple[Slot, Any, Any]]:
+        """The slots that a program has to write, with what they held before and hold now."""
+        written: list[tuple[Slot, Any, Any]] = []
         numbers: list[tuple[Slot, Any]] = []
         for seen in self._watch.found.values():
             container, now = seen.container, seen.container.slots()
@@ -156,7 +158,7 @@ class Effects:
                     if new != old:
                         numbers.append((slot, new))
                 elif self._is_written(slot, old, new):
-                    written.append((slot, new))
+                    written.append((slot, old, new))
         if numbers:
             raise ChangedNumberError(numbers)
         self._keep_what_grew()
@@ -183,13 +185,11 @@ class Effects:
             if isinstance(seen.container, Items) and len(now) > len(seen.before):
                 seen.before, seen.whole = now, False
 
-    def _reshapes(self, slots: list[tuple[Slot, Any]]) -> bool:
+    def _reshapes(self, changed: list[tuple[Slot, Any, Any]]) -> bool:
         """Whether tensors that are given new data, or stand in slots, are others to a program."""
-        before = {id(seen.container): seen.before for seen in self._watch.found.values()}
-        return any(
-            _outline(before[id(slot.container)].get(slot.key)) != _outline(new)
-            for slot, new in slots
-        ) or any(value.node.specs() != node.specs() for value, node in self._rebound())
+        return any(_outline(old) != _outline(new) for _, old, new in changed) or any(
+            value.node.specs() != node.specs() for value, node in self._rebound()
+        )
 
     def _rebound(self) -> list[tuple[Value, Node]]:
         """Tensors that were given new data, with the nodes that they had."""
@@ -198,16 +198,6 @@ class Effects:
             for value, node in self._tracer.node_before.items()
             if value.node is not node and self._stand_ins.is_real(value)
         ]
-
-    def _tensors_in_slots(self, slots: set[Slot]) -> dict[int, Slot]:
-        """Where the tensors were, by identity, that these slots held before."""
-        return {
-            id(tensor): Slot(seen.container, key, path)
-            for seen in self._watch.found.values()
-            for key, value in seen.before.items()
-            if Slot(seen.container, key) in slots
-            for path, tensor in tensors_in(value)
-        }
 
     # -- gradients ---------------------------------------------------------------------------------
 
