@@ -55,7 +55,7 @@ def test_arrays_that_do_not_fit():
         NDArrayDataset(np.zeros(()))
     with pytest.raises(ShapeError, match=r"NDArrayDataset: the nested lists make no array"):
         NDArrayDataset([[1.0], [2.0, 3.0]])
-    with pytest.raises(DTypeError, match=r"NDArrayDataset: list of dtype <U1 cannot become"):
+    with pytest.raises(DTypeError, match=r"NDArrayDataset: list of dtype <U1 holds no"):
         NDArrayDataset(["a", "b"])
 
 
@@ -151,8 +151,8 @@ BAD = {
     "shapes": ([np.zeros(2), np.zeros(3)], ShapeError, r"shapes \(2,\), \(3,\) in one.*pad them"),
     "fields": ([(1, 2), (1, 2, 3)], ShapeError, "some items have 2 fields, others not"),
     "tuple and number": ([(1, 2), 1], ShapeError, "Every item must be a tuple of the same length"),
-    "strings": (["a", "b"], DTypeError, "DataLoader: str of dtype <U1 cannot become a tensor"),
-    "dicts": ([{}, {}], DTypeError, "dict of dtype object.*Give numbers or arrays of numbers"),
+    "strings": (["a", "b"], DTypeError, "DataLoader: str of dtype <U1 holds no real numbers"),
+    "dicts": ([{}, {}], DTypeError, "dict of dtype object.*Use floats, integers or bools"),
     "ragged": ([([1, [2]],)], ValueError, "inhomogeneous"),
 }
 

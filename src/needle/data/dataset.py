@@ -8,8 +8,9 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from ..errors import ArgumentError, DTypeError, ShapeError
-from ..shapes import holds_several, native
+from ..errors import ArgumentError, ShapeError
+from ..graph.leaf import real_numbers
+from ..shapes import holds_several
 from ..tensor import Tensor
 from .transforms import transform_images
 
@@ -197,18 +198,7 @@ def as_array(value: Any, operation: str) -> Array:
         An array in the machine's byte order.
 
     Raises:
-        DTypeError: it holds no numbers.
+        DTypeError: it holds no real numbers.
         ShapeError: it is nested lists of different lengths.
     """
-    try:
-        array = np.asarray(value.numpy() if isinstance(value, Tensor) else value)
-    except ValueError as error:
-        raise ShapeError(
-            f"{operation}: the nested lists make no array ({error}). Give rows equal lengths"
-        ) from None
-    if array.dtype.kind not in "biuf":
-        raise DTypeError(
-            f"{operation}: {type(value).__name__} of dtype {array.dtype} cannot become a tensor. "
-            "Give numbers or arrays of numbers"
-        )
-    return array.astype(native(array.dtype), copy=False)
+    return real_numbers(value.numpy() if isinstance(value, Tensor) else value, operation)

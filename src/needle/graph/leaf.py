@@ -28,8 +28,8 @@ def leaf_over_copy(array: Any, dtype: Any) -> Node:
         array = source.node.storage
     elif isinstance(array, Value.tuple_class):
         raise ArgumentError("Tensor: a TensorTuple is not one array. Pass one of its elements")
-    copy = _numbers(array, "Tensor", copy=True)
-    data = copy.astype(wanted or native(copy.dtype), copy=False)
+    copy = real_numbers(array, "Tensor", copy=True)
+    data = copy.astype(wanted or copy.dtype, copy=False)
     if data.dtype.kind in "iu" and not isinstance(array, np.ndarray):
         _check_held(copy, data)
     return ambient.evaluator.leaf(data)
@@ -42,24 +42,33 @@ def leaf_over_memory(array: Any, operation: str) -> Node:
         array: The data.
         operation: Who asks, for the message.
     """
-    data = _numbers(array, operation, copy=False)
-    return ambient.evaluator.leaf(data.astype(native(data.dtype), copy=False))
+    return ambient.evaluator.leaf(real_numbers(array, operation))
 
 
-def _numbers(array: Any, operation: str, *, copy: bool) -> Any:
-    """Data as an array of real numbers; a copy is dense and in C order."""
+def real_numbers(data: Any, operation: str, *, copy: bool = False) -> Any:
+    """An array of data, in the machine's byte order; a copy is dense and in C order.
+
+    Args:
+        data: An array, number or nested lists.
+        operation: Who asks, for the message.
+        copy: Whether it has memory of its own, also where it need not.
+
+    Raises:
+        DTypeError: it holds no real numbers.
+        ShapeError: it is nested lists of different lengths.
+    """
     try:
-        data = np.array(array, order="C") if copy else np.asarray(array)
+        array = np.array(data, order="C") if copy else np.asarray(data)
     except ValueError as error:
         raise ShapeError(
             f"{operation}: the nested lists make no array ({error}). Give rows equal lengths"
         ) from None
-    if data.dtype.kind not in "biuf":
+    if array.dtype.kind not in "biuf":
         raise DTypeError(
-            f"{operation}: data of dtype {data.dtype} are not real numbers. "
+            f"{operation}: {type(data).__name__} of dtype {array.dtype} holds no real numbers. "
             "Use floats, integers or bools"
         )
-    return data
+    return array.astype(native(array.dtype), copy=False)
 
 
 def _check_held(given: Any, data: Any) -> None:
