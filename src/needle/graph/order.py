@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from ..errors import ArgumentError
@@ -57,11 +57,11 @@ def topological_order(
     return order
 
 
-def find_topo_sort(node_list: Sequence[Value]) -> list[Value]:
+def find_topo_sort(node_list: Value | Iterable[Value]) -> list[Value]:
     """Values in post-order depth-first topological order, inputs left to right.
 
     Args:
-        node_list: The values whose graphs are sorted.
+        node_list: The values whose graphs are sorted, or one.
 
     Returns:
         Every value that `node_list` depends on, inputs before users, each once.

@@ -187,7 +187,7 @@ class Effects:
 
     def _reshapes(self, changed: list[tuple[Slot, Any, Any]]) -> bool:
         """Whether tensors that are given new data, or stand in slots, are others to a program."""
-        return any(_outline(old) != _outline(new) for _, old, new in changed) or any(
+        return any(_specs_in(old) != _specs_in(new) for _, old, new in changed) or any(
             value.node.specs() != node.specs() for value, node in self._rebound()
         )
 
@@ -317,8 +317,8 @@ class Effects:
         return Out(value.node, value.requires_grad, type(value), grad)
 
 
-def _outline(item: Any) -> list[Any]:
-    """What a program relies on of the tensors in a tree."""
+def _specs_in(item: Any) -> list[Any]:
+    """What a program relies on of the tensors in a tree, beside its structure."""
     return [(tensor.node.specs(), tensor.requires_grad) for _, tensor in tensors_in(item)]
 
 
