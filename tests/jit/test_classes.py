@@ -419,3 +419,28 @@ def test_a_tensor_in_a_deque_is_told():
     kept = collections.deque()
     with pytest.raises(ndl.TraceError, match="was kept outside"):
         ndl.jit(lambda x: (kept.append(x * 2), x)[1], warmup=0)(ndl.Tensor([1.0]))
+
+
+class _WithFields:
+    __slots__ = ("scale", "total")
+
+
+class _WithBoth(_WithFields):
+    """Has a `__dict__` beside the fields of its base."""
+
+
+def test_fields_beside_attributes_are_watched():
+    both = _WithBoth()
+    both.scale, both.offset, both.total = 2.0, 1.0, ndl.Tensor([0.0], requires_grad=False)
+
+    @ndl.jit
+    def step(x):
+        both.total = both.total + x * both.scale + both.offset
+        return both.total * 1
+
+    expected = 0.0
+    for scale, offset in ((2.0, 1.0),) * 3 + ((5.0, 1.0),) * 2 + ((5.0, 4.0),) * 2:
+        both.scale, both.offset = scale, offset
+        expected += scale + offset
+        assert step(ndl.Tensor([1.0], requires_grad=False)).tolist() == [expected]
+        assert both.total.tolist() == [expected]

@@ -121,7 +121,7 @@ class Attributes(Entries):
 
 
 class Fields(Container):
-    """The attributes of an object whose class declares `__slots__`."""
+    """The attributes of an object whose class declares `__slots__`, and those beside them."""
 
     dotted = True
 
@@ -131,8 +131,10 @@ class Fields(Container):
 
     def slots(self) -> dict[Any, Any]:
         owner = self.owner()
-        found = {name: getattr(owner, name, MISSING) for name in self.expected}
-        return {name: value for name, value in found.items() if value is not MISSING}
+        found = {name: _attribute(owner, name) for name in self.expected}
+        found = {name: value for name, value in found.items() if value is not MISSING}
+        beside = _attribute(owner, "__dict__")
+        return found if beside is MISSING else {**found, **beside}
 
     def assign(self, key: Any, value: Any) -> None:
         object.__setattr__(self.owner(), key, value)
@@ -208,13 +210,21 @@ class Slot(NamedTuple):
         return item if isinstance(item, Tensor) else None
 
 
+def _attribute(owner: Any, name: str) -> Any:
+    """An attribute, `MISSING` if there is none, without the class noting that it was read."""
+    try:
+        return object.__getattribute__(owner, name)
+    except AttributeError:
+        return MISSING
+
+
 def fields_of(cls: type) -> list[str]:
     """The names that a class and its bases declare as `__slots__`."""
     return [
         name
         for base in cls.__mro__
         for name, member in vars(base).items()
-        if isinstance(member, MemberDescriptorType)
+        if isinstance(member, MemberDescriptorType) and not name.startswith("__")
     ]
 
 

@@ -268,7 +268,8 @@ class Watch:
 
     def _add_object(self, owner: Any, path: str) -> None:
         cls = type(owner)
-        seen = self.found[id(owner)] = Seen(owner, Attributes(owner, path), whole=False)
+        kind = Fields if fields_of(cls) else Attributes
+        seen = self.found[id(owner)] = Seen(owner, kind(owner, path), whole=False)
         for name in getattr(cls, "hyperparameters", ()):
             self._add_hyperparameter(seen, name)
         self._add_class(cls)
