@@ -8,7 +8,7 @@ import pytest
 import needle as ndl
 from needle.errors import DTypeError
 from needle.graph.kinds import Elementwise
-from needle.graph.op import REGISTRY, TensorOp
+from needle.graph.op import REGISTRY, TensorOp, TensorTupleOp
 from needle.shapes import Spec, spec_of
 from tests.contract.cases import (
     DTYPES,
@@ -41,6 +41,13 @@ def expected_specs(value):
 @every_class
 def test_has_samples(cls):
     assert list(cls.samples())
+
+
+@every_class
+def test_its_class_says_whether_it_makes_a_tensor_or_a_tuple(cls):
+    case = next(cases_of(cls))
+    several = isinstance(case.op(*map(as_value, case.arrays())), ndl.TensorTuple)
+    assert (issubclass(cls, TensorOp), issubclass(cls, TensorTupleOp)) == (not several, several)
 
 
 @every_case

@@ -29,14 +29,14 @@ def test_an_operator_without_a_shape_rule_says_so():
 
 
 def test_what_kinds_ask_for():
-    class Pointwise(Elementwise):
+    class Bent(Elementwise):
         pass
 
     class Product(Contraction):
         pass
 
-    with pytest.raises(NotImplementedError, match="Pointwise: define expression"):
-        Pointwise().compute(np.ones(2))
+    with pytest.raises(NotImplementedError, match="Bent: define expression"):
+        Bent().compute(np.ones(2))
     with pytest.raises(NotImplementedError, match="Product: define multiply_adds"):
         Product().multiply_adds()
     with pytest.raises(NotImplementedError, match=r"Bare: define compute\(self, \*arrays\)"):

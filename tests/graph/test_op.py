@@ -6,6 +6,7 @@ import pytest
 import needle as ndl
 from needle.autograd import Tensor
 from needle.errors import ArgumentError, DTypeError, GradientError, ShapeError
+from needle.graph.kinds import Elementwise, ElementwiseTuple
 
 
 def values(tensors):
@@ -278,6 +279,31 @@ def test_a_list_from_a_tuple_operator_is_a_tuple(lazy, monkeypatch):
 def test_several_numbers_from_a_tensor_operator_are_one_array(kind, lazy, monkeypatch):
     monkeypatch.setattr(ndl.autograd, "LAZY_MODE", lazy)
     assert values([Returns(kind([1.0, 2.0]))(Tensor([3.0]))]) == [[1, 2]]
+
+
+class BothAtOnce(Elementwise):
+    def expression(self, e, a):
+        return a + 1, a * 2
+
+
+@pytest.mark.parametrize("shape", [(), (2,)])
+@pytest.mark.parametrize("op", [BothAtOnce(), Returns((np.ones(2), 1.0))])
+@pytest.mark.parametrize("lazy", [False, True])
+def test_several_results_from_a_tensor_operator_are_refused(op, shape, lazy, monkeypatch):
+    monkeypatch.setattr(ndl.autograd, "LAZY_MODE", lazy)
+    message = "^(BothAtOnce|Returns): compute returned a tuple of 2 results, and a TensorOp"
+    with pytest.raises(DTypeError, match=message):
+        list(op(ndl.init.ones(*shape)).realize_cached_data())
+
+
+class BothInATuple(ElementwiseTuple):
+    expression = BothAtOnce.expression
+
+
+@pytest.mark.parametrize("lazy", [False, True])
+def test_an_expression_with_two_results(lazy, monkeypatch):
+    monkeypatch.setattr(ndl.autograd, "LAZY_MODE", lazy)
+    assert values(BothInATuple()(Tensor(3.0))) == [4, 6]
 
 
 class Scaled(ndl.TensorOp):

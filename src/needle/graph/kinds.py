@@ -16,19 +16,19 @@ from .evaluate import as_values, refuse_tuples
 from .expressions import NUMPY
 from .gradient import pulled_back
 from .node import Storage
-from .op import Op, Sample
+from .op import Op, Sample, TensorOp, TensorTupleOp
 
 _COMBINE = {"add": np.add, "maximum": np.maximum, "minimum": np.minimum}
 
 SAMPLE_SHAPES: tuple[Shape, ...] = ((), (0,), (1,), (5,), (3, 4), (2, 1, 3), (2, 0, 3))
 
 
-class Elementwise(Op):
-    """y[i] = expression(x[i], …): operands of one shape.
+class Pointwise(Op):
+    """What `Elementwise` and `ElementwiseTuple` share: operands of one shape, and an expression.
 
     The expression is written once, for NumPy and the compiler. `float_result` operators take
-    integers and bools too: they are computed in float64. An expression that returns a tuple makes a
-    `TensorTuple`. The last `scalars` operands are run-time scalars.
+    integers and bools too: they are computed in float64. The last `scalars` operands are run-time
+    scalars.
     """
 
     float_result: ClassVar[bool] = False
@@ -81,7 +81,15 @@ class Elementwise(Op):
                 yield Sample(cls(*arguments), (shape,) * count)
 
 
-class Reduction(Op):
+class Elementwise(Pointwise, TensorOp):
+    """y[i] = expression(x[i], …)."""
+
+
+class ElementwiseTuple(Pointwise, TensorTupleOp):
+    """(y[i], z[i], …) = expression(x[i], …): the expression returns a tuple."""
+
+
+class Reduction(TensorOp):
     """Combines the elements along axes with a NumPy ufunc.
 
     Args:
@@ -132,11 +140,11 @@ class Reduction(Op):
                     yield Sample(cls(axes, keepdims=True), (shape,))
 
 
-class Movement(Op):
+class Movement(TensorOp):
     """Rearranges, repeats or picks elements by position. Results may share memory."""
 
 
-class Contraction(Op):
+class Contraction(TensorOp):
     """Sums products over shared axes."""
 
     def multiply_adds(self, *specs: Any) -> int:
@@ -144,7 +152,7 @@ class Contraction(Op):
         raise NotImplementedError(f"{self.name}: define multiply_adds(self, *specs)")
 
 
-class Indexed(Op):
+class Indexed(TensorOp):
     """Reads or writes at positions that another operand holds."""
 
 
@@ -163,7 +171,7 @@ class Composite(Op, abstract=True):
         return pulled_back(self.decompose, node.inputs, out_grad)
 
 
-class Source(Op):
+class Source(TensorOp):
     """Makes a tensor from static arguments alone.
 
     `random` sources draw from the stream: they are never merged, dropped or reordered.
@@ -208,7 +216,7 @@ def _out_of_range(index: Storage, size: int, operation: str, lowest: int) -> Ind
     )
 
 
-def _aligned(op: Elementwise, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
+def _aligned(op: Pointwise, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
     """Operands of one shape.
 
     Under implicit broadcasting a `BroadcastTo` is recorded, else shapes must match.

@@ -143,10 +143,21 @@ def as_storage(op: Op, result: Any) -> Any:
     """What `compute` returned as an array, or where it is no `TensorOp` a tuple of arrays."""
     if isinstance(result, np.floating):  # NumPy hands out scalars for 0-d results
         return np.asarray(result)
-    several = isinstance(result, tuple) and not isinstance(op, TensorOp)
-    if several or (isinstance(result, list) and isinstance(op, TensorTupleOp)):
+    if isinstance(result, tuple) and isinstance(op, TensorOp):
+        _refuse_several(op, result)
+    elif isinstance(result, tuple) or (isinstance(result, list) and isinstance(op, TensorTupleOp)):
         return tuple([_as_array(op, item) for item in result])
     return _as_array(op, result)
+
+
+def _refuse_several(op: Op, results: tuple[Any, ...]) -> None:
+    """A tuple of numbers is an array; one of arrays has the results of a tuple operator."""
+    if any(isinstance(item, np.ndarray | np.generic) for item in results):
+        raise DTypeError(
+            f"{op.name}: compute returned a tuple of {len(results)} results, and a TensorOp has "
+            "one. Derive from TensorTupleOp (ElementwiseTuple where there is an expression), or "
+            "return one array"
+        )
 
 
 def _as_array(op: Op, item: Any) -> Storage:

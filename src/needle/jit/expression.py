@@ -20,7 +20,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from ..errors import CompileError
-from ..graph.kinds import Elementwise, Reduction
+from ..graph.kinds import Pointwise, Reduction
 from ..graph.node import Node
 from ..ops.contraction import MatMul
 from ..ops.creation import Arange, Full
@@ -35,7 +35,7 @@ from .interpret import is_random
 Read = tuple[Node, Index]
 
 _WITH_CODE = (
-    Arange, Concatenate, Elementwise, Full, MatMul, OneHot, Pick, Reduction, Reshape, ScatterAdd,
+    Arange, Concatenate, Pointwise, Full, MatMul, OneHot, Pick, Reduction, Reshape, ScatterAdd,
     Take, TupleGetItem, Unslice,
 )  # fmt: skip
 _SPECIAL = (Concatenate, ScatterAdd, Unslice)

@@ -17,7 +17,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from ..graph.kinds import Elementwise, Reduction
+from ..graph.kinds import Pointwise, Reduction
 from ..graph.node import Node
 from ..ops.creation import Arange, Full
 from ..ops.indexing import OneHot, Pick, Take
@@ -185,7 +185,7 @@ class _Values:
             return values[0][op.index]
         if isinstance(op, OneHot):
             return values[0] == self._position(at[-1])
-        assert isinstance(op, Elementwise)
+        assert isinstance(op, Pointwise)
         return op.expression(terms, *values)
 
     def _taken(self, op: Take | Pick, inputs: Sequence[Node], at: Index) -> Term:

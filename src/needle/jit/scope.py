@@ -17,7 +17,7 @@ from collections.abc import Iterable
 from copy import copy
 from typing import Any
 
-from ..graph.kinds import Elementwise
+from ..graph.kinds import Pointwise
 from ..graph.node import Node
 from ..native.values import I64, Value
 from ..native.vectors import Builder
@@ -129,7 +129,7 @@ class Scope:
     def body(self, node: Node, at: Index) -> Any:
         """What a node's operator makes of its inputs, even if the node itself is in memory."""
         op = node.op
-        if isinstance(op, Elementwise):
+        if isinstance(op, Pointwise):
             return self._elementwise(node, op, at)
         if is_view(node):
             return self.value(node.inputs[0], through(node, at))
@@ -144,7 +144,7 @@ class Scope:
         assert isinstance(op, Full)
         return self._constant(op)
 
-    def _elementwise(self, node: Node, op: Elementwise, at: Index) -> Any:
+    def _elementwise(self, node: Node, op: Pointwise, at: Index) -> Any:
         """What an expression makes of its operands, in the dtype that the shape rule says."""
         count = len(node.inputs) - op.scalars
         values: list[Symbol] = [self.value(child, at) for child in node.inputs[:count]]

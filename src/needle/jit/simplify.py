@@ -24,7 +24,7 @@ import numpy as np
 
 from ..context import ambient_set
 from ..errors import CompileError
-from ..graph.kinds import Elementwise
+from ..graph.kinds import Pointwise
 from ..graph.node import Node, new_handle
 from ..ops.arithmetic import EWiseAdd
 from ..ops.comparison import Cast, StopGradient
@@ -203,7 +203,7 @@ def _folded(op: Any, inputs: tuple[Node, ...], like: Node) -> Full | None:
         return None
     if isinstance(op, _VIEWS):
         return _full(like, values[0])
-    if not isinstance(op, Elementwise) or op.key is None:
+    if not isinstance(op, Pointwise) or op.key is None:
         return None
     count = len(values) - op.scalars
     arrays = [np.asarray(value) for value in values[:count]]

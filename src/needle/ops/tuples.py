@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from ..errors import ArgumentError, IndexRangeError
-from ..graph.kinds import Elementwise
+from ..graph.kinds import ElementwiseTuple
 from ..graph.node import Value
 from ..graph.op import Sample, TensorOp, TensorTupleOp
 from ..shapes import as_int
@@ -101,7 +101,7 @@ def tuple_get_item(value: Any, index: int) -> Any:
     return TupleGetItem(place % count)(value)
 
 
-class FusedAddScalars(Elementwise, TensorTupleOp):
+class FusedAddScalars(ElementwiseTuple):
     """(y, z) = (a + c0, a + c1)."""
 
     label = "fused_add_scalars"

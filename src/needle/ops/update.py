@@ -9,9 +9,8 @@ import numpy as np
 
 from ..context import ambient
 from ..graph.evaluate import EAGER, weak_scalars
-from ..graph.kinds import Elementwise
+from ..graph.kinds import Elementwise, ElementwiseTuple
 from ..graph.node import Node, Value, new_handle, settled
-from ..graph.op import TensorTupleOp
 
 Row = tuple[Any, ...]
 Arrays = list[np.ndarray[Any, Any]]
@@ -20,7 +19,7 @@ _FEW = 8192
 """Elements of a tensor up to which calling NumPy takes longer than computing."""
 
 
-class UpdateRule(Elementwise, TensorTupleOp, abstract=True):
+class UpdateRule(ElementwiseTuple, abstract=True):
     """Base of the rules: (new parameter, new state…) of parameter, gradient, state and scalars.
 
     The scalars are run-time operands, not static arguments: they may change at any step.
