@@ -12,7 +12,7 @@ from functools import wraps
 from typing import Any
 
 from .context import changes
-from .errors import StateError
+from .errors import ArgumentError, DTypeError, ShapeError, StateError
 from .tensor import Tensor
 
 
@@ -68,6 +68,17 @@ def by_name(state: Any) -> Mapping[str, Any]:
             "Pass what state_dict() returned"
         )
     return state
+
+
+def taken_from(
+    state: Mapping[str, Any], name: str, dtype: Any, problems: list[str]
+) -> Tensor | None:
+    """An entry as a tensor; where it is no array of numbers, None and one more problem."""
+    try:
+        return Tensor(state[name], dtype=dtype, requires_grad=False)
+    except (ArgumentError, DTypeError, ShapeError):
+        problems.append(f"{name} is {state[name]!r:.50}, which is no array of real numbers")
+        return None
 
 
 def children(value: Any) -> Iterator[tuple[str, Any]]:

@@ -240,11 +240,13 @@ def test_what_does_not_fit_is_named_in_one_message_and_nothing_is_loaded():
     assert all(after[name].tobytes() == array.tobytes() for name, array in before.items())
 
 
-def test_what_is_no_array_is_refused_before_anything_is_loaded():
+@pytest.mark.parametrize("entry", ["text", None, 1j, [[1], [1, 2]], ndl.make_tuple()])
+def test_what_is_no_array_is_refused_before_anything_is_loaded(entry):
     module = nn.Linear(2, 1)
     before = module.weight.numpy().copy()
-    with pytest.raises(ndl.DTypeError, match="no real numbers"):
-        module.load_state_dict({"weight": np.ones((2, 1)), "bias": "text"})
+    message = "Linear does not fit: bias is .*, which is no array of real numbers. Build the module"
+    with pytest.raises(ndl.StateError, match=message):
+        module.load_state_dict({"weight": np.ones((2, 1)), "bias": entry})
     np.testing.assert_array_equal(module.weight.numpy(), before)
 
 

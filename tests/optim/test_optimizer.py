@@ -394,6 +394,31 @@ def test_what_does_not_fit_is_named_in_one_message_and_nothing_is_loaded():
     assert all(np.array_equal(after[name], array) for name, array in before.items())
 
 
+def stepped_adam():
+    model, x = model_and_data()
+    optimizer = Adam(model.parameters())
+    train(model, optimizer, x, 1)
+    return optimizer
+
+
+@pytest.mark.parametrize("entry", ["text", None, 1j, [[1], [1, 2]]])
+def test_what_is_no_array_is_refused_by_name(entry):
+    optimizer = stepped_adam()
+    state = optimizer.state_dict()
+    message = "Adam does not fit: m.0 is .*, which is no array of real numbers. Build the same"
+    with pytest.raises(ndl.StateError, match=message):
+        optimizer.load_state_dict({**state, "m.0": entry})
+    with pytest.raises(ndl.StateError, match=r"Adam does not fit: lr is .*, which cannot replace"):
+        optimizer.load_state_dict({**state, "lr": entry})
+
+
+@pytest.mark.parametrize("key", [1, None, "1", "m.01", ("m", 0)])
+def test_what_names_no_state_is_unexpected(key):
+    optimizer = stepped_adam()
+    with pytest.raises(ndl.StateError, match=r"fit: .* is unexpected. Build the same"):
+        optimizer.load_state_dict({**optimizer.state_dict(), key: np.ones((3, 4))})
+
+
 def test_the_state_of_another_rule_is_refused():
     params = [nn.Parameter([1.0])]
     with pytest.raises(ndl.StateError, match=r"beta1 is missing.*momentum is unexpected"):

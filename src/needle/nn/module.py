@@ -9,7 +9,7 @@ from typing import Any, Self
 import numpy as np
 
 from ..errors import NeedleError, StateError
-from ..state import Stateful, by_name, children, walk
+from ..state import Stateful, by_name, children, taken_from, walk
 from ..tensor import Tensor
 
 
@@ -130,21 +130,20 @@ class Module(Stateful):
             strict: Refuse missing and unexpected names; otherwise they are passed over.
 
         Raises:
-            StateError: `state` is no dict; or lists all missing, unexpected and wrongly shaped
-                names; nothing is loaded then.
+            StateError: `state` is no dict; or lists all names that are missing, unexpected, wrongly
+                shaped or no numbers; nothing is loaded then.
         """
         state = by_name(state)
         mine = self._named_state()
-        given = {
-            name: Tensor(state[name], dtype=tensor.dtype, requires_grad=False)
-            for name, tensor in mine.items()
-            if name in state
-        }
-        problems = [
-            f"{name} has shape {tensor.shape}, the module's {mine[name].shape}"
-            for name, tensor in given.items()
-            if tensor.shape != mine[name].shape
-        ]
+        problems: list[str] = []
+        given: dict[str, Tensor] = {}
+        for name in [name for name in mine if name in state]:
+            tensor = taken_from(state, name, mine[name].dtype, problems)
+            if tensor is None:
+                continue
+            given[name] = tensor
+            if tensor.shape != mine[name].shape:
+                problems.append(f"{name} has shape {tensor.shape}, the module's {mine[name].shape}")
         fix = "Build the module as it was when its state was saved"
         if strict:
             missing = [f"{name} is missing" for name in mine if name not in state]

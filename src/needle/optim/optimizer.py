@@ -12,7 +12,7 @@ from ..context import no_grad
 from ..errors import ArgumentError, DTypeError, StateError
 from ..ops.operands import as_number
 from ..shapes import holds_several
-from ..state import Counted, Stateful, by_name
+from ..state import Counted, Stateful, by_name, taken_from
 from ..tensor import Tensor
 
 Row = tuple[Tensor, Tensor, dict[str, Tensor]]
@@ -206,8 +206,8 @@ class Optimizer(Stateful):
         """Take over a `state_dict()` of an optimiser over the same parameters.
 
         Raises:
-            StateError: `state` is no dict; or lists all missing, unexpected and wrongly shaped
-                names; nothing is loaded then.
+            StateError: `state` is no dict; or lists all names that are missing, unexpected, wrongly
+                shaped or no numbers; nothing is loaded then.
         """
         state = by_name(state)
         problems = [f"{name} is missing" for name in self._numbers if name not in state]
@@ -218,21 +218,23 @@ class Optimizer(Stateful):
             and not (_fits(state[name], getattr(self, name)) and self._allows(name, state[name]))
         ]
         loaded: dict[Tensor, dict[str, Tensor]] = {}
-        for key, value in state.items():
-            name, _, position = key.rpartition(".")
-            if position.isdecimal() and int(position) < len(self.params):
-                param = self.params[int(position)]
-                tensor = Tensor(value, requires_grad=False)
+        params = {str(position): param for position, param in enumerate(self.params)}
+        for key in state:
+            name, _, position = str(key).rpartition(".")
+            param = params.get(position) if name else None
+            if param is not None:
+                tensor = taken_from(state, key, None, problems)
+                if tensor is None:
+                    continue
                 loaded.setdefault(param, {})[name] = tensor
                 if name in self.elementwise_state and tensor.shape != param.shape:
                     problems.append(f"{key} has shape {tensor.shape}, its parameter {param.shape}")
             elif key not in self._numbers:
                 problems.append(f"{key} is unexpected")
-        for position, param in enumerate(self.params):
-            found = loaded.get(param)
-            if found is not None:
-                missing = [name for name in self.elementwise_state if name not in found]
-                problems.extend(f"{name}.{position} is missing" for name in missing)
+        for position, param in params.items():
+            if param in loaded:
+                names = [f"{name}.{position}" for name in self.elementwise_state]
+                problems.extend(f"{name} is missing" for name in names if name not in state)
         if problems:
             raise StateError(
                 f"load_state_dict: {type(self).__name__} does not fit: {'; '.join(problems)}. "
@@ -267,7 +269,10 @@ def _take_over(
 
 def _fits(value: Any, present: Any) -> bool:
     """Whether a value is a number, or a tuple of them, as the present one is."""
-    array = np.asarray(value)
+    try:
+        array = np.asarray(value)
+    except ValueError:  # nested lists of different lengths
+        return False
     return array.shape == np.shape(present) and array.dtype.kind in "biuf"
 
 
