@@ -6,7 +6,7 @@ import numpy as np
 
 import needle as ndl
 import needle.nn as nn
-from needle.data import read_idx
+from needle.data import MNISTDataset
 
 __all__ = ["loss_err", "ndl", "nn", "nn_epoch", "np", "parse_mnist", "softmax_loss"]
 
@@ -17,9 +17,8 @@ def parse_mnist(image_filename, label_filename):
     Returns:
         (images, labels): float32 (n, 784) in [0, 1], and uint8 (n,).
     """
-    images = read_idx(image_filename)
-    labels = read_idx(label_filename)
-    return images.reshape(len(images), -1).astype(np.float32) / np.float32(255), labels
+    digits = MNISTDataset(image_filename, label_filename)
+    return digits.X.reshape(len(digits), -1).astype(np.float32) / np.float32(255), digits.y
 
 
 def softmax_loss(Z, y_one_hot):

@@ -24,6 +24,15 @@ def test_parse_mnist(tmp_path):
         np.testing.assert_array_equal(y, labels)
 
 
+def test_files_that_do_not_belong_together_are_refused(tmp_path):
+    cut(tmp_path, "train", 7)
+    images, labels = DATA / "t10k-images-idx3-ubyte.gz", tmp_path / "train-labels-idx1-ubyte.gz"
+    with pytest.raises(ndl.DataError, match=r"holds 10000 images, .* 7 labels. Give two files of"):
+        simple_ml.parse_mnist(images, labels)
+    with pytest.raises(ndl.DataError, match=r"labels.*not bytes of images.*files in their places"):
+        simple_ml.parse_mnist(labels, images)
+
+
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("hit_dtype", ["float32", "float64", "int64"])
 def test_softmax_loss_is_differentiable_in_both_arguments(dtype, hit_dtype):
