@@ -201,6 +201,21 @@ REFUSED = {
         ShapeError,
         r"logsoftmax: axis 1 of shape \(2, 0\) is empty. Use an axis of size >= 1",
     ),
+    "softmax of nothing": (
+        lambda x: ndl.zeros(2, 0).softmax(),
+        ShapeError,
+        r"^softmax: axis 1 of shape \(2, 0\) is empty. Use an axis of size >= 1",
+    ),
+    "softmax along no integer": (
+        lambda x: x.softmax(1.0),
+        ArgumentError,
+        r"^softmax: axis must be an integer, got 1.0. Write int\(axis\)",
+    ),
+    "softmax along an axis that is not there": (
+        lambda x: x.softmax(2),
+        ShapeError,
+        r"^softmax: axis 2 is out of range for 2 axes. Use an axis from -2 to 1",
+    ),
     "argmax of nothing": (
         lambda x: ndl.zeros(0).argmax(),
         ShapeError,

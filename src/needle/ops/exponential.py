@@ -10,7 +10,8 @@ import numpy as np
 from ..errors import ShapeError
 from ..graph.kinds import SAMPLE_SHAPES, Reduction
 from ..graph.op import Sample, TensorOp
-from ..shapes import Axes, Spec, as_int, normalize_axes, normalize_axis, reduced_shape
+from ..shapes import Axes, Shape, Spec, as_int, normalize_axes, normalize_axis, reduced_shape
+from .operands import as_tensor
 
 
 class LogSumExp(Reduction):
@@ -109,7 +110,7 @@ class LogSoftmax(TensorOp):
         axis = normalize_axis(self.axis, len(a.shape), self.name)
         if not a.shape[axis]:
             raise ShapeError(
-                f"logsoftmax: axis {axis} of shape {a.shape} is empty. Use an axis of size >= 1"
+                f"{self.name}: axis {axis} of shape {a.shape} is empty. Use an axis of size >= 1"
             )
         return Spec(a.shape, a.dtype if a.dtype.kind == "f" else np.dtype(np.float64))
 
@@ -123,6 +124,14 @@ class LogSoftmax(TensorOp):
             for axis in range(-len(shape), len(shape)):
                 if shape[axis]:
                     yield Sample(cls(axis), (shape,))
+
+
+def _check_axis(axis: int, shape: Shape, operation: str) -> None:
+    axis = normalize_axis(axis, len(shape), operation)
+    if not shape[axis]:
+        raise ShapeError(
+            f"{operation}: axis {axis} of shape {shape} is empty. Use an axis of size >= 1"
+        )
 
 
 def logsoftmax(a: Any, axis: int = -1) -> Any:
@@ -160,4 +169,6 @@ def softmax(a: Any, axis: int = -1) -> Any:
         >>> ndl.softmax(ndl.Tensor([[2.0, 2.0]])).numpy()
         array([[0.5, 0.5]])
     """
+    a, axis = as_tensor(a), as_int(axis, "softmax", "axis")
+    _check_axis(axis, a.shape, "softmax")
     return logsoftmax(a, axis).exp()
