@@ -241,7 +241,14 @@ class Returns(ndl.TensorOp):
 
 @pytest.mark.parametrize(
     ("result", "given"),
-    [(None, "None"), ("a", "str"), (np.array([1j]).tolist(), "list"), ([[1], [1, 2]], "list")],
+    [
+        (None, "None"),
+        ("a", "str"),
+        (np.array([1j]).tolist(), "list"),
+        ([[1], [1, 2]], "list"),
+        (np.array([1j]), "ndarray of dtype complex128"),
+        (np.array([None]), "ndarray of dtype object"),
+    ],
 )
 @pytest.mark.parametrize("lazy", [False, True])
 def test_what_is_no_array_is_refused(result, given, lazy, monkeypatch):
@@ -279,6 +286,23 @@ def test_a_list_from_a_tuple_operator_is_a_tuple(lazy, monkeypatch):
 def test_several_numbers_from_a_tensor_operator_are_one_array(kind, lazy, monkeypatch):
     monkeypatch.setattr(ndl.autograd, "LAZY_MODE", lazy)
     assert values([Returns(kind([1.0, 2.0]))(Tensor([3.0]))]) == [[1, 2]]
+
+
+class Rounded(ndl.TensorTupleOp):
+    def compute(self, a):
+        return a.astype(">f4"), np.array(a, ">i8")
+
+
+@pytest.mark.parametrize("run", [lambda f: f, ndl.jit], ids=["eager", "jit"])
+@pytest.mark.parametrize("lazy", [False, True])
+def test_results_are_in_the_machines_byte_order(lazy, run, monkeypatch):
+    monkeypatch.setattr(ndl.autograd, "LAZY_MODE", lazy)
+    call = run(lambda x: (Returns(np.array([1.5], ">f8"))(x), *Rounded()(x)))
+    for _ in range(3):
+        results = call(Tensor([2.0], requires_grad=False))
+        assert [t.dtype.str[1:] for t in results] == ["f8", "f4", "i8"]
+        assert all(t.dtype.isnative and t.cached_data.dtype.isnative for t in results)
+        assert values(results) == [[1.5], [2], [2]]
 
 
 class BothAtOnce(Elementwise):

@@ -53,7 +53,7 @@ class Eager:
         except Exception:
             _explain(op, nodes)
             raise
-        if type(storage) is not np.ndarray:
+        if type(storage) is not np.ndarray or not op.ours:
             storage = as_storage(op, storage)
         if record and op.differentiable and ambient.gradients:
             return _handle(Node(op, tuple(nodes), storage, True))

@@ -10,7 +10,7 @@ import numpy as np
 
 from ..context import ambient
 from ..errors import DTypeError, GradientError
-from ..shapes import Shape
+from ..shapes import Shape, native
 from .node import Specs, Storage
 
 REGISTRY: list[type[Op]] = []
@@ -43,16 +43,16 @@ class Op:
     """False for operators whose results never need a gradient (comparisons, index searches)."""
     scalars: ClassVar[int] = 0
     """How many trailing operands are run-time scalars: numbers that never decide a dtype."""
-    _ours: ClassVar[bool] = False
-    """Whether the library defines it, so that it is known to depend on its operands alone."""
+    ours: ClassVar[bool] = False
+    """Whether the library defines it: it depends on its operands alone, and makes real numbers."""
     domain: ClassVar[tuple[float, float]] = (-2.0, 2.0)
     """The open interval of test inputs; narrower where not every real is allowed."""
 
     def __init_subclass__(cls, *, abstract: bool = False, **kwargs: Any) -> None:
         """Register the library's own operators; `abstract=True` is for bases of some of them."""
         super().__init_subclass__(**kwargs)
-        cls._ours = cls.__module__.startswith("needle.ops.")
-        if cls._ours and not abstract:
+        cls.ours = cls.__module__.startswith("needle.ops.")
+        if cls.ours and not abstract:
             REGISTRY.append(cls)
 
     def __call__(self, *inputs: Any) -> Any:
@@ -70,7 +70,9 @@ class Op:
     def evaluate(self, *arrays: Any) -> Any:
         """`compute`, with the result as an array (NumPy hands out scalars for 0-d results)."""
         result = self.compute(*arrays)
-        return result if type(result) is np.ndarray else as_storage(self, result)
+        if type(result) is np.ndarray and self.ours:
+            return result
+        return as_storage(self, result)
 
     def gradient(self, out_grad: Any, node: Any) -> Any:
         """Gradient of each input given that of the output, as tensors; None where there is none."""
@@ -104,7 +106,7 @@ class Op:
 
         None for what must stay apart: draws, and users' operators, which may do anything.
         """
-        if not self._ours:
+        if not self.ours:
             return None
         return (type(self), *[(name, _frozen(value)) for name, value in sorted(vars(self).items())])
 
@@ -167,11 +169,13 @@ def _as_array(op: Op, item: Any) -> Storage:
         array = np.empty((), object)
     if array.dtype.kind not in "biuf":
         given = "None" if item is None else type(item).__name__
+        if isinstance(item, np.ndarray):
+            given += f" of dtype {item.dtype}"
         raise DTypeError(
             f"{op.name}: compute returned {given}, which is no array of real numbers. "
             "Return a NumPy array, or a tuple of them from a TensorTupleOp"
         )
-    return array
+    return array if array.dtype.isnative else array.astype(native(array.dtype))
 
 
 def as_tuple(gradients: Any) -> tuple[Any, ...]:
