@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from needle.cli import run
-from needle.training import Checkpoint
+from needle.training import Checkpoint, CheckpointFolder
 from tests.training.images import write_images
 
 
@@ -79,6 +79,10 @@ def test_nonsense_is_one_line(
     [
         ({"random": {"numpy": None, "philox": {"stream": "philox", "seed": 0, "draw": -1}}},
          r"set_state: .* is no state of a Philox stream"),
+        ({"epoch": -(10**30)},
+         r"restore: the checkpoint's state does not fit this trainer \(epoch -1"),
+        ({"running": {"count": math.inf, "sums": {}}},
+         "restore: the checkpoint's state does not fit this trainer"),
         ({"running": {"count": 1, "sums": {"loss": "a"}}},
          "restore: the checkpoint's state does not fit this trainer"),
     ],
@@ -96,3 +100,20 @@ def test_a_state_that_says_nonsense_is_one_line(
     checkpoint.state.update(change)
     said = errors_on(checkpoint, "train --resume", capsys)
     assert re.fullmatch(f"needle: {message}.*\n", said)
+
+
+@pytest.mark.parametrize("name", ["test_error", "train_loss"])
+def test_a_large_integer_in_the_history_is_a_number(
+    trained: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    name: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    checkpoint = Checkpoint.read(trained)
+    checkpoint.state["history"][0][name] = 10**30
+    CheckpointFolder("large/checkpoints").add(checkpoint)
+    assert run(["train", "--resume", "large"]) == 0
+    assert capsys.readouterr().err == ""
+    assert Path("large/curves.png").exists()

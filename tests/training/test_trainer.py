@@ -1,6 +1,7 @@
 """The trainer against a training written out in NumPy, and what it promises to its callers."""
 
 import gc
+import math
 import weakref
 from collections.abc import Iterator
 from typing import Any
@@ -330,6 +331,9 @@ def test_restore_refuses_what_does_not_fit() -> None:
     [
         ({"epoch": "a"}, "restore: epoch must be an integer, got 'a'"),
         ({"step": 1.5}, "restore: step must be an integer, got 1.5"),
+        ({"epoch": -(10**30)}, r"does not fit this trainer \(epoch -10{30}\). Use the"),
+        ({"step": -1}, r"does not fit this trainer \(step -1\). Use the"),
+        ({"running": {"count": math.inf, "sums": {}}}, "restore: the checkpoint's state does not"),
         ({"history": ["a"]}, "restore: the checkpoint's state does not fit"),
         ({"history": [{"train_loss": "a"}]}, "train_loss 'a' in its history"),
         ({"running": {"count": "a", "sums": {}}}, "restore: the checkpoint's state does not fit"),

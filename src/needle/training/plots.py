@@ -86,7 +86,7 @@ def _draw_image(axes: Any, image: np.ndarray, above: str, below: str) -> None:
 def _draw_metric(axes: Any, history: Sequence[Mapping[str, Any]], name: str) -> None:
     scale, unit, digits = (100, " %", 2) if name == "error" else (1, "", 4)
     for part, color in (("train", TRAIN), ("test", TEST)):
-        values = [scale * record.get(f"{part}_{name}", np.nan) for record in history]
+        values = [scale * float(record.get(f"{part}_{name}", np.nan)) for record in history]
         if not np.isnan(values).all():
             epochs = [record["epoch"] for record in history]
             label = f"{part} {values[-1]:.{digits}f}{unit}"

@@ -204,8 +204,8 @@ class Trainer:
         self.model.load_state_dict(checkpoint.model)
         self.optimizer.load_state_dict(checkpoint.optimizer)
         try:
-            self.epoch = as_int(state["epoch"], "restore", "epoch")
-            self.step = as_int(state["step"], "restore", "step")
+            self.epoch = _counted(state, "epoch")
+            self.step = _counted(state, "step")
             self.history = [_record(record) for record in state["history"]]
             self.running.load_state_dict(state["running"])
             _restore(self.schedule, state["schedule"])
@@ -214,7 +214,7 @@ class Trainer:
             random.set_state(state["random"])  # last: what comes before may draw
         except NeedleError:
             raise
-        except (LookupError, TypeError, ValueError, AttributeError) as error:
+        except (LookupError, TypeError, ValueError, OverflowError, AttributeError) as error:
             raise StateError(
                 f"restore: the checkpoint's state does not fit this trainer ({error}). "
                 "Use the loaders and schedule it was written with"
@@ -295,6 +295,13 @@ class Trainer:
 
 def _state(part: Any) -> Any:
     return part.state_dict() if hasattr(part, "state_dict") else None
+
+
+def _counted(state: dict[str, Any], name: str) -> int:
+    number = as_int(state[name], "restore", name)
+    if number < 0:
+        raise ValueError(f"{name} {number}")
+    return number
 
 
 def _record(record: Any) -> dict[str, Any]:
