@@ -39,6 +39,7 @@ NONSENSE = [
     ("config options optimizer", "best"),
     ("config options optimizer", []),
     ("config options warmup", "a"),
+    ("config options warmup", 1e308),
     ("config options unknown", 1),
     ("config architecture", "a"),
     ("config architecture", {}),

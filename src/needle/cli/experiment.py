@@ -20,6 +20,7 @@ from ..training import Checkpoint, Trainer, error_rate
 
 OPTIMIZERS = {"adam": optim.Adam, "adamw": optim.AdamW, "sgd": optim.SGD}
 SCHEDULES = ("constant", "cosine", "step")
+LONGEST_WARMUP = 1_000_000  # epochs
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,8 @@ class Options:
             fits = isinstance(value, kind) and value in choices.get(name, (value,))
             if not fits or (kind is float and not math.isfinite(value)):
                 raise TypeError(f"{name} {value!r}")
+        if self.warmup > LONGEST_WARMUP:
+            raise TypeError(f"warmup {self.warmup!r}")
 
 
 def read_config(checkpoint: Checkpoint, source: Path) -> tuple[Options, dict[str, Any]]:

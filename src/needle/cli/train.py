@@ -32,6 +32,7 @@ from ..training import (
 )
 from ..training.environment import versions
 from .experiment import (
+    LONGEST_WARMUP,
     OPTIMIZERS,
     SCHEDULES,
     Images,
@@ -95,7 +96,7 @@ class Finite(click.FloatRange):
 )
 @click.option(
     "--warmup",
-    type=Finite(0, 1_000_000),
+    type=Finite(0, LONGEST_WARMUP),
     default=0.0,
     show_default=True,
     help="Epochs over which the learning rate grows linearly from 0.",
