@@ -11,6 +11,8 @@ import pytest
 import needle as ndl
 from needle import nn
 from needle.jit import turns
+from needle.jit.guards import Guards
+from needle.jit.program import Program
 from needle.jit.watch import Watch
 
 
@@ -195,6 +197,59 @@ def test_threads_that_change_one_state():
     add(one)
     in_threads(lambda k: [add(one) for _ in range(100)])
     assert total.tolist() == [401.0]
+
+
+@pytest.mark.parametrize("backend", ["native"], indirect=True)
+def test_data_of_another_size_that_a_thread_assigns_between_look_and_call(monkeypatch):
+    small, large = [ndl.Tensor(np.ones(n), requires_grad=False) for n in (2, 2000)]
+    x, w = [ndl.Tensor(np.ones(2000), requires_grad=False) for _ in range(2)]
+
+    @ndl.jit(warmup=0)
+    def add(x):
+        w.data = w + 1
+        return x * 2
+
+    double = ndl.jit(lambda x: x * 2, warmup=0)
+    for function in (add, double, add, double):
+        function(x)
+    # What another thread does after a look, the look does not see.
+    monkeypatch.setattr(Program, "fits", lambda program, args: True)
+    monkeypatch.setattr(Guards, "difference", lambda guards, leaves: None)
+    for data in (small, large, small):
+        x.data = w.data = data
+        assert add(x).shape == data.shape
+        np.testing.assert_array_equal(w.numpy(), np.full(data.shape, 2.0))
+        assert double(x).shape == data.shape
+
+
+def test_a_thread_that_seeds_between_look_and_call(monkeypatch):
+    draw = ndl.jit(lambda: ndl.init.rand(3) * 1, warmup=0)
+    draw()
+    monkeypatch.setattr(Program, "fits", lambda program, args: True)
+    ndl.seed(3)
+    try:
+        ours = draw().numpy()
+        ndl.seed(3)
+        np.testing.assert_array_equal(ours, ndl.init.rand(3).numpy())
+    finally:
+        ndl.seed(None)
+
+
+@pytest.mark.parametrize("backend", ["native"], indirect=True)
+def test_a_program_refuses_memory_of_another_size_and_another_stream():
+    draw = ndl.jit(lambda x: x + ndl.init.rand(3), warmup=0)
+    draw(ndl.Tensor([0.0, 0.0, 0.0]))
+    (program,) = draw.programs
+    with pytest.raises(
+        ndl.TraceError, match=r"another size \(16 bytes, not 24\) by another thread"
+    ):
+        program.run([ndl.Tensor([0.0, 0.0])])
+    ndl.seed(3)
+    try:
+        with pytest.raises(ndl.TraceError, match=r"another thread called ndl\.seed"):
+            program.run([ndl.Tensor([0.0, 0.0, 0.0])])
+    finally:
+        ndl.seed(None)
 
 
 def test_threads_that_trace_other_functions():

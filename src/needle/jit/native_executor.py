@@ -27,7 +27,7 @@ from ..graph.node import Node
 from ..native import llvm, threads
 from ..philox import PhiloxStream
 from ..random import ambient_stream
-from .access import spec
+from .access import bytes_of, spec
 from .emit import CHAIN, Call, Emitter, Shared
 from .expression import base
 from .fuse import fuse
@@ -38,6 +38,7 @@ from .products import scratch_size
 from .schedule import schedule
 from .simplify import Graph, simplify
 from .specials import is_drawn_here
+from .turns import BusyError
 
 Array = np.ndarray[Any, Any]
 
@@ -113,8 +114,8 @@ class Compiled:
         self.results = [now[node] for node in self.handed]
         placed = {old: now[new] for old, new in self.state.items()}
         self.fused = fuse(self.graph, self.results, placed)
-        philox = isinstance(ambient_stream(), PhiloxStream)
-        self.schedule = schedule(self.fused, self.host, philox=philox)
+        self.philox = isinstance(ambient_stream(), PhiloxStream)
+        self.schedule = schedule(self.fused, self.host, philox=self.philox)
         nests = self.schedule.nests
         scratch: dict[Work, int] = {kernel: nest.sums_size for kernel, nest in nests.items()}
         products = [work for work in self.fused.works if isinstance(work, Product)]
@@ -159,6 +160,7 @@ class NativeExecutor:
         self._table[layout.status] = np.asarray(self._status).ctypes.data
         self._table[layout.stream] = self._stream.ctypes.data
         self._input_slots = [layout.slot[node] for node in compiled.graph.inputs]
+        self._sizes = [bytes_of(node) for node in compiled.graph.inputs]
         self._results = [
             (slot, spec(node).shape, spec(node).dtype)
             for slot, node in zip(layout.results, compiled.fused.results.values(), strict=True)
@@ -238,7 +240,17 @@ class NativeExecutor:
         return self._given.ctypes.data + call.words * self._given.itemsize
 
     def bind(self, place: int, array: Array) -> None:
-        """Let input `place` be read (and, if it is state, written) where an array lies."""
+        """Let input `place` be read (and, if it is state, written) where an array lies.
+
+        Raises:
+            BusyError: it is of another size, which guards and signature know nothing of.
+        """
+        if array.nbytes != self._sizes[place]:
+            raise BusyError(
+                f"jit: a tensor was given data of another size ({array.nbytes} bytes, not "
+                f"{self._sizes[place]}) by another thread, during a call that uses it. "
+                "Wait for the call, or give each thread tensors of its own"
+            )
         slot = self._input_slots[place]
         self._keep[slot] = array
         self._words[slot] = address_of(array)
@@ -286,6 +298,8 @@ class NativeExecutor:
     def _draw(self, stream: Any) -> None:
         """Let Python draw what has no native code, and tell the code where the stream stands."""
         philox = isinstance(stream, PhiloxStream)
+        if philox is not self.compiled.philox:
+            raise BusyError("jit: another thread called ndl.seed during a call that draws")
         if philox:
             words = self._stream
             words[0] = stream.seed & 0xFFFFFFFF

@@ -22,6 +22,7 @@ import numpy as np
 from ..context import ambient
 from ..graph.node import Node, new_handle
 from .native_executor import address_of
+from .turns import BusyError
 
 if TYPE_CHECKING:
     from .binding import Binding
@@ -62,6 +63,8 @@ def shortcut(guards: Guards, binding: Binding, cls: type[Any]) -> Shortcut | Non
                     status[0] = 0
                     return None
                 program.calls += 1
+            except BusyError:
+                return None
             finally:
                 mine["inside"] = ()
         return new_handle(Node(None, (), array, False), cls)
