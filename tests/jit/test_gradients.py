@@ -363,3 +363,24 @@ def test_batch_normalisation_in_training_is_such_a_call():
     for _ in range(2):
         predict(x).sum().backward()
     assert model.modules[0].weight.grad is not None
+
+
+def test_a_grad_that_is_a_tensor_used_besides():
+    for make in (lambda p: p, lambda p: ndl.Tensor([3.0, 4.0], requires_grad=False)):
+        p = ndl.Tensor([1.0, 2.0])
+        g = make(p)
+        p.grad = g
+
+        @ndl.jit(warmup=0)
+        def step(p=p, g=g):
+            return p.grad * 10 + g
+
+        first = g.numpy().copy()
+        np.testing.assert_array_equal(step().numpy(), first * 11)
+        p.grad = ndl.Tensor([5.0, 6.0], requires_grad=False)
+        np.testing.assert_array_equal(step().numpy(), np.add([50, 60], first))
+        p.grad = g
+        np.testing.assert_array_equal(step().numpy(), first * 11)
+        p.grad = None
+        with pytest.raises(TypeError, match="NoneType"):
+            step()

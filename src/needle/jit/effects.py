@@ -235,6 +235,8 @@ class Effects:
                 guards.grads.append((target, None if node is None else node.specs()))
                 if node is not None:
                     self._by_grad[node] = Grad(target)
+                if id(before) in self._watch.tensors:  # one input, found at two places
+                    guards.aliases.append([Grad(target), Held(ref(before))])
 
     def _gradients(self) -> list[tuple[Target, Node | None]]:
         """The gradients that are set at the end."""

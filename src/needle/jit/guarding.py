@@ -9,7 +9,7 @@ from weakref import ref
 from ..tensor import Tensor
 from .slots import Slot
 from .stand_ins import StandIns
-from .trace import Argument, Grad, Held, Target, Trace
+from .trace import Argument, Grad, Held, Source, Trace
 from .tracer import Tracer
 from .trees import tensors_in
 from .watch import Seen, Watch
@@ -59,9 +59,9 @@ def _inside(written: set[Slot], watch: Watch) -> set[int]:
 
 def _aliases(
     read: list[Seen], written: set[Slot], watch: Watch, stand_ins: StandIns
-) -> Iterator[list[Target]]:
+) -> Iterator[list[Source]]:
     """A tensor that is found at several places is one input: it has to be so at each call."""
-    found: dict[int, list[Target]] = {}
+    found: dict[int, list[Source]] = {}
     in_written: set[int] = set()
     for seen in read:
         for key in seen.read():

@@ -49,7 +49,7 @@ class Guards:
         self._flags: list[tuple[ReferenceType[Tensor], bool]] = []
         self._sources: list[tuple[Source, Specs]] = []
         self.grads: list[tuple[Target, Specs | None]] = []
-        self.aliases: list[list[Target]] = []
+        self.aliases: list[list[Source]] = []
         self.others: set[int] = set()
         self._owners: list[ReferenceType[Any]] = []
         self._seen = -1
@@ -177,18 +177,18 @@ class Guards:
         for leaf in leaves:
             if id(leaf) in others:
                 return f"an argument of shape {leaf.shape} is a tensor that is used besides"
-        for targets in self.aliases:
-            tensors = [target.tensor(leaves) for target in targets]
-            if any(tensor is not tensors[0] for tensor in tensors):
-                return (
-                    f"a tensor of shape {tensors[0].shape} was found at two places, and is not now"
-                )
         for target, specs in self.grads:
             tensor = target.tensor(leaves)
             grad = None if tensor is None else tensor._grad
             if (None if grad is None else grad.node.specs()) != specs:
                 now = "None" if grad is None else f"of shape {grad.shape}"
                 return f"a .grad was read, and is {now} now"
+        for targets in self.aliases:
+            tensors = [target.tensor(leaves) for target in targets]
+            if any(tensor is not tensors[0] for tensor in tensors):
+                return (
+                    f"a tensor of shape {tensors[0].shape} was found at two places, and is not now"
+                )
         return None
 
     # -- inside ------------------------------------------------------------------------------------
