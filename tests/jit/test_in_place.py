@@ -291,3 +291,86 @@ def test_an_argument_that_lies_in_state_is_read_before_it_is_written():
         before = w.numpy()
         step(view())
         np.testing.assert_allclose(w.numpy(), before * 0.5 + before[::-1] + before.sum())
+
+
+@pytest.mark.parametrize("share", ["cached_data", "node"])
+def test_state_that_lies_in_other_state_is_read_before_that_is_written(share):
+    a, b = [ndl.Tensor(np.arange(64.0) * k, requires_grad=False) for k in (1, 10)]
+
+    @ndl.jit(warmup=0)
+    def step():
+        a.data = a + b[::-1] * 0.5
+
+    step()
+    if share == "node":
+        b.rebind(a.node)
+    else:
+        b.cached_data = a.cached_data
+    for _ in range(3):
+        before, other = a.numpy(), b.numpy().copy()
+        step()
+        np.testing.assert_array_equal(a.numpy(), before + other[::-1] * 0.5)
+
+
+def test_tensors_that_share_a_node_are_changed_each_by_itself():
+    a, b = [ndl.Tensor(np.arange(64.0), requires_grad=False) for _ in range(2)]
+
+    @ndl.jit(warmup=0)
+    def step():
+        a.data = a + 1
+        b.data = b * 2
+
+    step()
+    b.rebind(a.node)
+    step()
+    np.testing.assert_array_equal(a.numpy(), np.arange(64.0) + 2)
+    np.testing.assert_array_equal(b.numpy(), (np.arange(64.0) + 1) * 2)
+
+
+def test_state_that_an_operator_computes_with_is_changed_nevertheless():
+    w = ndl.Tensor([1.0, 2.0], requires_grad=False)
+    seen = []
+
+    class Looking(ndl.TensorOp):
+        def compute(self, x):
+            seen.append((w * 2).numpy())
+            return x
+
+    look = Looking()
+
+    @ndl.jit(warmup=0)
+    def step(x):
+        w.data = w + look(x)
+
+    for _ in range(5):
+        step(np.ones(2))
+    assert w.tolist() == [6.0, 7.0]
+    assert seen[-1].tolist() == [10.0, 12.0]
+    assert len(step.programs) == 1
+
+
+def test_what_an_operator_keeps_of_its_operands_stays():
+    w = ndl.Tensor([1.0, 2.0], requires_grad=False)
+
+    class Keeping(ndl.TensorOp):
+        def __init__(self):
+            self.kept = []
+
+        def compute(self, *arrays):
+            self.kept.append(arrays)
+            return arrays[0] + 1
+
+    keep = Keeping()
+
+    @ndl.jit(warmup=0)
+    def step(x):
+        result = keep(w, ndl.exp(x))
+        w.data = w * 2
+        return ndl.exp(result)
+
+    step(np.zeros(2))
+    keep.kept.clear()
+    for k in range(3):
+        step(np.full(2, float(k)))
+    np.testing.assert_allclose([old for old, _ in keep.kept], [[2, 4], [4, 8], [8, 16]])
+    np.testing.assert_allclose([x[0] for _, x in keep.kept], np.exp([0, 1, 2]))

@@ -175,14 +175,15 @@ class Live(Node):
     """A leaf whose storage is the memory of a compiled program, which changes it in place.
 
     `storage` stays None, so that whoever computes with the value takes a copy first (`settled`):
-    graphs keep the values that they were computed with.
+    graphs keep the values that they were computed with. `copy` is the leaf that it then moved to.
     """
 
-    __slots__ = ("memory",)
+    __slots__ = ("copy", "memory")
 
     def __init__(self, memory: Storage, requires_grad: bool) -> None:
         super().__init__(None, (), None, requires_grad, spec_of(memory))
         self.memory = memory
+        self.copy: Node | None = None
 
 
 def settled(value: Any) -> Any:
@@ -190,7 +191,8 @@ def settled(value: Any) -> Any:
     node = value.node
     if node.storage is None:
         if isinstance(node, Live):
-            value.rebind(Node(None, (), node.memory.copy(), node.requires_grad))
+            node.copy = Node(None, (), node.memory.copy(), node.requires_grad)
+            value.rebind(node.copy)
         else:
             realize(node)
     return value

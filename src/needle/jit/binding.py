@@ -21,7 +21,7 @@ from weakref import ref
 import numpy as np
 
 from ..context import changes
-from ..graph.node import Live, Node, realize
+from ..graph.node import Live, Node, owner_of, realize
 from ..shapes import Spec
 from ..state import Counted
 from ..tensor import Tensor
@@ -141,6 +141,7 @@ class Binding:
         ]
         self.each_call: list[tuple[int, Captured]] = []  # what has to be looked up again
         self._written: set[int] = set()  # blocks of memory that are changed in place
+        self._live: list[Live] = []  # state in such blocks
 
     def _bind_numbers(self, inputs: Inputs) -> Any:
         """The words that floats among the arguments, and hyperparameters, are written to."""
@@ -167,15 +168,33 @@ class Binding:
             array = leaf.node.storage if type(leaf) is Tensor else None
             if array is None or not (array.flags.c_contiguous and array.dtype.isnative):
                 array = _dense(_array(leaf))
-            if array.base is not None and id(array.base) in self._written:
-                array = array.copy()  # it lies in state, as what `cached_data` gave
-            native.bind(place, array)
+            native.bind(place, self._apart(array))
         if self._scalars:
             for place, (held, name) in enumerate(self._scalars, len(leaves)):
                 numbers[place] = held[name]
         for place, captured in self.each_call:
-            native.bind(place, _dense(realize(captured.read(leaves).node)))
-        return native()
+            native.bind(place, self._apart(_dense(realize(captured.read(leaves).node))))
+        before = changes.count
+        results = native()
+        if changes.count != before and results is not None:
+            self._take_back()
+        return results
+
+    def _apart(self, array: Any) -> Any:
+        """The array, or a copy if it lies in state that changes, as what `cached_data` gave."""
+        is_state = array.base is not None and id(array.base) in self._written
+        return array.copy() if is_state else array
+
+    def _take_back(self) -> None:
+        """Let state be in memory that was written, though an operator of the user's read it.
+
+        Who computes with state moves it out of that memory, with the values of the last call.
+        """
+        for live in self._live:
+            tensor = owner_of(live)
+            if tensor is not None and tensor.node is live.copy:
+                tensor.node, live.copy = live, None
+                changes.count += 1
 
     def _is_held(self) -> bool:
         """Whether somebody took hold of a tensor in a slot, which may then not change in place."""
@@ -183,19 +202,23 @@ class Binding:
 
     def _bind_captured(self, leaves: list[Any]) -> None:
         """Look up all captured tensors; state moves into memory that may be changed in place."""
-        self.each_call, self._written = [], set()
-        for place, captured in enumerate(self._captured, self._first_captured):
-            tensor = captured.read(leaves)
+        self.bound = False
+        self.each_call, self._written, self._live = [], set(), []
+        places = list(enumerate(self._captured, self._first_captured))
+        for place, captured in places:
             if captured.source in self.in_place:
-                array = self._own(captured, tensor)
+                array = self._own(captured, captured.read(leaves))
                 self._written.add(id(array.base))
-            else:
-                array = realize(tensor.node)
-                source = captured.source
+                self.native.bind(place, array)
+        for place, captured in places:
+            source = captured.source
+            if source not in self.in_place:
+                array = realize(captured.read(leaves).node)
                 moves = isinstance(source, Grad | Slot) or source in self._moving
-                if moves or not array.flags.c_contiguous:
+                if moves or not array.flags.c_contiguous or self._apart(array) is not array:
                     self.each_call.append((place, captured))
-            self.native.bind(place, _dense(array))
+                else:
+                    self.native.bind(place, _dense(array))
         changes.count += 1
         self._guards.accept()
         for captured in self._may_be_held:
@@ -207,18 +230,26 @@ class Binding:
 
         A slot gets a new tensor: somebody else may hold the old one, which must not change.
         """
-        node = tensor.node
-        if isinstance(node, Live) and captured not in self._may_be_held:
-            return node.memory
-        memory = aligned(tensor.shape, tensor.dtype)
-        np.copyto(memory, realize(node))
-        if captured.slot is not None:
-            tensor = type(tensor).wrap(memory, tensor.requires_grad)
-            captured.slot.container.assign(captured.slot.key, tensor)
-        live = Live(memory, tensor.requires_grad)
-        live.handle = ref(tensor)
-        tensor.node = live
-        return memory
+        live = tensor.node
+        is_shared = captured in self._may_be_held or owner_of(live) is not tensor
+        if is_shared or not isinstance(live, Live):
+            live = _moved(captured, tensor)
+        self._live.append(live)
+        return live.memory
+
+
+def _moved(captured: Captured, tensor: Tensor) -> Live:
+    """A state tensor's new place, in memory that nobody else holds."""
+    array = realize(tensor.node)
+    memory = aligned(array.shape, array.dtype)
+    np.copyto(memory, array)
+    if captured.slot is not None:
+        tensor = type(tensor).wrap(memory, tensor.requires_grad)
+        captured.slot.container.assign(captured.slot.key, tensor)
+    live = Live(memory, tensor.requires_grad)
+    live.handle = ref(tensor)
+    tensor.node = live
+    return live
 
 
 def _is_like(node: Node, new: Out) -> bool:

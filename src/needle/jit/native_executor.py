@@ -212,9 +212,12 @@ class NativeExecutor:
         return threads.Phase(function, shared.chunks, waits, shared.cost, given)
 
     def _call(self, node: Node) -> None:
-        """Run an operator that has no code on the arrays in memory, and put its result there."""
+        """Run an operator that has no code, and put its result into memory.
+
+        It may keep what it is given, and the memory is used again: it is given copies.
+        """
         assert node.op is not None
-        result = node.op.evaluate(*[self._array(child) for child in node.inputs])
+        result = node.op.evaluate(*[self._array(child).copy() for child in node.inputs])
         check_result(node, result)
         np.copyto(self._array(node), result)
 
