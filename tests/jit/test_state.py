@@ -479,3 +479,20 @@ def test_state_that_keeps_its_graph_is_told_to_let_go_of_it(warmup):
         found.append((float(letting_go(x).sum()), (1 - new**2) * value))
         value = new
     np.testing.assert_allclose(*zip(*found, strict=True), rtol=1e-12)
+
+
+def test_a_dict_or_list_that_is_changed_and_replaced():
+    for key, held in (("z", {"z": zeros(2)}), (0, [zeros(2)])):
+        holder = nn.Module()
+        holder.held = held
+
+        def step(x, holder=holder, key=key):
+            holder.held[key] = holder.held[key] * 0.5 + x
+            holder.held = {"z": holder.held["z"] * 2} if key == "z" else [holder.held[0] * 2]
+
+        compiled = ndl.jit(step, warmup=0)
+        with pytest.raises(
+            ndl.TraceError, match=r"held\[.*\] was assigned .* that it is in was rep"
+        ):
+            compiled(ndl.Tensor([1.0, 2.0]))
+        assert holder.held is held

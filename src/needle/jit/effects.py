@@ -162,7 +162,19 @@ class Effects:
         if numbers:
             raise ChangedNumberError(numbers)
         self._keep_what_grew()
+        self._refuse_changed_and_replaced([slot for slot, _ in written])
         return written
+
+    def _refuse_changed_and_replaced(self, written: list[Slot]) -> None:
+        """The next call finds another list or dict than the one that a program would change."""
+        inside = owners_inside(set(written), self._watch)
+        for slot in written:
+            if id(slot.container.owner()) in inside:
+                raise TraceError(
+                    f"{slot.label} was assigned while a jitted function was traced, and the "
+                    f"{type(slot.container.owner()).__name__} that it is in was replaced. "
+                    "Do one of the two"
+                )
 
     def _is_written(self, slot: Slot, old: Any, new: Any) -> bool:
         """Whether a program has to write what a slot holds now."""
@@ -317,6 +329,23 @@ class Effects:
             return Held(ref(value))
         grad = None if value._grad is None else self._node(value._grad)
         return Out(value.node, value.requires_grad, type(value), grad)
+
+
+def owners_inside(written: set[Slot], watch: Watch) -> set[int]:
+    """Lists and dicts in slots that are written, by identity: the slot's guard looks at them."""
+    found: set[int] = set()
+
+    def note(item: Any) -> None:
+        if isinstance(item, list | dict | tuple):
+            found.add(id(item))
+            for part in item.values() if isinstance(item, dict) else item:
+                note(part)
+
+    for seen in watch.found.values():
+        for key, value in seen.before.items():
+            if Slot(seen.container, key) in written and tensors_in(value):
+                note(value)
+    return found
 
 
 def _specs_in(item: Any) -> list[Any]:

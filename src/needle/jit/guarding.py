@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 from weakref import ref
 
 from ..tensor import Tensor
+from .effects import owners_inside
 from .slots import Slot
 from .stand_ins import StandIns
 from .trace import Argument, Grad, Held, Source, Trace
@@ -20,7 +20,7 @@ def guard(trace: Trace, tracer: Tracer, watch: Watch, stand_ins: StandIns) -> No
     guards = trace.guards
     written = {slot for slot, _ in trace.slots}
     numbers = {slot for slot, _ in trace.scalars}
-    inside = _inside(written, watch)
+    inside = owners_inside(written, watch)
     read = [seen for owner, seen in watch.found.items() if owner not in inside]
     for seen in read:
         # What was given the value that it had is not written: it has to have it at each call.
@@ -38,23 +38,6 @@ def guard(trace: Trace, tracer: Tracer, watch: Watch, stand_ins: StandIns) -> No
             guards.add_source(source, node.specs())
     guards.add_others([target for target, _ in [*trace.rebound, *trace.grads]])
     guards.aliases += _aliases(read, written, watch, stand_ins)
-
-
-def _inside(written: set[Slot], watch: Watch) -> set[int]:
-    """Lists and dicts in slots that are written: the slot's own guard looks at them."""
-    found: set[int] = set()
-
-    def note(item: Any) -> None:
-        if isinstance(item, list | dict | tuple):
-            found.add(id(item))
-            for part in item.values() if isinstance(item, dict) else item:
-                note(part)
-
-    for seen in watch.found.values():
-        for key, value in seen.before.items():
-            if Slot(seen.container, key) in written and tensors_in(value):
-                note(value)
-    return found
 
 
 def _aliases(
