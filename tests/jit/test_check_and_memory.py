@@ -285,3 +285,17 @@ def test_a_jitted_function_and_all_it_made_is_freed():
         assert [reference() for reference in gone] == [None] * 3
     finally:
         gc.enable()
+
+
+def test_check_of_an_index_error_that_the_function_handles():
+    table = ndl.Tensor([1.0, 2.0], requires_grad=False)
+
+    @ndl.jit(warmup=0, check=True)
+    def look_up(i):
+        try:
+            return ndl.take(table, i)
+        except ndl.IndexRangeError:
+            return ndl.Tensor([-1.0])
+
+    looked_up = [look_up(np.array([k])).tolist() for k in (0, 5, 1)]
+    assert looked_up == [[1.0], [-1.0], [2.0]]
