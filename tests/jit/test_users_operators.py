@@ -311,3 +311,22 @@ def test_entering_the_program_again_from_inside_raises():
         step(ndl.Tensor([1.0]))
     op.again = False
     assert step(ndl.Tensor([1.0])).tolist() == [2.0]
+
+
+def test_an_operator_whose_result_is_unused_is_called_as_eagerly():
+    op = Cube()
+
+    def step(x):
+        op(x + 1)
+        op(ndl.Tensor([7.0, 8.0], requires_grad=False))
+        return (x * x).sum()
+
+    compiled = ndl.jit(step)
+    x = ndl.Tensor([1.0, 2.0])
+    for _ in range(2):
+        compiled(x)
+    for _ in range(3):
+        op.calls.clear()
+        compiled(x).backward()  # which does not call them again
+        assert [call.tolist() for call in op.calls] == [[2.0, 3.0], [7.0, 8.0]]
+    assert x.grad.tolist() == [2.0, 4.0]

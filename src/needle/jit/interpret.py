@@ -18,6 +18,7 @@ from ..errors import ShapeError
 from ..graph.node import Node
 from ..graph.order import topological_order
 from ..shapes import Spec, spec_of
+from .pullback import Pullback, is_users
 
 
 def live_nodes(nodes: Sequence[Node], wanted: Sequence[Node]) -> list[Node]:
@@ -26,6 +27,12 @@ def live_nodes(nodes: Sequence[Node], wanted: Sequence[Node]) -> list[Node]:
     roots = [*wanted, *[node for node in nodes if is_random(node)]]
     needed = set(topological_order(roots, lambda node: node in recorded))
     return [node for node in nodes if node in needed]
+
+
+def with_calls(nodes: Sequence[Node], wanted: Sequence[Node]) -> list[Node]:
+    """What is wanted, and users' operators: they may do more than give a result that is used."""
+    called = [n for n in nodes if n.op and is_users(n.op) and not isinstance(n.op, Pullback)]
+    return [*wanted, *called]
 
 
 def is_random(node: Node) -> bool:
@@ -56,7 +63,7 @@ class Interpreter:
                 self._constants.append((place[node], node.storage))
             return place[node]
 
-        for node in live_nodes(nodes, wanted):
+        for node in live_nodes(nodes, with_calls(nodes, wanted)):
             children = tuple([place_of(child) for child in node.inputs])
             place[node] = next(free)
             steps.append((node, children))

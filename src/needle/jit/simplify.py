@@ -35,7 +35,7 @@ from ..ops.tuples import MakeTensorTuple, TupleGetItem
 from ..shapes import Spec
 from ..tensor import Tensor
 from .access import spec
-from .interpret import live_nodes
+from .interpret import live_nodes, with_calls
 from .tracer import Tracer
 
 _VIEWS = (BroadcastTo, Permute, Reshape, Slice, Transpose)
@@ -53,7 +53,7 @@ class Graph:
     ) -> None:
         self.inputs = list(inputs)
         self.outputs = list(outputs)
-        self.nodes = live_nodes(nodes, self.outputs)
+        self.nodes = live_nodes(nodes, with_calls(nodes, self.outputs))
 
     def verify(self) -> None:
         """Check that inputs come before users, and that shapes and dtypes are as the rules say."""
