@@ -162,7 +162,7 @@ class Effects:
         if numbers:
             raise ChangedNumberError(numbers)
         self._keep_what_grew()
-        self._refuse_changed_and_replaced([slot for slot, _ in written])
+        self._refuse_changed_and_replaced([slot for slot, _, _ in written])
         return written
 
     def _refuse_changed_and_replaced(self, written: list[Slot]) -> None:
