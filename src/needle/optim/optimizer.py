@@ -115,18 +115,18 @@ class Optimizer(Stateful):
         with no_grad():
             rows: list[Row] = []
             for param in self.params:
-                if param.grad is not None:
+                grad = param.grad
+                if grad is not None:
                     known = self.state.get(param)
-                    grad = self._grad_of(param)
+                    grad = self._cast(grad, param)
                     rows.append((param, grad, Counted() if known is None else known))
             for (param, _, state), new in zip(rows, self.updates(rows), strict=True):
                 param.data = new
                 if state and param not in self.state:
                     self.state[param] = state
 
-    def _grad_of(self, param: Tensor) -> Tensor:
+    def _cast(self, grad: Any, param: Tensor) -> Tensor:
         """A parameter's gradient in its own dtype: programs may have put another one there."""
-        grad = param.grad
         if not isinstance(grad, Tensor):
             raise ArgumentError(
                 f"{type(self).__name__}: the gradient of a parameter of shape {param.shape} is a "
@@ -178,12 +178,12 @@ class Optimizer(Stateful):
             total = Tensor(0.0, dtype="float64", requires_grad=False)
             for param in clipped:
                 # In float64, where squares of exploding float32 gradients do not overflow.
-                wide = self._grad_of(param).astype("float64")
+                wide = self._cast(param.grad, param).astype("float64")
                 total = total + (wide * wide).sum()
             norm = total.sqrt()
             scale = 1 / (norm / max_norm).maximum(1)
             for param in clipped:
-                grad = self._grad_of(param)
+                grad = self._cast(param.grad, param)
                 param.grad = grad * scale.astype(grad.dtype).broadcast_to(grad.shape)
         return norm
 
