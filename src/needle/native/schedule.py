@@ -11,7 +11,7 @@ import statistics
 ROUNDS = 4  # turns of each candidate in a trial; the first one warms up and does not count
 TURN = 3  # runs in a turn; in the first one threads still wake up, so it does not count either
 GAIN = 0.95  # more threads must take at most this share of the time of fewer
-HOPELESS = 2.0  # a candidate this many times slower than the best is tried once only
+HOPELESS = 1.5  # a candidate this many times slower than the best is tried in few turns only
 LATE = 1.5  # a run this many times slower than usual is late
 WINDOW = 64  # of so many runs,
 TOO_MANY = 8  # so many late ones lead to a new trial
