@@ -145,6 +145,26 @@ def test_an_error_leaves_grads_and_slots():
     assert w.grad.tolist() == [0.0, 1.0]
 
 
+@pytest.mark.parametrize("shape", [(), (1,), (0, 3), (40, 1000)])
+def test_an_error_leaves_state_that_is_written_in_place(shape):
+    module = nn.Module()
+    module.state = nn.Parameter(np.ones(shape))
+    table = nn.Parameter([1.0, 2.0])
+
+    @ndl.jit(warmup=0)
+    def step(i):
+        module.state.data = module.state.data * 2
+        return table.take(i, 0).detach()
+
+    good, bad = (ndl.Tensor([i], requires_grad=False) for i in (1, 7))
+    assert step(good).item() == step(good).item() == 2
+    with pytest.raises(ndl.IndexRangeError):
+        step(bad)
+    np.testing.assert_array_equal(module.state.numpy(), np.full(shape, 4.0))
+    step(good)
+    np.testing.assert_array_equal(module.state.numpy(), np.full(shape, 8.0))
+
+
 # -- threads ------------------------------------------------------------------------------------
 
 

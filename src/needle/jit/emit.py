@@ -74,19 +74,17 @@ class Emitted:
         ir: The module.
         words: For each call the slot of each pointer and the bytes from there, then numbers.
         stages: What may run side by side, stage after stage; or an operator to call in Python.
-        last: The stage that writes state in place.
     """
 
     ir: str = ""
     words: list[int] = field(default_factory=list[int])
     stages: list[list[Shared] | Special] = field(default_factory=list[list[Shared] | Special])
-    last: list[Shared] = field(default_factory=list[Shared])
 
     @property
     def calls(self) -> list[Call]:
         """The calls of all tasks, in order."""
         stages = [stage for stage in self.stages if isinstance(stage, list)]
-        return [call for stage in [*stages, self.last] for each in stage for call in each.calls]
+        return [call for stage in stages for each in stage for call in each.calls]
 
 
 class Emitter:
@@ -118,7 +116,6 @@ class Emitter:
         for stage in self.scheduled.stages:
             result.stages.append([self._shared_out(chain.tasks) for chain in stage.chains])
             result.stages += stage.called
-        result.last = [self._shared_out([task]) for task in self.scheduled.last]
         result.ir, result.words = self.source.text(), self._words
         return result
 
@@ -170,7 +167,8 @@ class Emitter:
         given = Pointers(self.plan, kernel.made, self.fused.sources(kernel), starts)
         structure = Structure(nest.stored, len(kernel.loops), given, nest.uses_positions)
         loops = "flat" if nest.flat else (kernel.loops, kernel.outer, nest.parts, nest.pieces)
-        key = (loops, structure.of(nest.steps, kernel.home), task.number)
+        is_state = kernel in self.fused.last
+        key = (loops, structure.of(nest.steps, kernel.home), task.number, is_state)
         pointers = _places(given)
         if nest.parts:
             pointers.append((self.plan.scratch[kernel], 0))
@@ -178,8 +176,11 @@ class Emitter:
         def code(f: _Function) -> None:
             sums = f.pointers.pop() if nest.parts else None
             items = f.number(0)
+            memory = Memory(given, f.pointers, nest.stored)
             begin, end = [nest.bound(f.b, chunk, items) for chunk in (f.begin, f.end)]
-            write(f.b, nest, what, Memory(given, f.pointers, nest.stored), (begin, end), sums)
+            if is_state:  # which stays as it is where an index was out of range
+                end = f.b.select(f.b.compare("==", f.b.load(memory.status, I64), 0), end, begin)
+            write(f.b, nest, what, memory, (begin, end), sums)
 
         body = self._code(key, len(pointers), code, lambda: self._name("body"))
         return Call(self._name("kernel"), body, self._given(pointers, nest.items), task)

@@ -9,7 +9,7 @@ The functions of a program find all memory through one table of pointers. What s
     arena  a at 0 ... 4096                  new array, arena + 0]
 
 Then stage after stage runs natively, threads sharing out the chunks. Between them operators without
-code are called in Python; state is overwritten last, and only if no index was out of range.
+code are called in Python. State is overwritten in the last one, if no index was out of range.
 """
 
 from __future__ import annotations
@@ -173,7 +173,6 @@ class NativeExecutor:
         self._draws = [(node, layout.slot[node]) for node in draws]
         self._all_native = all(map(is_drawn_here, draws))
         self._main = self._segments(compiled.emitted.stages)
-        self._last = self._program([compiled.emitted.last])
 
     def _segments(self, stages: list[list[Shared] | Special]) -> list[Callable[[], None]]:
         """Native programs, and between them the operators that are called in Python."""
@@ -265,7 +264,7 @@ class NativeExecutor:
             The table of pointers; slot, shape and dtype of the result; the code; and the status.
             None for a program of more parts.
         """
-        if self._draws or self._last is not None or self._order is not None:
+        if self._draws or self._order is not None:
             return None
         calls_python = any(isinstance(stage, Special) for stage in self.compiled.emitted.stages)
         if len(self._results) != 1 or len(self._main) != 1 or calls_python:
@@ -291,8 +290,6 @@ class NativeExecutor:
             if self._status[0]:
                 self._status[0] = 0
                 return None
-        if self._last is not None:
-            self._last()
         if self._order is None:
             return results
         ordered = [results[k] for k in self._order]

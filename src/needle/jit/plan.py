@@ -114,8 +114,6 @@ def _spans(fused: Fused, scheduled: Schedule) -> Spans:
             need(number, task.work, *task.makes, *scheduled.reads[task])
         for work in stage.called:
             need(number, work.node, *fused.sources(work))
-    for kernel in fused.last:
-        need(len(stages), *fused.sources(kernel))
     return found
 
 

@@ -51,12 +51,14 @@ def schedule(fused: Fused, host: Host, *, philox: bool = True) -> Schedule:
     scheduling = _Scheduling(fused, host, philox)
     for work in fused.works:
         scheduling.add(work)
+    result = scheduling.result
+    last = len(result.stages)
     for kernel in fused.last:  # no part of one may write state that another still reads
-        scheduling.result.nests[kernel] = Nest(kernel, fused.stored, host, parted=False)
-        for task in scheduling.result.passes(kernel):
-            scheduling.result.last.append(task)
-            scheduling.result.reads[task] = fused.sources(kernel)
-    return scheduling.result
+        result.nests[kernel] = Nest(kernel, fused.stored, host, parted=False)
+        for task in result.passes(kernel):
+            result.put(task, last)
+            result.reads[task] = fused.sources(kernel)
+    return result
 
 
 class _Scheduling:

@@ -91,15 +91,13 @@ class Schedule:
     """What runs when.
 
     Attributes:
-        stages: One after the other.
-        last: What writes state in place, when all else is done.
+        stages: One after the other; in the last one state is written in place, if any is.
         nests: The loops of each kernel.
         reads: The values in memory that each function reads.
         by_rows: Values of which each row is made by the chunk that has this row.
     """
 
     stages: list[Stage] = field(default_factory=list[Stage])
-    last: list[Task] = field(default_factory=list[Task])
     nests: dict[Kernel, Nest] = field(default_factory=dict[Kernel, Nest])
     reads: dict[Task, Sequence[Node]] = field(default_factory=dict[Task, Sequence[Node]])
     by_rows: set[Node] = field(default_factory=set[Node])
