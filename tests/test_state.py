@@ -5,7 +5,7 @@ import pytest
 
 import needle as ndl
 from needle.context import changes
-from needle.state import Stateful, children, walk
+from needle.state import CountedList, Stateful, children, walk
 
 
 class Box(Stateful):
@@ -75,3 +75,34 @@ def test_setting_and_deleting_attributes_counts_as_a_change():
     assert counts == sorted(set(counts))
     with pytest.raises(AttributeError):
         del box.x
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        (lambda x: x.append(5), [3, 1, 2, 5]),
+        (lambda x: x.extend([5]), [3, 1, 2, 5]),
+        (lambda x: x.insert(0, 5), [5, 3, 1, 2]),
+        (lambda x: x.remove(1), [3, 2]),
+        (lambda x: x.pop(), [3, 1]),
+        (lambda x: x.sort(), [1, 2, 3]),
+        (lambda x: x.reverse(), [2, 1, 3]),
+        (lambda x: x.clear(), []),
+        (lambda x: x.__setitem__(0, 5), [5, 1, 2]),
+        (lambda x: x.__setitem__(slice(1, None), []), [3]),
+        (lambda x: x.__delitem__(0), [1, 2]),
+        (lambda x: x.__iadd__([5]), [3, 1, 2, 5]),
+        (lambda x: x.__imul__(2), [3, 1, 2, 3, 1, 2]),
+    ],
+)
+def test_every_change_of_a_counted_list_counts(change, expected):
+    counted = CountedList([3, 1, 2])
+    before = changes.count
+    change(counted)
+    assert counted == expected
+    assert changes.count > before
+
+
+def test_an_optimizers_parameters_are_a_counted_list():
+    optimizer = ndl.optim.SGD([ndl.Tensor([1.0])], lr=0.1)
+    assert isinstance(optimizer.params, CountedList)

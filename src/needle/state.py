@@ -40,20 +40,28 @@ class Counted(dict[Any, Any]):
         changes.count += 1
 
 
-def _counting(name: str) -> Any:
-    """A method of dict that moves the counter too."""
-    method = getattr(dict, name)
+class CountedList(list[Any]):
+    """A list whose every change moves the counter."""
+
+
+def _counting(method: Any) -> Any:
+    """A method of dict or list that moves the counter too."""
 
     @wraps(method)
-    def counting(self: Counted, *args: Any, **kwargs: Any) -> Any:
+    def counting(self: Any, *args: Any, **kwargs: Any) -> Any:
         changes.count += 1
         return method(self, *args, **kwargs)
 
     return counting
 
 
-for _name in ("__delitem__", "__ior__", "clear", "pop", "popitem", "setdefault", "update"):
-    setattr(Counted, _name, _counting(_name))
+for _class, _names in {
+    Counted: "__delitem__ __ior__ clear pop popitem setdefault update",
+    CountedList: "__delitem__ __iadd__ __imul__ __setitem__ append clear extend insert pop remove "
+    "reverse sort",
+}.items():
+    for _name in _names.split():
+        setattr(_class, _name, _counting(getattr(_class, _name)))
 
 
 def by_name(state: Any) -> Mapping[str, Any]:

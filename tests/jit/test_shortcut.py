@@ -1,4 +1,4 @@
-"""The short way of a call that only computes: who has it, and what sends a call the long way."""
+"""The short way of a call in an unchanged world: who has it, and what sends a call the long way."""
 
 import threading
 
@@ -123,15 +123,99 @@ def test_a_thread_inside_a_program_goes_the_long_way(x):
     assert ambient.inside == ()
 
 
-def test_who_changes_state_draws_or_gives_several_has_none(x):
-    total = leaf(np.zeros((2, 3)))
-    dropout = nn.Dropout(0.5)
+def training(model, optimizer):
+    loss_function = nn.SoftmaxLoss()
+
+    def step(x, y):
+        loss = loss_function(model(x), y)
+        loss.backward()
+        optimizer.step()
+        optimizer.reset_grad()
+        return loss.detach()
+
+    return step
+
+
+def test_a_training_step_has_it_and_sees_what_changes():
+    x = leaf(np.random.default_rng(0).standard_normal((8, 3)))
+    y = ndl.Tensor([0, 1] * 4, requires_grad=False)
+    states = []
+    for compiling in (False, True):
+        ndl.seed(0)
+        layers = nn.Linear(3, 8, bias=False), nn.BatchNorm1d(8), nn.Dropout(0.5), nn.Linear(8, 2)
+        model = nn.Sequential(*layers)
+        optimizer = ndl.optim.Adam(model.parameters(), lr=0.1)
+        step = training(model, optimizer)
+        step = ndl.jit(step) if compiling else step
+        losses = [step(x, y).item() for _ in range(4)]
+        for lr in (0.2, 0.05):
+            optimizer.lr = lr
+            if compiling:
+                assert step.programs[0].shortcut is not None
+            losses.append(step(x, y).item())
+        layers[0].weight.grad = ndl.Tensor(np.ones((3, 8), np.float32))
+        losses += [step(x, y).item() for _ in range(2)]
+        optimizer.params.remove(layers[3].bias)
+        losses += [step(x, y).item() for _ in range(4)]
+        states.append([*losses, *[value.sum() for value in model.state_dict().values()]])
+    ndl.seed(None)
+    assert len(step.programs) == 2
+    np.testing.assert_allclose(states[1], states[0], rtol=1e-4)
+
+
+def test_an_argument_that_lies_in_state_goes_the_long_way(x):
+    total = nn.Parameter(np.ones((2, 3), np.float32))
 
     def add(x):
         total.data = total.data + x
         return x * 2
 
-    for function in (add, dropout, lambda x: (x, x * 2)):
+    compiled = warm(add, x)
+    assert taken(compiled, x) is not None
+    shown = total.cached_data
+    lying_in_state = ndl.Tensor.wrap(shown)
+    (program,) = compiled.programs
+    assert id(shown.base) in program._binding.written
+    assert taken(compiled, lying_in_state) is None
+    before = shown.copy()
+    np.testing.assert_array_equal(compiled(lying_in_state).numpy(), before * 2)
+    np.testing.assert_array_equal(total.numpy(), before * 2)
+
+
+def test_an_index_out_of_range_leaves_state_and_the_stream_as_eagerly():
+    table, noise = nn.Parameter(np.arange(4.0)), nn.Dropout(0.5)
+    good, bad = (ndl.Tensor(i, requires_grad=False) for i in ([1, 2], [1, 9]))
+    drawn = []
+    for compiling in (False, True):
+        ndl.seed(3)
+        buffer = nn.Parameter(np.zeros(2))
+
+        def lookup(i, buffer=buffer):
+            drawn = noise(table)
+            buffer.data = buffer.data + drawn.take(i, 0).data
+            return drawn.detach()
+
+        compiled = warm(lookup, good) if compiling else lookup
+        if not compiling:
+            for _ in range(4):
+                compiled(good)
+        with pytest.raises(ndl.IndexRangeError):
+            compiled(bad)
+        drawn.append([*compiled(good).tolist(), *buffer.tolist()])
+    ndl.seed(None)
+    assert drawn[0] == drawn[1]
+    assert compiled.programs[0].shortcut is not None
+
+
+def test_who_gives_several_or_calls_an_operator_of_yours_has_none(x):
+    class Twice(ndl.ops.TensorOp):
+        def compute(self, a):
+            return a * 2
+
+        def gradient(self, out_grad, node):
+            return out_grad * 2
+
+    for function in (lambda x: (x, x * 2), Twice()):
         compiled = warm(function, x)
         assert all(program.shortcut is None for program in compiled.programs)
 

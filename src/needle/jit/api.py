@@ -91,7 +91,10 @@ class Jitted:
         if program is None or kwargs or not program.fits(args):
             program = None
         elif program.shortcut is not None and not self._check:
-            result = program.shortcut(program, args)
+            try:
+                result = program.shortcut(program, args)
+            except NeedleError as raised:
+                return self._after(raised, program, args, kwargs)
             if result is not None:
                 return result
         if program is None or program.mismatch(leaves):
@@ -105,19 +108,25 @@ class Jitted:
         except BusyError:
             return self._as_written(args, kwargs)
         except NeedleError as raised:
-            # State is that of the last call. What the function itself raises names the module.
-            error = DryRun(self._as_written, args, kwargs, program.trace).error
-            if isinstance(error, NeedleError):
-                raise error from None
-            if error is None and isinstance(raised, IndexRangeError):  # the function handles it
-                if any(map(is_random, program.trace.nodes)):
-                    raise TraceError(
-                        f"jit: {self.__name__} handles an IndexRangeError in a call that has drawn "
-                        "random numbers, which would be drawn again. Check the indices before the "
-                        "call, or draw outside and pass the numbers as an argument"
-                    ) from raised
-                return self._as_written(args, kwargs)
-            raise
+            return self._after(raised, program, args, kwargs)
+
+    def _after(self, raised: NeedleError, program: Program, args: Any, kwargs: Any) -> Any:
+        """What becomes of a call that ended in an error, with the state that was there before it.
+
+        What the function itself raises names the module; if it raises nothing, it handled that.
+        """
+        error = DryRun(self._as_written, args, kwargs, program.trace).error
+        if isinstance(error, NeedleError):
+            raise error from None
+        if error is not None or not isinstance(raised, IndexRangeError):
+            raise raised
+        if any(map(is_random, program.trace.nodes)):
+            raise TraceError(
+                f"jit: {self.__name__} handles an IndexRangeError in a call that has drawn "
+                "random numbers, which would be drawn again. Check the indices before the "
+                "call, or draw outside and pass the numbers as an argument"
+            ) from raised
+        return self._as_written(args, kwargs)
 
     def _looked_up(self, args: Any, kwargs: Any) -> tuple[Program | None, list[Any]]:
         """The program for a call, found or made, and what it runs on."""

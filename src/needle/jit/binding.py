@@ -118,6 +118,9 @@ class Binding:
 
     Attributes:
         in_place: Where that is found.
+        may_be_held: State whose tensors somebody may take hold of between calls.
+        written: Which blocks of memory are changed in place.
+        has_numbers: Whether there are hyperparameters.
         bound: Whether the captured tensors are where they were; a guard that fails resets it.
         each_call: What is captured, and has to be looked up at each call nevertheless.
         native: The code.
@@ -129,6 +132,7 @@ class Binding:
         self.bound = False
         self.native = NativeExecutor(compiled)
         self._scalars = inputs.scalars
+        self.has_numbers = bool(self._scalars)
         self._captured = inputs.captured
         self._first_captured = len(inputs.nodes) - len(inputs.captured)
         self._numbers = self._bind_numbers(inputs)
@@ -136,11 +140,11 @@ class Binding:
         self.in_place = {captured.source for captured in in_place}
         self._moving = {target for target, _ in trace.rebound if target not in self.in_place}
         # Nobody keeps an optimiser's moments; other tensors in slots may be kept between calls.
-        self._may_be_held = [
+        self.may_be_held = [
             c for c in in_place if c.slot and not isinstance(c.slot.container.owner(), Counted)
         ]
         self.each_call: list[tuple[int, Captured]] = []  # what has to be looked up again
-        self._written: set[int] = set()  # blocks of memory that are changed in place
+        self.written: set[int] = set()
         self._live: list[Live] = []  # state in such blocks
 
     def _bind_numbers(self, inputs: Inputs) -> Any:
@@ -151,27 +155,21 @@ class Binding:
                 self.native.bind(place, numbers[place : place + 1])
         return view_of(numbers)
 
-    @property
-    def changes_state(self) -> bool:
-        """Whether there is more to a call than arguments: state in place, hyperparameters."""
-        return bool(self.in_place or self._scalars)
-
     def run(self, leaves: list[Any]) -> list[Any] | None:
         """Run on the leaves of a call's arguments; None where an index was out of range."""
-        native, numbers = self.native, self._numbers
-        if not self.bound or (self._may_be_held and self._is_held()):
+        native = self.native
+        if not self.bound or (self.may_be_held and self._is_held()):
             self._bind_captured(leaves)
         for place, leaf in enumerate(leaves):
             if type(leaf) is float:
-                numbers[place] = leaf
+                self._numbers[place] = leaf
                 continue
             array = leaf.node.storage if type(leaf) is Tensor else None
             if array is None or not (array.flags.c_contiguous and array.dtype.isnative):
                 array = _dense(_array(leaf))
             native.bind(place, self._apart(array))
-        if self._scalars:
-            for place, (held, name) in enumerate(self._scalars, len(leaves)):
-                numbers[place] = held[name]
+        if self.has_numbers:
+            self.bind_numbers(len(leaves))
         for place, captured in self.each_call:
             native.bind(place, self._apart(_dense(realize(captured.read(leaves).node))))
         before = changes.count
@@ -180,9 +178,18 @@ class Binding:
             self._take_back()
         return results
 
+    def bind_numbers(self, first: int) -> None:
+        """Write the hyperparameters as they are now into their words, the first of which is named.
+
+        A schedule that sets one moves no counter.
+        """
+        numbers = self._numbers
+        for place, (held, name) in enumerate(self._scalars, first):
+            numbers[place] = held[name]
+
     def _apart(self, array: Any) -> Any:
         """The array, or a copy if it lies in state that changes, as what `cached_data` gave."""
-        is_state = array.base is not None and id(array.base) in self._written
+        is_state = array.base is not None and id(array.base) in self.written
         return array.copy() if is_state else array
 
     def _take_back(self) -> None:
@@ -198,17 +205,17 @@ class Binding:
 
     def _is_held(self) -> bool:
         """Whether somebody took hold of a tensor in a slot, which may then not change in place."""
-        return any(c.count_references() > c.references for c in self._may_be_held)
+        return any(c.count_references() > c.references for c in self.may_be_held)
 
     def _bind_captured(self, leaves: list[Any]) -> None:
         """Look up all captured tensors; state moves into memory that may be changed in place."""
         self.bound = False
-        self.each_call, self._written, self._live = [], set(), []
+        self.each_call, self.written, self._live = [], set(), []
         places = list(enumerate(self._captured, self._first_captured))
         for place, captured in places:
             if captured.source in self.in_place:
                 array = self._own(captured, captured.read(leaves))
-                self._written.add(id(array.base))
+                self.written.add(id(array.base))
                 self.native.bind(place, array)
         for place, captured in places:
             source = captured.source
@@ -221,7 +228,7 @@ class Binding:
                     self.native.bind(place, _dense(array))
         changes.count += 1
         self._guards.accept()
-        for captured in self._may_be_held:
+        for captured in self.may_be_held:
             captured.references = captured.count_references()
         self.bound = True
 
@@ -231,7 +238,7 @@ class Binding:
         A slot gets a new tensor: somebody else may hold the old one, which must not change.
         """
         live = tensor.node
-        is_shared = captured in self._may_be_held or owner_of(live) is not tensor
+        is_shared = captured in self.may_be_held or owner_of(live) is not tensor
         if is_shared or not isinstance(live, Live):
             live = _moved(captured, tensor)
         self._live.append(live)

@@ -89,7 +89,8 @@ class Guards:
             if not container.counted:
                 self._views += [owner, owner.values()]
         elif isinstance(owner, list):
-            self._views.append(owner)
+            if not container.counted:
+                self._views.append(owner)
         else:
             if _dies(owner):
                 self._owners.append(ref(owner, self._gone))

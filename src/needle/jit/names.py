@@ -6,11 +6,15 @@ import builtins
 import dis
 from collections.abc import Callable, Sequence
 from functools import lru_cache
+from itertools import repeat
+from operator import attrgetter
 from types import CodeType, FunctionType
 from typing import Any
 from weakref import ref
 
 from .slots import MISSING, Container
+
+_contents = attrgetter("cell_contents")
 
 
 class Names(Container):
@@ -50,10 +54,10 @@ class Names(Container):
                 return []
             closure, space = held.__closure__, held.__globals__
             try:
-                found = [closure[cell].cell_contents for cell in cells]
+                found = list(map(_contents, map(closure.__getitem__, cells))) if cells else []
             except ValueError:  # a variable that was deleted
                 return []
-            return found + [space.get(name, MISSING) for name in names]
+            return found + list(map(space.get, names, repeat(MISSING))) if names else found
 
         return read
 

@@ -149,7 +149,7 @@ class NativeExecutor:
         self._given = np.array(compiled.emitted.words, np.int64)
         self._chains: list[Array] = []  # words of chains
         self._status = view_of(np.zeros(1, np.int64))
-        self._stream = np.zeros(4, np.int64)
+        self._stream = view_of(np.zeros(4, np.int64))
         self._arena = aligned((layout.arena,), np.uint8)
         self._keep: dict[int, Array] = dict(layout.constants)
         start = self._arena.ctypes.data
@@ -158,7 +158,7 @@ class NativeExecutor:
         for slot, array in self._keep.items():
             self._table[slot] = array.ctypes.data
         self._table[layout.status] = np.asarray(self._status).ctypes.data
-        self._table[layout.stream] = self._stream.ctypes.data
+        self._table[layout.stream] = np.asarray(self._stream).ctypes.data
         self._input_slots = [layout.slot[node] for node in compiled.graph.inputs]
         self._sizes = [bytes_of(node) for node in compiled.graph.inputs]
         self._results = [
@@ -257,19 +257,29 @@ class NativeExecutor:
         self._keep[slot] = array
         self._words[slot] = address_of(array)
 
-    def single(self) -> tuple[Any, tuple[int, Any, Any], Callable[[], None], Any] | None:
-        """For a program that is one piece of code with one result: what it takes to run it.
+    def quick(self, result: int) -> Callable[[], Array | None] | None:
+        """What runs the program and gives one result, None where an index was out of range.
 
         Returns:
-            The table of pointers; slot, shape and dtype of the result; the code; and the status.
-            None for a program of more parts.
+            None for a program that calls operators in Python, which may do anything.
         """
-        if self._draws or self._order is not None:
+        if any(isinstance(stage, Special) for stage in self.compiled.emitted.stages):
             return None
-        calls_python = any(isinstance(stage, Special) for stage in self.compiled.emitted.stages)
-        if len(self._results) != 1 or len(self._main) != 1 or calls_python:
-            return None
-        return self._words, self._results[0], self._main[0], self._status
+        if self._draws or len(self._results) != 1 or len(self._main) != 1:
+            return lambda: None if (results := self()) is None else results[result]
+        words, status, code = self._words, self._status, self._main[0]
+        slot, shape, dtype = self._results[0]
+
+        def run() -> Array | None:
+            array = _empty(shape, dtype)
+            words[slot] = address_of(array)
+            code()
+            if status[0]:
+                status[0] = 0
+                return None
+            return array
+
+        return run
 
     def __call__(self) -> list[Array] | None:
         """Run on the inputs that are bound.
@@ -301,13 +311,12 @@ class NativeExecutor:
         if philox is not self.compiled.philox:
             raise BusyError("jit: another thread called ndl.seed during a call that draws")
         if philox:
-            words = self._stream
-            words[0] = stream.seed & 0xFFFFFFFF
-            words[1] = stream.seed >> 32
-            words[2] = stream.draw
+            words, seed = self._stream, stream.seed
+            words[0], words[1] = seed & 0xFFFFFFFF, seed >> 32
             if self._all_native:
-                stream.reserve(len(self._draws))
+                words[2] = stream.reserve(len(self._draws))
                 return
+            words[2] = stream.draw
         for node, slot in self._draws:
             if philox and is_drawn_here(node):
                 stream.reserve(1)

@@ -12,7 +12,7 @@ from __future__ import annotations
 import threading
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
 from .. import config
@@ -79,7 +79,7 @@ class Program:
         self._commit = commit.write
         self.shortcut: Shortcut | None = None
         if self._binding is not None and commit.plain is not None:
-            self.shortcut = shortcut(self.guards, self._binding, commit.plain[1])
+            self.shortcut = shortcut(self.guards, self._binding, *commit.plain)
 
     @property
     def compiled(self) -> Compiled | None:
@@ -163,17 +163,17 @@ class Program:
             try:
                 results = self._execute(leaves)
                 if results is None:
-                    self._raise_index_error(leaves)
+                    self.raise_index_error(leaves)
                 self.calls += 1
                 return self._commit(leaves, results, self._steady)
             finally:
                 mine["inside"] = inside
 
-    def _raise_index_error(self, leaves: list[Any]) -> NoReturn:
+    def raise_index_error(self, leaves: Sequence[Any]) -> NoReturn:
         """An index was out of range, and no state was written: NumPy raises the eager message."""
         streams = Streams()
         try:
-            self._interpreter()(leaves)
+            self._interpreter()(list(leaves))
         finally:
             streams.put_back()  # the call itself has drawn
         raise TraceError("an index was out of range in a compiled call, and is not in an eager one")

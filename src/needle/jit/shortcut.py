@@ -1,15 +1,15 @@
-"""The short way of a call that only computes: tensors go in, one new tensor comes out.
+"""The short way of a call in an unchanged world: tensors go in, one new tensor comes out.
 
 Beside running its code such a call has little to do, and passing from layer to layer would take
-longer than that::
+longer than that, the more so after a program that has left nothing of Python in the caches::
 
-    before: any call                           after: a call that only computes
+    before: any call                           after: one that leaves a tensor, and state in place
 
     guards, then the binding of all inputs,    the cheap look, addresses in, code, a tensor out
     draws, stages, state, a tree of results
 
-Nothing is written but the result. So where anything is out of the ordinary the call is begun anew
-the long way, which also raises what there is to raise.
+Where anything is out of the ordinary the call is begun anew the long way, which also raises what
+there is to raise.
 """
 
 from __future__ import annotations
@@ -17,11 +17,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from ..context import ambient
 from ..graph.node import Node, new_handle
-from .native_executor import address_of
 from .turns import BusyError
 
 if TYPE_CHECKING:
@@ -33,14 +30,18 @@ Shortcut = Callable[["Program", Sequence[Any]], Any]
 """From a program and tensors that it fits to the result; None where the long way has to be gone."""
 
 
-def shortcut(guards: Guards, binding: Binding, cls: type[Any]) -> Shortcut | None:
-    """The short way of a program that hands out one tensor of a class; None if it has none."""
-    single = None if binding.changes_state or guards.looks_at_calls else binding.native.single()
-    if single is None:
+def shortcut(guards: Guards, binding: Binding, result: int, cls: type[Any]) -> Shortcut | None:
+    """The short way of a program that leaves a tensor of a class, and else only state in place.
+
+    Returns:
+        None if it has none, because each call has to be looked at more closely.
+    """
+    run = binding.native.quick(result)
+    if run is None or guards.looks_at_calls or binding.may_be_held:
         return None
-    words, (slot, shape, dtype), code, status = single
     unchanged, others = guards.unchanged, guards.others
-    bind, empty = binding.native.bind, np.empty
+    bind, bind_numbers = binding.native.bind, binding.bind_numbers
+    has_numbers = binding.has_numbers
 
     def call(program: Program, args: Sequence[Any]) -> Any:
         mine = ambient.__dict__
@@ -55,13 +56,14 @@ def shortcut(guards: Guards, binding: Binding, cls: type[Any]) -> Shortcut | Non
                     array = tensor.node.storage
                     if array is None or not array.flags.c_contiguous or id(tensor) in others:
                         return None
+                    if array.base is not None and id(array.base) in binding.written:
+                        return None
                     bind(place, array)
-                array = empty(shape, dtype)
-                words[slot] = address_of(array)
-                code()
-                if status[0]:
-                    status[0] = 0
-                    return None
+                if has_numbers:
+                    bind_numbers(len(args))
+                array = run()
+                if array is None:
+                    program.raise_index_error(args)
                 program.calls += 1
             except BusyError:
                 return None

@@ -14,7 +14,7 @@ from weakref import ref
 
 import numpy as np
 
-from ..state import Counted, Stateful
+from ..state import Counted, CountedList, Stateful
 from ..tensor import Tensor
 from .trees import Path
 
@@ -168,6 +168,10 @@ class Members(Container):
 
 class Items(Container):
     """A list."""
+
+    def __init__(self, owner: Any, path: str) -> None:
+        super().__init__(owner, path)
+        self.counted = isinstance(owner, CountedList)
 
     def slots(self) -> dict[Any, Any]:
         return dict(enumerate(self.owner()))

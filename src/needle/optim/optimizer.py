@@ -12,7 +12,7 @@ from ..context import no_grad
 from ..errors import ArgumentError, DTypeError, StateError
 from ..ops.operands import as_number
 from ..shapes import holds_several
-from ..state import Counted, Stateful, by_name, taken_from
+from ..state import Counted, CountedList, Stateful, by_name, taken_from
 from ..tensor import Tensor
 
 Row = tuple[Tensor, Tensor, dict[str, Tensor]]
@@ -67,7 +67,7 @@ class Optimizer(Stateful):
                     f"{type(self).__name__}: params holds a {type(param).__name__}. "
                     "Pass tensors: model.parameters()"
                 )
-        self.params = list(dict.fromkeys(given))
+        self.params: list[Tensor] = CountedList(dict.fromkeys(given))
         self.state: dict[Tensor, dict[str, Tensor]] = Counted()
 
     def __setattr__(self, name: str, value: Any) -> None:
