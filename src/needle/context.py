@@ -13,13 +13,15 @@ from typing import Any
 
 
 class Ambient(threading.local):
-    """Thread-local modes; the class attributes are the defaults of a new thread."""
+    """Thread-local modes, all of them in the `__dict__` of a thread: one look gives them all."""
 
-    evaluator: Any = None
-    gradients: bool = True
-    implicit_broadcasting: bool = False
+    default: Any = None
+    """The evaluator of a new thread."""
 
     def __init__(self) -> None:
+        self.evaluator = self.default
+        self.gradients = True
+        self.implicit_broadcasting = False
         self.inside: tuple[Any, ...] = ()
         """Compiled programs, and traces, that this thread is inside of."""
 

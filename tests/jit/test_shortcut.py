@@ -27,7 +27,7 @@ def warm(function, *args):
 def taken(compiled, *args):
     """The result of the short way itself; None where it is given up."""
     (program,) = compiled.programs
-    return program.shortcut(program, args)
+    return program.shortcut(program, args, ambient.__dict__)
 
 
 @pytest.fixture

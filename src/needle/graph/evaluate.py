@@ -150,7 +150,7 @@ class Checked(Eager):
 EAGER = Eager()
 LAZY = Lazy()
 CHECKED = Checked()
-Ambient.evaluator = EAGER
+Ambient.default = ambient.evaluator = EAGER
 
 
 def weak_scalars(numbers: list[float], arrays: list[Any]) -> list[Any]:

@@ -85,18 +85,20 @@ class Jitted:
         return [program for group in tuple(self._programs.values()) for program in group]
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        if ambient.evaluator is not EAGER:
+        mine = ambient.__dict__
+        if mine["evaluator"] is not EAGER:
             return self._as_written(args, kwargs)
-        program, leaves = self._recent, list(args)
-        if program is None or kwargs or not program.fits(args):
+        program = self._recent
+        if program is None or kwargs or not program.fits(args, mine):
             program = None
         elif program.shortcut is not None and not self._check:
             try:
-                result = program.shortcut(program, args)
+                result = program.shortcut(program, args, mine)
             except NeedleError as raised:
                 return self._after(raised, program, args, kwargs)
             if result is not None:
                 return result
+        leaves = list(args)
         if program is None or program.mismatch(leaves):
             program, leaves = self._looked_up(args, kwargs)
             if program is None:

@@ -91,15 +91,20 @@ class Program:
 
     # -- whether it is the right one ---------------------------------------------------------------
 
-    def fits(self, args: tuple[Any, ...]) -> bool:
-        """Whether a call's arguments are surely like those of the trace: the quick look."""
+    def fits(self, args: tuple[Any, ...], mine: dict[str, Any]) -> bool:
+        """Whether a call is surely like that of the trace, by a quick look.
+
+        Args:
+            args: Its arguments.
+            mine: The modes of this thread.
+        """
         quick = self._quick
         if quick is None or len(quick) != len(args):
             return False
         gradients, broadcasting, stream = self._modes
         if (
-            ambient.gradients is not gradients
-            or ambient.implicit_broadcasting is not broadcasting
+            mine["gradients"] is not gradients
+            or mine["implicit_broadcasting"] is not broadcasting
             or type(ambient_stream()) is not stream
         ):
             return False

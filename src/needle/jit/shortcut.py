@@ -17,7 +17,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from ..context import ambient
 from ..graph.node import Node, new_handle
 from .turns import BusyError
 
@@ -26,8 +25,11 @@ if TYPE_CHECKING:
     from .guards import Guards
     from .program import Program
 
-Shortcut = Callable[["Program", Sequence[Any]], Any]
-"""From a program and tensors that it fits to the result; None where the long way has to be gone."""
+Shortcut = Callable[["Program", Sequence[Any], dict[str, Any]], Any]
+"""From a program, tensors that it fits, and the thread's modes to the result.
+
+None where the long way has to be gone.
+"""
 
 
 def shortcut(guards: Guards, binding: Binding, result: int, cls: type[Any]) -> Shortcut | None:
@@ -43,8 +45,7 @@ def shortcut(guards: Guards, binding: Binding, result: int, cls: type[Any]) -> S
     bind, bind_numbers = binding.native.bind, binding.bind_numbers
     has_numbers = binding.has_numbers
 
-    def call(program: Program, args: Sequence[Any]) -> Any:
-        mine = ambient.__dict__
+    def call(program: Program, args: Sequence[Any], mine: dict[str, Any]) -> Any:
         if mine["inside"] or not unchanged():
             return None
         with program.lock:
