@@ -233,7 +233,7 @@ def test_data_of_another_size_that_a_thread_assigns_between_look_and_call(monkey
     for function in (add, double, add, double):
         function(x)
     # What another thread does after a look, the look does not see.
-    monkeypatch.setattr(Program, "fits", lambda program, args: True)
+    monkeypatch.setattr(Program, "fits", lambda program, args, modes: True)
     monkeypatch.setattr(Guards, "difference", lambda guards, leaves: None)
     for data in (small, large, small):
         x.data = w.data = data
@@ -245,7 +245,7 @@ def test_data_of_another_size_that_a_thread_assigns_between_look_and_call(monkey
 def test_a_thread_that_seeds_between_look_and_call(monkeypatch):
     draw = ndl.jit(lambda: ndl.init.rand(3) * 1, warmup=0)
     draw()
-    monkeypatch.setattr(Program, "fits", lambda program, args: True)
+    monkeypatch.setattr(Program, "fits", lambda program, args, modes: True)
     ndl.seed(3)
     try:
         ours = draw().numpy()

@@ -1,6 +1,8 @@
 """Random numbers: the same eager and compiled, drawn in program order, and never lost."""
 
 import random as python_random
+import secrets
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -190,6 +192,49 @@ def test_a_direct_draw_inside_a_trace_raises(draw, name, seed):
         step(ndl.init.zeros(2))
     after = ndl.random.get_state(), generator.bit_generator.state, python_random.getstate()
     assert before == after
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        np.random.default_rng,
+        np.random.RandomState,
+        python_random.SystemRandom,
+        lambda: python_random.SystemRandom(secrets.randbits(8)),
+    ],
+    ids=["default_rng", "RandomState", "SystemRandom", "secrets"],
+)
+def test_a_generator_without_a_seed_inside_a_trace_raises(make):
+    def step(x):
+        try:
+            rng = make()
+            return x + rng.random(2) if hasattr(rng, "bit_generator") else x + rng.random()
+        except ndl.TraceError:
+            return x
+
+    x = ndl.init.zeros(2)
+    assert (step(x).numpy() > 0).all()
+    with pytest.raises(ndl.TraceError, match=r"without a seed, .* Draw with ndl\.init\.rand"):
+        ndl.jit(step, warmup=0)(x)
+    assert (step(x).numpy() > 0).all()
+
+
+def test_a_seeded_generator_draws_the_same_at_each_call_as_eagerly():
+    def step(x):
+        return x + np.random.default_rng(7).random(2).astype("float32")
+
+    compiled, x = ndl.jit(step, warmup=0), ndl.init.zeros(2)
+    assert compiled(x).tolist() == compiled(x).tolist() == step(x).tolist()
+
+
+def test_other_threads_may_draw_from_the_system_during_a_trace():
+    with ThreadPoolExecutor(1) as others:
+
+        def step(x):
+            assert others.submit(secrets.randbits, 8).result() < 256
+            return x * 2
+
+        assert ndl.jit(step, warmup=0)(ndl.init.ones(2)).tolist() == [2, 2]
 
 
 @pytest.mark.parametrize("n", [0, 7])

@@ -1,8 +1,15 @@
-"""Where every random stream stands, so that a trace can leave them as it found them."""
+"""Where every random stream stands, so that a trace can leave them as it found them.
+
+A generator that the function makes itself is none of them. With a seed it draws the same numbers at
+each call, as a program does; without one it begins with numbers from the system, which are refused.
+"""
 
 from __future__ import annotations
 
 import random as python_random
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from threading import get_ident
 from typing import Any
 
 import numpy as np
@@ -63,6 +70,32 @@ class Streams:
                 generator.setstate(place)
             else:
                 generator.set_state(place)
+
+
+@contextmanager
+def no_entropy(refusal: Callable[[str], Exception]) -> Generator[None]:
+    """Give this thread no random numbers of the system's inside a `with` block.
+
+    Args:
+        refusal: Makes the error.
+    """
+    module: Any = python_random  # whose function NumPy's unseeded generators call, too
+    original, thread = module._urandom, get_ident()
+
+    def drawn(count: int) -> bytes:
+        if get_ident() != thread:
+            return original(count)
+        raise refusal(
+            "random numbers of the system's were drawn, as for a generator without a seed, while a "
+            "jitted function was traced, and a program would repeat them. Draw with ndl.init.rand "
+            "or randn, or pass the numbers as an argument"
+        )
+
+    module._urandom = drawn
+    try:
+        yield
+    finally:
+        module._urandom = original
 
 
 def _place(generator: Any) -> Any:

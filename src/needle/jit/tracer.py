@@ -40,7 +40,7 @@ class Scalar(Tensor):
         return new_handle(super().full_like(value, dtype).node, Scalar)
 
     def _refuse(self, *_: Any) -> NoReturn:
-        raise _refusal(
+        raise refusal(
             f"a float is compared or read while a jitted function is traced, at {user_line()}: it "
             "is a run-time scalar, whose value is not known there. Decide outside and pass a bool, "
             "or use ndl.where. Where a number has to be known, let the function read it from a "
@@ -171,7 +171,7 @@ class Tracer:
         if node in self.constants:
             return node.storage
         made = f" (made at {node.where})" if node.where else ""
-        raise _refusal(
+        raise refusal(
             f"the values of a tensor of shape {_shape(node)}{made} are not known while a jitted "
             f"function is traced, at {user_line()}. float(), int(), item(), numpy() and "
             "cached_data cannot be used there: return the tensor and read it outside, or compute "
@@ -225,7 +225,7 @@ class Tracer:
         return self._real[node]
 
 
-def _refusal(message: str) -> TraceError:
+def refusal(message: str) -> TraceError:
     """An error that the trace ends with, even if the function goes on: its program would, too."""
     error, tracer = TraceError(message), ambient.evaluator
     if isinstance(tracer, Tracer):

@@ -23,9 +23,9 @@ from .effects import ChangedNumberError, Effects, NewStateError, taken_apart
 from .guarding import guard
 from .signature import is_leaf
 from .stand_ins import StandIns
-from .streams import Streams
+from .streams import Streams, no_entropy
 from .trace import Trace
-from .tracer import Tracer
+from .tracer import Tracer, refusal
 from .trees import mapped
 from .watch import Watch
 
@@ -81,11 +81,12 @@ class _Tracing:
             self.stand_ins.put_in()
             self.watch.add("self", self.function)
             ambient.evaluator = self.tracer
-            result = taken_apart(self._call())
+            with no_entropy(refusal):
+                result = taken_apart(self._call())
             ambient.evaluator = evaluator
-            for refusal in self.tracer.refusals:
-                refusal.add_note("The function caught this and went on: so would every call")
-                raise refusal
+            for refused in self.tracer.refusals:
+                refused.add_note("The function caught this and went on: so would every call")
+                raise refused
             self.streams.check()
             self.watch.settle()
             return Effects(self.tracer, self.watch, self.stand_ins).trace(result)

@@ -351,8 +351,11 @@ class Watch:
                     self._add_members(base, {name})
 
 
-def _is_library(module: str | None) -> bool:
-    return (module or "").partition(".")[0] in _LIBRARIES
+def _is_library(module: Any) -> bool:
+    """Whether code is a library's by its `__module__`: None in `exec`, and for C a descriptor."""
+    if isinstance(module, str):
+        return module.partition(".")[0] in _LIBRARIES
+    return module is not None
 
 
 def _has_fields_only(item: Any) -> bool:
