@@ -384,3 +384,31 @@ def test_a_grad_that_is_a_tensor_used_besides():
         p.grad = None
         with pytest.raises(TypeError, match="NoneType"):
             step()
+
+
+def test_parameters_of_results_that_nobody_uses_get_no_gradient():
+    """A gradient of zeros would let weight decay and moments go on, and overwrite another."""
+    weights = {name: ndl.Tensor(np.ones(2)) for name in "abc"}
+    other = ndl.Tensor(np.ones(2))
+    heads = ndl.jit(lambda x: {name: x * w for name, w in weights.items()}, warmup=0)
+    for used in ("a", "b", "ac", "a"):
+        for w in weights.values():
+            w.grad = None
+        out = heads(other)
+        sum((out[name] * 2).sum() for name in used).backward()
+        assert {name for name, w in weights.items() if w.grad is not None} == set(used)
+        assert other.grad.tolist() == [2.0 * len(used)] * 2
+    out = heads(other)
+    for name in "abc":
+        out[name].sum().backward()
+        assert weights[name].grad.tolist() == [1.0, 1.0]
+    assert [w.grad.tolist() for w in weights.values()] == [[1.0, 1.0]] * 3
+
+
+def test_a_parameter_whose_branch_is_detached_gets_no_gradient():
+    a, b = ndl.Tensor(np.ones(2)), ndl.Tensor(np.ones(2))
+    gated = ndl.jit(lambda x: x * a * (x * b).detach(), warmup=0)
+    for _ in range(2):
+        gated(np.ones(2)).backward()
+        assert a.grad is not None
+        assert b.grad is None

@@ -9,19 +9,25 @@ from ..errors import GradientError
 from ..graph.gradient import reverse
 from ..graph.node import Node, Value, new_handle
 from ..graph.op import Op
-from ..ops.tuples import MakeTensorTuple
+from ..ops.tuples import MakeTensorTuple, TupleGetItem
 from ..tensor import Tensor
 from .interpret import is_random, live_nodes
 from .trace import Trace, outs_in
 
 
 class CompiledCall(Op):
-    """The outputs of one compiled call, as a tuple, from the inputs that need a gradient."""
+    """The outputs of one compiled call, as a tuple, from the inputs that need a gradient.
+
+    Attributes:
+        reached: The outputs that reverse mode came from. Inputs that only the others depend on get
+            no gradient, which is not a gradient of zeros to an optimiser.
+    """
 
     def __init__(self, call: Differentiable, arrays: Sequence[Any], draws: Sequence[Any]) -> None:
         self.call = call
         self.arrays = arrays
         self.draws = draws
+        self.reached: set[int] = set()
 
     @property
     def key(self) -> None:
@@ -30,7 +36,18 @@ class CompiledCall(Op):
     def gradient(self, out_grad: Any, node: Any) -> Any:
         constants = [Tensor.wrap(array) for array in self.arrays]
         draws = [Tensor.wrap(array) for array in self.draws]
-        return tuple(self.call.reverse(list(node.inputs), constants, draws, list(out_grad)))
+        places = tuple(sorted(self.reached)) or tuple(range(len(out_grad)))
+        self.reached = set()
+        out_grads = [out_grad[place] for place in places]
+        return tuple(self.call.reverse(list(node.inputs), constants, draws, out_grads, places))
+
+
+class Output(TupleGetItem):
+    """One output of a compiled call."""
+
+    def gradient(self, out_grad: Any, node: Any) -> Any:
+        node.inputs[0].op.reached.add(self.index)
+        return super().gradient(out_grad, node)
 
 
 class StatefulCall(Op):
@@ -84,22 +101,29 @@ class Differentiable:
         inputs = tuple([tensors[k].node for k in self.variables])
         call = Node(CompiledCall(self, constants, draws), inputs, storage, True)
         handle = new_handle(call, Value.tuple_class)
-        parts = {node: handle[k] for k, node in enumerate(self.outs)}
+        parts = {node: Output(k)(handle) for k, node in enumerate(self.outs)}
         return parts.__getitem__
 
-    def _reverse(self, variables: Any, constants: Any, draws: Any, out_grads: Any) -> list[Any]:
-        """Gradients of the variables: the call replayed on them, and differentiated."""
+    def _reverse(
+        self, variables: Any, constants: Any, draws: Any, out_grads: Any, places: tuple[int, ...]
+    ) -> list[Any]:
+        """Gradients of the variables: the call replayed on them, and differentiated.
+
+        Args:
+            places: Of the outputs whose gradients are given; variables below none get None.
+        """
+        outs = [self.outs[place] for place in places]
         known: dict[Node, Any] = dict(zip(self.draws, draws, strict=True))
         rest = iter(constants)
         for k, node in enumerate(self.inputs):
             known[node] = variables[self.variables.index(k)] if k in self.variables else next(rest)
-        for node in self.nodes:
+        for node in live_nodes(self.nodes, outs):
             if node not in known:
                 op: Any = node.op
                 operands = [known.get(child) or Tensor.wrap(child.storage) for child in node.inputs]
                 known[node] = op(*operands)
-        outputs = MakeTensorTuple()(*[known[node] for node in self.outs])
+        outputs = MakeTensorTuple()(*[known[node] for node in outs])
         if not outputs.requires_grad:
-            return [variable.zeros_like() for variable in variables]
+            return [None for _ in variables]
         found = reverse(outputs, MakeTensorTuple()(*out_grads), [v.node for v in variables])
-        return [found[v.node] if v.node in found else v.zeros_like() for v in variables]
+        return [found.get(v.node) for v in variables]
