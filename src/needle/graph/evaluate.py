@@ -111,6 +111,9 @@ class Eager:
     def touch_grad(self, value: Value, *, reading: bool) -> None:
         """Called before a `.grad` is read or set."""
 
+    def touch_flag(self, value: Value, flag: bool) -> None:
+        """Called before a tensor's `requires_grad` is set."""
+
 
 class Lazy(Eager):
     """Record only; storage is computed when it is read.

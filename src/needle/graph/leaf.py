@@ -21,8 +21,7 @@ def leaf_over_copy(array: Any, dtype: Any) -> Node:
     """
     wanted = None if dtype is None else as_dtype(dtype, "Tensor")
     if isinstance(array, Value.tensor_class):
-        source = array.detach()
-        source = source if wanted is None else source.astype(wanted)
+        source = (array if wanted is None else array.astype(wanted)).detach()
         if source.node.storage is None:
             return source.node
         array = source.node.storage

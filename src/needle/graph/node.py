@@ -116,12 +116,14 @@ class Value:
 
     @requires_grad.setter
     def requires_grad(self, value: bool) -> None:
+        ambient.evaluator.touch_flag(self, bool(value))
         self.node.requires_grad = bool(value)
         changes.count += 1
 
     def is_leaf(self) -> bool:
-        """True for a value that no recorded operator made."""
-        return self.node.op is None
+        """True for a value that reverse mode does not go on from: no recorded operator made it."""
+        node = self.node
+        return node.op is None or not node.requires_grad or not node.op.differentiable
 
     def realize_cached_data(self) -> Any:
         """The live storage, computed now if it was not: writing into it changes the value."""

@@ -90,9 +90,11 @@ def state_in_place(
     by_source: dict[Any, Captured] = {item.source: item for item in captured}
     state: dict[Captured, Node] = {}
     handed = list(outs_in(trace.result))
+    shared = trace.shared()
     for slot, tree in trace.slots:
         old = by_source.get(slot)
-        if old and isinstance(tree, Out) and _is_like(old.node, tree):
+        alone = isinstance(tree, Out) and tree.is_plain() and tree not in shared
+        if old and alone and _is_like(old.node, tree):
             state[old] = tree.node
         else:
             handed += outs_in(tree)

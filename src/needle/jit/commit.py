@@ -61,6 +61,7 @@ class Commit:
         self._place = {node: k for k, node in enumerate(results)}
         self._rebound = [item for item in trace.rebound if item[0] not in in_place]
         self._slots = [_Written(*item) for item in trace.slots if item[0] not in in_place]
+        self._shared = trace.shared()
         self._changes_guards = trace.reshapes or any(
             _holds_constants(written.tree) for written in self._slots
         )
@@ -77,7 +78,7 @@ class Commit:
         if (
             result.cls is float
             or result.grad
-            or (result.requires_grad and self._trace.writes_state)
+            or (result.requires_grad and (result.is_leaf or self._trace.writes_state))
         ):
             return None
         return self._place[result.node], result.cls
@@ -98,25 +99,26 @@ class Commit:
             tensor = target.tensor(leaves)
             if tensor is not None:
                 _give(tensor, values[node])
-        for written in self._slots:
-            self._fill_slot(written, values, leaves)
-        for target, node in self._grads:
+        for target, node in self._grads:  # of what slots hold, before they are given other tensors
             tensor = target.tensor(leaves)
             if tensor is not None:
                 tensor._grad = Tensor.wrap(values[node])
+        for target in self._grads_reset:
+            tensor = target.tensor(leaves)
+            if tensor is not None:
+                tensor._grad = None
+        made: dict[Out, Any] = {}
+        for written in self._slots:
+            self._fill_slot(written, values, leaves, made)
         if self._rebound or self._slots or self._grads:
             changes.count += 1
             self._guards.accept()
         if self._changes_guards:  # this program, too, may rely on what is there now
             changes.count += 1
-        for target in self._grads_reset:
-            tensor = target.tensor(leaves)
-            if tensor is not None:
-                tensor._grad = None
         result = self._trace.result
         if type(result) is Out and self._differentiable is None:
             return self._output(result, values, None)
-        return self._filled(result, leaves, values, self._recorded(leaves, values))
+        return self._filled(result, leaves, values, {}, self._recorded(leaves, values))
 
     def _recorded(self, leaves: list[Any], values: dict[Node, Any]) -> Any:
         """The call as a node of the graph, if it can be differentiated."""
@@ -129,9 +131,15 @@ class Commit:
         arrays, tensors = self._inputs.values(kept)
         return self._differentiable.record(tensors, arrays, values)
 
-    def _filled(self, tree: Any, leaves: list[Any], values: dict[Node, Any], recorded: Any) -> Any:
-        """A tree of a trace, with the tensors of this call."""
-        made: dict[Out, Any] = {}
+    def _filled(
+        self,
+        tree: Any,
+        leaves: list[Any],
+        values: dict[Node, Any],
+        made: dict[Out, Any],
+        recorded: Any = None,
+    ) -> Any:
+        """A tree of a trace, with the tensors of this call; those that were `made` are the same."""
 
         def output(item: Out) -> Any:
             if item not in made:
@@ -149,11 +157,20 @@ class Commit:
 
         return mapped(tree, finished)
 
-    def _fill_slot(self, written: _Written, values: dict[Node, Any], leaves: list[Any]) -> None:
-        """A slot with one tensor keeps the program's own handle; a tree of them is made anew."""
+    def _fill_slot(
+        self,
+        written: _Written,
+        values: dict[Node, Any],
+        leaves: list[Any],
+        made: dict[Out, Any],
+    ) -> None:
+        """A slot with one tensor keeps the program's own handle; a tree of them is made anew.
+
+        So is a tensor that may get a `.grad`, or that another slot gets too.
+        """
         slot, tree = written.slot, written.tree
-        if not isinstance(tree, Out) or tree.cls is float:
-            slot.assign(self._filled(tree, leaves, values, None))
+        if not isinstance(tree, Out) or not tree.is_plain() or tree in self._shared:
+            slot.assign(self._filled(tree, leaves, values, made))
             return
         held = slot.held()
         if held is written.tensor and getrefcount(held) <= written.references:
@@ -169,7 +186,9 @@ class Commit:
         array = values[item.node]
         if item.cls is float:
             return float(array)
-        if recorded and item.requires_grad:
+        if item.is_leaf:
+            output = item.cls.wrap(array, item.requires_grad)
+        elif recorded and item.requires_grad:
             output = recorded(item.node)
         elif item.requires_grad and self._trace.writes_state and ambient.gradients:
             output = new_handle(Node(StatefulCall(), (), array, True), Tensor)

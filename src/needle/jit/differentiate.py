@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from ..context import ambient
 from ..errors import GradientError
 from ..graph.gradient import reverse
 from ..graph.node import Node, Value, new_handle
@@ -51,11 +52,16 @@ class Output(TupleGetItem):
 
 
 class StatefulCall(Op):
-    """An output of a compiled call that assigned state: a leaf that refuses reverse mode."""
+    """An output of a compiled call that assigned state: a leaf that refuses reverse mode.
+
+    A trace has its own look at where the function as written would go on (`jit/effects.py`).
+    """
 
     label = "jit"
 
     def gradient(self, out_grad: Any, node: Any) -> Any:
+        if not ambient.evaluator.computes:
+            return ()
         raise GradientError(
             "backward: it reaches the result of a jitted call that assigned state, and cannot go "
             "on from outside. Call backward inside the jitted function, or detach() the result"
@@ -88,7 +94,8 @@ class Differentiable:
     @classmethod
     def of(cls, trace: Trace, inputs: Sequence[Node]) -> Differentiable | None:
         """What is needed to differentiate calls of a program; None where nothing can be."""
-        outs = dict.fromkeys([o.node for o in outs_in(trace.result) if o.requires_grad])
+        results = [out for out in outs_in(trace.result) if out.requires_grad and not out.is_leaf]
+        outs = dict.fromkeys([out.node for out in results])
         return None if trace.writes_state or not outs else cls(trace, inputs, list(outs))
 
     def record(

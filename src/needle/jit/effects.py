@@ -105,6 +105,7 @@ class Effects:
             for path, tensor in tensors_in(old):
                 self._by_slot[id(tensor)] = slot._replace(path=path)
         self._refuse_carried_graphs(slots)
+        self._read_moved_gradients([result, *[new for _, new in slots]])
         guards = Guards()
         self._read_gradients(guards)
         for node in tracer.nodes:
@@ -238,11 +239,17 @@ class Effects:
                     "would go on at the next call, as a program does not. Assign its detach()"
                 )
 
+    def _read_moved_gradients(self, trees: list[Any]) -> None:
+        """A tensor that goes from one slot to another takes its `.grad` along."""
+        for _, tensor in tensors_in(trees):
+            if id(tensor) in self._by_slot:
+                self._tracer.touch_grad(tensor, reading=True)
+
     def _read_gradients(self, guards: Guards) -> None:
         """Gradients that were read before they were set are inputs."""
         for value, before in self._tracer.grad_before.items():
             if value in self._tracer.grad_read and self._stand_ins.is_real(value):
-                target = self._stand_ins.target(value)
+                target = self._target(value)
                 node = None if before is None else self._tracer.known(before)
                 guards.grads.append((target, None if node is None else node.specs()))
                 if node is not None:
@@ -258,12 +265,15 @@ class Effects:
             same = after is before and (after is not None or value in self._tracer.grad_read)
             if same or not self._stand_ins.is_real(value):
                 continue
-            found.append(
-                (self._stand_ins.target(value), None if after is None else self._node(after))
-            )
+            found.append((self._target(value), None if after is None else self._node(after)))
             if after is not None:
                 self._refuse_graph_of(value)
         return found
+
+    def _target(self, value: Any) -> Target:
+        """Where a tensor whose `.grad` is read or set is found at a later call."""
+        target = self._stand_ins.target(value)
+        return target if isinstance(target, Argument) else self._by_slot.get(id(value), target)
 
     def _refuse_graph_of(self, value: Any) -> None:
         """Reverse mode ends at an argument: what it was computed from would get no gradient."""
@@ -323,12 +333,13 @@ class Effects:
             return Argument(place)
         if isinstance(value, Scalar):
             return Out(value.node, cls=float)
-        if id(value) in self._by_slot:
-            return Out(self._node(value), value.requires_grad, type(value))
-        if place is None and (value in tracer.node_before or not tracer.is_made_here(value.node)):
+        exists = place is None and (
+            value in tracer.node_before or not tracer.is_made_here(value.node)
+        )
+        if exists and id(value) not in self._by_slot:
             return Held(ref(value))
         grad = None if value._grad is None else self._node(value._grad)
-        return Out(value.node, value.requires_grad, type(value), grad)
+        return Out(self._node(value), value.requires_grad, type(value), grad, value.is_leaf())
 
 
 def owners_inside(written: set[Slot], watch: Watch) -> set[int]:

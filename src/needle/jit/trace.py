@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from weakref import ReferenceType
@@ -17,12 +18,20 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Out:
-    """In a tree: the value of a node, as a new tensor of a class, or (`cls` is float) a number."""
+    """In a tree: the value of a node, as a new tensor of a class, or (`cls` is float) a number.
+
+    One that `is_leaf` has no graph, though it may require a gradient.
+    """
 
     node: Node
     requires_grad: bool = False
     cls: type[Any] = Tensor
     grad: Node | None = None
+    is_leaf: bool = False
+
+    def is_plain(self) -> bool:
+        """Whether it is a tensor without gradients: nobody sees whether it is one from before."""
+        return self.cls is not float and not self.requires_grad and self.grad is None
 
     def nodes(self) -> dict[Node, None]:
         """The nodes whose values it takes."""
@@ -118,6 +127,11 @@ class Trace:
     def writes_state(self) -> bool:
         """Whether a call changes tensors that existed before, `.grad` aside."""
         return bool(self.rebound or self.slots)
+
+    def shared(self) -> set[Out]:
+        """The tensors that several slots are given: they stay one tensor."""
+        found = [out for _, tree in self.slots for out in dict.fromkeys(outs_in(tree))]
+        return {out for out, count in Counter(found).items() if count > 1}
 
     def wanted(self) -> list[Node]:
         """The nodes whose values a call needs, each once: results, then state, then gradients."""

@@ -195,6 +195,12 @@ class Tracer:
             if reading:
                 self.grad_read.add(value)
 
+    def touch_flag(self, value: Value, flag: bool) -> None:
+        """What was recorded without a gradient is a leaf: reverse mode is to stop there."""
+        node = value.node
+        if flag and not node.requires_grad and node.op is not None and self.is_made_here(node):
+            value.rebind(self.detached(value))
+
     def is_made_here(self, node: Node) -> bool:
         """Whether a node came into being during the trace (arguments did not)."""
         return node in self._made

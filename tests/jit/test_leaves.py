@@ -1,0 +1,220 @@
+"""Tensors that a function makes anew: leaves stay leaves, and slots keep tensors as written."""
+
+import numpy as np
+import pytest
+
+import needle as ndl
+from needle import nn
+
+from .worlds import expect_like_eager
+
+
+def param(*numbers):
+    return ndl.Tensor(np.array(numbers))
+
+
+class Holder:
+    """An object of a user's own, with whatever state it is given."""
+
+    def __init__(self, **state):
+        vars(self).update(state)
+
+
+def grads_of(tensors):
+    return [None if tensor.grad is None else tensor.grad for tensor in tensors]
+
+
+def replaced_attribute():
+    model = Holder(w=param(1.0, 2.0))
+
+    def step(x):
+        loss = ((model.w * x) ** 2).sum()
+        loss.backward()
+        model.w = ndl.Tensor(model.w - 0.01 * model.w.grad)
+        return loss.detach()
+
+    return step, lambda: [model.w, *grads_of([model.w]), model.w.requires_grad, model.w.is_leaf()]
+
+
+def replaced_list():
+    model = Holder(ws=[param(1.0, 2.0), param(3.0, 4.0)])
+
+    def step(x):
+        loss = ((model.ws[0] * x + model.ws[1]) ** 2).sum()
+        loss.backward()
+        model.ws = [nn.Parameter(w - 0.01 * w.grad) for w in model.ws]
+        return loss.detach()
+
+    return step, lambda: [*model.ws, *[(type(w), w.is_leaf()) for w in model.ws]]
+
+
+def replaced_while_held():
+    model, held = Holder(w=param(1.0, 2.0)), []
+
+    def step(x):
+        loss = ((model.w * x) ** 2).sum()
+        loss.backward()
+        model.w = ndl.Tensor(model.w - 0.01 * model.w.grad)
+        return loss.detach()
+
+    def state():
+        held.append(model.w)
+        return [*held, *grads_of(held)]
+
+    return step, state
+
+
+def replaced_and_tied():
+    model = nn.Module()
+    model.enc = model.dec = nn.Parameter(np.ones(2))
+
+    def step(x):
+        loss = ((model.enc * x + model.dec) ** 2).sum()
+        loss.backward()
+        model.enc = model.dec = nn.Parameter(model.enc - 0.01 * model.enc.grad)
+        return loss.detach()
+
+    return step, lambda: [model.enc is model.dec, model.enc, len(model.parameters())]
+
+
+def intermediate():
+    model = Holder(w=param(1.0, 2.0), hidden=None, layers=[None, None])
+
+    def step(x):
+        model.hidden = model.layers[0] = x * model.w
+        model.layers[1] = model.hidden.tanh()
+        loss = (model.layers[1] ** 2).sum()
+        loss.backward()
+        return loss.detach()
+
+    return step, lambda: [model.hidden, *grads_of([model.hidden, *model.layers])]
+
+
+def moved_on():
+    model = Holder(w=param(1.0, 2.0), now=param(0.0, 0.0), before=param(0.0, 0.0))
+
+    def step(x):
+        model.before = model.now
+        model.now = x * model.w
+        loss = (model.now**2).sum()
+        loss.backward()
+        return loss.detach()
+
+    return step, lambda: [model.before, model.now, *grads_of([model.before, model.now])]
+
+
+def perturbed():
+    w, seen = nn.Parameter(np.ones(2)), Holder(leaves=None)
+
+    def step(x):
+        ((w * x) ** 2).sum().backward()
+        with ndl.no_grad():
+            moved = w + 0.1 * w.grad.sign()
+        moved.requires_grad = True
+        ((moved * x) ** 3).sum().backward()  # of `moved` alone
+        w.data = w - 0.01 * (w.grad + moved.grad)
+        seen.leaves = [t.is_leaf() for t in (w, moved, moved * 2, moved.detach(), x * 2)]
+        return moved.detach()
+
+    return step, lambda: [w, w.grad, seen.leaves]
+
+
+@pytest.mark.parametrize("warmup", [0, 1])
+@pytest.mark.parametrize(
+    "make",
+    [
+        replaced_attribute,
+        replaced_list,
+        replaced_while_held,
+        replaced_and_tied,
+        intermediate,
+        moved_on,
+        perturbed,
+    ],
+)
+def test_new_tensors_are_those_of_the_function_as_written(make, warmup):
+    step = expect_like_eager(make, warmup=warmup)
+    assert len(step.programs) <= 3  # `.grad` may be None at first
+
+
+def test_a_replaced_parameter_and_its_gradient_in_another_function():
+    def run(jit):
+        model = Holder(w=param(1.0, 2.0))
+
+        @jit
+        def differentiate(x):
+            ((model.w * x) ** 2).sum().backward()
+
+        @jit
+        def update(rate):
+            model.w = ndl.Tensor(model.w - rate * model.w.grad)
+
+        @jit
+        def shrink():
+            model.w = ndl.Tensor(model.w * 0.9)
+
+        for k in range(6):
+            differentiate(ndl.Tensor([1.0, 2.0 + k], requires_grad=False))
+            (update if k % 2 else shrink)(*[0.01] * (k % 2))
+            assert model.w.grad is None
+        return model.w.numpy()
+
+    np.testing.assert_allclose(run(ndl.jit), run(lambda f: f), rtol=1e-12)
+
+
+@pytest.mark.parametrize("backward", [False, True])
+def test_parameters_that_are_returned_are_leaves(backward):
+    """As in functional programs: the new ones are passed to the next call."""
+
+    def step(params, x):
+        if backward:
+            ((params[0] * x) ** 2).sum().backward()
+            grads = [params[0].grad]
+        else:
+            grads = [ndl.grad(lambda w: ((w * x) ** 2).sum())(params[0])]
+        return [ndl.Tensor(p - 0.01 * g) for p, g in zip(params, grads, strict=True)]
+
+    compiled = ndl.jit(step)
+    ours, theirs = [param(1.0, 2.0)], [param(1.0, 2.0)]
+    for k in range(5):
+        x = ndl.Tensor([1.0 + k, 2.0], requires_grad=False)
+        ours, theirs = compiled(ours, x), step(theirs, x)
+        np.testing.assert_allclose(ours[0].numpy(), theirs[0].numpy(), rtol=1e-12)
+        assert ours[0].is_leaf()
+        assert ours[0].requires_grad
+    assert len(compiled.programs) == 1
+
+
+def test_a_single_leaf_that_is_returned_requires_a_gradient():
+    w = param(1.0, 2.0)
+    leaf_of = ndl.jit(lambda x: ndl.Tensor(x * w, dtype="float32"), warmup=0)
+    for _ in range(3):
+        leaf = leaf_of(np.ones(2))
+        (leaf * 3).sum().backward()
+        assert leaf.is_leaf()
+        assert leaf.grad.tolist() == [3.0, 3.0]
+        assert w.grad is None
+
+
+def test_check_knows_replaced_parameters():
+    step, state = replaced_while_held()
+    checked = ndl.jit(step, check=True)
+    for k in range(4):
+        checked(ndl.Tensor([1.0 + k, 2.0], requires_grad=False))
+        state()
+
+
+def test_backward_from_state_that_has_a_graph_is_refused():
+    model = Holder(w=param(1.0, 2.0), penalty=None)
+
+    @ndl.jit(warmup=0)
+    def forward(x):
+        model.penalty = (model.w**2).sum()
+        return (x * model.w).detach()
+
+    forward(np.ones(2))  # as written: there was no penalty
+    for _ in range(3):
+        forward(np.ones(2))
+        with pytest.raises(ndl.errors.GradientError, match="jitted call that assigned state"):
+            model.penalty.backward()
+    assert model.penalty.item() == 5.0
