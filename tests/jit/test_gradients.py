@@ -412,3 +412,18 @@ def test_a_parameter_whose_branch_is_detached_gets_no_gradient():
         gated(np.ones(2)).backward()
         assert a.grad is not None
         assert b.grad is None
+
+
+def test_no_gradient_from_outside_passes_what_was_computed_under_no_grad():
+    a, b = ndl.Tensor(np.ones(2)), ndl.Tensor(np.ones(2))
+
+    @ndl.jit(warmup=0)
+    def gated(x):
+        with ndl.no_grad():
+            gate = (x * b).tanh()
+        return x * a * gate
+
+    for _ in range(2):
+        gated(np.ones(2)).backward()
+        assert a.grad is not None
+        assert b.grad is None

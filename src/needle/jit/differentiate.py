@@ -128,7 +128,9 @@ class Differentiable:
             if node not in known:
                 op: Any = node.op
                 operands = [known.get(child) or Tensor.wrap(child.storage) for child in node.inputs]
-                known[node] = op(*operands)
+                value = op(*operands)
+                # What was made under no_grad, or of frozen parameters, ends the graph here too.
+                known[node] = value.detach() if value.requires_grad > node.requires_grad else value
         outputs = MakeTensorTuple()(*[known[node] for node in outs])
         if not outputs.requires_grad:
             return [None for _ in variables]
