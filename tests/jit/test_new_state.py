@@ -298,6 +298,71 @@ def test_requires_grad_is_not_for_a_function_to_set():
     assert w.requires_grad
 
 
+def test_requires_grad_of_an_argument_is_not_for_a_function_to_set():
+    @ndl.jit(warmup=0)
+    def attack(x):
+        x.requires_grad = True
+        (x * x).sum().backward()
+        return x + x.grad.sign()
+
+    x = ndl.Tensor([1.0], requires_grad=False)
+    with pytest.raises(ndl.TraceError, match=r"set it outside, or set it on tensor.detach\(\)"):
+        attack(x)
+    assert not x.requires_grad
+    assert x.grad is None
+    assert attack(np.array([1.0])).tolist() == [2.0]  # a tensor of the function's own
+
+
+def test_parameters_may_be_frozen_for_a_while():
+    """As two networks are that are trained against each other."""
+
+    def losses(jit):
+        np.random.seed(0)
+        model, critic = nn.Linear(2, 2), nn.Linear(2, 1)
+        opt = ndl.optim.Adam([*model.parameters(), *critic.parameters()])
+
+        def freeze(module, frozen):
+            for p in module.parameters():
+                p.requires_grad = not frozen
+
+        @jit
+        def step(x):
+            freeze(model, True)
+            (critic(model(x)) ** 2).mean().backward()
+            opt.step()  # of the critic alone
+            opt.reset_grad()
+            freeze(model, False)
+            freeze(critic, True)
+            loss = critic(model(x)).mean()
+            loss.backward()
+            opt.step()
+            opt.reset_grad()
+            freeze(critic, False)
+            return loss.detach()
+
+        found = [float(step(np.ones((3, 2), "float32") * k)) for k in range(4)]
+        return [*found, *[p.numpy() for p in opt.params], [p.requires_grad for p in opt.params]]
+
+    expected = losses(lambda f: f)
+    for jit in (ndl.jit, ndl.jit(check=True)):
+        for ours, theirs in zip(losses(jit), expected, strict=True):
+            np.testing.assert_allclose(ours, theirs, rtol=1e-5)
+
+
+def test_requires_grad_is_put_back_where_a_trace_ends_early():
+    w = nn.Parameter([1.0])
+
+    @ndl.jit(warmup=0)
+    def step(x):
+        w.requires_grad = False
+        float((x * w).sum())
+        w.requires_grad = True
+
+    with pytest.raises(ndl.TraceError, match="are not known"):
+        step(ndl.Tensor([1.0]))
+    assert w.requires_grad
+
+
 # -- exceptions ---------------------------------------------------------------------------------
 
 

@@ -22,6 +22,7 @@ class _Recording(Eager):
     def __init__(self) -> None:
         self.nodes: dict[Value, Node] = {}
         self.grads: dict[Any, Any] = {}
+        self.flags: dict[Value, bool] = {}
         self.made: set[Node] = set()
 
     def make(self, op: Op, inputs: tuple[Any, ...]) -> Any:
@@ -46,6 +47,10 @@ class _Recording(Eager):
     def touch_grad(self, value: Any, *, reading: bool) -> None:
         if value.node not in self.made or value in self.nodes:
             self.grads.setdefault(value, value._grad)
+
+    def touch_flag(self, value: Value, flag: bool) -> None:
+        if value.node not in self.made or value in self.nodes:
+            self.flags.setdefault(value, value.requires_grad)
 
 
 class DryRun:
@@ -90,6 +95,8 @@ def _undone(slots: list[Slot]) -> Generator[_Recording]:
             value.node = node
         for value, grad in recording.grads.items():
             value._grad = grad
+        for value, flag in recording.flags.items():
+            value.node.requires_grad = flag
         for slot, item in before:
             slot.assign(item)
         streams.put_back()

@@ -126,15 +126,14 @@ class Effects:
         )
 
     def _check_flags(self) -> None:
-        """`requires_grad` is not for a function to set: it decides what is recorded."""
-        flags: list[tuple[Any, bool]] = list(self._watch.tensors.values())
-        flags += [(v, f) for r, f in self._tracer.captured.values() if (v := r()) is not None]
-        for tensor, flag in flags:
-            if tensor.node.requires_grad != flag and tensor not in self._tracer.node_before:
-                tensor.node.requires_grad = flag
+        """`requires_grad` is not for a function to leave changed: programs rely on it."""
+        tensor: Any
+        for tensor, flag in self._tracer.flag_before.items():
+            if tensor.requires_grad != flag and self._stand_ins.is_real(tensor):
                 raise TraceError(
                     f"requires_grad of a tensor of shape {tensor.shape} was set while a jitted "
-                    "function was traced. Set it outside"
+                    "function was traced. Set it back in the function, set it outside, or set it "
+                    "on tensor.detach()"
                 )
 
     # -- slots -------------------------------------------------------------------------------------

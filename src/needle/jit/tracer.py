@@ -89,6 +89,7 @@ class Tracer:
         constants: Leaves made during the trace from Python data.
         node_before: Tensors that were given new data, with the node they had.
         grad_before: Tensors whose `.grad` was touched, with what it was.
+        flag_before: Tensors whose `requires_grad` was set, with what it was.
         grad_read: Those of them whose `.grad` was read before it was set.
         operators: Those that were run to learn what they give.
         refusals: Why values that were asked for were not given.
@@ -102,6 +103,7 @@ class Tracer:
         self.constants: set[Node] = set()
         self.node_before: dict[Value, Node] = {}
         self.grad_before: dict[Any, Any] = {}
+        self.flag_before: dict[Value, bool] = {}
         self.grad_read: set[Value] = set()
         self.operators = Operators()
         self.refusals: list[TraceError] = []
@@ -196,8 +198,13 @@ class Tracer:
                 self.grad_read.add(value)
 
     def touch_flag(self, value: Value, flag: bool) -> None:
-        """What was recorded without a gradient is a leaf: reverse mode is to stop there."""
+        """A `requires_grad` is about to be set: remember what it was.
+
+        What was recorded without a gradient becomes a leaf: reverse mode is to stop there.
+        """
         node = value.node
+        if value in self.node_before or not self.is_made_here(node):
+            self.flag_before.setdefault(value, node.requires_grad)
         if flag and not node.requires_grad and node.op is not None and self.is_made_here(node):
             value.rebind(self.detached(value))
 
@@ -210,8 +217,12 @@ class Tracer:
         node = value.node
         if node not in self._made and node not in self._arguments and node not in self.captured:
             realize(node)
-            self.captured[node] = (ref(value), node.requires_grad)
+            self.captured[node] = (ref(value), self.flag_of(value))
         return node
+
+    def flag_of(self, value: Value) -> bool:
+        """The `requires_grad` that a value had before the trace."""
+        return self.flag_before.get(value, value.node.requires_grad)
 
     # -- operators without a shape rule ------------------------------------------------------------
 

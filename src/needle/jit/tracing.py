@@ -127,6 +127,8 @@ class _Tracing:
         self.stand_ins.put_back()
         for value, grad in self.tracer.grad_before.items():
             value._grad = grad
+        for value, flag in self.tracer.flag_before.items():
+            value.node.requires_grad = flag
         for seen in self.watch.found.values():
             seen.container.restore(seen.before)
         self.tracer.operators.put_back()

@@ -111,7 +111,7 @@ class Watch:
             return
         elif isinstance(item, Tensor):
             if id(item) not in self.tensors:
-                self.tensors[id(item)] = item, item.requires_grad
+                self.tensors[id(item)] = item, self._tracer.flag_of(item)
                 self._add_attributes(item, path)
         elif isinstance(item, dict):
             self._add_whole(item, Entries(item, path))
