@@ -427,3 +427,18 @@ def test_no_gradient_from_outside_passes_what_was_computed_under_no_grad():
         gated(np.ones(2)).backward()
         assert a.grad is not None
         assert b.grad is None
+
+
+def test_a_tensor_that_is_passed_twice_gets_its_gradient_once():
+    @ndl.jit(warmup=0)
+    def f(a, b, scale):
+        return (a * b * b).sum() * scale["by"] * scale["and"]
+
+    for number in (2.0, 3.0):
+        x, k = ndl.Tensor([number]), ndl.Tensor(0.5)
+        f(x, x, {"by": k, "and": k}).backward()
+        assert x.grad.tolist() == [3 * number**2 / 4]
+        assert k.grad.item() == number**3
+        np.testing.assert_allclose(
+            ndl.grad(lambda v, by=k: f(v, v, {"by": by, "and": by}))(x), x.grad
+        )

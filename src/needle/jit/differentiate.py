@@ -88,7 +88,8 @@ class Differentiable:
         self.inputs = inputs
         self.nodes = live_nodes(trace.nodes, outs)
         self.draws = [node for node in self.nodes if is_random(node)]
-        self.variables = [k for k, node in enumerate(self.inputs) if node.requires_grad]
+        places = {node: k for k, node in enumerate(self.inputs)}  # the last, of one passed twice
+        self.variables = [k for k in places.values() if self.inputs[k].requires_grad]
         self.reverse = type(self).compile(self._reverse, warmup=0)
 
     @classmethod
