@@ -218,3 +218,38 @@ def test_backward_from_state_that_has_a_graph_is_refused():
         with pytest.raises(ndl.errors.GradientError, match="jitted call that assigned state"):
             model.penalty.backward()
     assert model.penalty.item() == 5.0
+
+
+def read_and_assigned():
+    first = ndl.Tensor(np.zeros(2), requires_grad=False)
+    model, other = Holder(now=first), Holder(best=first)
+
+    def step(x):
+        other.best = (model.now + x).detach()
+        return model.now * 2
+
+    return step, lambda: [model.now, other.best]
+
+
+def assigned_together():
+    first = ndl.Tensor(np.zeros(2), requires_grad=False)
+    model, other = Holder(now=first), Holder(best=first)
+    calls = []
+
+    def step(x):
+        model.now = other.best = (model.now + x).detach()
+        return model.now * 2
+
+    def state():
+        calls.append(model.now is other.best)
+        if len(calls) == 3:
+            other.best = ndl.Tensor(np.ones(2), requires_grad=False)
+        return [*calls, model.now, other.best]
+
+    return step, state
+
+
+@pytest.mark.parametrize("warmup", [0, 1])
+@pytest.mark.parametrize("make", [read_and_assigned, assigned_together])
+def test_a_tensor_in_two_attributes_is_read_where_the_function_reads_it(make, warmup):
+    expect_like_eager(make, warmup=warmup)

@@ -102,6 +102,8 @@ class Effects:
         changed = self._changed_slots()
         slots = [(slot, new) for slot, _, new in changed]
         for slot, old, _ in changed:
+            if not self._was_read(slot):  # its tensor may be used, but was found elsewhere
+                continue
             for path, tensor in tensors_in(old):
                 self._by_slot[id(tensor)] = slot._replace(path=path)
         self._refuse_carried_graphs(slots)
@@ -124,6 +126,9 @@ class Effects:
             captured=[self._inputs[node] for node in tracer.captured if node in self._inputs],
             reshapes=self._reshapes(changed),
         )
+
+    def _was_read(self, slot: Slot) -> bool:
+        return slot.key in self._watch.found[id(slot.container.owner())].read()
 
     def _check_flags(self) -> None:
         """`requires_grad` is not for a function to leave changed: programs rely on it."""
