@@ -253,3 +253,42 @@ def assigned_together():
 @pytest.mark.parametrize("make", [read_and_assigned, assigned_together])
 def test_a_tensor_in_two_attributes_is_read_where_the_function_reads_it(make, warmup):
     expect_like_eager(make, warmup=warmup)
+
+
+class Named(ndl.Tensor):
+    """A tensor of a user's own class."""
+
+    def __init__(self, array, name):
+        super().__init__(array)
+        self.name = name
+
+
+def named():
+    model = Holder(w=Named(np.ones(2), "first"), mean=ndl.Tensor(0.0, requires_grad=False))
+
+    def step(x):
+        ((model.w * x) ** 2).sum().backward()
+        model.w = Named(model.w - 0.01 * model.w.grad, f"of shape {x.shape}")
+        model.mean = model.w.mean().detach()
+        model.mean.unit = "m"
+        result = model.w.detach()
+        result.tags = ["result"]
+        return result
+
+    return step, lambda: [model.w, model.w.name, model.mean, model.mean.unit, type(model.w)]
+
+
+def test_new_tensors_have_the_attributes_that_the_function_gave_them():
+    step = expect_like_eager(named)
+    assert step(ndl.Tensor([1.0, 2.0], requires_grad=False)).tags == ["result"]
+
+
+def test_a_tensor_in_an_attribute_of_a_new_tensor_is_told():
+    @ndl.jit(warmup=0)
+    def step(x):
+        result = x * 2
+        result.twin = x * 3
+        return result
+
+    with pytest.raises(ndl.TraceError, match="was kept outside the jitted function"):
+        step(np.ones(2))

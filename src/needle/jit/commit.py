@@ -78,6 +78,7 @@ class Commit:
         if (
             result.cls is float
             or result.grad
+            or result.attributes
             or (result.requires_grad and (result.is_leaf or self._trace.writes_state))
         ):
             return None
@@ -196,6 +197,8 @@ class Commit:
             output = item.cls.wrap(array)
         if item.grad is not None:
             output._grad = Tensor.wrap(values[item.grad])
+        if item.attributes:
+            vars(output).update(item.attributes)
         return output
 
 

@@ -343,7 +343,8 @@ class Effects:
         if exists and id(value) not in self._by_slot:
             return Held(ref(value))
         grad = None if value._grad is None else self._node(value._grad)
-        return Out(self._node(value), value.requires_grad, type(value), grad, value.is_leaf())
+        flag, leaf = value.requires_grad, value.is_leaf()
+        return Out(self._node(value), flag, type(value), grad, leaf, dict(vars(value)))
 
 
 def owners_inside(written: set[Slot], watch: Watch) -> set[int]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from weakref import ReferenceType
 
@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 class Out:
     """In a tree: the value of a node, as a new tensor of a class, or (`cls` is float) a number.
 
-    One that `is_leaf` has no graph, though it may require a gradient.
+    One that `is_leaf` has no graph, though it may require a gradient. `attributes` are those that
+    the function gave it.
     """
 
     node: Node
@@ -28,10 +29,12 @@ class Out:
     cls: type[Any] = Tensor
     grad: Node | None = None
     is_leaf: bool = False
+    attributes: dict[str, Any] = field(default_factory=dict[str, Any], compare=False)
 
     def is_plain(self) -> bool:
-        """Whether it is a tensor without gradients: nobody sees whether it is one from before."""
-        return self.cls is not float and not self.requires_grad and self.grad is None
+        """Whether it is a tensor of values alone: nobody sees whether it is one from before."""
+        has_more = self.requires_grad or self.grad is not None or self.attributes
+        return self.cls is not float and not has_more
 
     def nodes(self) -> dict[Node, None]:
         """The nodes whose values it takes."""
