@@ -84,6 +84,19 @@ def test_a_damaged_entry_is_removed_and_compiled_anew(folder, damage):
     assert path.read_bytes() == whole
 
 
+def test_an_entry_under_another_name_is_removed_and_compiled_anew(folder):
+    other = IR.replace("42", "43")
+    llvm.compile_ir(IR)
+    (path,) = folder.iterdir()
+    whole = path.read_bytes()
+    llvm.compile_ir(other)
+    (second,) = set(folder.iterdir()) - {path}
+    path.write_bytes(second.read_bytes())
+    assert answer(llvm.compile_ir(IR)) == 42
+    assert path.read_bytes() == whole
+    assert answer(llvm.compile_ir(other)) == 43
+
+
 def test_a_stored_object_is_used(folder, monkeypatch):
     llvm.compile_ir(IR)
     monkeypatch.setattr(llvm, "_emit", lambda *_: pytest.fail("compiled again"))

@@ -1,11 +1,12 @@
 """Compiled objects on disk, so that the second process does not compile again.
 
 One file an object, named by the SHA-256 of everything that decides its bytes. A file is a header
-(magic, SHA-256 of the object) and the object: what does not match its header is removed and made
-anew. The folder holds code that this process will run, so it is only used while it belongs to the
-user and nobody else can write in it. The oldest files (by time of last use) go before the folder
-grows beyond `LIMIT`. To count a full one takes longer than to store: a process counts at its first
-object, and then once for each `STRIDE` bytes.
+(magic, SHA-256 of the name and the object) and the object: what does not match its header, be it
+damaged or another's under this name, is removed and made anew. The folder holds code that this
+process will run, so it is only used while it belongs to the user and nobody else can write in it.
+The oldest files (by time of last use) go before the folder grows beyond `LIMIT`. To count a full
+one takes longer than to store: a process counts at its first object, and then once for each
+`STRIDE` bytes.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from ..config import cache_dir
 
 LIMIT = 256 * 2**20
 STRIDE = LIMIT // 16
-MAGIC = b"needle-object-1\n"
+MAGIC = b"needle-object-2\n"
 SUFFIX = ".o"
 
 _uncounted: dict[Path, int] = {}  # bytes stored in each folder since its files were counted
@@ -46,9 +47,8 @@ def load(name: str) -> bytes | None:
         content = path.read_bytes()
     except OSError:
         return None
-    start = len(MAGIC) + 32
-    data = content[start:]
-    if content[:start] != MAGIC + hashlib.sha256(data).digest():
+    data = content[len(MAGIC) + 32 :]
+    if not content.startswith(_header(name, data)):
         with contextlib.suppress(OSError):
             path.unlink()
         return None
@@ -63,7 +63,7 @@ def store(name: str, data: bytes) -> None:
     if folder is None:
         return
     with contextlib.suppress(OSError):
-        _write(folder / (name + SUFFIX), MAGIC + hashlib.sha256(data).digest() + data)
+        _write(folder / (name + SUFFIX), _header(name, data) + data)
         _uncounted[folder] = _uncounted.get(folder, STRIDE) + len(data)
         if _uncounted[folder] > STRIDE:
             _uncounted[folder] = 0
@@ -79,6 +79,10 @@ def clear() -> tuple[int, int]:
             path.unlink()
             removed, total = removed + 1, total + size
     return removed, total
+
+
+def _header(name: str, data: bytes) -> bytes:
+    return MAGIC + hashlib.sha256(name.encode() + b"\n" + data).digest()
 
 
 def _folder(*, create: bool = False) -> Path | None:
