@@ -1,5 +1,6 @@
 """`needle …` as a user runs it: output, files, exit codes, one line for each error."""
 
+import errno
 import importlib
 import json
 import os
@@ -346,10 +347,29 @@ def test_the_cache_is_shown_and_cleared(
 def test_a_cache_that_is_off(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    off = "switched off (NEEDLE_CACHE=0, or there is no home folder)"
     monkeypatch.setenv("NEEDLE_CACHE", "0")
     assert needle("cache clear") == 0
-    assert capsys.readouterr().out == "the cache is switched off (NEEDLE_CACHE=0)\n"
-    assert rows(capsys)["cache"] == "switched off (NEEDLE_CACHE=0)"
+    assert capsys.readouterr().out == f"the cache is {off}\n"
+    assert rows(capsys)["cache"] == off
+
+
+def test_a_cache_whose_files_come_and_go_or_cannot_be_seen(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("NEEDLE_CACHE", "objects")
+    Path("objects").mkdir()
+    Path("objects/removed-meanwhile.o").symlink_to("nowhere")
+    Path("objects/there.o").write_bytes(b"1234")
+    assert rows(capsys)["cache"] == "objects, 1 files, 4 bytes"
+
+    def refused(*_: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "glob", refused)
+        shown = rows(capsys)
+    assert shown["cache"] == "objects, not used: Permission denied"
 
 
 def test_an_eager_run_stays_eager(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:

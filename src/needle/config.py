@@ -41,11 +41,16 @@ def data_dir() -> Path | None:
 
 
 def cache_dir() -> Path | None:
-    """Folder for compiled code, or None where `NEEDLE_CACHE=0` switches the cache off."""
+    """Folder for compiled code; None where `NEEDLE_CACHE=0`, or there is no user with a home."""
     value = os.environ.get("NEEDLE_CACHE")
     if value == "0":
         return None
     if value:
         return Path(value)
-    root = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(root) / "needle"
+    root = os.environ.get("XDG_CACHE_HOME")
+    if root:
+        return Path(root) / "needle"
+    try:
+        return Path.home() / ".cache" / "needle"
+    except RuntimeError:  # a container's user that no list knows
+        return None

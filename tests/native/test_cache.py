@@ -119,6 +119,21 @@ def test_zero_switches_it_off(monkeypatch):
     assert answer(llvm.compile_ir(IR)) == 42
 
 
+def test_a_user_without_a_home_has_none(monkeypatch):
+    """As in a container that runs under a number which no list of users knows."""
+
+    def unknown(*_):
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("NEEDLE_CACHE")
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setattr(cache.Path, "home", unknown)
+    cache.store("name", b"object")
+    assert cache.load("name") is None
+    assert cache.clear() == (0, 0)
+    assert answer(llvm.compile_ir(IR)) == 42
+
+
 def test_clear_says_what_it_removed(folder):
     cache.store("one", b"12345")
     cache.store("two", b"123456789")

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import click
 
 from .. import config
 from ..native import cache as objects
 
-OFF = "switched off (NEEDLE_CACHE=0)"
+OFF = "switched off (NEEDLE_CACHE=0, or there is no home folder)"
 
 
 @click.group()
@@ -30,5 +32,11 @@ def contents() -> str:
     folder = config.cache_dir()
     if folder is None:
         return OFF
-    sizes = [path.stat().st_size for path in folder.glob(f"*{objects.SUFFIX}")]
+    sizes: list[int] = []
+    try:
+        for path in folder.glob(f"*{objects.SUFFIX}"):
+            with contextlib.suppress(FileNotFoundError):  # another process may have removed it
+                sizes.append(path.stat().st_size)
+    except OSError as error:
+        return f"{folder}, not used: {error.strerror}"
     return f"{folder}, {len(sizes):,} files, {sum(sizes):,} bytes"
