@@ -250,6 +250,97 @@ def test_the_pool_grows():
     assert all(np.array_equal(result, results[0]) for result in results)
 
 
+@pytest.fixture
+def no_pool():
+    """The process has made no pool yet, and makes another one after the test."""
+    threads._stop()
+    threads._state.forget()
+    yield
+    threads._stop()
+    threads._state.forget()
+
+
+def starting(monkeypatch, what):
+    """Call `what` with the number of a worker whose thread has been started, or is to be."""
+    start = threading.Thread.start
+
+    def started(thread):
+        number = int(thread.name.removeprefix("needle-"))
+        what(number, lambda: start(thread))
+
+    monkeypatch.setattr(threading.Thread, "start", started)
+
+
+@pytest.mark.parametrize("most", (1, 2, 3))
+def test_where_the_system_has_no_more_threads(no_pool, monkeypatch, most):
+    smoothing = Smoothing(rows=16, steps=3)
+    x = np.random.normal(size=(16, CHUNK))
+    threads.set_threads(1)
+    one, tried = smoothing(x), []
+
+    def start(number, go_on):
+        tried.append(number)
+        if number >= most:
+            raise RuntimeError("can't start new thread")
+        go_on()
+
+    starting(monkeypatch, start)
+    threads.set_threads(8)
+    for _ in range(20):
+        np.testing.assert_array_equal(smoothing(x), one)
+    assert threads._state.pool.size == most
+    assert tried == list(range(1, most + 1))  # it is not tried again
+
+
+def test_more_threads_than_chunks_are_not_made(no_pool):
+    smoothing = Smoothing(rows=5, steps=3)
+    threads.set_threads(2**31 - 1)
+    x = np.random.normal(size=(5, CHUNK))
+    np.testing.assert_allclose(smoothing(x), smoothing.expected(x), rtol=1e-12)
+    assert threads._state.pool.size == max(5, threads._processors())
+
+
+def test_control_c_while_the_pool_is_made(no_pool, monkeypatch):
+    """Workers that have started do not look at memory that is gone."""
+    smoothing = Smoothing(rows=16, steps=3)
+    x = np.random.normal(size=(16, CHUNK))
+
+    def start(number, go_on):
+        go_on()
+        if number == 2:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        starting(patch, start)
+        threads.set_threads(4)
+        with pytest.raises(KeyboardInterrupt):
+            smoothing(x)
+    assert threads._state.pool is None
+    deadline = time.monotonic() + 60
+    while any(t.name.startswith("needle-") for t in threading.enumerate()):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    np.testing.assert_allclose(smoothing(x), smoothing.expected(x), rtol=1e-12)
+
+
+def test_a_program_runs_while_the_pool_is_made(no_pool, monkeypatch):
+    """As in a signal's handler, or where an object goes."""
+    smoothing, other = Smoothing(rows=16, steps=3), Smoothing(rows=16, steps=3)
+    x = np.random.normal(size=(16, CHUNK))
+    results = []
+
+    def start(number, go_on):
+        go_on()
+        if not results:
+            results.append(None)
+            results.append(other(x))
+
+    starting(monkeypatch, start)
+    threads.set_threads(3)
+    np.testing.assert_array_equal(smoothing(x), smoothing(x))
+    np.testing.assert_array_equal(results[1], smoothing(x))
+
+
 def test_automatic_choice_gives_the_same_bits():
     smoothing = Smoothing(rows=16, steps=3)
     x = np.random.normal(size=(16, CHUNK))

@@ -76,10 +76,11 @@ class Program:
         return table
 
     def _run(self, count: int) -> None:
-        if count == 1:
+        pool = _pool(count) if count > 1 else None
+        if pool is None or pool.size == 1:
             self._alone()
             return
-        pool, table = _pool(count), self._table(count)
+        table = self._table(min(count, pool.size))
         table[layout.PROGRAM_POOL] = pool.address
         pool.run(table.ctypes.data)
 
@@ -97,11 +98,13 @@ def threads() -> int:
 
 
 class _Pool:
-    """`size` - 1 parked workers, and the memory through which they are given work."""
+    """`size` - 1 parked workers, and the memory through which they are given work.
+
+    Fewer than asked for where the system starts no more threads.
+    """
 
     def __init__(self, size: int) -> None:
         module = compile_ir(layout.pool_ir(host()))
-        self.size = size
         self._memory = _aligned(layout.RECORDS + size * layout.RECORD_SIZE)
         self.address = self._memory.ctypes.data
         pointer, word = ctypes.c_void_p, ctypes.c_int64
@@ -109,13 +112,31 @@ class _Pool:
         self._stop = module.function("stop", None, pointer, word)
         module.function("prepare", None, pointer, word)(self.address, size)
         self._set_spins(module.function("spin", None, word))
-        worker = module.function("worker", None, pointer, word)
-        self._workers = [
-            threading.Thread(target=worker, args=(self.address, i), name=f"needle-{i}", daemon=True)
-            for i in range(1, size)
-        ]
-        for thread in self._workers:
-            thread.start()
+        self._worker = module.function("worker", None, pointer, word)
+        self._workers: list[threading.Thread] = []
+        self.size = size
+        try:
+            self._start()
+        except BaseException:  # Ctrl-C: nobody will have this pool
+            self._stop(self.address, size)
+            raise
+
+    def _start(self) -> None:
+        """Start the workers, as many as the system lets us."""
+        for number in range(1, self.size):
+            thread = threading.Thread(
+                target=self._work, args=(number,), name=f"needle-{number}", daemon=True
+            )
+            try:
+                thread.start()
+            except RuntimeError:  # the system has no more threads for us
+                self.size = number
+                return
+            self._workers.append(thread)
+
+    def _work(self, number: int) -> None:
+        """What a worker does. It holds on to the pool, and so to the memory that it looks at."""
+        self._worker(self.address, number)
 
     def _set_spins(self, spin: Any) -> None:
         """Turn seconds into spins: how long one takes differs tenfold between processors."""
@@ -135,7 +156,11 @@ class _Pool:
 
 
 class _State:
-    """What this process has: the pool, once made, and the number of threads asked for."""
+    """What this process has: the pool, once made, and the number of threads asked for.
+
+    Attributes:
+        most: So many threads the system lets it have.
+    """
 
     def __init__(self) -> None:
         self.fixed: int | None = None
@@ -144,7 +169,8 @@ class _State:
     def forget(self) -> None:
         """After a fork: the child has none of the parent's workers, and a lock of its own."""
         self.pool: _Pool | None = None
-        self.lock = threading.Lock()
+        self.most = layout.MAX_CHUNKS
+        self.lock = threading.RLock()  # for a signal's handler that runs a program, too
 
 
 _state = _State()
@@ -158,15 +184,18 @@ if hasattr(os, "register_at_fork"):
 
 
 def _pool(size: int) -> _Pool:
-    """The process's pool, made or enlarged at need."""
+    """The process's pool, made or enlarged at need; smaller where there are no more threads."""
     pool = _state.pool
-    if pool is None or pool.size < size:
+    if pool is None or pool.size < min(size, _state.most):
         with _state.lock:
             pool = _state.pool
-            if pool is None or pool.size < size:
+            if pool is None or pool.size < min(size, _state.most):
                 if pool is not None:
                     pool.stop()
-                _state.pool = pool = _Pool(max(size, threads()))
+                wanted = max(size, min(threads(), _processors()))
+                _state.pool = pool = _Pool(wanted)
+                if pool.size < wanted:
+                    _state.most = pool.size
     return pool
 
 
