@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from needle.cli import run
+from needle.cli.experiment import Images
 from needle.training import CheckpointFolder
 from tests.training.images import write_images
 
@@ -65,6 +66,23 @@ def test_two_processes_do_not_write_one_run(
     process.kill()
     process.communicate()
     assert run([*RESUME, "5"]) == 0
+
+
+def test_a_run_that_another_process_made_meanwhile_is_not_overwritten(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_images(Path("data"))
+    read = Images.read
+
+    def read_slowly(folder: Path) -> Images:
+        monkeypatch.setattr(Images, "read", read)
+        assert run(["train", "--epochs", "4", "--out", "run"]) == 0
+        return read(folder)
+
+    monkeypatch.setattr(Images, "read", read_slowly)
+    assert run(["train", "--epochs", "1", "--out", "run"]) == 2
+    assert "run holds a run already. Go on with it: --resume run" in capsys.readouterr().err
+    assert len(Path("run/metrics.jsonl").read_text().splitlines()) == 4
 
 
 def test_the_command_line_names_what_is_missing() -> None:

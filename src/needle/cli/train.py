@@ -146,10 +146,7 @@ def train(context: click.Context, out: Path | None, resume: str | None, **values
 
 
 def _start(run: Path, values: dict[str, Any]) -> None:
-    if CheckpointFolder(run / "checkpoints").paths():
-        raise click.UsageError(
-            f"{run} holds a run already. Go on with it: --resume {run}; or give another --out"
-        )
+    _expect_no_run(run)
     values["data"] = str((values["data"] or default_folder()).resolve())
     options = Options(**values)
     if options.threads is not None:
@@ -158,7 +155,15 @@ def _start(run: Path, values: dict[str, Any]) -> None:
     architecture = images.architecture(options.hidden_dim)
     trainer = build_trainer(options, images, architecture)
     with _held(run):
+        _expect_no_run(run)  # another process may have trained there while the data was read
         _run(run, options, images, trainer, architecture)
+
+
+def _expect_no_run(run: Path) -> None:
+    if CheckpointFolder(run / "checkpoints").paths():
+        raise click.UsageError(
+            f"{run} holds a run already. Go on with it: --resume {run}; or give another --out"
+        )
 
 
 def _resume(run: Path, given: dict[str, Any]) -> None:
