@@ -108,6 +108,31 @@ def test_gradient_of_where_is_clean_where_the_other_side_is_not():
     np.testing.assert_array_equal(x.grad.numpy(), [0, 0.25])
 
 
+UNCHOSEN = {
+    "relu": lambda x: x.relu(),
+    "clip": lambda x: x.clip(0, 2),
+    "maximum": lambda x: x.maximum(0),
+    "minimum": lambda x: -((-x).minimum(0)),
+    "where": lambda x: ndl.where(x.greater(0), x, 0),
+    "pick": lambda x: ndl.pick(
+        ndl.concatenate([x[:, None], x[:, None].zeros_like()], 1), x.less(0).astype("int8")
+    ),
+}
+
+
+@pytest.mark.parametrize("name", UNCHOSEN)
+@pytest.mark.parametrize(
+    "call", [lambda f: f, lambda f: ndl.jit(f, warmup=0)], ids=["eager", "jit"]
+)
+@pytest.mark.filterwarnings("ignore:divide by zero", "ignore:invalid value")
+def test_an_infinite_gradient_is_none_of_what_was_not_chosen(name, call):
+    slope = ndl.grad(lambda x: UNCHOSEN[name](x).sqrt())
+    for dtype in ("float32", "float64"):
+        x = ndl.Tensor([-4.0, 1.0, -0.5], dtype=dtype)
+        np.testing.assert_array_equal(call(slope)(x).numpy(), [0, 0.5, 0])
+        np.testing.assert_array_equal(call(ndl.grad(slope))(x).numpy(), [0, -0.25, 0])
+
+
 def test_where_of_different_shapes():
     with pytest.raises(ShapeError, match=r"where: shapes \(2,\) and \(3,\) and \(2,\) differ"):
         ndl.where(ndl.Tensor([True, False]), ndl.Tensor([1.0, 2.0, 3.0]), ndl.Tensor([1.0, 2.0]))

@@ -21,7 +21,7 @@ from collections.abc import Sequence
 
 from ..graph.kinds import Reduction
 from ..graph.node import Node
-from ..ops.activations import Step
+from ..ops.activations import ReLUGradient
 from ..ops.arithmetic import AddScalar, EWiseAdd, EWiseMul, MulScalar, Negate
 from ..ops.comparison import StopGradient
 from ..ops.contraction import MatMul
@@ -41,7 +41,7 @@ from .expression import (
 )
 from .simplify import Graph
 
-CHEAP_OPERATORS = (AddScalar, EWiseAdd, EWiseMul, MulScalar, Negate, Step)
+CHEAP_OPERATORS = (AddScalar, EWiseAdd, EWiseMul, MulScalar, Negate, ReLUGradient)
 CHEAP_SIZE = 4
 """A value used several times is computed again if it takes at most so many cheap operators."""
 LARGEST_EXPRESSION = 150

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import ArgumentError
-from ..graph.kinds import Composite, Elementwise
+from ..graph.kinds import Elementwise
 
 
 class SiLU(Elementwise):
@@ -109,16 +109,20 @@ class ReLU(Elementwise):
         return _RELU_GRADIENT(out_grad, node)
 
 
-class ReLUGradient(Composite, Elementwise):
-    """da = g · step(y)."""
+class ReLUGradient(Elementwise):
+    """da = g where y > 0, else 0: also where g is infinite, which a product would make NaN."""
 
     label = "relu_gradient"
 
     def expression(self, e: Any, g: Any, y: Any) -> Any:
-        return g * e.cast(y > 0, y.dtype)
+        return e.where(y > 0, g, 0)
 
-    def decompose(self, g: Any, y: Any) -> Any:
-        return g * y.step()
+    def compute(self, g: Any, y: Any) -> Any:
+        if g.dtype is not y.dtype or g.dtype.kind != "f":
+            return super().compute(g, y)
+        # np.where takes ten times as long where signs are mixed: here, bits are kept or cleared.
+        bits = np.dtype(f"i{g.itemsize}")
+        return (g.view(bits) & -(y > 0).astype(bits)).view(g.dtype)
 
     def gradient(self, out_grad: Any, node: Any) -> Any:
         return _RELU_GRADIENT(out_grad, node.inputs[1]), None

@@ -178,14 +178,10 @@ class Extremum(Elementwise, abstract=True):
 
     def gradient(self, out_grad: Any, node: Any) -> Any:
         a, b = node.inputs
+        share = out_grad / (a.equal(b).astype(out_grad.dtype) + 1)
+        # Chosen, not multiplied by 0 or 1: an infinite gradient would be NaN for the other operand.
         return tuple(
-            [
-                out_grad * (mine.equal(node).astype(out_grad.dtype) / ties)
-                if mine.requires_grad
-                else None
-                for ties in [a.equal(b).astype(out_grad.dtype) + 1]
-                for mine in (a, b)
-            ]
+            [share.where(mine.equal(node), 0) if mine.requires_grad else None for mine in (a, b)]
         )
 
 
@@ -254,7 +250,7 @@ class Clip(Elementwise):
 
     def gradient(self, out_grad: Any, node: Any) -> Any:
         a = node.inputs[0]
-        return out_grad * a.equal(node).astype(out_grad.dtype)
+        return out_grad.where(a.equal(node), 0)
 
 
 def clip(a: Any, low: float | None = None, high: float | None = None) -> Any:

@@ -123,8 +123,9 @@ class Pick(Indexed):
 
     def gradient(self, out_grad: Any, node: Any) -> Any:
         a, index = node.inputs
-        hit = index.one_hot(a.shape[-1], out_grad.dtype)
-        return out_grad.reshape((*out_grad.shape, 1)).broadcast_to(a.shape) * hit, None
+        hit = index.one_hot(a.shape[-1], "bool")
+        repeated = out_grad.reshape((*out_grad.shape, 1)).broadcast_to(a.shape)
+        return repeated.where(hit, 0), None
 
     @classmethod
     def samples(cls) -> Iterator[Sample]:
