@@ -21,6 +21,20 @@ def test_cross_entropy_is_scipys(scale):
     np.testing.assert_allclose(logits.grad.numpy(), softmax / 5, rtol=1e-12, atol=1e-15)
 
 
+@pytest.mark.parametrize("shift", [1e5, -1e5, 1e30])
+@pytest.mark.parametrize(
+    "call", [lambda f: f, lambda f: ndl.jit(f, warmup=0)], ids=["eager", "jit"]
+)
+def test_large_logits_of_float32_keep_their_digits(shift, call):
+    z = (np.array([[0.0, 1.0, -2.0], [3.0, 3.0, 3.0]]) + shift).astype("float32")
+    exact, y = z.astype("float64"), np.array([1, 0])
+    value, gradient = call(ndl.value_and_grad(ndl.cross_entropy))(ndl.Tensor(z), ndl.Tensor(y))
+    log_softmax = scipy.special.log_softmax(exact, 1)
+    np.testing.assert_allclose(value.item(), -log_softmax[[0, 1], y].mean(), rtol=1e-6)
+    expected = (np.exp(log_softmax) - np.eye(3)[y]) / 2
+    np.testing.assert_allclose(gradient.numpy(), expected, rtol=1e-6, atol=1e-7)
+
+
 def test_infinite_logits():
     z = ndl.Tensor([[0.0, -np.inf], [np.inf, 0.0]])
     assert ndl.cross_entropy(z, [1, 1]).item() == np.inf

@@ -22,9 +22,8 @@ class LogSumExp(Reduction):
 
     def decompose(self, a: Any) -> Any:
         """The same in terms of other operators, for the compiler."""
-        a = _as_float(a)
-        top = _finite(a.max(self.axes, keepdims=True).detach())
-        total = (a - top.broadcast_to(a.shape)).exp().sum(self.axes, keepdims=True)
+        shifted, top = lowered_by_maximum(a, self.axes)
+        total = shifted.exp().sum(self.axes, keepdims=True)
         result = total.log() + top
         return result.reshape(
             reduced_shape(a.shape, normalize_axes(self.axes, a.ndim, self.name), self.keepdims)
@@ -62,10 +61,6 @@ def logsumexp(a: Any, axes: Axes = None, keepdims: bool = False) -> Any:
     return LogSumExp(axes, keepdims)(a)
 
 
-def _as_float(a: Any) -> Any:
-    return a if a.dtype.kind == "f" else a.astype("float64")
-
-
 def shifted_by_maximum(a: Any, axes: Axes) -> tuple[Any, Any]:
     """Floating-point `a` minus its maximum over axes, and that maximum: `exp` then cannot overflow.
 
@@ -80,9 +75,13 @@ def shifted_by_maximum(a: Any, axes: Axes) -> tuple[Any, Any]:
     return a - top, top
 
 
-def _finite(top: Any) -> Any:
-    """A tensor with zeros where it is infinite or NaN."""
-    return top.where((top - top).equal(0), 0)
+def lowered_by_maximum(a: Any, axes: Axes) -> tuple[Any, Any]:
+    """`shifted_by_maximum` in tensor operators; the maximum passes no gradient."""
+    if a.dtype.kind != "f":
+        a = a.astype("float64")
+    top = a.max(axes, keepdims=True).detach()
+    top = top.where((top - top).equal(0), 0)
+    return a - top.broadcast_to(a.shape), top
 
 
 class LogSoftmax(TensorOp):
@@ -95,8 +94,7 @@ class LogSoftmax(TensorOp):
 
     def decompose(self, a: Any) -> Any:
         """The same in terms of other operators, for the compiler."""
-        a = _as_float(a)
-        shifted = a - _finite(a.max(self.axis, keepdims=True).detach()).broadcast_to(a.shape)
+        shifted, _ = lowered_by_maximum(a, self.axis)
         total = shifted.exp().sum(self.axis, keepdims=True)
         return shifted - total.log().broadcast_to(a.shape)
 

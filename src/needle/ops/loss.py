@@ -11,7 +11,7 @@ from ..errors import ShapeError
 from ..graph.kinds import Composite, as_indices
 from ..graph.op import Sample, TensorOp
 from ..shapes import Spec
-from .exponential import shifted_by_maximum
+from .exponential import lowered_by_maximum, shifted_by_maximum
 
 _FLOAT64 = np.dtype(np.float64)
 _SAMPLES = [((4, 3), np.array([0, 2, 2, 1])), ((2, 4), np.array([3.0, 0.0])), ((1, 1), np.zeros(1))]
@@ -36,8 +36,10 @@ class CrossEntropy(Composite, TensorOp):
         return shifted_by_maximum(z, 1)[0], labels, np.arange(labels.size)
 
     def decompose(self, z: Any, y: Any) -> Any:
-        z = z.astype(self.checked(z, y))
-        return (z.logsumexp(1) - z.pick(y)).mean()
+        self.checked(z, y)
+        shifted, _ = lowered_by_maximum(z, 1)
+        total = shifted.exp().sum(1, keepdims=True).log()
+        return (total.reshape(y.shape) - shifted.pick(y)).mean()
 
     def checked(self, z: Any, y: Any) -> np.dtype[Any]:
         """The dtype of the loss, after a look at the shapes."""
@@ -73,10 +75,11 @@ class CrossEntropyGradient(CrossEntropy):
         return share * (g / rows.size)
 
     def decompose(self, g: Any, z: Any, y: Any) -> Any:
+        self.checked(z, y)
         rows, classes = z.shape
-        z = z.astype(self.checked(z, y))
-        total = z.logsumexp(1, keepdims=True).broadcast_to(z.shape)
-        miss = (z - total).exp() - y.one_hot(classes, z.dtype)
+        share = lowered_by_maximum(z, 1)[0].exp()
+        share = share / share.sum(1, keepdims=True).broadcast_to(z.shape)
+        miss = share - y.one_hot(classes, share.dtype)
         return miss * (g / rows).broadcast_to(z.shape)
 
     def infer(self, g: Any, z: Any, y: Any) -> Any:
