@@ -95,6 +95,18 @@ def test_dtypes_are_numpys(dtype):
     assert mean.item() == 0.75
 
 
+@pytest.mark.parametrize(
+    "call", [lambda f: f, lambda f: ndl.jit(f, warmup=0)], ids=["eager", "jit"]
+)
+def test_the_mean_of_large_integers_does_not_wrap_around(call):
+    x = np.array([[2**62, 2**62, 2**62], [-(2**63), -(2**63), 1]])
+    for axes in (None, 1):
+        mean = call(lambda x, axes=axes: x.mean(axes))(ndl.Tensor(x, requires_grad=False))
+        np.testing.assert_allclose(mean.numpy(), np.mean(x, axes), rtol=1e-15)
+    var = call(lambda x: x.var(1))(ndl.Tensor(x, requires_grad=False))
+    np.testing.assert_allclose(var.numpy(), np.var(x, 1), rtol=1e-15)
+
+
 def test_sum_of_float32_keeps_its_digits():
     x = np.full(1_000_000, 0.1, "float32")
     np.testing.assert_allclose(ndl.Tensor(x).sum().item(), 1e6 * float(x[0]), rtol=1e-6)

@@ -187,6 +187,8 @@ def mean(a: Any, axes: Axes = None, keepdims: bool = False) -> Any:
     """
     a, axes = as_tensor(a), frozen_axes(axes, "mean")
     count = _count(a, axes, "mean")
+    if a.dtype.kind != "f":
+        a = a.astype("float64")  # the sum of large integers would wrap around
     return summation(a, axes, keepdims) / count
 
 
