@@ -108,6 +108,11 @@ REFUSED = {
         r"reshape: shape \(-1, -1\) is not possible. Use sizes >= 0 and at most one -1",
     ),
     "reshape to negative sizes": (lambda: ndl.reshape(X, (-2, -3)), ShapeError, "not possible"),
+    "reshape to one negative size": (
+        lambda: ndl.reshape(X, (-2, 3)),
+        ShapeError,
+        r"reshape: shape \(-2, 3\) is not possible. Use sizes >= 0 and at most one -1",
+    ),
     "reshape of nothing by -1": (
         lambda: ndl.reshape(np.ones((0, 2)), (0, -1)),
         ShapeError,

@@ -121,6 +121,8 @@ class Reshape(Movement):
 
     def __init__(self, shape: Any) -> None:
         self.shape = as_shape(shape, "reshape")
+        if min(self.shape, default=0) < -1:  # NumPy takes it for a -1
+            reshaped((), self.shape)
 
     def compute(self, a: Any) -> Any:
         return a.reshape(self.shape)
