@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import needle as ndl
+from needle.jit import fuse
 from needle.jit.fuse import LARGEST_KERNEL
 from needle.jit.native_executor import Compiled, NativeExecutor
 from needle.native import llvm, threads
@@ -117,12 +118,22 @@ def turned(a, b):
     return a[::-1] * 1, b + 1
 
 
-@pytest.mark.parametrize("change", [swap, swap_with_a_result, swap_of_views, turned])
+def part_that_is_a_factor(a, b):
+    """One part is in memory before, as a factor; the other is computed from the old `a`."""
+    first, second = ndl.fused_add_scalars(a, 1, 2)
+    return first, second, first.reshape((1, 4)) @ first.reshape((4, 1))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [swap, swap_with_a_result, swap_of_views, turned, part_that_is_a_factor],
+)
 def test_new_state_that_reads_old_state_which_others_overwrite(change, rng):
     old = [rng.standard_normal(4) for _ in range(2)]
     graph, _ = traced(change, *map(ndl.Tensor, old))
     state = dict(zip(graph.inputs, graph.outputs, strict=False))
     program = Compiled(graph.inputs, graph.nodes, graph.outputs[2:], state)
+    fuse.verify(program.fused)
     memory = [array.copy() for array in old]
     executor = NativeExecutor(program)
     for place, array in enumerate(memory):

@@ -26,7 +26,6 @@ from ..errors import CompileError
 from ..graph.kinds import Reduction
 from ..graph.node import Node
 from ..ops.contraction import MatMul
-from ..ops.tuples import TupleGetItem
 from .access import Index, spec
 from .expression import Domain, base, domain, is_called, is_special, result_index, untransposed
 from .kernels import Fused, Kernel, Product, Special, Work
@@ -62,8 +61,8 @@ class _Gathering:
     """The kernels so far, and the one that makes each stored value."""
 
     def __init__(self, choice: Choice) -> None:
+        self.choice = choice
         self.stored = choice.stored
-        self.state = choice.state
         self.size = choice.size
         self.works: list[Work] = []
         self.maker: dict[Node, Work] = {}
@@ -98,10 +97,8 @@ class _Gathering:
         """
         level = 1 + max([work.level for work in self.works], default=0)
         groups: dict[Node, list[Node]] = {}
-        for new in self.state.values():
-            value = new.inputs[0]
-            is_part = isinstance(value.op, TupleGetItem) and value not in self.stored
-            groups.setdefault(value.inputs[0] if is_part else new, []).append(new)
+        for new in self.choice.state.values():
+            groups.setdefault(self.choice.made_with(new), []).append(new)
         kernels: list[Kernel] = []
         for first, *others in groups.values():
             kernel = _kernel(first, domain(first), level, self.size(first))

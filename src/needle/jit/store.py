@@ -177,6 +177,15 @@ class Choice:
 
     # -- state -------------------------------------------------------------------------------------
 
+    def made_with(self, new: Node) -> Node:
+        """What the new state of one kernel has in common: the tuple that it is elements of.
+
+        An element that is in memory is only copied, by a kernel of its own, as all other state is.
+        """
+        value = new.inputs[0]
+        is_part = isinstance(value.op, TupleGetItem) and value not in self.stored
+        return value.inputs[0] if is_part else new
+
     def _part_state(self) -> None:
         """Compute new state elsewhere first if its kernel would read state that others overwrite.
 
@@ -184,10 +193,11 @@ class Choice:
         """
         together: dict[Node, set[Node]] = {}  # state that one kernel overwrites
         for old, new in self.state.items():
-            together.setdefault(_made_with(new), set()).add(old)
+            together.setdefault(self.made_with(new), set()).add(old)
         for old, new in list(self.state.items()):
-            if not self._reads_only(together[_made_with(new)], new):
-                together[_made_with(new)].remove(old)
+            kernel = together[self.made_with(new)]
+            if not self._reads_only(kernel, new):
+                kernel.remove(old)
                 aside = _copy_of(new.inputs[0])
                 self.stored.add(aside)
                 self.asides.append(aside)
@@ -201,12 +211,6 @@ class Choice:
             base(source) not in self.state or (source in together and at == index)
             for source, at in self.stored.reads(new, index)
         )
-
-
-def _made_with(new: Node) -> Node:
-    """What the copies of all elements of one tuple have in common; others are made alone."""
-    value = new.inputs[0]
-    return value.inputs[0] if isinstance(value.op, TupleGetItem) else new
 
 
 def _is_free_view(node: Node) -> bool:
