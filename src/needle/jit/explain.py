@@ -26,7 +26,7 @@ from ..ops.contraction import MatMul
 from ..shapes import Shape
 from .access import bytes_of, is_view, size_of, spec
 from .emit import Call
-from .expression import is_special
+from .expression import domain, is_special
 from .kernels import Kernel, Product, Work
 from .native_executor import Compiled, NativeExecutor
 from .printer import Printer, kind_of
@@ -205,19 +205,9 @@ def _flops(node: Node, compiled: Compiled) -> int:
         return 2 * size_of(spec(node).shape) * spec(node.inputs[0]).shape[-1]
     if is_special(node):
         return 0
-    return _operators(node, compiled) * size_of(_elements(node))
-
-
-def _operators(step: Node, compiled: Compiled) -> int:
-    """Operators of a step for one element; views cost nothing."""
-    seen: set[Node] = set()
-    pending = list(step.inputs)
-    while pending:
-        node = pending.pop()
-        if node not in seen and not compiled.fused.stored.ends_at(node):
-            seen.add(node)
-            pending.extend(node.inputs)
-    return 1 + sum(not is_view(node) for node in seen)
+    operators = compiled.fused.stored.computes(node, domain(node).index)
+    count = 1 + sum(not is_view(operator) for operator in operators)  # views cost nothing
+    return count * size_of(_elements(node))
 
 
 def _elements(step: Node) -> Shape:

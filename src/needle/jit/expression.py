@@ -16,7 +16,6 @@ the same operands, and appends instructions.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import NamedTuple
 
 from ..errors import CompileError
@@ -53,7 +52,7 @@ class Stored:
 
     def __init__(self) -> None:
         self.nodes: set[Node] = set()
-        self._reads: dict[Read, tuple[Read, ...]] = {}
+        self._known: dict[Read, tuple[tuple[Node, ...], tuple[Read, ...]]] = {}
 
     def __contains__(self, node: Node) -> bool:
         return node in self.nodes
@@ -61,7 +60,7 @@ class Stored:
     def add(self, node: Node) -> None:
         """Keep one more node in memory."""
         self.nodes.add(node)
-        self._reads.clear()
+        self._known.clear()
 
     def ends_at(self, node: Node) -> bool:
         """Whether an expression ends at a node: it is in memory, or one number everywhere."""
@@ -77,23 +76,30 @@ class Stored:
             node: The node, stored or not.
             index: The index of its operands; for a reduction that of the elements it combines.
         """
-        found = self._reads.get((node, index))
-        if found is None:
-            found = self._reads[node, index] = tuple(self._walk(node, index))
-        return found
+        return self._walked(node, index)[1]
 
-    def _walk(self, node: Node, index: Index) -> Iterable[Read]:
-        pending = operands(node, index)
-        seen: set[Read] = set()
-        while pending:
-            read = pending.pop()
-            if read in seen:
-                continue
-            seen.add(read)
-            if not self.ends_at(read[0]):
-                pending.extend(operands(*read))
-            elif not isinstance(read[0].op, Full):
-                yield read
+    def computes(self, node: Node, index: Index) -> tuple[Node, ...]:
+        """The other nodes that a node's expression computes on the way; arguments as of `reads`."""
+        return self._walked(node, index)[0]
+
+    def _walked(self, node: Node, index: Index) -> tuple[tuple[Node, ...], tuple[Read, ...]]:
+        found = self._known.get((node, index))
+        if found is None:
+            inner: dict[Node, None] = {}
+            reads: list[Read] = []
+            pending, seen = operands(node, index), set[Read]()
+            while pending:
+                read = pending.pop()
+                if read in seen:
+                    continue
+                seen.add(read)
+                if not self.ends_at(read[0]):
+                    inner[read[0]] = None
+                    pending.extend(operands(*read))
+                elif not isinstance(read[0].op, Full):
+                    reads.append(read)
+            found = self._known[node, index] = tuple(inner), tuple(reads)
+        return found
 
 
 def operands(node: Node, at: Index) -> list[Read]:

@@ -40,7 +40,7 @@ from ..native.vectors import Builder
 from ..ops.creation import Arange
 from ..ops.indexing import OneHot, Pick, Take
 from .access import Index, address, own_index, spec
-from .expression import Stored, operands
+from .expression import Stored
 from .kernels import Kernel
 
 CHUNK_WORK = 3_000
@@ -299,21 +299,11 @@ def body_index(node: Node, kernel: Kernel) -> Index:
 
 def uses_positions(steps: Iterable[Step], stored: Stored) -> bool:
     """Whether some value depends on where the loops are, beside through memory."""
-    pending: list[Step] = []
-    seen: set[Node] = set()
-    for node, at in steps:
-        if isinstance(node.op, _POSITIONAL):
-            return True
-        pending += operands(node, at)
-        while pending:
-            value, index = pending.pop()
-            if value in seen or stored.ends_at(value):
-                continue
-            seen.add(value)
-            if isinstance(value.op, _POSITIONAL):
-                return True
-            pending += operands(value, index)
-    return False
+    return any(
+        isinstance(value.op, _POSITIONAL)
+        for node, at in steps
+        for value in (node, *stored.computes(node, at))
+    )
 
 
 def _lanes(steps: Sequence[Node], host: Host) -> int:
