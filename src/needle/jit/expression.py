@@ -112,15 +112,28 @@ def operands(node: Node, at: Index) -> list[Read]:
         return [(node.inputs[0], through(node, at))]
     if isinstance(op, OneHot):
         return [(node.inputs[0], at[:-1])]
-    if isinstance(op, Take):
+    if isinstance(op, Pick | Take):
         table, places = node.inputs
-        axis = op.axis % len(spec(table).shape)
-        return [(base(table), ()), (places, at[axis : axis + len(spec(places).shape)])]
-    if isinstance(op, Pick):
-        return [(base(node.inputs[0]), ()), (node.inputs[1], at)]
+        return [(base(table), ()), (places, lookup(node, at)[1])]
     scalars = op.scalars if op else 0
     count = len(node.inputs) - scalars
     return [(child, at if k < count else ()) for k, child in enumerate(node.inputs)]
+
+
+def lookup(node: Node, at: Index) -> tuple[int, Index, Index]:
+    """How a `Pick` or `Take` finds an element in its table.
+
+    Returns:
+        The axis along which another value says the position, where that value is read, and where on
+        the other axes the element is.
+    """
+    table, places = node.inputs
+    ndim = len(spec(table).shape)
+    if isinstance(node.op, Take):
+        axis = node.op.axis % ndim
+        after = axis + len(spec(places).shape)
+        return axis, at[axis:after], (*at[:axis], FIXED, *at[after:])
+    return ndim - 1, at, (*at, FIXED)
 
 
 # -- where a value is computed ---------------------------------------------------------------------

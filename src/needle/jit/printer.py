@@ -14,7 +14,7 @@ names the functions of its kernel in the module; "no code" is what NumPy does be
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any
 
 from ..graph.kinds import Pointwise, Reduction
@@ -25,7 +25,7 @@ from ..ops.tuples import TupleGetItem
 from ..shapes import Shape
 from .access import FIXED, Entry, Index, is_view, loops_of, own_index, spec, through
 from .emit import Call
-from .expression import Read, base, operands
+from .expression import Read, base, lookup, operands
 from .kernels import Fused, Kernel, Product, Special, Work
 from .nest import body_index
 from .terms import LETTERS, Assignment, Term, Terms, element, lines
@@ -179,7 +179,7 @@ class _Values:
             place = place if op.step == 1 else place * op.step
             return place + op.start if op.start else place
         if isinstance(op, Take | Pick):
-            return self._taken(op, node.inputs, at)
+            return self._taken(node, at)
         values = [self.value(*read) for read in operands(node, at)]
         if isinstance(op, TupleGetItem):
             return values[0][op.index]
@@ -188,16 +188,13 @@ class _Values:
         assert isinstance(op, Pointwise)
         return op.expression(terms, *values)
 
-    def _taken(self, op: Take | Pick, inputs: Sequence[Node], at: Index) -> Term:
+    def _taken(self, node: Node, at: Index) -> Term:
         """An element at a position that another value holds."""
-        table, places = inputs
-        ndim = len(spec(places).shape)
-        axis = op.axis % len(spec(table).shape) if isinstance(op, Take) else 0
-        picked = self.value(places, at[axis : axis + ndim])
-        before, after = at[: axis if isinstance(op, Take) else ndim], at[axis + ndim :]
-        return self._element(
-            table, [*map(self._position, before), picked, *map(self._position, after)]
-        )
+        table, places = node.inputs
+        axis, where, rest = lookup(node, at)
+        position = [self._position(entry) for entry in rest]
+        position[axis] = self.value(places, where)
+        return self._element(table, position)
 
 
 def kind_of(work: Work) -> str:

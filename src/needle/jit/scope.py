@@ -24,8 +24,8 @@ from ..native.vectors import Builder
 from ..ops.creation import Arange, Full
 from ..ops.indexing import OneHot, Pick, Take
 from ..ops.tuples import TupleGetItem
-from .access import FIXED, Entry, Index, address, dense, is_view, spec, through
-from .expression import Read, Stored
+from .access import Entry, Index, address, dense, is_view, spec, through
+from .expression import Read, Stored, lookup
 from .layout import Pointers
 from .symbols import BOOL, CODE, FLOAT32, FLOAT64, INT64, DType, Symbol, memory_type, register_type
 
@@ -138,7 +138,7 @@ class Scope:
         if isinstance(op, OneHot):
             return self._one_hot(op, node.inputs[0], at)
         if isinstance(op, Take | Pick):
-            return self._taken(op, node.inputs, at)
+            return self._taken(node, at)
         if isinstance(op, Arange):
             return self._arange(op, spec(node).dtype, at)
         assert isinstance(op, Full)
@@ -264,25 +264,18 @@ class Scope:
         same = Symbol(self.b, place, INT64) == Symbol(self.b, column, INT64)
         return CODE.cast(same, op.dtype)
 
-    def _taken(self, op: Take | Pick, inputs: tuple[Node, ...], at: Index) -> Symbol:
+    def _taken(self, node: Node, at: Index) -> Symbol:
         """An element at a position that another value holds."""
-        table, places = inputs
-        shape = spec(table).shape
-        if isinstance(op, Take):
-            axis, ndim = op.axis % len(shape), len(spec(places).shape)
-            picked = self.value(places, at[axis : axis + ndim])
-            rest = (*at[:axis], FIXED, *at[axis + ndim :])
-        else:
-            axis = len(shape) - 1
-            picked = self.value(places, at)
-            rest = (*at, FIXED)
-        place = self.checked(_integral(picked), shape[axis], negative=isinstance(op, Take))
+        table, places = node.inputs
+        axis, where, rest = lookup(node, at)
+        picked, size = self.value(places, where), spec(table).shape[axis]
+        place = self.checked(_integral(picked), size, negative=isinstance(node.op, Take))
         if isinstance(table.op, Full):  # the same number anywhere, but not at any index
             return self._constant(table.op)
         if place.type.lanes and not self.lanes:  # read for vectors: one number in all lanes
             place = self.b.extract(place, 0)
         element, stride = self._element(table, rest)
-        along = place * dense(shape)[axis]
+        along = place * dense(spec(table).shape)[axis]
         if not along.type.lanes:
             return self._load(table, along + element, stride)
         return self._gather(table, along + self._spread(element, stride))
