@@ -16,6 +16,7 @@ bit.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
@@ -62,6 +63,32 @@ def _known(table: dict[DType, Type], dtype: DType) -> Type:
     return kind
 
 
+def _arithmetic(name: str, *, swapped: bool = False) -> Callable[[Symbol, Any], Symbol]:
+    """The method of an operator of arithmetic, with `self` on its left, or on its right."""
+
+    def method(self: Symbol, other: Any) -> Symbol:
+        dtype = _promoted(self, other)
+        if name == "div" and dtype.kind != "f":
+            dtype = FLOAT64
+        if dtype == BOOL:
+            raise UnsupportedError(f"{name} of bools")
+        b, x, y = _both(dtype, *((other, self) if swapped else (self, other)))
+        return Symbol(b, _wrapped(b, b.binary(name, x, y), dtype), dtype)
+
+    return method
+
+
+def _comparison(relation: str) -> Callable[[Symbol, Any], Symbol]:
+    """The method of a comparison."""
+
+    def method(self: Symbol, other: Any) -> Symbol:
+        dtype = _promoted(self, other)
+        b, x, y = _both(INT64 if dtype == BOOL else dtype, self, other)
+        return Symbol(b, b.compare(relation, x, y), BOOL)
+
+    return method
+
+
 class Symbol:
     """A register of one dtype.
 
@@ -89,7 +116,7 @@ class Symbol:
         if dtype in self.ready:
             return self.ready[dtype]
         if dtype == BOOL:
-            return _truth(self.b, self.value)
+            return self.b.compare("!=", self.value, 0)
         if self.dtype.kind == "f" and dtype.kind in "iu":
             return _wrapped(self.b, self.b.cast(self.value, I64), dtype)
         if self.dtype.kind in "iu" and dtype.kind in "iu":
@@ -97,30 +124,14 @@ class Symbol:
         return self.b.cast(self.value, register_type(dtype))
 
     # Python's operators, as NumPy's arrays have them.
-
-    def __add__(self, other: Any) -> Symbol:
-        return _arithmetic("add", self, other)
-
-    def __radd__(self, other: Any) -> Symbol:
-        return _arithmetic("add", other, self)
-
-    def __sub__(self, other: Any) -> Symbol:
-        return _arithmetic("sub", self, other)
-
-    def __rsub__(self, other: Any) -> Symbol:
-        return _arithmetic("sub", other, self)
-
-    def __mul__(self, other: Any) -> Symbol:
-        return _arithmetic("mul", self, other)
-
-    def __rmul__(self, other: Any) -> Symbol:
-        return _arithmetic("mul", other, self)
-
-    def __truediv__(self, other: Any) -> Symbol:
-        return _divide(self, other)
-
-    def __rtruediv__(self, other: Any) -> Symbol:
-        return _divide(other, self)
+    __add__, __radd__ = _arithmetic("add"), _arithmetic("add", swapped=True)
+    __sub__, __rsub__ = _arithmetic("sub"), _arithmetic("sub", swapped=True)
+    __mul__, __rmul__ = _arithmetic("mul"), _arithmetic("mul", swapped=True)
+    __truediv__, __rtruediv__ = _arithmetic("div"), _arithmetic("div", swapped=True)
+    __lt__, __le__, __gt__, __ge__ = map(_comparison, ("<", "<=", ">", ">="))
+    __eq__: Any = _comparison("==")
+    __ne__: Any = _comparison("!=")
+    __hash__ = None  # pyright: ignore[reportAssignmentType]
 
     def __pow__(self, other: Any) -> Symbol:
         return CODE.pow(self, other)
@@ -129,30 +140,6 @@ class Symbol:
         if self.dtype == BOOL:
             raise UnsupportedError("bools have no negative")
         return Symbol(self.b, _wrapped(self.b, -self.value, self.dtype), self.dtype)
-
-    def __lt__(self, other: Any) -> Symbol:
-        return _compare("<", self, other)
-
-    def __le__(self, other: Any) -> Symbol:
-        return _compare("<=", self, other)
-
-    def __gt__(self, other: Any) -> Symbol:
-        return _compare(">", self, other)
-
-    def __ge__(self, other: Any) -> Symbol:
-        return _compare(">=", self, other)
-
-    def __eq__(self, other: object) -> Any:
-        return _compare("==", self, other)
-
-    def __ne__(self, other: object) -> Any:
-        return _compare("!=", self, other)
-
-    __hash__ = None  # pyright: ignore[reportAssignmentType]
-
-
-def _truth(b: Builder, value: Value) -> Value:
-    return b.compare("!=", value, 0)
 
 
 def _wrapped(b: Builder, value: Value, dtype: DType) -> Value:
@@ -193,55 +180,43 @@ def _widened(b: Builder, value: Value, lanes: int) -> Value:
     return value if value.type.lanes == lanes else b.splat(value, lanes)
 
 
-def _arithmetic(name: str, x: Any, y: Any) -> Symbol:
-    dtype = _promoted(x, y)
-    if dtype == BOOL:
-        raise UnsupportedError(f"{name} of bools")
-    b, x, y = _both(dtype, x, y)
-    return Symbol(b, _wrapped(b, b.binary(name, x, y), dtype), dtype)
+def _function(write: Callable[[Builder, Value], Value]) -> Callable[[Any, Symbol], Symbol]:
+    """The method of a function of floats, given what writes its code."""
+
+    def method(_: Any, x: Symbol) -> Symbol:
+        if x.dtype.kind != "f":
+            raise UnsupportedError(f"functions of {x.dtype}")
+        return Symbol(x.b, write(x.b, x.value), x.dtype)
+
+    return method
 
 
-def _divide(x: Any, y: Any) -> Symbol:
-    dtype = _promoted(x, y)
-    dtype = dtype if dtype.kind == "f" else FLOAT64
-    b, x, y = _both(dtype, x, y)
-    return Symbol(b, x / y, dtype)
+def _extreme(name: str) -> Callable[[Any, Any, Any], Symbol]:
+    """The method of the larger or smaller of two."""
 
+    def method(_: Any, x: Any, y: Any) -> Symbol:
+        dtype = _promoted(x, y)
+        if dtype == BOOL:
+            raise UnsupportedError("extremes of bools")
+        b, x, y = _both(dtype, x, y)
+        return Symbol(b, getattr(b, name)(x, y), dtype)
 
-def _compare(relation: str, x: Any, y: Any) -> Symbol:
-    dtype = _promoted(x, y)
-    if dtype == BOOL:
-        dtype = INT64
-    b, x, y = _both(dtype, x, y)
-    return Symbol(b, b.compare(relation, x, y), BOOL)
+    return method
 
 
 class CodeExpressions:
     """The vocabulary of elementwise expressions, written as code."""
 
-    def exp(self, x: Symbol) -> Symbol:
-        return self._unary(math.exp, x)
-
-    def log(self, x: Symbol) -> Symbol:
-        return self._unary(math.log, x)
-
-    def tanh(self, x: Symbol) -> Symbol:
-        return self._unary(math.tanh, x)
-
-    def sqrt(self, x: Symbol) -> Symbol:
-        return self._unary(math.sqrt, x)
-
-    def sin(self, x: Symbol) -> Symbol:
-        return self._unary(math.sin, x)
-
-    def cos(self, x: Symbol) -> Symbol:
-        return self._unary(math.cos, x)
-
-    def sigmoid(self, x: Symbol) -> Symbol:
-        return self._unary(math.sigmoid, x)
-
-    def erf(self, x: Symbol) -> Symbol:
-        return self._unary(math.erf, x)
+    exp = _function(math.exp)
+    log = _function(math.log)
+    tanh = _function(math.tanh)
+    sqrt = _function(math.sqrt)
+    sin = _function(math.sin)
+    cos = _function(math.cos)
+    sigmoid = _function(math.sigmoid)
+    erf = _function(math.erf)
+    maximum = _extreme("maximum")
+    minimum = _extreme("minimum")
 
     def abs(self, x: Symbol) -> Symbol:
         if x.dtype.kind == "f":
@@ -250,12 +225,6 @@ class CodeExpressions:
             return x
         negative = _wrapped(x.b, -x.value, x.dtype)
         return Symbol(x.b, x.b.select(x.value < 0, negative, x.value), x.dtype)
-
-    def maximum(self, x: Any, y: Any) -> Symbol:
-        return self._extreme("maximum", x, y)
-
-    def minimum(self, x: Any, y: Any) -> Symbol:
-        return self._extreme("minimum", x, y)
 
     def where(self, condition: Symbol, x: Any, y: Any) -> Symbol:
         dtype = _promoted(x, y)
@@ -293,20 +262,6 @@ class CodeExpressions:
         if x.dtype.kind == "f" and y == 0.5:
             return self.sqrt(x)
         return None
-
-    @staticmethod
-    def _unary(function: Any, x: Symbol) -> Symbol:
-        if x.dtype.kind != "f":
-            raise UnsupportedError(f"functions of {x.dtype}")
-        return Symbol(x.b, function(x.b, x.value), x.dtype)
-
-    @staticmethod
-    def _extreme(name: str, x: Any, y: Any) -> Symbol:
-        dtype = _promoted(x, y)
-        if dtype == BOOL:
-            raise UnsupportedError("extremes of bools")
-        b, x, y = _both(dtype, x, y)
-        return Symbol(b, getattr(b, name)(x, y), dtype)
 
 
 CODE = CodeExpressions()
