@@ -1,17 +1,16 @@
 """Evaluation of a traced graph through NumPy: what a program means, and what runs without LLVM.
 
-Nodes become places in one list of values, and a call runs the operators in program order::
+A call runs the operators in program order::
 
-    before: a graph                after: steps on a list of values
+    before: a graph                after: a dict of values
 
-    %2 = MulScalar(2) %0           v[2] = MulScalar(2).evaluate(v[0])
-    %3 = EWiseAdd %2 %1            v[3] = EWiseAdd().evaluate(v[2], v[1])
+    %2 = MulScalar(2) %0           v[%2] = MulScalar(2).evaluate(v[%0])
+    %3 = EWiseAdd %2 %1            v[%3] = EWiseAdd().evaluate(v[%2], v[%1])
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import count
 from typing import Any
 
 from ..errors import ShapeError
@@ -52,34 +51,20 @@ class Interpreter:
     def __init__(
         self, inputs: Sequence[Node], nodes: Sequence[Node], wanted: Sequence[Node]
     ) -> None:
-        place = {node: k for k, node in enumerate(inputs)}
-        free = count(len(inputs))
-        self._constants: list[Any] = []
-        steps: list[tuple[Node, tuple[int, ...]]] = []
-
-        def place_of(node: Node) -> int:
-            if node not in place:  # a constant of the trace
-                place[node] = next(free)
-                self._constants.append((place[node], node.storage))
-            return place[node]
-
-        for node in live_nodes(nodes, with_calls(nodes, wanted)):
-            children = tuple([place_of(child) for child in node.inputs])
-            place[node] = next(free)
-            steps.append((node, children))
-        self._wanted = [place_of(node) for node in wanted]
-        self._steps = [(node, children, place[node]) for node, children in steps]
-        self._size = next(free)
+        self._inputs = inputs
+        self._nodes = live_nodes(nodes, with_calls(nodes, wanted))
+        self._wanted = wanted
 
     def __call__(self, arrays: Sequence[Any]) -> list[Any]:
         """The wanted values, given those of the inputs, in memory of their own."""
-        values: list[Any] = [None] * self._size
-        values[: len(arrays)] = arrays
-        for place, storage in self._constants:
-            values[place] = storage
-        for node, children, place in self._steps:
-            values[place] = _evaluated(node, [values[child] for child in children])
-        return [_own(values[place]) for place in self._wanted]
+        values = dict(zip(self._inputs, arrays, strict=True))
+
+        def value(node: Node) -> Any:
+            return values.get(node, node.storage)  # a constant of the trace has its own
+
+        for node in self._nodes:
+            values[node] = _evaluated(node, [value(child) for child in node.inputs])
+        return [_own(value(node)) for node in self._wanted]
 
 
 def _own(value: Any) -> Any:
