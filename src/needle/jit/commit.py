@@ -15,7 +15,6 @@ State that machine code wrote where it lies is not among them.
 from __future__ import annotations
 
 from collections.abc import Collection
-from sys import getrefcount
 from typing import Any
 from weakref import ref
 
@@ -27,7 +26,6 @@ from ..ops.tuples import MakeTensorTuple
 from ..tensor import Tensor
 from .binding import Inputs
 from .differentiate import Differentiable, StatefulCall
-from .slots import Slot
 from .trace import Argument, Held, Out, OutTuple, Source, Trace
 from .trees import leaves_in, mapped
 
@@ -60,10 +58,9 @@ class Commit:
         self._differentiable = differentiable
         self._place = {node: k for k, node in enumerate(results)}
         self._rebound = [item for item in trace.rebound if item[0] not in in_place]
-        self._slots = [_Written(*item) for item in trace.slots if item[0] not in in_place]
-        self._shared = trace.shared()
+        self._slots = [item for item in trace.slots if item[0] not in in_place]
         self._changes_guards = trace.reshapes or any(
-            _holds_constants(written.tree) for written in self._slots
+            _holds_constants(tree) for _, tree in self._slots
         )
         self._grads = [(target, node) for target, node in trace.grads if node is not None]
         self._grads_reset = [target for target, node in trace.grads if node is None]
@@ -109,8 +106,8 @@ class Commit:
             if tensor is not None:
                 tensor._grad = None
         made: dict[Out, Any] = {}
-        for written in self._slots:
-            self._fill_slot(written, values, leaves, made)
+        for slot, tree in self._slots:  # new tensors: somebody may hold those that it had
+            slot.assign(self._filled(tree, leaves, values, made))
         if self._rebound or self._slots or self._grads:
             changes.count += 1
             self._guards.accept()
@@ -158,30 +155,6 @@ class Commit:
 
         return mapped(tree, finished)
 
-    def _fill_slot(
-        self,
-        written: _Written,
-        values: dict[Node, Any],
-        leaves: list[Any],
-        made: dict[Out, Any],
-    ) -> None:
-        """A slot with one tensor keeps the program's own handle; a tree of them is made anew.
-
-        So is a tensor that may get a `.grad`, or that another slot gets too.
-        """
-        slot, tree = written.slot, written.tree
-        if not isinstance(tree, Out) or not tree.is_plain() or tree in self._shared:
-            slot.assign(self._filled(tree, leaves, values, made))
-            return
-        held = slot.held()
-        if held is written.tensor and getrefcount(held) <= written.references:
-            _give(held, values[tree.node])
-        else:
-            written.tensor = held = tree.cls.wrap(values[tree.node], tree.requires_grad)
-            slot.assign(held)
-            self._guards.accept()
-            written.references = getrefcount(held)
-
     def _output(self, item: Out, values: dict[Node, Any], recorded: Any) -> Any:
         """A tensor, a tuple of them or a number that the function returns."""
         array = values[item.node]
@@ -200,17 +173,6 @@ class Commit:
         if item.attributes:
             vars(output).update(item.attributes)
         return output
-
-
-class _Written:
-    """A slot that each call writes, and the tensor that a call put there for the next to change."""
-
-    def __init__(self, slot: Slot, tree: Any) -> None:
-        self.slot = slot
-        self.tree = tree
-        self.tensor: Tensor | None = None
-        self.references = 0
-        """To the tensor, if nobody else has taken hold of it."""
 
 
 def _give(tensor: Tensor, array: Any) -> None:
