@@ -27,7 +27,7 @@ from .slots import MISSING, Items, Slot, is_equal
 from .stand_ins import StandIns
 from .trace import Argument, Grad, Held, Out, OutTuple, Source, Target, Trace
 from .tracer import Scalar, Tracer
-from .trees import mapped, tensors_in
+from .trees import mapped, outline, tensors_in
 from .watch import Watch
 
 
@@ -374,9 +374,5 @@ def _is_number(value: Any) -> bool:
 
 
 def _structure(item: Any) -> Any:
-    """The structure of a tree of tensors: what a program relies on."""
-    if isinstance(item, list | tuple):
-        return (type(item), *[_structure(part) for part in item])
-    if isinstance(item, dict):
-        return (dict, *[(name, _structure(part)) for name, part in item.items()])
-    return Tensor if isinstance(item, Tensor) else None
+    """Where in a tree the tensors are: what a program relies on."""
+    return outline(item, lambda leaf: isinstance(leaf, Tensor))

@@ -26,7 +26,7 @@ from .stand_ins import StandIns
 from .streams import Streams, no_entropy
 from .trace import Trace
 from .tracer import Tracer, refusal
-from .trees import mapped
+from .trees import mapped, outline
 from .watch import Watch
 
 
@@ -110,9 +110,9 @@ class _Tracing:
 
         args = [mapped(item, replaced) for item in self.args]
         kwargs = {name: mapped(item, replaced) for name, item in self.kwargs.items()}
-        given = _outline([args, kwargs])
+        given = outline([args, kwargs], id)
         result = self.function(*args, **kwargs)
-        if _outline([args, kwargs]) != given:
+        if outline([args, kwargs], id) != given:
             raise TraceError(
                 "a list or dict that was passed as an argument was changed while a jitted function "
                 "was traced. Return what is new instead"
@@ -133,15 +133,6 @@ class _Tracing:
             seen.container.restore(seen.before)
         self.tracer.operators.put_back()
         self.streams.put_back()
-
-
-def _outline(item: Any) -> Any:
-    """What lists and dicts hold, by identity."""
-    if isinstance(item, list | tuple):
-        return [_outline(part) for part in item]
-    if isinstance(item, dict):
-        return [(name, _outline(part)) for name, part in item.items()]
-    return id(item)
 
 
 def _refuse_escapes(tracer: Tracer) -> None:

@@ -37,6 +37,19 @@ def tensors_in(tree: Any) -> list[tuple[Path, Tensor]]:
     return [(path, leaf) for path, leaf in leaves_in(tree) if isinstance(leaf, Tensor)]
 
 
+def outline(tree: Any, of_leaf: Callable[[Any], Any]) -> Any:
+    """What two trees have in common that are of one shape, with classes, and alike in their leaves.
+
+    >>> outline([1, {"a": 2}], str) == outline([1, {"a": "2"}], str)
+    True
+    """
+    if isinstance(tree, list | tuple):
+        return type(tree), *[outline(part, of_leaf) for part in tree]
+    if isinstance(tree, dict):
+        return type(tree), *[(name, outline(part, of_leaf)) for name, part in tree.items()]
+    return of_leaf(tree)
+
+
 def mapped(tree: Any, function: Callable[[Any], Any]) -> Any:
     """A tree of the same shape and classes, with `function` applied to its leaves."""
     if isinstance(tree, tuple):
