@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from copy import copy
+from dataclasses import dataclass, field
 from typing import Any
 
 from ..graph.kinds import Pointwise
@@ -60,10 +61,11 @@ class Memory:
         return self._pointers[-1]
 
 
+@dataclass(eq=False)
 class Scope:
     """The inside of some loops.
 
-    Args:
+    Attributes:
         b: Where code is appended.
         memory: Where values lie.
         loops: The value of each loop's counter here; None for a loop that is not entered yet.
@@ -71,26 +73,17 @@ class Scope:
         lanes: Lanes of a vector here, 0 for scalars.
         mask: The lanes that are there, None for all.
         parent: The scope around.
+        known: The values that were computed or read here.
     """
 
-    def __init__(
-        self,
-        b: Builder,
-        memory: Memory,
-        loops: list[Value | None],
-        vector: int | None = None,
-        lanes: int = 0,
-        mask: Value | None = None,
-        parent: Scope | None = None,
-    ) -> None:
-        self.b = b
-        self.memory = memory
-        self.loops = loops
-        self.vector = vector
-        self.lanes = lanes
-        self.mask = mask
-        self.parent = parent
-        self.known: dict[Read, Any] = {}
+    b: Builder
+    memory: Memory
+    loops: list[Value | None]
+    vector: int | None = None
+    lanes: int = 0
+    mask: Value | None = None
+    parent: Scope | None = None
+    known: dict[Read, Any] = field(default_factory=dict[Read, Any])
 
     def inside(self, loop: int, counter: Value, lanes: int = 0, mask: Value | None = None) -> Scope:
         """The scope inside one more loop."""

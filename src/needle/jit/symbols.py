@@ -17,8 +17,9 @@ bit.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -89,25 +90,23 @@ def _comparison(relation: str) -> Callable[[Symbol, Any], Symbol]:
     return method
 
 
+@dataclass(eq=False)
 class Symbol:
     """A register of one dtype.
 
-    Args:
+    Attributes:
         b: Where code is appended.
         value: The register.
         dtype: What NumPy would have here.
-
-    Attributes:
         weak: Whether it is a run-time scalar, which takes the other operand's dtype.
         ready: What it is in other dtypes, where that was computed before a loop.
     """
 
-    def __init__(self, b: Builder, value: Value, dtype: DType) -> None:
-        self.b = b
-        self.value = value
-        self.dtype = dtype
-        self.weak = False
-        self.ready: dict[DType, Value] = {}
+    b: Builder
+    value: Value
+    dtype: DType
+    weak: bool = False
+    ready: dict[DType, Value] = field(default_factory=dict[DType, Value])
 
     def to(self, dtype: DType) -> Value:
         """The register converted to another dtype."""
@@ -129,8 +128,8 @@ class Symbol:
     __mul__, __rmul__ = _arithmetic("mul"), _arithmetic("mul", swapped=True)
     __truediv__, __rtruediv__ = _arithmetic("div"), _arithmetic("div", swapped=True)
     __lt__, __le__, __gt__, __ge__ = map(_comparison, ("<", "<=", ">", ">="))
-    __eq__: Any = _comparison("==")
-    __ne__: Any = _comparison("!=")
+    __eq__: ClassVar[Any] = _comparison("==")
+    __ne__: ClassVar[Any] = _comparison("!=")
     __hash__ = None  # pyright: ignore[reportAssignmentType]
 
     def __pow__(self, other: Any) -> Symbol:

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -39,10 +40,11 @@ def _infix(sign: str, *, swapped: bool = False) -> Callable[[Term, Any], Term]:
     return method
 
 
+@dataclass(eq=False)
 class Term:
     """A number or position, an element of a value, or an operator or function of other terms.
 
-    Args:
+    Attributes:
         terms: Where equal terms are found.
         head: The text, sign or function; with "[" at its end, the value of which `parts` say where.
         parts: The operands.
@@ -50,14 +52,11 @@ class Term:
         dtype: What NumPy would have here, as far as expressions ask for it.
     """
 
-    def __init__(
-        self, terms: Terms, head: str, parts: Sequence[Term], loops: frozenset[int], dtype: Any
-    ) -> None:
-        self.terms = terms
-        self.head = head
-        self.parts = parts
-        self.loops = loops
-        self.dtype = dtype
+    terms: Terms
+    head: str
+    parts: Sequence[Term]
+    loops: frozenset[int]
+    dtype: Any
 
     __add__, __radd__ = _infix("+"), _infix("+", swapped=True)
     __sub__, __rsub__ = _infix("-"), _infix("-", swapped=True)
