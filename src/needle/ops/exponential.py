@@ -105,11 +105,7 @@ class LogSoftmax(TensorOp):
         return shifted - np.log(np.add.reduce(np.exp(shifted), axis=self.axis, keepdims=True))
 
     def infer(self, a: Any) -> Any:
-        axis = normalize_axis(self.axis, len(a.shape), self.name)
-        if not a.shape[axis]:
-            raise ShapeError(
-                f"{self.name}: axis {axis} of shape {a.shape} is empty. Use an axis of size >= 1"
-            )
+        _check_axis(self.axis, a.shape, self.name)
         return Spec(a.shape, a.dtype if a.dtype.kind == "f" else np.dtype(np.float64))
 
     def gradient(self, out_grad: Any, node: Any) -> Any:
