@@ -6,8 +6,9 @@ import numpy as np
 
 import needle as ndl
 from needle.jit import fuse, plan, schedule
+from needle.jit.compiled import Compiled
 from needle.jit.interpret import Interpreter
-from needle.jit.native_executor import Compiled, NativeExecutor
+from needle.jit.native_executor import NativeExecutor
 from needle.jit.signature import signature
 from needle.jit.simplify import Graph, simplify
 from needle.jit.tracing import trace

@@ -9,8 +9,9 @@ import pytest
 
 import needle as ndl
 from needle.jit import fuse
+from needle.jit.compiled import Compiled
 from needle.jit.fuse import LARGEST_KERNEL
-from needle.jit.native_executor import Compiled, NativeExecutor
+from needle.jit.native_executor import NativeExecutor
 from needle.native import llvm, threads
 from tests.compiler.stages import compiled, expect_numpy, traced
 

@@ -9,8 +9,8 @@ import needle as ndl
 from needle.errors import CompileError
 from needle.graph.node import Node
 from needle.jit import fuse, plan, schedule
+from needle.jit.compiled import Compiled
 from needle.jit.kernels import Kernel, Special
-from needle.jit.native_executor import Compiled
 from needle.jit.simplify import Graph
 from needle.ops.arithmetic import AddScalar, EWiseAdd
 from needle.shapes import Spec

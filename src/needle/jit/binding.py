@@ -25,7 +25,8 @@ from ..graph.node import Live, Node, owner_of, realize
 from ..shapes import Spec
 from ..state import Counted
 from ..tensor import Tensor
-from .native_executor import Compiled, NativeExecutor, aligned, view_of
+from .compiled import Compiled
+from .native_executor import NativeExecutor, aligned, view_of
 from .signature import in_native_order
 from .slots import Slot
 from .trace import Grad, Out, Source, Trace, outs_in

@@ -25,10 +25,11 @@ from ..graph.node import Node
 from ..ops.contraction import MatMul
 from ..shapes import Shape
 from .access import bytes_of, is_view, size_of, spec
+from .compiled import Compiled
 from .emit import Call
 from .expression import domain, is_special
 from .kernels import Kernel, Product, Work
-from .native_executor import Compiled, NativeExecutor
+from .native_executor import NativeExecutor
 from .printer import Printer, kind_of
 from .program import Program
 from .signature import signature

@@ -17,26 +17,23 @@ from __future__ import annotations
 import ctypes
 import math
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 import numpy as np
 
 from ..graph.node import Node
-from ..native import llvm, threads
+from ..native import threads
 from ..philox import PhiloxStream
 from ..random import ambient_stream
 from .access import bytes_of, spec
-from .emit import CHAIN, Call, Emitter, Shared
+from .compiled import Compiled
+from .emit import CHAIN, Call, Shared
 from .expression import base
-from .fuse import fuse
 from .interpret import check_result, is_random
-from .kernels import Product, Special, Work
-from .plan import ALIGNMENT, plan
-from .products import scratch_size
-from .schedule import schedule
-from .simplify import Graph, simplify
+from .kernels import Special
+from .plan import ALIGNMENT
 from .specials import is_drawn_here
 from .turns import BusyError
 
@@ -78,60 +75,6 @@ def aligned(shape: tuple[int, ...], dtype: Any) -> Array:
 def view_of(array: Any) -> Any:
     """Memory of an array, which Python reads and writes in half the time of the array itself."""
     return memoryview(array)
-
-
-class Compiled:
-    """The stages of a program, from graph to code, each a value that can be looked at.
-
-    Args:
-        inputs: Nodes whose values are given at each call.
-        nodes: Recorded nodes in program order.
-        results: Nodes whose values are handed out.
-        state: For inputs that are state, the node that is to replace each in place.
-        host: The machine; this one unless another is named.
-
-    Attributes:
-        state: The part of `state` that is: its value is made in the program, and for one place.
-        handed: `results`, and the values of the other state.
-    """
-
-    def __init__(
-        self,
-        inputs: Sequence[Node],
-        nodes: Sequence[Node],
-        results: Sequence[Node],
-        state: dict[Node, Node],
-        host: llvm.Host | None = None,
-    ) -> None:
-        self.host = host or llvm.host()
-        wanted = [*results, *state.values()]
-        self.traced = Graph(inputs, nodes, wanted)
-        self.graph = simplify(self.traced)
-        now = dict(zip(wanted, self.graph.outputs, strict=True))
-        self.state = self._in_place(state, now)
-        others = [new for old, new in state.items() if old not in self.state]
-        self.handed = list(dict.fromkeys([*results, *others]))
-        self.results = [now[node] for node in self.handed]
-        placed = {old: now[new] for old, new in self.state.items()}
-        self.fused = fuse(self.graph, self.results, placed)
-        self.philox = isinstance(ambient_stream(), PhiloxStream)
-        self.schedule = schedule(self.fused, self.host, philox=self.philox)
-        nests = self.schedule.nests
-        scratch: dict[Work, int] = {kernel: nest.sums_size for kernel, nest in nests.items()}
-        products = [work for work in self.fused.works if isinstance(work, Product)]
-        scratch.update({work: scratch_size(work, self.host) for work in products})
-        self.plan = plan(self.fused, self.schedule, scratch)
-        self.emitted = Emitter(self.fused, self.schedule, self.plan, self.host).emit()
-        self.module = llvm.compile_ir(self.emitted.ir, self.host)
-
-    def _in_place(self, state: dict[Node, Node], now: dict[Node, Node]) -> dict[Node, Node]:
-        found: dict[Node, Node] = {}
-        made = set(self.graph.nodes)
-        for old, new in state.items():
-            if now[new] in made:
-                made.remove(now[new])
-                found[old] = new
-        return found
 
 
 class NativeExecutor:

@@ -24,10 +24,10 @@ from ..random import ambient_stream
 from ..tensor import Tensor
 from .binding import Binding, Inputs, state_in_place
 from .commit import Commit
+from .compiled import Compiled
 from .differentiate import Differentiable
 from .expression import UnsupportedError
 from .interpret import Interpreter
-from .native_executor import Compiled
 from .shortcut import Shortcut, shortcut
 from .streams import Streams
 from .trace import Source, Trace
