@@ -1,4 +1,15 @@
-"""`jit`: from a function to programs, one for each signature and state of the world."""
+"""`jit`: from a function to programs, one for each signature and state of the world.
+
+::
+
+    a call                                            what happens
+
+    the first of its signature                        the function runs as written: lazily made
+                                                      state comes into being
+    the next, with the same shapes                    it is traced and compiled, the program runs
+    all further ones, while its guards hold           the program runs
+    a guard fails: a flag or an attribute changed     another program that fits, or one more
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,15 @@
-"""From what a function read while it was traced to the guards of its program."""
+"""From what a function read while it was traced to the guards of its program.
+
+::
+
+    before: what was read               after: what has to hold at each call
+
+    cfg.depth, a number                 it is equal
+    opt.lr, a hyperparameter            it is a number that is not 0: programs read it
+    model.h, which the program writes   it holds a tensor of the same shape and dtype
+    model.layer, any other thing        it is the same one
+    w, found at two places              one tensor is still at both
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,11 @@
-"""The variables that a function's code names: those of its closure, and globals."""
+"""The variables that a function's code names: those of its closure, and globals.
+
+::
+
+    def make(w):                            slots of `step`:  w, a variable of its closure
+        def step(x):                                          SCALE, a global
+            return x @ w * SCALE
+"""
 
 from __future__ import annotations
 

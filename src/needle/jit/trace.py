@@ -1,4 +1,15 @@
-"""What one call of a function does, as a value. `tracing.py` makes it, `program.py` runs it."""
+"""What one call of a function does, as a value. `tracing.py` makes it, `program.py` runs it.
+
+::
+
+    before: a function                 after: its `Trace`
+
+    def step(x):                       arguments  %0, for x
+        y = (x * w).sum()              captured   %1, found at Held(w)
+        w.data = w * 2                 nodes      %2 = x * w, %3 = Summation %2, %4 = w * 2
+        return {"loss": y}             rebound    Held(w) is given %4
+                                       result     {"loss": Out(%3)}
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,14 @@
-"""The evaluator of a trace: operators are recorded, nothing is computed."""
+"""The evaluator of a trace: operators are recorded, nothing is computed.
+
+::
+
+    before: a line that runs         after: what is noted
+
+    y = (x * 2 + w).tanh()           nodes      %2 = MulScalar(2) %0    of x, an argument
+                                                %3 = EWiseAdd %2 %1
+                                                %4 = Tanh %3            of y, which has no values
+                                     captured   %1, with a weak reference to w, which is older
+"""
 
 from __future__ import annotations
 
