@@ -156,18 +156,23 @@ class _Scheduling:
     def _product(self, work: Product) -> None:
         tasks = _tasks(work, self.host)
         packing = tasks.pop(0) if tasks and tasks[0].packs is not None else None
-        reads, chain, stage = _factors(work), None, -1
-        for task in tasks:
+        reads, stage = _factors(work), -1
+        for number, task in enumerate(tasks):  # it multiplies, then adds up what parts there are
             if task is tasks[-1]:
                 reads += self._read_by_epilogue(work)
-            if packing is not None and packing.packs is not None and chain is None:
-                joined = self._joined(reads, task.rows, task.chunks)
-                needed = joined.stage if joined else self._ready(reads)
-                stage = self._place(packing, [reads[packing.packs]], needed - 2).stage
-            chain = self._place(task, reads, stage)
-            reads, stage = [(work.node, False)], chain.stage
+            if packing is not None and number == 0:
+                stage = self._pack(packing, task, reads)
+            stage = self._place(task, reads, stage).stage
+            reads = [(work.node, False)]
         if tasks and tasks[-1].rows:
             self.result.by_rows.update(work.made)
+
+    def _pack(self, packing: Task, multiplying: Task, reads: Reads) -> int:
+        """Place what packs a factor as late as may be: in the stage before that of its product."""
+        chain = self._joined(reads, multiplying.rows, multiplying.chunks)
+        stage = chain.stage if chain else self._ready(reads)
+        assert packing.packs is not None
+        return self._place(packing, [reads[packing.packs]], stage - 2).stage
 
     def _read_by_epilogue(self, work: Product) -> Reads:
         index, made = own_index(spec(work.node).shape), set(work.made)
