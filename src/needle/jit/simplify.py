@@ -146,7 +146,9 @@ class _Rewriting:
     ) -> Node:
         """The node written out in simpler operators, which are recorded and taken over in turn."""
         stand_ins = [Node(None, (), None, False, child.specs()) for child in inputs]
-        tracer = Tracer(dict.fromkeys(stand_ins))
+        tracer = Tracer()
+        for stand_in in stand_ins:
+            tracer.argument(stand_in)
         with ambient_set(evaluator=tracer, gradients=False):
             result = decompose(*[new_handle(stand_in, Tensor) for stand_in in stand_ins])
         self._became.update(zip(stand_ins, inputs, strict=True))

@@ -89,9 +89,6 @@ class Rate(Scalar):
 class Tracer:
     """Records what a function does. Values that existed before are captured by reference.
 
-    Args:
-        arguments: Nodes that stand for what is given at each call, with their values in this one.
-
     Attributes:
         nodes: Recorded nodes in program order.
         captured: Nodes that existed before, with a weak reference to the tensor they were read
@@ -107,7 +104,7 @@ class Tracer:
 
     computes = False
 
-    def __init__(self, arguments: dict[Node, Any] | None = None) -> None:
+    def __init__(self) -> None:
         self.nodes: list[Node] = []
         self.captured: dict[Node, tuple[ReferenceType[Any], bool]] = {}
         self.constants: set[Node] = set()
@@ -117,12 +114,12 @@ class Tracer:
         self.grad_read: set[Value] = set()
         self.operators = Operators()
         self.refusals: list[TraceError] = []
-        self._real = dict(arguments or {})
-        self._arguments = set(self._real)
+        self._real: dict[Node, Any] = {}  # values in this call
+        self._arguments: set[Node] = set()
         self._made: set[Node] = set()
 
-    def argument(self, node: Node, value: Any) -> None:
-        """`node` stands for something that is given at each call, and is `value` in this one."""
+    def argument(self, node: Node, value: Any = None) -> None:
+        """`node` stands for what is given at each call; `value` is what that is in this one."""
         self._arguments.add(node)
         self._real[node] = value
 
