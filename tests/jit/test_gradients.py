@@ -250,6 +250,40 @@ def test_gradients_of_gradients_by_backward():
         np.testing.assert_allclose(x.grad.numpy(), [second], rtol=1e-5)
 
 
+@pytest.mark.parametrize("warmup", [0, 1])
+def test_a_tensor_that_is_passed_twice_gets_the_sum_of_its_gradients_once(warmup):
+    product = ndl.jit(lambda pair, a: (pair[0].sin() * pair[1] * a).sum(), warmup=warmup)
+    for _ in range(3):
+        x = ndl.Tensor([1.0, 2.0])
+        y = x * 1
+        product([y, y], y).backward()
+        v = x.numpy()
+        np.testing.assert_allclose(x.grad.numpy(), np.cos(v) * v * v + np.sin(v) * 2 * v)
+        slope = ndl.grad(lambda x: product([x, x], x))
+        np.testing.assert_allclose(slope(x).numpy(), x.grad.numpy())
+        curvature = ndl.grad(lambda x, slope=slope: slope(x).sum())(x)
+        expected = -np.sin(v) * v * v + 4 * np.cos(v) * v + 2 * np.sin(v)
+        np.testing.assert_allclose(curvature.numpy(), expected)
+
+
+def test_two_tensors_over_one_node_are_one_variable():
+    product = ndl.jit(lambda a, b: (a * b).sum(), warmup=0)
+    a, b = ndl.Tensor([1.0, 2.0]), ndl.Tensor([3.0, 4.0])
+    b.rebind(a.node)
+    product(a, b).backward()
+    assert lists([a.grad, b.grad]) == [None, [2, 4]]  # as outside: it is the node of b
+
+
+def test_backward_under_no_grad_is_not_recorded_and_right():
+    square = ndl.jit(lambda a: (a * a).sum(), warmup=0)
+    x = ndl.Tensor([1.0, 2.0])
+    y = square(x)
+    with ndl.no_grad():
+        y.backward()
+    assert x.grad.tolist() == [2, 4]
+    assert not x.grad.requires_grad
+
+
 def test_against_finite_differences():
     w = ndl.Tensor(np.linspace(-1, 1, 12).reshape(4, 3))
     f = ndl.jit(lambda x: ((x @ w).tanh() * 2).logsumexp(1).sum(), warmup=0)

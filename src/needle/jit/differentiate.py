@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 from ..context import ambient
 from ..errors import GradientError
-from ..graph.gradient import reverse
+from ..graph.gradient import pulled_back
 from ..graph.node import Node, Value, new_handle
 from ..graph.op import Op
 from ..ops.tuples import MakeTensorTuple, TupleGetItem
@@ -88,8 +89,7 @@ class Differentiable:
         self.inputs = inputs
         self.nodes = live_nodes(trace.nodes, outs)
         self.draws = [node for node in self.nodes if is_random(node)]
-        places = {node: k for k, node in enumerate(self.inputs)}  # the last, of one passed twice
-        self.variables = [k for k in places.values() if self.inputs[k].requires_grad]
+        self.variables = [k for k, node in enumerate(self.inputs) if node.requires_grad]
         self.reverse = type(self).compile(self._reverse, warmup=0)
 
     @classmethod
@@ -117,10 +117,15 @@ class Differentiable:
     ) -> list[Any]:
         """Gradients of the variables: the call replayed on them, and differentiated.
 
+        On views of them: of a tensor that was passed twice, each place has a share of its own.
+
         Args:
             places: Of the outputs whose gradients are given; variables below none get None.
         """
-        outs = [self.outs[place] for place in places]
+        replayed = partial(self._replayed, [self.outs[place] for place in places], constants, draws)
+        return list(pulled_back(replayed, variables, MakeTensorTuple()(*out_grads)))
+
+    def _replayed(self, outs: list[Node], constants: Any, draws: Any, *variables: Any) -> Any:
         known: dict[Node, Any] = dict(zip(self.draws, draws, strict=True))
         rest = iter(constants)
         for k, node in enumerate(self.inputs):
@@ -132,8 +137,4 @@ class Differentiable:
                 value = op(*operands)
                 # What was made under no_grad, or of frozen parameters, ends the graph here too.
                 known[node] = value.detach() if value.requires_grad > node.requires_grad else value
-        outputs = MakeTensorTuple()(*[known[node] for node in outs])
-        if not outputs.requires_grad:
-            return [None for _ in variables]
-        found = reverse(outputs, MakeTensorTuple()(*out_grads), [v.node for v in variables])
-        return [found.get(v.node) for v in variables]
+        return MakeTensorTuple()(*[known[node] for node in outs])
