@@ -120,9 +120,9 @@ class ReLUGradient(Elementwise):
     def compute(self, g: Any, y: Any) -> Any:
         if g.dtype is not y.dtype or g.dtype.kind != "f":
             return super().compute(g, y)
-        # np.where takes ten times as long where signs are mixed: here, bits are kept or cleared.
+        # np.where takes three times as long and more: here, bits are taken once, or not at all.
         bits = np.dtype(f"i{g.itemsize}")
-        return (g.view(bits) & -(y > 0).astype(bits)).view(g.dtype)
+        return (g.view(bits) * (y > 0).astype(bits)).view(g.dtype)
 
     def gradient(self, out_grad: Any, node: Any) -> Any:
         return _RELU_GRADIENT(out_grad, node.inputs[1]), None
