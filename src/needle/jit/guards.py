@@ -24,7 +24,7 @@ from ..context import changes
 from ..graph.node import Specs
 from ..tensor import Tensor
 from .names import Names
-from .slots import MISSING, Attributes, Container, Slot, is_equal, is_rate
+from .slots import MISSING, Attributes, Container, Slot, Variables, is_equal, is_rate
 
 if TYPE_CHECKING:
     from .trace import Source, Target
@@ -103,8 +103,8 @@ class Guards:
                 self._owners.append(ref(owner, self._gone))
             if container.counted:
                 return
-            if slots.whole is not None and isinstance(container, Attributes):
-                held = container.slots()
+            if slots.whole is not None and isinstance(container, Attributes | Variables):
+                held = container.space if isinstance(container, Variables) else container.slots()
                 self._views += [held, held.values()]
             else:
                 self._light.append(slots)

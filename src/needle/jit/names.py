@@ -103,6 +103,19 @@ def global_names(code: CodeType) -> tuple[str, ...]:
 
 
 @lru_cache(maxsize=4096)
+def modules_in(code: CodeType) -> tuple[str, ...]:
+    """The modules that a function's code imports, the packages around them included."""
+    named = [
+        instruction.argval.split(".")
+        for instruction in dis.get_instructions(code)
+        if instruction.opname == "IMPORT_NAME"
+    ]
+    found = [".".join(parts[: end + 1]) for parts in named for end in range(len(parts))]
+    inner = [modules_in(constant) for constant in code.co_consts if isinstance(constant, CodeType)]
+    return tuple(dict.fromkeys([*found, *[name for names in inner for name in names]]))
+
+
+@lru_cache(maxsize=4096)
 def names_in(code: CodeType) -> frozenset[str]:
     """The attributes and globals that a function's code names, nested functions included."""
     inner = [names_in(constant) for constant in code.co_consts if isinstance(constant, CodeType)]

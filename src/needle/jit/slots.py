@@ -8,7 +8,7 @@ weakly.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from types import MemberDescriptorType
+from types import MemberDescriptorType, ModuleType
 from typing import Any, NamedTuple
 from weakref import ref
 
@@ -164,6 +164,34 @@ class Members(Container):
 
     def remove(self, key: Any) -> None:
         type.__delattr__(self.owner(), key)
+
+
+class Variables(Container):
+    """The variables of a module, as others read them: `settings.rate`.
+
+    Modules among them are no slots: importing one puts it there.
+    """
+
+    dotted = True
+
+    def __init__(self, owner: ModuleType) -> None:
+        super().__init__(owner, owner.__name__)
+
+        self.space: dict[str, Any] = object.__getattribute__(owner, "__dict__")
+
+    def slots(self) -> dict[Any, Any]:
+        held = self.space.copy()  # other threads may import
+        return {name: value for name, value in held.items() if not isinstance(value, ModuleType)}
+
+    def reader(self, keys: Sequence[Any]) -> Callable[[], list[Any]]:
+        space = self.space
+        return lambda: [space.get(key, MISSING) for key in keys]
+
+    def assign(self, key: Any, value: Any) -> None:
+        self.space[key] = value
+
+    def remove(self, key: Any) -> None:
+        del self.space[key]
 
 
 class Items(Container):

@@ -53,7 +53,8 @@ class Streams:
                 raise TraceError(
                     f"numbers were drawn from {_name(generator)} directly while a jitted function "
                     "was traced, and a program would repeat them. Draw with ndl.init.rand or "
-                    "randn, or pass the numbers as an argument"
+                    "randn, or pass the numbers as an argument. If another thread drew them, "
+                    "give it a generator of its own"
                 )
 
     def stands(self) -> bool:

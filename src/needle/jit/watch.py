@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from collections.abc import Set as AbstractSet
 from functools import partial
 from io import IOBase
+from pathlib import Path
 from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType, SimpleNamespace
 from typing import Any
 from weakref import ProxyTypes, ref
@@ -25,7 +26,7 @@ from ..graph.op import Op
 from ..shapes import Spec
 from ..state import Watched
 from ..tensor import Tensor
-from .names import Names, names_in
+from .names import Names, modules_in, names_in
 from .slots import (
     MISSING,
     Attributes,
@@ -35,6 +36,7 @@ from .slots import (
     Items,
     Members,
     Slot,
+    Variables,
     fields_of,
     is_equal,
     is_rate,
@@ -43,7 +45,8 @@ from .streams import Streams
 from .tracer import Rate, Scalar, Tracer
 
 _LIBRARIES = {*sys.stdlib_module_names, "needle", "numpy"}
-_ATOMS = (int, float, str, bytes, type(None), np.generic, ModuleType, Op)
+_INSTALLED = {"site-packages", "dist-packages"}
+_ATOMS = (int, float, str, bytes, type(None), np.generic, Op)
 
 
 class Seen:
@@ -97,6 +100,7 @@ class Watch:
         self._reached: dict[type, None] = {}
         self._named: frozenset[str] = frozenset()
         self._watching: dict[type, dict[str, Any]] = {}  # what each class itself has for these
+        self._modules: dict[ModuleType, type] = {}  # the class of each
         self._thread: int | None = threading.get_ident()
 
     def add(self, path: str, item: Any) -> None:
@@ -107,6 +111,9 @@ class Watch:
             self._arrays.setdefault(id(item), (path, item, item.copy()))
         elif isinstance(item, type):
             self._add_class(item)
+        elif isinstance(item, ModuleType):
+            if _is_own(item) and id(item) not in self.found:
+                self._add_module(item)
         elif isinstance(item, _ATOMS) or id(item) in self.found or id(item) in self._others:
             return
         elif isinstance(item, Tensor):
@@ -122,7 +129,7 @@ class Watch:
         elif isinstance(item, FunctionType):
             if not _is_library(item.__module__):
                 self._add_function(item, path)
-        elif isinstance(item, SimpleNamespace):
+        elif isinstance(item, SimpleNamespace) or _is_namespace(item):
             self._add_whole(item, Attributes(item, path))
         elif _has_fields_only(item):
             self._add_whole(item, Fields(item, path))
@@ -152,6 +159,8 @@ class Watch:
     def close(self) -> None:
         """Let no class note any more what is read."""
         self._thread = None
+        for module, cls in self._modules.items():
+            module.__class__ = cls
         for cls, methods in self._watching.items():
             for name, own in methods.items():
                 if own is not MISSING:
@@ -186,10 +195,24 @@ class Watch:
         self._add_defaults(function)
         if vars(function):
             self.add(path, vars(function))
+        for name in modules_in(function.__code__):
+            self.add(name, sys.modules.get(name))
         named = names_in(function.__code__) - self._named
         self._named |= named
         for cls in list(self._reached):
             self._add_members(cls, named)
+
+    def _add_module(self, module: ModuleType) -> None:
+        """A file of the user's own: for the time being a class of its own tells what is read."""
+        own = type(module)
+        told = type(own.__name__, (own,), {})
+        try:
+            module.__class__ = told
+        except TypeError:  # a class that cannot be derived from
+            return
+        self._modules[module] = own
+        self.found[id(module)] = Seen(module, Variables(module), whole=False)
+        self._watch(told)
 
     def _add_class(self, cls: type) -> None:
         """What the code that was reached names of a class, and what Python calls unnamed."""
@@ -345,6 +368,8 @@ class Watch:
             path = seen.container.label(name)
             if name in seen.before:
                 self.add(path, seen.before[name])
+            elif isinstance(seen.container, Variables):
+                self.add(path, seen.container.space.get(name))
             else:
                 for base in filter(self._reached.__contains__, type(owner).__mro__):
                     self.found[id(base)].reads[name] = None  # also where it is not, but may come
@@ -356,6 +381,18 @@ def _is_library(module: Any) -> bool:
     if isinstance(module, str):
         return module.partition(".")[0] in _LIBRARIES
     return module is not None
+
+
+def _is_own(module: ModuleType) -> bool:
+    """Whether a module is part of the user's program, rather than of an installed library."""
+    place = str(vars(module).get("__file__"))
+    return not _is_library(module.__name__) and _INSTALLED.isdisjoint(Path(place).parts)
+
+
+def _is_namespace(item: Any) -> bool:
+    """What `argparse` gives, known by its name: the module is slow to import."""
+    cls = type(item)
+    return (cls.__module__, cls.__qualname__) == ("argparse", "Namespace")
 
 
 def _has_fields_only(item: Any) -> bool:
