@@ -172,6 +172,39 @@ def test_installed_packages_are_not_watched(make_settings):
     assert step(x).item() == 1
 
 
+@pytest.mark.parametrize("shape", [(), (2,), (2, 128)])
+def test_arrays_that_are_changed_in_place(shape):
+    weights, holder = np.ones(shape), types.SimpleNamespace(weights=np.ones(shape))
+    weights_t = np.ones(shape).T
+
+    def function(x):
+        logs = np.log(holder.weights).sum()
+        return (x * float(weights.sum()) + float(logs) + float(weights_t.sum())).sum()
+
+    step, x = ndl.jit(function), ndl.Tensor([1.0, 2.0])
+    for change in (
+        lambda: None,
+        lambda: weights.__setitem__(..., 3.0),
+        lambda: holder.weights.__setitem__(..., 4.0),
+        lambda: weights_t.T.__setitem__(..., 5.0),
+        lambda: setattr(holder, "weights", np.full(shape, 2.0)),
+        lambda: weights.__setitem__(..., 1.0),
+    ):
+        change()
+        for _ in range(2):
+            assert step(x).item() == pytest.approx(function(x).item())
+    assert any("array weights was written" in program.reason for program in step.programs)
+
+
+def test_large_arrays_are_constants():
+    table = np.ones(20_000)
+    step = ndl.jit(lambda x: x * float(table[0]), warmup=0)
+    x = ndl.Tensor([1.0])
+    assert step(x).item() == 1
+    table[0] = 2
+    assert step(x).item() == 1
+
+
 scale = 2.0
 table = ndl.Tensor([1.0])
 

@@ -40,6 +40,8 @@ def guard(trace: Trace, tracer: Tracer, watch: Watch, stand_ins: StandIns) -> No
         seen.reads.update(dict.fromkeys(kept))
         if seen.is_relied_on():
             guards.add(seen, written, numbers)
+    for path, array, before in watch.arrays.values():
+        guards.add_array(path, array, before)
     for tensor, flag in watch.tensors.values():
         guards.add_flag(tensor, flag)
     for reference, flag in tracer.captured.values():

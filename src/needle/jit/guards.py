@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from .trace import Source, Target
     from .watch import Seen
 
+WATCHED_BYTES = 2**16
+"""Contents of larger NumPy arrays are not watched: to look at them takes longer than a call."""
 _LIBRARY = (ModuleType, type, BuiltinFunctionType)
 """What names stand for that nobody binds anew."""
 Pin = Callable[[Any], bool]
@@ -53,6 +55,7 @@ class Guards:
         self._slots: list[_Slots] = []
         self._light: list[_Slots] = []
         self._views: list[Collection[Any]] = []  # of dicts and lists: what they hold at any time
+        self._arrays: list[tuple[str, ReferenceType[Any], tuple[int, ...], bytes]] = []
         self._flags: list[tuple[ReferenceType[Tensor], bool]] = []
         self._sources: list[tuple[Source, Specs]] = []
         self.grads: list[tuple[Target, Specs | None]] = []
@@ -109,6 +112,11 @@ class Guards:
             else:
                 self._light.append(slots)
 
+    def add_array(self, path: str, array: Any, before: Any) -> None:
+        """Rely on the contents of a NumPy array, if it is small enough to look at each time."""
+        if array.nbytes <= WATCHED_BYTES:
+            self._arrays.append((path, ref(array), array.shape, before.tobytes()))
+
     def add_flag(self, tensor: Tensor | None, flag: bool) -> None:
         """Rely on whether a tensor needs a gradient."""
         if tensor is not None:
@@ -141,6 +149,8 @@ class Guards:
         for slots in self._light:
             if not slots.unchanged():
                 return False
+        if self._arrays and self._changed_array() is not None:
+            return False
         if not self._views:
             return True
         held = self._held
@@ -167,6 +177,9 @@ class Guards:
             difference = slots.difference()
             if difference is not None:
                 return difference
+        changed = self._changed_array()
+        if changed is not None:
+            return f"the NumPy array {changed} was written"
         for reference, flag in self._flags:
             tensor = reference()
             if tensor is not None and tensor.requires_grad != flag:
@@ -200,6 +213,14 @@ class Guards:
         return None
 
     # -- inside ------------------------------------------------------------------------------------
+
+    def _changed_array(self) -> str | None:
+        """The path of an array that holds something else; one that is gone changed its slot."""
+        for path, reference, shape, contents in self._arrays:
+            array = reference()
+            if array is not None and (array.shape != shape or array.tobytes() != contents):
+                return path
+        return None
 
     def _pinned(self, value: Any) -> Pin:
         """Whether a slot still holds a value: equal, if it is a plain one, else the same."""

@@ -87,6 +87,7 @@ class Watch:
         found: By identity of the owner, in the order in which they were reached.
         tensors: Tensors that were reached, with their `requires_grad`, by identity.
         scalars: The stand-in for each hyperparameter, by where it is.
+        arrays: NumPy arrays that were reached, each with its path and a copy, by identity.
     """
 
     def __init__(self, tracer: Tracer, streams: Streams) -> None:
@@ -96,7 +97,7 @@ class Watch:
         self._tracer = tracer
         self._streams = streams
         self._others: dict[int, Any] = {}
-        self._arrays: dict[int, tuple[str, Any, Any]] = {}
+        self.arrays: dict[int, tuple[str, Any, Any]] = {}
         self._reached: dict[type, None] = {}
         self._named: frozenset[str] = frozenset()
         self._watching: dict[type, dict[str, Any]] = {}  # what each class itself has for these
@@ -108,7 +109,7 @@ class Watch:
         if type(item) in ProxyTypes:
             item = item.__init__.__self__  # what it stands for
         if isinstance(item, np.ndarray):
-            self._arrays.setdefault(id(item), (path, item, item.copy()))
+            self.arrays.setdefault(id(item), (path, item, item.copy()))
         elif isinstance(item, type):
             self._add_class(item)
         elif isinstance(item, ModuleType):
@@ -148,7 +149,7 @@ class Watch:
         """
         self.close()
         self._note_what_may_hide()
-        for path, array, before in self._arrays.values():
+        for path, array, before in self.arrays.values():
             if not is_equal(array, before):
                 np.copyto(array, before)
                 raise TraceError(
