@@ -11,6 +11,7 @@ slice after the other so that sums are always the same; and copies into parts of
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Hashable, Sequence
 
 import numpy as np
@@ -61,42 +62,46 @@ def write_draw(
     vectors = -(-blocks // lanes)
     begin, end = (b.binary("udiv", bound * vectors, chunks) * lanes for bound in bounds)
     end = b.minimum(end, b.constant(blocks, I64))
-    key = [b.load(state, I64, place) for place in (0, 1)]
+    keys = _round_keys(b, [b.load(state, I64, place) for place in (0, 1)], lanes)
     number = b.load(state, I64, 2) + draw
 
     def body(block: Value, mask: Value | None) -> tuple[()]:
-        words = _philox(b, block, key, number, lanes)
+        words = _philox(b, block, keys, number, lanes)
         for part, word in enumerate(_interleaved(b, words)):
-            first = block * 4 + part * lanes
-            left = b.cast(b.constant(size, I64) - first, I32)
-            there = b.compare(">", b.splat(left, lanes), b.iota(lanes))
+            first, there = block * 4 + part * lanes, None
+            if mask is not None or size % 4:
+                left = b.cast(b.constant(size, I64) - first, I32)
+                there = b.compare(">", b.splat(left, lanes), b.iota(lanes))
             _store_drawn(b, op, word, out, first, there)
         return ()
 
     b.vector_loop(begin, end, lanes, body)
 
 
-def _philox(b: Builder, block: Value, key: list[Value], number: Value, lanes: int) -> list[Value]:
+def _round_keys(b: Builder, key: list[Value], lanes: int) -> list[list[Value]]:
+    """Both words of the key of each round, in all lanes."""
+    keys: list[list[Value]] = []
+    for _ in range(ROUNDS):
+        keys.append([b.splat(word, lanes) for word in key])
+        key = [word + step for word, step in zip(key, KEY_STEPS, strict=True)]
+    return keys
+
+
+def _philox(
+    b: Builder, block: Value, keys: list[list[Value]], number: Value, lanes: int
+) -> list[Value]:
     """Ten rounds of Philox4x32 (Salmon et al. 2011, section 3) on the blocks of the lanes.
 
-    Words of 32 bits lie in registers of 64, where their products fit.
+    Words of 32 bits are the lower halves of lanes of 64, where their products fit. What is in the
+    upper halves does not matter: the processor's multiplication leaves them out, as the end does.
     """
-    mask = 0xFFFFFFFF
+    low, high = b.splat(number, lanes), b.splat(b.binary("lshr", number, 32), lanes)
     places = b.splat(block, lanes) + b.iota(lanes, I64)
-    low = b.splat(b.binary("and", number, mask), lanes)
-    high = b.splat(b.binary("lshr", number, 32), lanes)
-    x = [b.binary("and", places, mask), b.binary("lshr", places, 32), low, high]
-    keys = list(key)
-    for _ in range(ROUNDS):
-        p, q = x[0] * MULTIPLIERS[0], x[2] * MULTIPLIERS[1]
-        k0, k1 = (b.splat(k, lanes) for k in keys)
-        x = [
-            b.binary("lshr", q, 32) ^ x[1] ^ k0,
-            b.binary("and", q, mask),
-            b.binary("lshr", p, 32) ^ x[3] ^ k1,
-            b.binary("and", p, mask),
-        ]
-        keys = [b.binary("and", k + step, mask) for k, step in zip(keys, KEY_STEPS, strict=True)]
+    x = [places, b.binary("lshr", places, 32), low, high]
+    for k0, k1 in keys:
+        factors = zip((x[0], x[2]), MULTIPLIERS, strict=True)
+        p, q = (b.binary("and", word, 0xFFFFFFFF) * factor for word, factor in factors)
+        x = [b.binary("lshr", q, 32) ^ x[1] ^ k0, q, b.binary("lshr", p, 32) ^ x[3] ^ k1, p]
     return [b.cast(word, I32) for word in x]
 
 
@@ -109,14 +114,17 @@ def _interleaved(b: Builder, words: list[Value]) -> list[Value]:
     return [b.shuffle(pairs[0], pairs[1], part) for part in parts]
 
 
-def _store_drawn(b: Builder, op: Op, word: Value, out: Value, first: Value, there: Value) -> None:
+def _store_drawn(
+    b: Builder, op: Op, word: Value, out: Value, first: Value, there: Value | None
+) -> None:
     """Turn words into numbers (the upper 24 bits are a float32 in [0, 1)) and store them."""
-    uniform = b.cast(b.binary("lshr", word, 8), F32) * 2.0**-24
+    bits = b.binary("lshr", word, 8)
     if isinstance(op, Bernoulli):
-        kept = b.compare("<=", uniform, float(np.float32(op.p)))
+        kept = b.compare("<=", bits, math.floor(float(np.float32(op.p)) * 2.0**24))
         b.store(b.cast(kept, F32 if op.dtype == FLOAT32 else I8), out, first, mask=there)
         return
     assert isinstance(op, Uniform)
+    uniform = b.cast(bits, F32) * 2.0**-24
     symbol = Symbol(b, uniform, FLOAT32) * (op.high - op.low) + op.low
     b.store(symbol.value, out, first, mask=there)
 
