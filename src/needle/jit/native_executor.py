@@ -208,14 +208,17 @@ class NativeExecutor:
         """
         if any(isinstance(stage, Special) for stage in self.compiled.emitted.stages):
             return None
-        if self._draws or len(self._results) != 1 or len(self._main) != 1:
+        if len(self._results) != 1 or len(self._main) != 1:
             return lambda: None if (results := self()) is None else results[result]
         words, status, code = self._words, self._status, self._main[0]
         slot, shape, dtype = self._results[0]
+        draws = bool(self._draws)
 
         def run() -> Array | None:
             array = _empty(shape, dtype)
             words[slot] = address_of(array)
+            if draws:
+                self._draw(ambient_stream())
             code()
             if status[0]:
                 status[0] = 0
