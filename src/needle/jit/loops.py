@@ -14,6 +14,7 @@ several independent sums, which hide the latency of additions::
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from functools import partial, reduce
 from typing import Any
@@ -25,6 +26,7 @@ from ..graph.node import Node
 from ..native.values import I64, Type, Value
 from ..native.vectors import Builder
 from .access import spec
+from .blocks import BLOCK, Blocks, combined
 from .expression import UnsupportedError
 from .nest import Nest, Pass, body_index
 from .scope import Memory, Scope
@@ -102,7 +104,7 @@ class Part:
             b.load(self._sums, kind, self._place(node, item, b.constant(part, I64), kind))
             for part in range(self._nest.parts)
         ]
-        return reduce(partial(_combined, b, node), sums)
+        return reduce(partial(combined, b, node), sums)
 
     def _place(self, node: Node, item: Value, part: Value, kind: Type) -> Value:
         """Number of the element, of the type of the sums, at which a sum lies."""
@@ -214,7 +216,7 @@ class _Writer:
         reductions = [node for node in steps if isinstance(node.op, Reduction)]
         count = len(reductions)
         copies = ACCUMULATORS if reductions and self.kernel.size < HIDING else 1
-        starts = [self._identity(node) for node in reductions] * copies
+        blocks = Blocks(self.b, reductions, [self._identity(node) for node in reductions], copies)
 
         def body(inside: Scope, values: Sequence[Value]) -> list[Value]:
             """One position: the first accumulators take it in and go to the end of the queue."""
@@ -225,7 +227,7 @@ class _Writer:
             used = [self._accumulated(node, inside, value) for node, value in pairs]
             return [*values[count:], *used]
 
-        sums = self._nested(scope, self.nest.inner, starts, body, copies)
+        sums = self._nested(scope, self.nest.inner, blocks.starts, body, blocks)
         for place, node in enumerate(reductions):
             total = self._total(node, sums[place::count])
             if self.part is None:
@@ -234,32 +236,47 @@ class _Writer:
                 self.part.put(node, self.number, total.value)
 
     def _nested(
-        self, scope: Scope, loops: list[int], carry: list[Value], body: Body, copies: int
+        self, scope: Scope, loops: list[int], carry: list[Value], body: Body, blocks: Blocks
     ) -> list[Value]:
-        """The inner loops one in another; the innermost one takes `copies` positions a turn."""
+        """The inner loops one in another; the innermost one takes several positions a turn."""
         loop, *rest = loops
-        begin, end = self._bounds(loop)
-        if not rest and loop == self.nest.vector:
+        copies, is_vector = blocks.copies, not rest and loop == self.nest.vector
 
-            def vector(counter: Value, mask: Value | None, *values: Value) -> list[Value]:
-                return body(scope.inside(loop, counter, self.lanes, mask), values)
-
-            return list(self.b.vector_loop(begin, end, self.lanes, vector, carry, unroll=copies))
+        def vector(counter: Value, mask: Value | None, *values: Value) -> list[Value]:
+            return body(scope.inside(loop, counter, self.lanes, mask), values)
 
         def turn(inside: Scope, values: Sequence[Value]) -> list[Value]:
-            return self._nested(inside, rest, list(values), body, copies)
+            return self._nested(inside, rest, list(values), body, blocks)
 
-        if rest:
-            return self._turns(scope, loop, (begin, end), 1, carry, turn)
-        whole = end - ((end - begin) & (copies - 1))
-        carry = self._turns(scope, loop, (begin, whole), copies, carry, body)
-        return self._turns(scope, loop, (whole, end), 1, carry, body)
+        def run(begin: Any, end: Any, carry: list[Value]) -> list[Value]:
+            if is_vector:
+                turns = self.b.vector_loop(begin, end, self.lanes, vector, carry, unroll=copies)
+                return list(turns)
+            if rest:
+                return self._turns(scope, loop, (begin, end), 1, carry, turn)
+            whole = end - ((end - begin) & (copies - 1))
+            carry = self._turns(scope, loop, (begin, whole), copies, carry, body)
+            return self._turns(scope, loop, (whole, end), 1, carry, body)
+
+        length = self._block(loops, copies)
+        return blocks.run(self._bounds(loop), self._longest(loop), length, run, carry)
 
     def _bounds(self, loop: int) -> tuple[Any, Any]:
         """Where an inner loop begins and ends: numbers, or values for the one with parts."""
         if self.part is not None and loop == self.nest.inner[0]:
             return self.part.bounds
         return 0, self.nest.sizes[loop]
+
+    def _longest(self, loop: int) -> int:
+        """Turns of an inner loop, at most."""
+        is_shared = self.part is not None and loop == self.nest.inner[0]
+        return -(-self.nest.sizes[loop] // (self.nest.parts if is_shared else 1))
+
+    def _block(self, loops: list[int], copies: int) -> int:
+        """Turns of the first of some loops in which an accumulator takes in `BLOCK` elements."""
+        lanes = {loop: self.lanes if loop == self.nest.vector else 1 for loop in loops}
+        inside = math.prod(-(-self.nest.sizes[loop] // lanes[loop]) for loop in loops[1:])
+        return max(1, BLOCK * copies // max(inside, 1)) * lanes[loops[0]]
 
     def _turns(
         self,
@@ -289,7 +306,7 @@ class _Writer:
         value = symbol.to(spec(node).dtype)
         if total.type.lanes and not value.type.lanes:
             value = self.b.splat(value, total.type.lanes)
-        new = _combined(self.b, node, total, value)
+        new = combined(self.b, node, total, value)
         if inside.mask is not None and not self.nest.by_column:
             return self.b.select(inside.mask, new, total)
         return new
@@ -297,7 +314,7 @@ class _Writer:
     def _total(self, node: Node, accumulators: list[Value]) -> Symbol:
         """All accumulators, and unless each lane is a column all lanes, as one."""
         total = accumulators[0]
-        combine = partial(_combined, self.b, node)
+        combine = partial(combined, self.b, node)
         for accumulator in accumulators[1:]:
             total = combine(total, accumulator)
         if not self.nest.by_column and total.type.lanes:
@@ -316,10 +333,3 @@ class _Writer:
         largest = np.inf if dtype.kind == "f" else int(np.iinfo(dtype).max)
         smallest = -np.inf if dtype.kind == "f" else int(np.iinfo(dtype).min)
         return self.b.constant(smallest if node.op.combine == "maximum" else largest, kind)
-
-
-def _combined(b: Builder, node: Node, x: Value, y: Value) -> Value:
-    assert isinstance(node.op, Reduction)
-    if node.op.combine == "add":
-        return x + y
-    return b.maximum(x, y) if node.op.combine == "maximum" else b.minimum(x, y)
