@@ -141,6 +141,18 @@ def test_bits_do_not_depend_on_who_computes_a_chunk(transposed, small, monkeypat
     assert c.tobytes() == whole.tobytes()
 
 
+@pytest.mark.parametrize("transposed", TRANSPOSED)
+@pytest.mark.parametrize("shape", [(16, 24), (4, 4), (1, 1), (8, 1), (1, 8), (40, 20), (100, 50)])
+def test_the_error_of_long_products_is_that_of_blocks(shape, transposed):
+    """A tenth times a tenth: all roundings of a sum go the same way, as long as it is in reach."""
+    k = 100_003
+    product = Product(*shape, k, *transposed)
+    a, b, c, _, _ = operands(product, np.random.default_rng(0))
+    a[:] = b[:] = 0.1
+    CompiledProduct(product)(a, b, c)
+    np.testing.assert_allclose(c, k * float(np.float32(0.1)) ** 2, rtol=2e-5)
+
+
 @pytest.mark.parametrize("lanes", LANES)
 @pytest.mark.parametrize("transposed", TRANSPOSED)
 @pytest.mark.parametrize("shape", [(9, 21, 19), (2, 21, 19), (9, 1, 19)])
@@ -361,12 +373,13 @@ def test_errors_say_what_to_do():
 
 
 @pytest.mark.skipif(llvm.host().lanes < 16, reason="needs AVX-512, for which the tiles are made")
+@pytest.mark.parametrize("block", [False, True])
 @pytest.mark.parametrize("across", [False, True])
 @pytest.mark.parametrize(("rows", "vectors", "last"), [(6, 4, 0), (6, 4, 8), (6, 4, 2), (5, 5, 0)])
-def test_all_sums_of_a_tile_stay_in_registers(rows, vectors, last, across):
+def test_all_sums_of_a_tile_stay_in_registers(rows, vectors, last, across, block):
     """Spilled sums cost a fifth of the speed, and nothing else shows them."""
     source = Source(llvm.host())
-    Kernels(source).tile(Tile(rows, vectors, across, False, last), F32)
+    Kernels(source).tile(Tile(rows, vectors, across, False, last, block), F32)
     text = source.text().replace("define internal", "define")
     lines = llvm.compile_ir(text).assembly().splitlines()
     inside = [i for i, line in enumerate(lines) if "vfmadd" in line]

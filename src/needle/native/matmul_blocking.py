@@ -34,7 +34,7 @@ LEAST_LOADS = 1.7  # ... and to load a row's factor and a whole vector and a par
 TURNED_VECTORS = 8  # of columns that are turned over at a time
 PACKED_A_ROWS = 192  # rows that a chunk packs
 BLOCK_K = 512  # of K at a time, where an operand is large
-WHOLE_K = 1024  # ... and with neighbours near each other
+WHOLE_K = 1024  # ... and with neighbours near each other; more would cost digits
 CHUNK_FLOP = 500_000  # about 2 to 4 microseconds, and an even number of chunks for small layers
 LEAST_FLOP = 100_000  # ... of which two threads share even one
 CHUNK_ROWS = 256  # rows that share a panel while it is near
@@ -176,9 +176,9 @@ def plan(product: Product, host: Host) -> Plan:
     packed_a = product.transpose_a and large_a and product.n >= PACKED_A_USES and product.m > 0
     packed_b = not dot and (product.transpose_b or (large_b and product.m >= PACKED_B_USES))
     far = (product.transpose_a and large_a and not packed_a) or (large_b and not packed_b)
-    largest = BLOCK_K if far else WHOLE_K
+    largest = WHOLE_K * lanes if dot else BLOCK_K if far else WHOLE_K
     parts = 1 if dot or column else _parts(product)
-    blocks = 1 if dot else max(1, -(-product.k // (parts * largest)))
+    blocks = max(1, -(-product.k // (parts * largest)))
     useful = max(_useful_chunks(product) // parts, 1)
     tiles = cut(product.m, DOT_TILE_ROWS if dot else _tile_rows(product.n, lanes))
     row_chunks = _row_chunks(product, tiles, useful)

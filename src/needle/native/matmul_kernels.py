@@ -38,6 +38,9 @@ class Tile:
     the lanes, which many processors multiply in half the time. Rows 0 and 1 of four columns::
 
         c[0, 96]  c[0, 97]  c[0, 98]  c[0, 99]  c[1, 96]  c[1, 97]  c[1, 98]  c[1, 99]
+
+    `block`: the product is of a block of a longer k. START is then added at the end, so that the
+    rounding error grows with the block and the number of blocks, not with all of k.
     """
 
     rows: int
@@ -45,12 +48,14 @@ class Tile:
     across: bool
     masked: bool
     last: int = 0
+    block: bool = False
 
     @property
     def name(self) -> str:
         """Name of the shape."""
         order, masked = "t" if self.across else "n", "m" if self.masked else ""
-        return f"tile.{self.rows}x{self.vectors}{order}{masked}{self.last or ''}"
+        block = ".block" if self.block else ""
+        return f"tile.{self.rows}x{self.vectors}{order}{masked}{self.last or ''}{block}"
 
     def write(self, b: Builder, arguments: Sequence[Value], kind: Type) -> None:
         """Append the code."""
@@ -68,7 +73,10 @@ class Tile:
             parts = [b.load(start, kinds[j], lds * i + at, mask=masks[j]) for i in rows]
             return _joined(b, parts, sharing)
 
-        sums = [loaded(*place) for place in places]
+        def zero(rows: Sequence[int], j: int, sharing: int) -> Value:
+            return b.constant(0.0, kind.vector(kinds[j].lanes * sharing))
+
+        sums = [(zero if self.block else loaded)(*place) for place in places]
         with b.loop(0, k, carry=[a, right, *sums]) as loop:
             a, right, *sums = loop.values
             vectors = [
@@ -85,7 +93,9 @@ class Tile:
             ]
             step = lda if self.across else 1
             loop.update(b.offset(a, kind, step), b.offset(right, kind, ldb), *sums)
-        for (rows, j, _), total in zip(places, loop.values[2:], strict=True):
+        for place, total in zip(places, loop.values[2:], strict=True):
+            rows, j, _ = place
+            total = loaded(*place) + total if self.block else total
             for number, i in enumerate(rows):
                 lanes = range(number * kinds[j].lanes, (number + 1) * kinds[j].lanes)
                 part = b.shuffle(total, None, lanes) if total.type != kinds[j] else total

@@ -180,7 +180,7 @@ def _shape(cut: Plan, panel: int, tile: int) -> Tile | Dot | None:
     tail = cut.panels.total % cut.lanes if panel == _LAST else 0
     last = narrow(tail, cut.lanes) if cut.free_masks else 0
     masked = last != tail if last else tail > 0 or cut.free_masks
-    return Tile(rows, columns, cut.product.transpose_a, masked, last)
+    return Tile(rows, columns, cut.product.transpose_a, masked, last, cut.blocks > 1)
 
 
 def _size(cut: Cut, last: int, kind: int) -> int:
@@ -349,10 +349,11 @@ class _Sweep:
         packed = table["packed.b"] > 0
         width = units * table["column.unit"]
         ldb = code.select(packed, width, table["ldb"])
+        step = code.select(packed, width, table["source.k"])
         start = code.offset(
             code.select(packed, self.scratch, self.b),
             self.kind,
-            column * table["b.column"] + self.k * ldb,
+            column * table["b.column"] + self.k * step,
         )
         lanes = self.kind.lanes
         return start, ldb, code.minimum(table["column.total"] - column - width + lanes, lanes)
