@@ -89,3 +89,30 @@ def test_what_is_refused(shape, error, message, lazy, monkeypatch):
             call()
     with pytest.raises(error, match=r"^batch_norm_gradient: "):
         len(ndl.BatchNormGradient(0.1)(x, x, row))
+
+
+@pytest.mark.parametrize("rows", [1024, 1025, 100_003])
+@pytest.mark.parametrize(
+    "call", [lambda f: f, lambda f: ndl.jit(f, warmup=0)], ids=["eager", "jit"]
+)
+def test_statistics_of_many_rows_keep_their_digits(call, rows):
+    x = np.random.default_rng(0).normal(1000, 1, (rows, 5)).astype("float32")
+    zero, one = np.zeros(5, "float32"), np.ones(5, "float32")
+
+    def run(*tensors):
+        return ndl.batch_norm(*tensors, momentum=1.0)
+
+    y, mean, var = call(run)(
+        *[ndl.Tensor(a, requires_grad=False) for a in (x, one, zero, zero, one)]
+    )
+    exact = x.astype("float64")
+    np.testing.assert_allclose(mean.numpy(), exact.mean(0), rtol=4e-7)
+    np.testing.assert_allclose(var.numpy(), exact.var(0), rtol=1e-5)
+    normal = (exact - exact.mean(0)) / np.sqrt(exact.var(0) + 1e-5)
+    np.testing.assert_allclose(y.numpy(), normal, atol=4e-4)
+
+
+def test_many_rows_of_no_column():
+    x, none = ndl.Tensor(np.ones((2050, 0), "float32")), ndl.Tensor(np.ones(0, "float32"))
+    y, mean, _ = ndl.batch_norm(x, none, none, none, none)
+    assert (y.shape, mean.shape) == ((2050, 0), (0,))

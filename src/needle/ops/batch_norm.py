@@ -15,6 +15,8 @@ from ..shapes import Axes, Spec
 from .normalization import Statistics
 from .tuples import MakeTensorTuple
 
+BLOCK = 1024
+"""Rows that are summed as one product, at most."""
 _SHAPES = ((4, 3), (2, 1), (1, 2), (3, 0))
 """Shapes of samples."""
 
@@ -225,10 +227,18 @@ def _check(name: str, x: Any, *rows: Any) -> None:
 
 
 def _sum_of_rows(x: Any) -> Any:
-    """Σ over the rows of a matrix, in a quarter of the time of NumPy's sum: as a product."""
-    if x.dtype.char not in "fd":
+    """Σ over the rows of a matrix, in a quarter of the time of NumPy's sum: as a product.
+
+    Products of many rows lose digits: these are summed in blocks first.
+    """
+    rows, dtype = len(x), x.dtype.char
+    if dtype not in "fd":
         return np.add.reduce(x, axis=0)
-    return _ones(len(x), x.dtype.char).dot(x)
+    if rows <= BLOCK:
+        return _ones(rows, dtype).dot(x)
+    whole = rows - rows % BLOCK
+    blocks = x[:whole].reshape((rows // BLOCK, BLOCK, *x.shape[1:]))
+    return _sum_of_rows(_ones(BLOCK, dtype) @ blocks) + _sum_of_rows(x[whole:])
 
 
 @lru_cache(8)
