@@ -116,3 +116,14 @@ def test_many_rows_of_no_column():
     x, none = ndl.Tensor(np.ones((2050, 0), "float32")), ndl.Tensor(np.ones(0, "float32"))
     y, mean, _ = ndl.batch_norm(x, none, none, none, none)
     assert (y.shape, mean.shape) == ((2050, 0), (0,))
+
+
+def test_statistics_of_many_float16_rows():
+    x = np.random.default_rng(0).normal(3, 1, (70_000, 2)).astype("float16")
+    one, zero = (np.full(2, value, "float16") for value in (1, 0))
+    tensors = [ndl.Tensor(a, requires_grad=False) for a in (x, one, zero, zero, one)]
+    _, mean, var = ndl.batch_norm(*tensors, momentum=1.0)
+    np.testing.assert_allclose(mean.numpy(), x.astype("float64").mean(0), rtol=1e-3)
+    np.testing.assert_allclose(var.numpy(), x.astype("float64").var(0), rtol=5e-3)
+    for ours, theirs in zip(ndl.moments(tensors[0], axes=0), (mean, var), strict=True):
+        np.testing.assert_allclose(ours.numpy(), theirs.numpy(), rtol=1e-3)

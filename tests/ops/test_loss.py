@@ -59,3 +59,10 @@ def test_integer_logits_are_float64():
 def test_cross_entropy_refuses(shape, labels, error, message):
     with pytest.raises(error, match=f"cross_entropy: {message}"):
         ndl.cross_entropy(ndl.zeros(*shape), labels)
+
+
+def test_the_mean_over_many_float16_rows():
+    logits = np.zeros((70_000, 4), "float16")
+    loss = ndl.cross_entropy(ndl.Tensor(logits), ndl.Tensor(np.zeros(70_000), requires_grad=False))
+    np.testing.assert_allclose(loss.item(), np.log(4), rtol=1e-3)
+    assert loss.dtype == "float16"

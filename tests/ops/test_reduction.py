@@ -107,6 +107,36 @@ def test_the_mean_of_large_integers_does_not_wrap_around(call):
     np.testing.assert_allclose(var.numpy(), np.var(x, 1), rtol=1e-15)
 
 
+HALVES = {
+    "ones": np.ones(70_000, "float16"),
+    "large": np.random.default_rng(0).uniform(0, 300, (300, 7)).astype("float16"),
+    "many rows": np.random.default_rng(1).uniform(0, 1, (70_000, 3)).astype("float16"),
+    "few": np.random.default_rng(2).normal(0, 1, (5, 6)).astype("float16"),
+}
+
+
+@pytest.mark.parametrize("name", HALVES)
+@pytest.mark.parametrize(
+    "call", [lambda f: f, lambda f: ndl.jit(f, warmup=0)], ids=["eager", "jit"]
+)
+def test_float16_is_averaged_in_float32(call, name):
+    x = HALVES[name]
+    tensor = ndl.Tensor(x)
+    for axes in (None, *range(x.ndim)):
+        mean = call(lambda x, axes=axes: x.mean(axes))(tensor)
+        assert mean.dtype == "float16"
+        np.testing.assert_array_equal(mean.numpy(), np.mean(x, axes))
+        var = call(lambda x, axes=axes: x.var(axes))(tensor)
+        assert var.dtype == "float16"
+        expected = np.var(x.astype("float64"), axes)
+        np.testing.assert_allclose(var.numpy(), expected, rtol=6e-4, atol=6e-8)
+        if name == "few":
+            total = call(lambda x, axes=axes: x.sum(axes))(tensor)
+            np.testing.assert_array_equal(total.numpy(), np.sum(x, axes))
+    gradient = call(ndl.grad(lambda x: (x.mean() - 1) ** 2))(tensor)
+    assert gradient.dtype == "float16"
+
+
 def test_sum_of_float32_keeps_its_digits():
     x = np.full(1_000_000, 0.1, "float32")
     np.testing.assert_allclose(ndl.Tensor(x).sum().item(), 1e6 * float(x[0]), rtol=1e-6)

@@ -26,7 +26,10 @@ class CrossEntropy(Composite, TensorOp):
         shifted, labels, rows = self.prepared(z, y)
         with np.errstate(divide="ignore"):
             total = np.log(np.add.reduce(np.exp(shifted), axis=1))
-        return np.add.reduce(total - shifted[rows, labels]) / rows.size
+        losses = total - shifted[rows, labels]
+        if losses.dtype.char == "e":  # the mean of float16 as `mean` takes it
+            return losses.mean()
+        return np.add.reduce(losses) / rows.size
 
     def prepared(self, z: Any, y: Any) -> tuple[Any, Any, Any]:
         """Logits less their maximum, labels as integers, and the numbers of the rows."""

@@ -36,9 +36,15 @@ class Statistics(Composite, abstract=True):
         return mean, centred, self.average(centred * centred)
 
     def average(self, x: Any) -> Any:
-        """Mean over the axes, for arrays; reduced axes are kept."""
-        total = np.add.reduce(x, axis=self.axes, keepdims=True)
+        """Mean over the axes, for arrays; reduced axes are kept. Of float16 as `mean` takes it."""
+        if x.dtype.char == "e":
+            return self.average(x.astype("f")).astype(x.dtype)
+        total = self.total(x)
         return total / (x.size // total.size) if x.size else total
+
+    def total(self, x: Any) -> Any:
+        """Sum over the axes, for arrays; reduced axes are kept."""
+        return np.add.reduce(x, axis=self.axes, keepdims=True)
 
     def centred(self, x: Any) -> tuple[Any, Any]:
         """Centred values and variance, for tensors; reduced axes are kept."""

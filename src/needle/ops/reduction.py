@@ -170,7 +170,7 @@ def _count(a: Any, axes: Axes, operation: str) -> int:
 
 
 def mean(a: Any, axes: Axes = None, keepdims: bool = False) -> Any:
-    """Arithmetic mean over axes: y = Σ a / n; integers give float64.
+    """Arithmetic mean over axes: y = Σ a / n; integers give float64, float16 is summed in float32.
 
     Args:
         a: Tensor.
@@ -189,6 +189,8 @@ def mean(a: Any, axes: Axes = None, keepdims: bool = False) -> Any:
     count = _count(a, axes, "mean")
     if a.dtype.kind != "f":
         a = a.astype("float64")  # the sum of large integers would wrap around
+    if a.dtype.char == "e":  # float16, of which a sum soon overflows or stands still
+        return mean(a.astype("float32"), axes, keepdims).astype(a.dtype)
     return summation(a, axes, keepdims) / count
 
 
@@ -215,5 +217,7 @@ def var(a: Any, axes: Axes = None, keepdims: bool = False, *, ddof: int = 0) -> 
         raise ShapeError(
             f"var: {count} elements and ddof={ddof} leave nothing to divide by. Use ddof < {count}"
         )
+    if a.dtype.char == "e":
+        return var(a.astype("float32"), axes, keepdims, ddof=ddof).astype(a.dtype)
     centred = a - mean(a, axes, keepdims=True).broadcast_to(a.shape)
     return summation(centred * centred, axes, keepdims) / (count - ddof)
