@@ -7,7 +7,7 @@ import numpy as np
 import needle as ndl
 from needle.jit import fuse, plan, schedule
 from needle.jit.compiled import Compiled
-from needle.jit.interpret import Interpreter
+from needle.jit.interpret import Interpreter, gathers
 from needle.jit.native_executor import NativeExecutor
 from needle.jit.signature import signature
 from needle.jit.simplify import Graph, simplify
@@ -19,7 +19,7 @@ def traced(function, *args):
     leaves, _ = signature(args, {})
     found = trace(function, args, {}, leaves)
     arrays = [leaf.numpy() if isinstance(leaf, ndl.Tensor) else np.asarray(leaf) for leaf in leaves]
-    return Graph(found.arguments, found.nodes, found.wanted()), arrays
+    return Graph(found.arguments, found.nodes, found.wanted(), gathers(found.nodes)), arrays
 
 
 def simplified(function, *args):

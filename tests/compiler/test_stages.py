@@ -66,6 +66,34 @@ def test_simplify_writes_composites_out():
     assert "Max" in operators(graph)
 
 
+INDEX = ndl.Tensor(np.array([1, 0, 2]), requires_grad=False)
+
+
+def test_simplify_adds_nothing_where_all_indices_are_looked_at():
+    graph = simplified(lambda x, i: x.take(i).exp().sum(), ones(3, 4), INDEX)
+    assert operators(graph) == ["Take", "Exp", "Summation"]
+    graph = simplified(lambda x, i: (x.take(i).sum(1)[:1], x.take(i)), ones(3, 4), INDEX)
+    assert operators(graph) == ["Take", "Summation", "Slice"]
+
+    def step(x, i):
+        loss = ndl.cross_entropy(x.take(i), i)
+        return ndl.grad(lambda x: ndl.cross_entropy(x.take(i), i))(x)[:2], loss
+
+    names = operators(simplified(step, ones(3, 4), INDEX))
+    assert [names.count(name) for name in ("Take", "Pick", "OneHot", "ScatterAdd")] == [1] * 4
+
+
+def test_simplify_looks_at_the_indices_of_what_is_not_used_once():
+    def f(x, i):
+        ndl.one_hot(4, i)
+        return x.take(i)[:1].sum() + x.exp().take(i)[1:2].sum() + x.pick(i)[0]
+
+    graph = simplified(f, ones(3, 4), INDEX)
+    assert operators(graph)[-6:] == ["Full", "Pick", "Summation", "Full", "Take", "Summation"]
+    assert [node.spec.shape for node in graph.nodes[-6:]] == [(3, 4), (3,), (), (3,), (3,), ()]
+    assert "OneHot" not in operators(graph)
+
+
 def test_simplify_text():
     text = simplified(lambda x: (x * 2 + 1).sum(), ones(2, 3)).text()
     assert [line.split("  #")[0] for line in text.splitlines()] == [

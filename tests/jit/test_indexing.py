@@ -1,9 +1,12 @@
 """Reads at positions that values hold: of tables in another shape, and beside reductions."""
 
+import re
+
 import numpy as np
 import pytest
 
 import needle as ndl
+from needle.errors import IndexRangeError
 
 PLACES = np.array([2, 0, 1])
 
@@ -62,3 +65,60 @@ def test_a_table_of_one_number(n):
         np.testing.assert_array_equal(ours.numpy(), eager.numpy())
     with pytest.raises(ndl.IndexRangeError, match=f"index {n} at position .* for size {n}"):
         step(constant(np.full(40, n)))
+
+
+def rows_of(x):
+    return x.reshape((1, 2)).broadcast_to((2, 2))
+
+
+UNUSED = {
+    "take": (lambda x, i: (x.take(i), x * 2)[1], "take: index 5 at position (1,)"),
+    "take, a part": (lambda x, i: x.take(i)[:1], "take: index 5 at position (1,)"),
+    "take, summed and a part": (
+        lambda x, i: (x.take(i) * 2)[:1].sum(),
+        "take: index 5 at position (1,)",
+    ),
+    "take of nothing": (lambda x, i: x.reshape((2, 1))[:, :0].take(i), "take: index 5"),
+    "take along another axis": (lambda x, i: rows_of(x).take(i, 1)[:, 0], "take: index 5"),
+    "pick": (lambda x, i: (rows_of(x).pick(i), x * 2)[1], "pick: index 5 at position (1,)"),
+    "pick, a part": (lambda x, i: rows_of(x).pick(i)[0], "pick: index 5 at position (1,)"),
+    "one_hot": (lambda x, i: (ndl.one_hot(3, i), x * 2)[1], "one_hot: index 5"),
+    "one_hot, a part": (lambda x, i: ndl.one_hot(3, i)[0], "one_hot: index 5"),
+    "one_hot of no class": (lambda x, i: ndl.one_hot(0, i - i), "one_hot: index 0"),
+    "cross_entropy": (lambda x, i: (ndl.cross_entropy(rows_of(x), i), x)[1], "cross_entropy: "),
+    "scatter_add": (lambda x, i: (x.scatter_add(i, (3,), 0), x)[1], "scatter_add: index 5"),
+    "an index that is computed": (lambda x, i: (x.take((i + i) - i), x)[1], "take: index 5"),
+    "a gradient": (
+        lambda x, i: ndl.grad(lambda x: (x.take(i) ** 2).sum())(x)[:1],
+        "take: index 5 at position (1,)",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", UNUSED)
+def test_an_index_is_checked_also_where_nobody_uses_the_element(name):
+    function, message = UNUSED[name]
+    x, good, bad = ndl.Tensor([1.0, 2.0]), constant([0, 1]), constant([0, 5])
+    with pytest.raises(IndexRangeError, match=re.escape(message)):
+        function(x, bad)
+    step = ndl.jit(function, warmup=0)
+    if name != "one_hot of no class":
+        np.testing.assert_array_equal(step(x, good).numpy(), function(x, good).numpy())
+    with pytest.raises(IndexRangeError, match=re.escape(message)):
+        step(x, bad)
+
+
+def test_an_unused_index_out_of_range_leaves_the_state_as_it_was():
+    x, count = ndl.Tensor([1.0, 2.0]), ndl.Tensor(0.0, requires_grad=False)
+
+    def step(i):
+        x.take(i)
+        count.data = count + 1
+        return count * 2
+
+    compiled = ndl.jit(step, warmup=0)
+    compiled(constant([0, 1]))
+    with pytest.raises(IndexRangeError, match=r"take: index -3 at position \(0,\)"):
+        compiled(constant([-3, 1]))
+    assert count.item() == 1
+    assert compiled(constant([-2, 1])).item() == 4

@@ -24,6 +24,7 @@ from ..philox import PhiloxStream
 from ..random import ambient_stream
 from .emit import Emitter
 from .fuse import fuse
+from .interpret import gathers
 from .kernels import Product, Work
 from .plan import plan
 from .products import scratch_size
@@ -56,7 +57,7 @@ class Compiled:
     ) -> None:
         self.host = host or llvm.host()
         wanted = [*results, *state.values()]
-        self.traced = Graph(inputs, nodes, wanted)
+        self.traced = Graph(inputs, nodes, wanted, gathers(nodes))
         self.graph = simplify(self.traced)
         now = dict(zip(wanted, self.graph.outputs, strict=True))
         self.state = self._in_place(state, now)

@@ -14,8 +14,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..errors import ShapeError
+from ..graph.kinds import Indexed
 from ..graph.node import Node
 from ..graph.order import topological_order
+from ..ops.loss import CrossEntropy
 from ..shapes import Spec, spec_of
 from .pullback import Pullback, is_users
 
@@ -32,6 +34,11 @@ def with_calls(nodes: Sequence[Node], wanted: Sequence[Node]) -> list[Node]:
     """What is wanted, and users' operators: they may do more than give a result that is used."""
     called = [n for n in nodes if n.op and is_users(n.op) and not isinstance(n.op, Pullback)]
     return [*wanted, *called]
+
+
+def gathers(nodes: Sequence[Node]) -> list[Node]:
+    """The nodes that raise where an index is out of range, though nothing may use their results."""
+    return [node for node in nodes if isinstance(node.op, Indexed | CrossEntropy)]
 
 
 def is_random(node: Node) -> bool:
@@ -52,7 +59,7 @@ class Interpreter:
         self, inputs: Sequence[Node], nodes: Sequence[Node], wanted: Sequence[Node]
     ) -> None:
         self._inputs = inputs
-        self._nodes = live_nodes(nodes, with_calls(nodes, wanted))
+        self._nodes = live_nodes(nodes, [*with_calls(nodes, wanted), *gathers(nodes)])
         self._wanted = wanted
 
     def __call__(self, arrays: Sequence[Any]) -> list[Any]:

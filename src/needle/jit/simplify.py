@@ -6,7 +6,8 @@
 - operators on constants become constants,
 - equal operators on equal inputs are merged; draws are not,
 - a sum of values that are each in a slice of zeros (the gradient of what was read slice by slice)
-  is put together in one array, instead of one as large for each.
+  is put together in one array, instead of one as large for each,
+- indices that nobody would look at are looked at (`indices.py`).
 
 before::                         after::
 
@@ -35,6 +36,7 @@ from ..ops.tuples import MakeTensorTuple, TupleGetItem
 from ..shapes import Spec
 from ..tensor import Tensor
 from .access import spec
+from .indices import checks
 from .interpret import live_nodes, with_calls
 from .tracer import Tracer
 
@@ -45,15 +47,20 @@ _SAME_VALUES = (BroadcastTo, Cast, Reshape)
 class Graph:
     """A traced graph: `inputs` are given at each call, `outputs` are wanted.
 
-    `nodes` are what is computed, in program order. Constants are leaves with storage.
+    `nodes` are what is computed, in program order: what the outputs and `further` nodes depend on.
+    Constants are leaves with storage.
     """
 
     def __init__(
-        self, inputs: Sequence[Node], nodes: Sequence[Node], outputs: Sequence[Node]
+        self,
+        inputs: Sequence[Node],
+        nodes: Sequence[Node],
+        outputs: Sequence[Node],
+        further: Sequence[Node] = (),
     ) -> None:
         self.inputs = list(inputs)
         self.outputs = list(outputs)
-        self.nodes = live_nodes(nodes, with_calls(nodes, self.outputs))
+        self.nodes = live_nodes(nodes, [*with_calls(nodes, self.outputs), *further])
 
     def verify(self) -> None:
         """Check that inputs come before users, and that shapes and dtypes are as the rules say."""
@@ -93,7 +100,9 @@ def simplify(graph: Graph) -> Graph:
     for node in graph.nodes:
         rewriting.add(node)
     outputs = [rewriting.now(node) for node in graph.outputs]
-    return Graph(graph.inputs, rewriting.nodes, outputs)
+    used = Graph(graph.inputs, rewriting.nodes, outputs).nodes
+    further = checks(rewriting.nodes, used, with_calls(used, outputs))
+    return Graph(graph.inputs, [*rewriting.nodes, *further], outputs, further)
 
 
 class _Rewriting:
