@@ -252,8 +252,8 @@ class _Writer:
             if is_vector:
                 turns = self.b.vector_loop(begin, end, self.lanes, vector, carry, unroll=copies)
                 return list(turns)
-            if rest:
-                return self._turns(scope, loop, (begin, end), 1, carry, turn)
+            if rest or copies == 1:
+                return self._turns(scope, loop, (begin, end), 1, carry, turn if rest else body)
             whole = end - ((end - begin) & (copies - 1))
             carry = self._turns(scope, loop, (begin, whole), copies, carry, body)
             return self._turns(scope, loop, (whole, end), 1, carry, body)
