@@ -320,7 +320,7 @@ def test_info_shows_what_results_depend_on(capsys: pytest.CaptureFixture[str]) -
 def test_info_says_what_runs_compiled_steps(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("needle.native.llvm.available", lambda: False)
+    monkeypatch.setattr("needle.native.llvm.unavailable", lambda: "llvmlite is not installed")
     assert rows(capsys)["compiler"] == "NumPy (llvmlite is not installed)"
     monkeypatch.setenv("NEEDLE_JIT", "numpy")
     assert rows(capsys)["compiler"] == "NumPy (NEEDLE_JIT=numpy)"

@@ -132,3 +132,38 @@ def test_without_llvmlite_it_is_not_available():
         "from needle.native import llvm; sys.exit(llvm.available())"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("stand_in", "reason"),
+    [
+        ("sys.modules['llvmlite'] = None", "llvmlite is not installed"),
+        (
+            (
+                "from needle.native import llvm\n"
+                "def fails(): raise OSError('no memory for it')\n"
+                "llvm._binding = fails"
+            ),
+            "llvmlite cannot be loaded (no memory for it)",
+        ),
+    ],
+    ids=["missing", "broken"],
+)
+def test_without_it_jit_says_why_once_and_goes_through_numpy(stand_in, reason):
+    code = f"""
+import sys, warnings
+{stand_in}
+import needle as ndl
+with warnings.catch_warnings(record=True) as caught:
+    warnings.simplefilter("always")
+    for factor in (2, 3):
+        double = ndl.jit(lambda x: x * factor, warmup=0)
+        assert double(ndl.Tensor([1.0, 2.0])).tolist() == [factor, 2 * factor]
+assert [str(w.message) for w in caught] == [
+    "jit: {reason}, so traced graphs run through NumPy. Install llvmlite"
+], caught
+assert double.programs[0].backend == "numpy: {reason}"
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert not done.stderr
+    assert done.returncode == 0

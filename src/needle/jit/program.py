@@ -147,9 +147,9 @@ class Program:
         """
         if config.jit_mode() != "1":
             raise UnsupportedError("NEEDLE_JIT asks for it")
-        if not llvm.available():
-            _warn_without_llvm()
-            raise UnsupportedError("llvmlite is not installed")
+        if reason := llvm.unavailable():
+            _warn_without_llvm(reason)
+            raise UnsupportedError(reason)
         state, handed = state_in_place(self.trace, self.inputs.captured)
         handed = list(dict.fromkeys([*handed, *draws]))
         new = {captured.node: node for captured, node in state.items()}
@@ -207,10 +207,10 @@ def modes() -> tuple[bool, bool, type[Any]]:
 _warned: list[bool] = []
 
 
-def _warn_without_llvm() -> None:
+def _warn_without_llvm(reason: str) -> None:
     if not _warned:
         _warned.append(True)
         warnings.warn(
-            "jit: llvmlite is not installed, so traced graphs run through NumPy. Install llvmlite",
+            f"jit: {reason}, so traced graphs run through NumPy. Install llvmlite",
             stacklevel=7,
         )

@@ -71,13 +71,20 @@ class Module:
             return str(_machine(self.host).emit_assembly(module))
 
 
-def available() -> bool:
-    """Whether llvmlite is installed and works here."""
+def unavailable() -> str | None:
+    """Why there is no machine code here; None if there is."""
     try:
         _binding()
-    except (ImportError, OSError, RuntimeError):
-        return False
-    return True
+    except ModuleNotFoundError:
+        return "llvmlite is not installed"
+    except (ImportError, OSError, RuntimeError) as error:
+        return f"llvmlite cannot be loaded ({error})"
+    return None
+
+
+def available() -> bool:
+    """Whether llvmlite is installed and works here."""
+    return unavailable() is None
 
 
 @functools.cache

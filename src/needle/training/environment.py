@@ -50,8 +50,8 @@ def compiler() -> str:
         return "none (NEEDLE_JIT=0)"
     if mode == "numpy":
         return "NumPy (NEEDLE_JIT=numpy)"
-    if not llvm.available():
-        return "NumPy (llvmlite is not installed)"
+    if reason := llvm.unavailable():
+        return f"NumPy ({reason})"
     host = llvm.host()
     return f"LLVM {_llvm_version()}, vectors of {host.lanes} floats, {host.cpu}"
 
