@@ -52,6 +52,14 @@ def wholes(n, dtype=np.int32):
     return np.random.randint(-100, 100, n).astype(dtype)
 
 
+@pytest.mark.parametrize("kind", [F32, F64], ids=str)
+def test_constants_tell_zero_from_minus_zero(kind):
+    x = reals(3, DTYPES[kind])
+    for zero in (0.0, -0.0, 0.0):
+        held = elementwise(4, lambda b, x, zero=zero: b.constant(zero, x.type), kind)(x)
+        np.testing.assert_array_equal(np.signbit(held), np.signbit(zero))
+
+
 @pytest.mark.parametrize("unroll", (1, 4))
 @pytest.mark.parametrize("lanes", HOSTS)
 def test_loops_cover_every_size(lanes, unroll):

@@ -58,9 +58,11 @@ def _type_text(kind: Type) -> str:
     return f"<{kind.lanes} x {kind.scalar}>" if kind.lanes else kind.scalar
 
 
-@functools.lru_cache(4096)
 def literal(number: Number, kind: Type) -> str:
-    """The text of a constant (in every lane of a vector); floats round to nearest."""
+    """The text of a constant (in every lane of a vector); floats round to nearest.
+
+    Not remembered by number: 0.0 and -0.0 are equal.
+    """
     if kind.is_float:
         value = float(number)
         if kind.scalar == "float":
