@@ -30,6 +30,19 @@ def test_indices_of_any_dtype(dtype):
     )
 
 
+@pytest.mark.parametrize("how", [lambda f: f, lambda f: ndl.jit(f, warmup=0)], ids=["eager", "jit"])
+@pytest.mark.parametrize("axis", [0, 1])
+@pytest.mark.parametrize("index", [True, [True, False, True], []])
+def test_bools_are_the_indices_0_and_1(how, index, axis):
+    x, index = ndl.Tensor([[1.0, 2.0], [3.0, 4.0]]), np.array(index, bool)
+    places = index.astype("int64")
+    result, grad = how(ndl.value_and_grad(lambda x, i: ndl.take(x, i, axis).sum()))(x, index)
+    assert result.item() == np.take(x.numpy(), places, axis).sum()
+    counts = np.bincount(places.reshape(-1), minlength=2).astype(float)
+    wanted = np.repeat(np.expand_dims(counts, 1 - axis), 2, 1 - axis)
+    np.testing.assert_array_equal(grad.numpy(), wanted)
+
+
 @given(
     shape=hnp.array_shapes(min_dims=1, max_dims=3, max_side=4),
     index_shape=hnp.array_shapes(min_dims=0, max_dims=2, min_side=0, max_side=3),

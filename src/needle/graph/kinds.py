@@ -188,6 +188,8 @@ class Source(TensorOp):
 def as_indices(index: Storage, size: int, operation: str, *, negative: bool = False) -> Storage:
     """Indices as integers, checked against an axis of `size`; floats must hold whole numbers.
 
+    Bools are the indices 0 and 1, and not a mask, which NumPy takes them for.
+
     Raises:
         DTypeError: an index is no whole number.
         IndexRangeError: an index is outside the axis.
@@ -201,6 +203,8 @@ def as_indices(index: Storage, size: int, operation: str, *, negative: bool = Fa
                 f"{operation}: index {bad} is no whole number. Pass integers, or floats such as 3.0"
             )
         index = whole
+    elif index.dtype.kind == "b":
+        index = index.astype(np.int64)
     if index.size:
         low, high = np.minimum.reduce(index, axis=None), np.maximum.reduce(index, axis=None)
         if high >= size or low < (-size if negative else 0):

@@ -233,6 +233,7 @@ class Scope:
     def checked(self, symbol: Symbol, size: int, *, negative: bool) -> Value:
         """An index as an i64 inside its axis; one that is outside sets the status; 0 is used."""
         b = self.b
+        symbol = symbol if symbol.dtype != BOOL else CODE.cast(symbol, INT64)
         x = symbol.value
         low = -size if negative else 0
         good = b.binary("and", b.compare(">=", x, low), b.compare("<", x, size))
@@ -252,7 +253,7 @@ class Scope:
         return b.select(whole < 0, whole + size, whole) if negative else whole
 
     def _one_hot(self, op: OneHot, source: Node, at: Index) -> Symbol:
-        place = self.checked(_integral(self.value(source, at[:-1])), op.n, negative=False)
+        place = self.checked(self.value(source, at[:-1]), op.n, negative=False)
         column = self.position(at[-1])
         same = Symbol(self.b, place, INT64) == Symbol(self.b, column, INT64)
         return CODE.cast(same, op.dtype)
@@ -262,7 +263,7 @@ class Scope:
         table, places = node.inputs
         axis, where, rest = lookup(node, at)
         picked, size = self.value(places, where), spec(table).shape[axis]
-        place = self.checked(_integral(picked), size, negative=isinstance(node.op, Take))
+        place = self.checked(picked, size, negative=isinstance(node.op, Take))
         if isinstance(table.op, Full):  # the same number anywhere, but not at any index
             return self._constant(table.op)
         if place.type.lanes and not self.lanes:  # read for vectors: one number in all lanes
@@ -297,10 +298,6 @@ class Scope:
                     symbol.ready[FLOAT32] = self.b.splat(symbol.to(FLOAT32), lanes)
                 symbol.value = self.b.splat(symbol.value, lanes)
             self.known[node, at] = symbol
-
-
-def _integral(symbol: Symbol) -> Symbol:
-    return symbol if symbol.dtype != BOOL else CODE.cast(symbol, INT64)
 
 
 def _from_memory(b: Builder, value: Value, dtype: DType) -> Symbol:
