@@ -1,6 +1,7 @@
 """Arithmetic of tensors, numbers and arrays against NumPy's, and the graph that it records."""
 
 import builtins
+import enum
 import operator
 
 import numpy as np
@@ -330,3 +331,22 @@ def test_a_star_import_leaves_pythons_functions_alone():
     exec("from needle.ops import *", names)
     assert "matmul" in names
     assert set(names).isdisjoint(dir(builtins))
+
+
+class Metres(float):
+    pass
+
+
+class Level(enum.IntEnum):
+    HIGH = 3
+
+
+@pytest.mark.parametrize("number", [Metres(1.5), np.longdouble(1.5), Level.HIGH, np.float64(1.5)])
+@pytest.mark.parametrize("dtype", ["float16", "float32"])
+def test_numbers_of_every_class_leave_the_dtype(number, dtype):
+    x = ndl.Tensor([1.0, 2.0], dtype=dtype)
+    results = [x + number, number - x, x * number, x / number, number / x, x**number, number**x]
+    results += [ndl.maximum(x, number), ndl.where(x.greater(1), x, number), x.clip(None, number)]
+    assert {str(result.dtype) for result in results} == {dtype}
+    np.testing.assert_allclose(results[2].numpy(), x.numpy() * float(number))
+    assert (ndl.Tensor([1], dtype="int8") * Level.HIGH).dtype == "int8"

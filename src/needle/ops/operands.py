@@ -28,8 +28,10 @@ def as_number(scalar: Any, operation: str) -> Number:
     Raises:
         ArgumentError: it is not one real number.
     """
-    if isinstance(scalar, int | float) and not isinstance(scalar, np.generic):
-        return scalar
+    if isinstance(scalar, float):  # of NumPy or a subclass it would count as float64
+        return float(scalar)
+    if isinstance(scalar, int):
+        return scalar if isinstance(scalar, bool) else int(scalar)
     try:
         value = np.asarray(scalar)
     except ValueError:  # nested lists of different lengths
@@ -38,7 +40,8 @@ def as_number(scalar: Any, operation: str) -> Number:
         raise ArgumentError(
             f"{operation}: {scalar!r} is not one real number. Pass a number, or a Tensor"
         )
-    return value.item()
+    number = value.item()
+    return number if isinstance(number, int) else float(number)  # a longdouble stays one
 
 
 def as_probability(p: Any, operation: str) -> Number:
