@@ -83,6 +83,15 @@ def test_decorator_with_and_without_arguments():
 def test_what_cannot_be_called_is_refused():
     with pytest.raises(ndl.ArgumentError, match=r"jit: 3 cannot be called\. Pass"):
         ndl.jit(3)
+    with pytest.raises(ndl.ArgumentError, match=r"jit: 3 cannot be called\. Pass"):
+        ndl.jit(warmup=0)(3)
+
+
+@pytest.mark.parametrize("kind", [classmethod, property])
+def test_class_methods_and_properties_are_made_of_jitted_functions(kind):
+    for decorator in (ndl.jit, ndl.jit(warmup=0)):
+        with pytest.raises(ndl.ArgumentError, match=rf"Write @{kind.__name__} above @ndl\.jit"):
+            decorator(kind(lambda cls: None))
 
 
 def test_a_model_is_compiled_as_it_is():

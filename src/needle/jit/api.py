@@ -295,7 +295,16 @@ def jit(function: Callable[..., Any] | None = None, *, warmup: int = 1, check: b
         [5.0, 10.0, 17.0]
     """
     if function is None:
-        return lambda f: Jitted(f, warmup, check)
+        return lambda f: _jitted(f, warmup, check)
+    return _jitted(function, warmup, check)
+
+
+def _jitted(function: Any, warmup: int, check: bool) -> Jitted:
+    if isinstance(function, classmethod | property):
+        kind = type(function).__name__
+        raise ArgumentError(
+            f"jit: a {kind} is not compiled as a whole. Write @{kind} above @ndl.jit"
+        )
     if not callable(function):
         raise ArgumentError(f"jit: {function!r} cannot be called. Pass a function or a module")
     return Jitted(function, warmup, check)
