@@ -362,6 +362,26 @@ def test_under_no_grad_nothing_is_recorded():
     assert not g(ndl.Tensor([1.0])).requires_grad
 
 
+@pytest.mark.parametrize("counts", [False, True])
+def test_what_is_recorded_inside_of_no_grad_is_recorded_compiled_too(counts):
+    count, x = ndl.Tensor([0.0], requires_grad=False), ndl.Tensor([2.0])
+
+    @ndl.jit(warmup=0)
+    def f(x):
+        if counts:
+            count.data = count + 1
+        return x * 2, ndl.enable_grad()(lambda: x**3)()
+
+    double, cube = ndl.no_grad()(f)(x)
+    assert (double.requires_grad, cube.requires_grad) == (False, True)
+    if counts:
+        with pytest.raises(ndl.GradientError, match="assigned state"):
+            cube.backward()
+    else:
+        cube.backward()
+        assert x.grad.tolist() == [12.0]
+
+
 # -- calls that assign state --------------------------------------------------------------------
 
 

@@ -20,7 +20,7 @@ from weakref import ref
 
 import numpy as np
 
-from ..context import ambient, changes
+from ..context import changes
 from ..graph.node import Node, new_handle, settled
 from ..ops.tuples import MakeTensorTuple
 from ..tensor import Tensor
@@ -120,7 +120,7 @@ class Commit:
 
     def _recorded(self, leaves: list[Any], values: dict[Node, Any]) -> Any:
         """The call as a node of the graph, if it can be differentiated."""
-        if self._differentiable is None or not ambient.gradients:
+        if self._differentiable is None:
             return None
         for captured in self._inputs.captured:
             settled(captured.read(leaves))  # the graph keeps the values of this call
@@ -164,7 +164,7 @@ class Commit:
             output = item.cls.wrap(array, item.requires_grad)
         elif recorded and item.requires_grad:
             output = recorded(item.node)
-        elif item.requires_grad and self._trace.writes_state and ambient.gradients:
+        elif item.requires_grad and self._trace.writes_state:
             output = new_handle(Node(StatefulCall(), (), array, True), Tensor)
         else:
             output = item.cls.wrap(array)

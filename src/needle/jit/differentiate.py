@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
-from ..context import ambient
+from ..context import ambient, ambient_set
 from ..errors import GradientError
 from ..graph.gradient import pulled_back
 from ..graph.node import Node, Value, new_handle
@@ -109,7 +109,8 @@ class Differentiable:
         inputs = tuple([tensors[k].node for k in self.variables])
         call = Node(CompiledCall(self, constants, draws), inputs, storage, True)
         handle = new_handle(call, Value.tuple_class)
-        parts = {node: Output(k)(handle) for k, node in enumerate(self.outs)}
+        with ambient_set(gradients=True):  # the function may have, inside of no_grad
+            parts = {node: Output(k)(handle) for k, node in enumerate(self.outs)}
         return parts.__getitem__
 
     def _reverse(
