@@ -89,8 +89,25 @@ def taken_from(
         return None
 
 
+class Wrapper:
+    """What is called in place of a thing, as a jitted module is: a walk goes on into that thing."""
+
+    __wrapped__: Any
+
+
+def _unwrapped(value: Any) -> Any:
+    while isinstance(value, Wrapper):
+        value = value.__wrapped__
+    return value
+
+
 def children(value: Any) -> Iterator[tuple[str, Any]]:
     """What is directly inside a `Stateful` object or container, with the names that lead there."""
+    for name, item in _entries(value):
+        yield name, _unwrapped(item)
+
+
+def _entries(value: Any) -> Iterator[tuple[str, Any]]:
     if isinstance(value, Stateful):
         yield from vars(value).items()
     elif isinstance(value, dict):

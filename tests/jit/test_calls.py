@@ -103,6 +103,26 @@ def test_a_model_is_compiled_as_it_is():
     assert len(predict.programs) == 1
 
 
+def test_a_compiled_layer_is_a_layer_of_the_model_around_it():
+    def built(compile_it):
+        ndl.seed(0)
+        inner = compile_it(nn.Sequential(nn.Linear(3, 2), nn.Dropout(0.5)))
+        return nn.Sequential(compile_it(compile_it(nn.Linear(4, 3))), nn.Residual(nn.Tanh()), inner)
+
+    plain, model = built(lambda layer: layer), built(lambda layer: ndl.jit(layer, warmup=0))
+    assert list(model.state_dict()) == list(plain.state_dict())
+    assert repr(model) == repr(plain)
+    opt, x = ndl.optim.SGD(model.parameters(), lr=0.5), ndl.init.randn(5, 4)
+    for _ in range(3):
+        before = model.eval()(x)
+        np.testing.assert_allclose(before.numpy(), model(x).numpy())  # no dropout
+        model.train()(x).sum().backward()
+        opt.step()
+        assert not np.allclose(before.numpy(), model.eval()(x).numpy())
+    with pytest.raises(ndl.ShapeError, match=r"modules\.0 \(Linear\)"):
+        model(ndl.init.randn(5, 3))
+
+
 def test_programs_tell_why_they_were_made_and_what_runs(backend):
     step = ndl.jit(square, warmup=0)
     step(ndl.Tensor([1.0]))

@@ -27,6 +27,7 @@ from .. import config
 from ..context import ambient
 from ..errors import ArgumentError, IndexRangeError, NeedleError, TraceError
 from ..graph.evaluate import EAGER
+from ..state import Wrapper
 from ..tensor import Tensor
 from .check import compare_with_eager
 from .differentiate import Differentiable
@@ -48,7 +49,7 @@ PATIENCE = 3
 """So often in a row may a trace find that state came into being."""
 
 
-class Jitted:
+class Jitted(Wrapper):
     """A function whose calls are traced, compiled and replayed. See `jit`."""
 
     def __init__(self, function: Callable[..., Any], warmup: int = 1, check: bool = False) -> None:
