@@ -5,6 +5,7 @@ import gc
 import weakref
 
 import numpy as np
+import pytest
 
 import needle as ndl
 from needle import nn
@@ -140,3 +141,14 @@ def test_a_deep_copy_has_programs_of_its_own():
     twin = copy.deepcopy(scale)
     twin.factor.data = ndl.Tensor([5.0])
     assert [scale.fast(x).item(), twin.fast(x).item()] == [2.0, 5.0]
+
+
+@pytest.mark.parametrize("warmup", [0, 1])
+def test_a_method_of_an_object_that_is_gone_says_so(warmup):
+    class Double:
+        @ndl.jit(warmup=warmup)
+        def twice(self, x):
+            return x * 2
+
+    with pytest.raises(ndl.ArgumentError, match=r"twice was called when .* a name: model"):
+        Double().twice(ndl.Tensor([1.0]))

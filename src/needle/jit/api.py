@@ -269,7 +269,13 @@ class _Method:
         return self._instance()
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        return self.__wrapped__(self._instance(), *args, **kwargs)
+        instance = self._instance()
+        if instance is None:
+            raise ArgumentError(
+                f"jit: {self.__name__} was called when its object was gone, which a jitted method "
+                "does not keep alive. Give the object a name: model = Model(), then model(x)"
+            )
+        return self.__wrapped__(instance, *args, **kwargs)
 
 
 def jit(function: Callable[..., Any] | None = None, *, warmup: int = 1, check: bool = False) -> Any:
