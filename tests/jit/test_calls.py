@@ -87,6 +87,12 @@ def test_what_cannot_be_called_is_refused():
         ndl.jit(warmup=0)(3)
 
 
+@pytest.mark.parametrize("warmup", [-1, 1.5, "1"])
+def test_warm_up_is_a_number_of_calls(warmup):
+    with pytest.raises(ndl.ArgumentError, match=r"jit: warmup"):
+        ndl.jit(lambda x: x, warmup=warmup)
+
+
 @pytest.mark.parametrize("kind", [classmethod, property])
 def test_class_methods_and_properties_are_made_of_jitted_functions(kind):
     for decorator in (ndl.jit, ndl.jit(warmup=0)):

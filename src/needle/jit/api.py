@@ -27,6 +27,7 @@ from .. import config
 from ..context import ambient
 from ..errors import ArgumentError, IndexRangeError, NeedleError, TraceError
 from ..graph.evaluate import EAGER
+from ..shapes import as_int
 from ..state import Wrapper
 from ..tensor import Tensor
 from .check import compare_with_eager
@@ -314,6 +315,8 @@ def _jitted(function: Any, warmup: int, check: bool) -> Jitted:
         )
     if not callable(function):
         raise ArgumentError(f"jit: {function!r} cannot be called. Pass a function or a module")
+    if as_int(warmup, "jit", "warmup") < 0:
+        raise ArgumentError(f"jit: warmup={warmup} is no number of calls. Use 0 or more")
     return Jitted(function, warmup, check)
 
 
