@@ -519,3 +519,34 @@ def test_attributes_of_tensors_of_an_own_class(monkeypatch):
     monkeypatch.setattr(Scaled, "factor", 7.0)
     assert step(x).item() == 7.0
     assert len(step.programs) == 3
+
+
+# -- what is the same ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("make", [float, np.float32, lambda v: (v, 1.0)])
+def test_minus_zero_is_another_value_and_nan_the_same(make):
+    holder = types.SimpleNamespace(v=make(0.0))
+
+    def function(x):
+        v = holder.v[0] if isinstance(holder.v, tuple) else holder.v
+        return x / v
+
+    step, x = ndl.jit(function, warmup=0), ndl.Tensor([1.0])
+    for value in (0.0, -0.0, 0.0):
+        holder.v = make(value)
+        with np.errstate(divide="ignore"):
+            np.testing.assert_array_equal(step(x).numpy(), function(x).numpy())
+    for _ in range(3):
+        holder.v = make(float("nan"))
+        assert np.isnan(step(x).item())
+    assert len(step.programs) == 3
+
+
+def test_an_argument_that_is_a_tensor_the_function_names(backend):
+    first, second = ndl.Tensor([1.0]), ndl.Tensor([2.0])
+    step = ndl.jit(lambda t: t * 2 if t is first else t * 3, warmup=0)
+    for _ in range(2):
+        assert step(second).tolist() == [6]
+        assert step(first).tolist() == [2]
+    assert len(step.programs) == 2

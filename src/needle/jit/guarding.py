@@ -44,6 +44,8 @@ def guard(trace: Trace, tracer: Tracer, watch: Watch, stand_ins: StandIns) -> No
         guards.add_array(path, array, before)
     for tensor, flag in watch.tensors.values():
         guards.add_flag(tensor, flag)
+        if not any(tensor is leaf for leaf in stand_ins.leaves):  # the function may compare them
+            guards.add_apart(tensor)
     for reference, flag in tracer.captured.values():
         guards.add_flag(reference(), flag)
     for node, source in trace.captured:

@@ -122,6 +122,12 @@ class Guards:
         if tensor is not None:
             self._flags.append((ref(tensor), flag))
 
+    def add_apart(self, tensor: Tensor) -> None:
+        """Rely on a tensor not being passed as an argument, as long as it lives."""
+        others, identity = self.others, id(tensor)
+        others.add(identity)
+        self._owners.append(ref(tensor, lambda _: others.discard(identity)))
+
     def add_source(self, source: Source, specs: Specs) -> None:
         """Rely on the shape and dtype of a tensor."""
         self._sources.append((source, specs))

@@ -271,9 +271,11 @@ def is_equal(a: Any, b: Any) -> bool:
     if type(a) is not type(b):
         return False
     try:
-        if isinstance(a, np.ndarray):
-            same = a.dtype == b.dtype and a.shape == b.shape
-            return same and (np.array_equal(a, b) or a.tobytes() == b.tobytes())  # NaN, NaT
+        if isinstance(a, np.ndarray | np.generic | float):  # of which NaN is equal, and -0.0 is not
+            a, b = np.asarray(a), np.asarray(b)
+            if a.dtype != b.dtype or a.shape != b.shape:
+                return False
+            return a.tobytes() == b.tobytes() or (a.dtype == object and bool((a == b).all()))
         return bool(a == b)
     except Exception:
         return False
