@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 
 import numpy as np
@@ -447,3 +448,16 @@ def test_explain_says_when_state_is_not_there_yet():
 def test_explain_names_what_has_no_native_code():
     with pytest.raises(ndl.TraceError, match="no native code to show"):
         ndl.explain(lambda x: x * 2, ndl.Tensor([1.0], dtype="float16"))
+
+
+def test_explain_takes_a_function_as_it_is_called():
+    @functools.wraps(abs)
+    def doubled(x):
+        return x * 2
+
+    doubled.__wrapped__ = lambda x: x
+    texts = [kernels(f, ones(3)) for f in (doubled, ndl.jit(doubled))]
+    assert texts[0] == texts[1]
+    assert "* 2" in texts[0]
+    with pytest.raises(ndl.ArgumentError, match=r"explain: 3 cannot be called\. Pass a function"):
+        ndl.explain(3, ones(3))

@@ -19,12 +19,13 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import TraceError
+from ..errors import ArgumentError, TraceError
 from ..graph.kinds import Reduction
 from ..graph.node import Node
 from ..ops.contraction import MatMul
 from ..shapes import Shape
 from .access import bytes_of, is_view, size_of, spec
+from .api import Jitted
 from .compiled import Compiled
 from .emit import Call
 from .expression import domain, is_special
@@ -138,6 +139,7 @@ def explain(
 
     Raises:
         TraceError: the function cannot be traced, or has no native code.
+        ArgumentError: it cannot be called.
 
     Example:
         >>> import needle as ndl
@@ -146,7 +148,11 @@ def explain(
         a1 = Σ tanh(x0[i] * 2)
         a2 = a1
     """
-    plain = getattr(function, "__wrapped__", function)
+    if not callable(function):
+        raise ArgumentError(
+            f"explain: {function!r} cannot be called. Pass a function, then its arguments"
+        )
+    plain = function.__wrapped__ if isinstance(function, Jitted) else function
     leaves, _ = signature(args, kwargs)
     try:
         with making():
