@@ -117,6 +117,23 @@ def test_state_that_never_settles_raises_the_third_time():
     assert [result.tolist() for result in results] == [[2.0]] * 3
 
 
+def test_state_that_settles_in_between_may_come_into_being_again_and_again():
+    w, sums, results = nn.Parameter([1.0]), {}, []
+
+    @ndl.jit
+    def micro(x):
+        (w * x).sum().backward()
+        sums["w"] = sums["w"] + w.grad if "w" in sums else w.grad
+
+    for k in range(20):
+        micro(ndl.Tensor([k + 1.0], requires_grad=False))
+        if k % 4 == 3:
+            results.append(sums["w"].item())
+            sums.clear()
+    assert results == [10.0, 26.0, 42.0, 58.0, 74.0]
+    assert len(micro.programs) == 1
+
+
 def test_a_number_that_never_settles_is_to_be_set_outside():
     opt = ndl.optim.SGD([nn.Parameter([1.0])], lr=1.0)
 

@@ -61,7 +61,7 @@ class Jitted(Wrapper):
         self._warmup = warmup
         self._check = check
         self._calls: dict[Key, int] = {}
-        self._patience: dict[Key, int] = {}
+        self._patience: dict[Key, tuple[int, int]] = {}
         self._programs: dict[Key, tuple[Program, ...]] = {}
         self._recent: Program | None = None
         self._methods: dict[int, tuple[ref[Any], Jitted]] = {}
@@ -191,8 +191,11 @@ class Jitted(Wrapper):
             with paused():
                 done = trace(self.__wrapped__, args, kwargs, leaves)
         except NewStateError as state:
-            self._patience[key] = self._patience.get(key, 0) + 1
-            if self._patience[key] >= PATIENCE:
+            ran = sum(program.calls for program in self._programs.get(key, ()))
+            times, then = self._patience.get(key, (0, ran))
+            times = times + 1 if then == ran else 1  # after a program ran, it is no longer in a row
+            self._patience[key] = times, ran
+            if times >= PATIENCE:
                 raise TraceError(
                     f"jit: {state} gets something new at every call, so the state of the function "
                     f"never settles. {state.advice}"
