@@ -430,6 +430,29 @@ def test_an_exception_in_the_traced_function_leaves_everything_as_it_was(warmup)
     assert len(step.programs) == 1
 
 
+def test_a_variable_that_a_function_reached_late_names_is_put_back():
+    """The function found it changed: `forward` is reached when it is called."""
+    mode, total = "train", ndl.Tensor([1.0])
+
+    class Model(nn.Module):
+        def forward(self, x):
+            return x * total if mode == "test" else x
+
+    model = Model()
+
+    @ndl.jit(warmup=0)
+    def step(x):
+        nonlocal mode, total
+        mode, total = "test", total + x
+        return float(model(x))
+
+    held = total
+    with pytest.raises(ndl.TraceError, match="not known while a jitted function is traced"):
+        step(ndl.Tensor([2.0]))
+    assert mode == "train"
+    assert total is held
+
+
 def test_a_float_argument_that_is_kept_is_told():
     settings = nn.Module()
     settings.factor = 1.0

@@ -129,7 +129,8 @@ class _Tracing:
             value._grad = grad
         for value, flag in self.tracer.flag_before.items():
             value.node.requires_grad = flag
-        for seen in self.watch.found.values():
+        # A variable that two functions name has two slots; the one found first knows what it was.
+        for seen in reversed(self.watch.found.values()):
             seen.container.restore(seen.before)
         self.tracer.operators.put_back()
         self.streams.put_back()
