@@ -259,8 +259,10 @@ class Tensor(Value):
         return new_handle(ambient.evaluator.leaf(self.numpy(), self.requires_grad), type(self))
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Tensor:
-        array = ambient.evaluator.read(self.node).copy()
-        twin = new_handle(ambient.evaluator.leaf(array, self.requires_grad), type(self))
+        array = ambient.evaluator.shown(self.node)  # not known in a trace, which records a copy
+        node = leaf_over_copy(self if array is None else array, None)
+        node.requires_grad = self.requires_grad
+        twin = new_handle(node, type(self))
         memo[id(self)] = twin
         if self.grad is not None:
             # Not of a temporary: the memo goes by id, which must not be used again.

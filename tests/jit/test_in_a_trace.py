@@ -23,7 +23,6 @@ def reads(tensor_of):
         "format": lambda x: f"{tensor_of(x):.3f}",
         "range": lambda x: range(int(tensor_of(x))),
         "copy": lambda x: __import__("copy").copy(tensor_of(x)),
-        "deepcopy": lambda x: __import__("copy").deepcopy(tensor_of(x)),
     }
 
 

@@ -1,5 +1,7 @@
 """Tensors that a function makes anew: leaves stay leaves, and slots keep tensors as written."""
 
+from copy import deepcopy
+
 import numpy as np
 import pytest
 
@@ -119,10 +121,42 @@ def perturbed():
     return step, lambda: [w, w.grad, seen.leaves]
 
 
+def learner_in_the_step():
+    """Meta-learning of first order: a copy of the model is trained, its gradient is taken over."""
+    model = nn.Linear(2, 1, dtype="float64")
+    model.load_state_dict({"weight": np.ones((2, 1)), "bias": np.zeros((1, 1))})
+
+    def step(x):
+        learner = deepcopy(model)
+        opt = ndl.optim.SGD(learner.parameters(), lr=0.01)
+        for _ in range(3):
+            (learner(x.reshape((1, 2))) ** 2).sum().backward()
+            opt.step()
+        for mine, theirs in zip(model.parameters(), learner.parameters(), strict=True):
+            mine.data = mine - 0.1 * theirs.grad
+
+    return step, lambda: [*model.parameters(), *grads_of(model.parameters())]
+
+
+def snapshot():
+    model = Holder(w=param(1.0, 2.0), best=None, twins=None)
+
+    def step(x):
+        (model.w * x).sum().backward()
+        model.best = deepcopy(model.w)
+        first, second = deepcopy([model.w * 2] * 2)
+        model.twins = [first is second, first.is_leaf(), first.requires_grad]
+        model.w.data = model.w - 0.1 * model.w.grad
+
+    return step, lambda: [model.w, model.best, model.best.grad, model.best.is_leaf(), model.twins]
+
+
 @pytest.mark.parametrize("warmup", [0, 1])
 @pytest.mark.parametrize(
     "make",
     [
+        learner_in_the_step,
+        snapshot,
         replaced_attribute,
         replaced_list,
         replaced_while_held,
