@@ -1,9 +1,11 @@
 """The signature: what of a call's arguments, and of the modes around it, a program depends on."""
 
 import collections
+import copy
 import enum
 import gc
 import math
+import statistics
 import weakref
 
 import numpy as np
@@ -200,6 +202,16 @@ def test_a_float_that_is_returned_is_a_float():
     assert step(ndl.Tensor([1.0]), 5.0)[1:] == (5.0, {"half": 2.5})
 
 
+@pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy])
+def test_a_copy_of_a_float_is_that_float(copied):
+    opt = ndl.optim.SGD([ndl.nn.Parameter([1.0])], lr=0.5)
+    step = ndl.jit(lambda x, k: x * copied(k) * copied(opt).lr, warmup=0)
+    assert step(ndl.Tensor([1.0]), 3.0).tolist() == [1.5]
+    opt.lr = 0.25
+    assert step(ndl.Tensor([1.0]), 5.0).tolist() == [1.25]
+    assert len(step.programs) == 1
+
+
 @pytest.mark.parametrize(
     "compare",
     [
@@ -232,6 +244,9 @@ def test_the_value_of_a_float_is_not_known(compare):
         lambda k: 2 % k,
         "{:.2f}".format,
         lambda k: k.item(),
+        lambda k: k.is_integer(),
+        lambda k: k.real,
+        lambda k: statistics.mean([k, 1.0]),
         lambda k: ndl.full((2,), k),
         lambda k: ndl.init.randn(2, std=k),
         lambda k: ndl.init.rand(2, low=-k, high=k),

@@ -61,6 +61,14 @@ class Scalar(Tensor):
     __floordiv__ = __rfloordiv__ = __mod__ = __rmod__ = __divmod__ = __rdivmod__ = _refuse
     numpy = item = __float__ = __int__ = __index__ = __round__ = _refuse
     cached_data = property(_refuse)
+    real = imag = is_integer = as_integer_ratio = hex = property(_refuse)  # of floats alone
+
+    def __copy__(self) -> Scalar:
+        """A number is never copied."""
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Scalar:
+        return self
 
     def __eq__(self, other: object) -> bool:
         # Beside None, a string or a tensor the answer is that of any number.
