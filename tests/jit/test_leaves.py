@@ -317,6 +317,23 @@ def test_new_tensors_have_the_attributes_that_the_function_gave_them():
     assert step(ndl.Tensor([1.0, 2.0], requires_grad=False)).tags == ["result"]
 
 
+def momentum_on_parameters():
+    w = param(1.0, 2.0)
+
+    def step(x):
+        ((w * x) ** 2).sum().backward()
+        w.momentum = w.grad * 1 if not hasattr(w, "momentum") else 0.9 * w.momentum + w.grad
+        w.data = w - 0.01 * w.momentum
+
+    return step, lambda: [w, w.momentum]
+
+
+@pytest.mark.parametrize("warmup", [0, 1])
+def test_parameters_may_be_given_their_first_attributes(warmup):
+    step = expect_like_eager(momentum_on_parameters, warmup=warmup)
+    assert len(step.programs) <= 2  # `.grad` may be None at first
+
+
 def test_a_tensor_in_an_attribute_of_a_new_tensor_is_told():
     @ndl.jit(warmup=0)
     def step(x):

@@ -453,6 +453,21 @@ def test_a_variable_that_a_function_reached_late_names_is_put_back():
     assert total is held
 
 
+def test_arrays_and_tensors_are_put_back_where_a_trace_ends_early():
+    counts, w = np.zeros(2), nn.Parameter([1.0])
+
+    @ndl.jit(warmup=0)
+    def step(x):
+        counts[0] += 1
+        w.uses = counts[0]
+        return float(w * x)
+
+    with pytest.raises(ndl.TraceError, match="not known while a jitted function is traced"):
+        step(ndl.Tensor([2.0]))
+    assert counts.tolist() == [0.0, 0.0]
+    assert not hasattr(w, "uses")
+
+
 def test_a_float_argument_that_is_kept_is_told():
     settings = nn.Module()
     settings.factor = 1.0

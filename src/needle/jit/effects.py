@@ -147,6 +147,8 @@ class Effects:
         """The slots that a program has to write, with what they held before and hold now."""
         written: list[tuple[Slot, Any, Any]] = []
         numbers: list[tuple[Slot, Any]] = []
+        for tensor in first_attributes(self._watch):
+            raise NewStateError(f"{next(iter(vars(tensor)))} of a tensor of shape {tensor.shape}")
         for seen in self._watch.found.values():
             container, now = seen.container, seen.container.slots()
             if any(key not in now for key in seen.before):
@@ -345,6 +347,12 @@ class Effects:
         grad = None if value._grad is None else self._node(value._grad)
         flag, leaf = value.requires_grad, value.is_leaf()
         return Out(self._node(value), flag, type(value), grad, leaf, dict(vars(value)))
+
+
+def first_attributes(watch: Watch) -> list[Tensor]:
+    """Tensors that were given attributes and had none before; those that had some are watched."""
+    tensors = [tensor for tensor, _ in watch.tensors.values() if id(tensor) not in watch.found]
+    return [tensor for tensor in tensors if vars(tensor)]
 
 
 def owners_inside(written: set[Slot], watch: Watch) -> set[int]:

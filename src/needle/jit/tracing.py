@@ -16,12 +16,15 @@ import gc
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
 from ..context import ambient
 from ..errors import TraceError
 from ..graph.node import Node, owner_of
-from .effects import ChangedNumberError, Effects, NewStateError, taken_apart
+from .effects import ChangedNumberError, Effects, NewStateError, first_attributes, taken_apart
 from .guarding import guard
 from .signature import is_leaf
+from .slots import is_equal
 from .stand_ins import StandIns
 from .streams import Streams, no_entropy
 from .trace import Trace
@@ -132,6 +135,11 @@ class _Tracing:
         # A variable that two functions name has two slots; the one found first knows what it was.
         for seen in reversed(self.watch.found.values()):
             seen.container.restore(seen.before)
+        for tensor in first_attributes(self.watch):
+            vars(tensor).clear()
+        for _, array, before in self.watch.arrays.values():
+            if not is_equal(array, before):
+                np.copyto(array, before)
         self.tracer.operators.put_back()
         self.streams.put_back()
 
