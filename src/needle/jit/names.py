@@ -68,6 +68,13 @@ class Names(Container):
 
         return read
 
+    def variable(self, key: Any) -> tuple[int, str]:
+        """The same for two functions that name the same variable."""
+        function = self.owner()
+        free = function.__code__.co_freevars
+        place = function.__closure__[free.index(key)] if key in free else function.__globals__
+        return id(place), "" if key in free else key
+
     def assign(self, key: Any, value: Any) -> None:
         function = self.owner()
         free = function.__code__.co_freevars

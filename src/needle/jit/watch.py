@@ -98,6 +98,7 @@ class Watch:
         self._streams = streams
         self._others: dict[int, Any] = {}
         self.arrays: dict[int, tuple[str, Any, Any]] = {}
+        self._variables: dict[tuple[int, str], Any] = {}  # what each held when it was found first
         self._reached: dict[type, None] = {}
         self._named: frozenset[str] = frozenset()
         self._watching: dict[type, dict[str, Any]] = {}  # what each class itself has for these
@@ -192,7 +193,15 @@ class Watch:
                 self.add(seen.container.label(key), value)
 
     def _add_function(self, function: FunctionType, path: str) -> None:
-        self._add_whole(function, Names(function, path))
+        names = Names(function, path)
+        seen = self.found[id(function)] = Seen(function, names, whole=True)
+        for key in seen.read():  # what another function found first may have changed since
+            first = self._variables.setdefault(names.variable(key), seen.before.get(key, MISSING))
+            if first is MISSING:
+                seen.before.pop(key, None)
+            else:
+                seen.before[key] = first
+        self._add_all(seen)
         self._add_defaults(function)
         if vars(function):
             self.add(path, vars(function))
