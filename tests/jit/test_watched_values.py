@@ -4,6 +4,7 @@ import argparse
 import types
 import warnings
 import weakref
+from collections import deque
 
 import numpy as np
 import pytest
@@ -431,3 +432,60 @@ def test_an_argument_that_is_a_tensor_the_function_names(backend):
         assert step(second).tolist() == [6]
         assert step(first).tolist() == [2]
     assert len(step.programs) == 2
+
+
+# -- sets and deques ----------------------------------------------------------------------------
+
+
+def test_sets_and_deques():
+    frozen, factors = {"a"}, deque([1.0, 2.0])
+    layers = deque([nn.Linear(2, 2), nn.Dropout(0.5)])
+
+    def function(x):
+        for layer in layers:
+            x = layer(x)
+        return x * factors[-1] * (2 if "b" in frozen else 1)
+
+    step, x = ndl.jit(function), ndl.init.randn(3, 2)
+    layers[1].eval()
+    for change in (
+        lambda: None,
+        lambda: frozen.add("b"),
+        lambda: factors.append(3.0),
+        lambda: factors.rotate(),
+        lambda: layers.append(nn.Linear(2, 1)),
+        lambda: frozen.discard("b"),
+    ):
+        change()
+        for _ in range(3):
+            np.testing.assert_allclose(step(x).numpy(), function(x).numpy(), rtol=1e-5)
+    count = len(step.programs)
+    factors[-1] = float(factors[-1])  # another object, the same value
+    step(x)
+    assert len(step.programs) == count
+    layers[1].train()
+    seen = [step(x).numpy() for _ in range(3)]
+    assert not np.allclose(seen[0], seen[1])  # drawn anew
+
+
+def test_what_a_function_adds_to_a_set_or_deque_is_a_side_effect():
+    shapes, calls = set(), deque(maxlen=2)
+
+    @ndl.jit(warmup=0)
+    def step(x):
+        shapes.add(x.shape)
+        calls.append("call")
+        return x * 2
+
+    for _ in range(3):
+        assert step(ndl.Tensor([1.0, 2.0])).tolist() == [2, 4]
+    assert len(step.programs) == 1
+    assert shapes == {(2,)}
+
+
+def test_large_collections_are_constants():
+    numbers = deque([1.0] * 5000)
+    step, x = ndl.jit(lambda x: x * numbers[-1], warmup=0), ndl.Tensor([1.0])
+    assert step(x).item() == 1
+    numbers.append(2.0)
+    assert step(x).item() == 1

@@ -24,7 +24,7 @@ from ..context import changes
 from ..graph.node import Specs
 from ..tensor import Tensor
 from .names import Names
-from .slots import MISSING, Attributes, Container, Slot, Variables, is_equal, is_rate
+from .slots import MISSING, Attributes, Container, Slot, Variables, is_equal, is_rate, is_same
 
 if TYPE_CHECKING:
     from .trace import Source, Target
@@ -56,6 +56,7 @@ class Guards:
         self._light: list[_Slots] = []
         self._views: list[Collection[Any]] = []  # of dicts and lists: what they hold at any time
         self._arrays: list[tuple[str, ReferenceType[Any], tuple[int, ...], bytes]] = []
+        self._elements: list[tuple[str, Collection[Any], list[Any]]] = []
         self._flags: list[tuple[ReferenceType[Tensor], bool]] = []
         self._sources: list[tuple[Source, Specs]] = []
         self.grads: list[tuple[Target, Specs | None]] = []
@@ -116,6 +117,11 @@ class Guards:
         """Rely on the contents of a NumPy array, if it is small enough to look at each time."""
         if array.nbytes <= WATCHED_BYTES:
             self._arrays.append((path, ref(array), array.shape, before.tobytes()))
+
+    def add_elements(self, path: str, owner: Collection[Any], held: list[Any]) -> None:
+        """Rely on what a set or deque holds."""
+        self._elements.append((path, owner, held))
+        self._views.append(owner)
 
     def add_flag(self, tensor: Tensor | None, flag: bool) -> None:
         """Rely on whether a tensor needs a gradient."""
@@ -186,6 +192,9 @@ class Guards:
         changed = self._changed_array()
         if changed is not None:
             return f"the NumPy array {changed} was written"
+        for path, owner, held in self._elements:
+            if not is_same(owner, held):
+                return f"{path} holds other things"
         for reference, flag in self._flags:
             tensor = reference()
             if tensor is not None and tensor.requires_grad != flag:

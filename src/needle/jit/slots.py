@@ -7,7 +7,7 @@ weakly.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from types import MemberDescriptorType, ModuleType
 from typing import Any, NamedTuple
 from weakref import ref
@@ -264,6 +264,12 @@ def is_rate(value: Any) -> bool:
     """Whether a hyperparameter is read at each call: a number, but 0, which may omit a term."""
     is_number = isinstance(value, int | float | np.floating) and not isinstance(value, bool)
     return is_number and bool(value)
+
+
+def is_same(a: Collection[Any], b: Collection[Any]) -> bool:
+    """Whether two collections hold the same values in the same order."""
+    pairs = zip(a, b, strict=False)
+    return len(a) == len(b) and all(x is y or is_equal(x, y) for x, y in pairs)
 
 
 def is_equal(a: Any, b: Any) -> bool:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import sys
 import threading
+from collections import deque
 from collections.abc import Iterator
 from collections.abc import Set as AbstractSet
 from functools import partial
@@ -40,11 +41,14 @@ from .slots import (
     fields_of,
     is_equal,
     is_rate,
+    is_same,
 )
 from .streams import Streams
 from .tracer import Rate, Scalar, Tracer
 
 _LIBRARIES = {*sys.stdlib_module_names, "needle", "numpy"}
+WATCHED_ELEMENTS = 4096
+"""Larger sets and deques are not watched: to look at them takes longer than a call."""
 _INSTALLED = {"site-packages", "dist-packages"}
 _ATOMS = (int, float, str, bytes, type(None), np.generic, Op)
 
@@ -88,6 +92,7 @@ class Watch:
         tensors: Tensors that were reached, with their `requires_grad`, by identity.
         scalars: The stand-in for each hyperparameter, by where it is.
         arrays: NumPy arrays that were reached, each with its path and a copy, by identity.
+        elements: Sets and deques that were reached, each with its path and what it held.
     """
 
     def __init__(self, tracer: Tracer, streams: Streams) -> None:
@@ -98,6 +103,7 @@ class Watch:
         self._streams = streams
         self._others: dict[int, Any] = {}
         self.arrays: dict[int, tuple[str, Any, Any]] = {}
+        self.elements: list[tuple[str, deque[Any] | set[Any], list[Any]]] = []
         self._variables: dict[tuple[int, str], Any] = {}  # what each held when it was found first
         self._reached: dict[type, None] = {}
         self._named: frozenset[str] = frozenset()
@@ -128,6 +134,9 @@ class Watch:
         elif isinstance(item, list):
             self._add_whole(item, Items(item, path))
             self._add_beside(item, path)
+        elif isinstance(item, deque | set):
+            if id(item) not in self._others and len(item) <= WATCHED_ELEMENTS:
+                self._add_elements(item, path)
         elif isinstance(item, FunctionType):
             if not _is_library(item.__module__):
                 self._add_function(item, path)
@@ -150,6 +159,8 @@ class Watch:
         """
         self.close()
         self._note_what_may_hide()
+        # What the function itself put there or took is a side effect, which nothing relies on.
+        self.elements = [item for item in self.elements if is_same(item[1], item[2])]
         for path, array, before in self.arrays.values():
             if not is_equal(array, before):
                 np.copyto(array, before)
@@ -176,6 +187,13 @@ class Watch:
     def _add_whole(self, owner: Any, container: Container) -> None:
         seen = self.found[id(owner)] = Seen(owner, container, whole=True)
         self._add_all(seen)
+
+    def _add_elements(self, owner: deque[Any] | set[Any], path: str) -> None:
+        self._others[id(owner)] = owner
+        held = list(owner)
+        self.elements.append((path, owner, held))
+        for place, part in enumerate(held):
+            self.add(f"{path}[{place}]", part)
 
     def _add_beside(self, owner: Any, path: str) -> None:
         """What a dict or list of a class of the user's own has beside its entries."""
@@ -268,7 +286,7 @@ class Watch:
 
     def _add_inside(self, path: str, item: Any) -> None:
         """What is not mutable itself: it is looked through."""
-        if isinstance(item, tuple | set | frozenset):
+        if isinstance(item, tuple | frozenset):
             for k, part in enumerate(item):
                 self.add(f"{path}[{k}]", part)
         elif isinstance(item, MethodType | BuiltinFunctionType):
