@@ -63,9 +63,13 @@ def test_a_walk_may_change_attributes_as_it_goes():
     assert box.inner.seen
 
 
-def test_setting_and_deleting_attributes_counts_as_a_change():
-    box = Box()
+def test_setting_and_deleting_attributes_that_a_program_relies_on_counts_as_a_change():
+    box, other = Box(), Box()
+    changes.rely(box, ["x"])
     counts = [changes.count]
+    box.y = other.x = 1
+    del box.y
+    assert changes.count == counts[0]
     box.x = 1
     counts.append(changes.count)
     box.x = 1

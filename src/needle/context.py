@@ -7,9 +7,13 @@ on demand (lazy), or record only (trace). The `graph` package puts the eager one
 from __future__ import annotations
 
 import threading
-from collections.abc import Generator
+from collections.abc import Generator, Iterable
 from contextlib import contextmanager
 from typing import Any
+from weakref import finalize
+
+ALL = "*"
+"""Stands for all attributes of an object."""
 
 
 class Ambient(threading.local):
@@ -30,9 +34,29 @@ ambient = Ambient()
 
 
 class Changes:
-    """Counts changes of what compiled programs rely on: tensors given new data, attributes set."""
+    """Counts changes of what compiled programs rely on: tensors given new data, attributes set.
 
-    count: int = 0
+    Attributes:
+        count: Of all changes.
+    """
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._names: dict[int, set[str]] = {}  # attributes that matter, by identity of the object
+
+    def rely(self, owner: Any, names: Iterable[str]) -> None:
+        """Let these attributes of an object matter, as long as it lives."""
+        known = self._names.get(id(owner))
+        if known is None:
+            known = self._names[id(owner)] = set()
+            finalize(owner, self._names.pop, id(owner), None).atexit = False
+        known.update(names)
+
+    def attribute(self, owner: Any, name: str) -> None:
+        """An attribute of an object was set: that counts if a program relies on it."""
+        names = self._names.get(id(owner))
+        if names is not None and (name in names or ALL in names):
+            self.count += 1
 
 
 changes = Changes()

@@ -1,8 +1,8 @@
 """`Stateful`: base of everything that holds tensors between calls, modules and optimisers.
 
-State is found by walking attributes, lists, tuples and dictionaries; nothing is registered. Every
-attribute that is set moves a version counter, so that a compiled program can see cheaply that
-nothing was swapped.
+State is found by walking attributes, lists, tuples and dictionaries; nothing is registered. Setting
+an attribute that a compiled program has read or written moves a version counter, so that it can see
+cheaply that nothing was swapped.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ class Stateful(Watched):
 
     def __setattr__(self, name: str, value: Any) -> None:
         object.__setattr__(self, name, value)
-        changes.count += 1
+        changes.attribute(self, name)
 
     def __delattr__(self, name: str) -> None:
         object.__delattr__(self, name)
-        changes.count += 1
+        changes.attribute(self, name)
 
 
 class Counted(dict[Any, Any]):

@@ -5,6 +5,7 @@ import pytest
 
 import needle as ndl
 from needle import nn
+from needle.context import changes
 from tests.jit.training import Training, expect_honoured, expect_same
 
 # -- hyperparameters ----------------------------------------------------------------------------
@@ -303,3 +304,38 @@ def test_eager_steps_in_between():
             compiled.run(1, start=k)
     expect_same(compiled.state(), eager.state())
     assert len(compiled.step.programs) == 1
+
+
+def test_attributes_that_no_program_uses_do_not_count():
+    model = nn.Sequential(nn.Linear(2, 2), nn.Dropout(0.5))
+    step = ndl.jit(lambda x: model(x), warmup=0)
+    x = ndl.init.ones(1, 2)
+    step(x)
+    before = changes.count
+    model.epoch = 3
+    model.note = "text"
+    nn.Module().training = False
+    assert changes.count == before
+    model.modules = model.modules
+    assert changes.count > before
+
+
+@pytest.mark.parametrize("read_first", [False, True])
+def test_a_slot_that_is_written_and_not_read_may_be_given_another_tensor(read_first):
+    module, kept = nn.Module(), []
+    module.h = ndl.Tensor([0.0], requires_grad=False)
+
+    @ndl.jit
+    def step(x):
+        if read_first:
+            x = x + module.h * 0
+        module.h = (x * 2).detach()
+        return x * 1
+
+    for k in range(6):
+        kept.append(module.h)
+        step(ndl.Tensor([float(k)], requires_grad=False))
+        assert module.h.tolist() == [2.0 * k]
+        module.h = ndl.Tensor([-1.0], requires_grad=False)
+        kept.append(module.h)
+    assert [tensor.item() for tensor in kept[1::2]] == [-1.0] * 6

@@ -16,6 +16,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from weakref import ref
 
+from ..context import ALL, changes
+from ..state import Stateful
 from ..tensor import Tensor
 from .effects import owners_inside
 from .slots import Slot
@@ -32,6 +34,7 @@ def guard(trace: Trace, tracer: Tracer, watch: Watch, stand_ins: StandIns) -> No
     written = {slot for slot, _ in trace.slots}
     numbers = {slot for slot, _ in trace.scalars}
     inside = owners_inside(written, watch)
+    _count_changes(watch, written)
     read = [seen for owner, seen in watch.found.items() if owner not in inside]
     for seen in read:
         # What was given the value that it had is not written: it has to have it at each call.
@@ -55,6 +58,15 @@ def guard(trace: Trace, tracer: Tracer, watch: Watch, stand_ins: StandIns) -> No
             guards.add_source(source, node.specs())
     guards.add_others([target for target, _ in [*trace.rebound, *trace.grads]])
     guards.aliases += _aliases(read, written, watch, stand_ins)
+
+
+def _count_changes(watch: Watch, written: set[Slot]) -> None:
+    """Let what is set of the attributes that were read or written move the counter."""
+    for seen in watch.found.values():
+        if isinstance(seen.owner, Stateful):
+            keys = [slot.key for slot in written if slot.container is seen.container]
+            names = {*seen.reads, *seen.assigned, *keys}
+            changes.rely(seen.owner, {ALL} if seen.whole else names)
 
 
 def _aliases(
