@@ -117,6 +117,15 @@ def test_a_module_that_is_imported_during_a_trace_stays(make_settings):
     assert isinstance(settings.later, types.ModuleType)
 
 
+def test_a_package_that_is_read_through_asks_for_no_other_program(make_settings):
+    settings, x, scale = make_settings(), ndl.Tensor([1.0]), ndl.Tensor([2.0])
+    step = ndl.jit(lambda x: x * settings.inner.factor * settings.temperature * scale)
+    for k in range(6):
+        scale.data = ndl.Tensor([float(k)])  # everything is looked at
+        assert step(x).item() == k
+    assert len(step.programs) == 1
+
+
 def test_installed_packages_are_not_watched(make_settings):
     settings, x = make_settings(), ndl.Tensor([1.0])
     settings.__file__ = "/somewhere/lib/site-packages/my_settings.py"

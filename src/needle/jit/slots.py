@@ -8,6 +8,7 @@ weakly.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
+from itertools import repeat
 from types import MemberDescriptorType, ModuleType
 from typing import Any, NamedTuple
 from weakref import ref
@@ -176,7 +177,6 @@ class Variables(Container):
 
     def __init__(self, owner: ModuleType) -> None:
         super().__init__(owner, owner.__name__)
-
         self.space: dict[str, Any] = object.__getattribute__(owner, "__dict__")
 
     def slots(self) -> dict[Any, Any]:
@@ -185,7 +185,12 @@ class Variables(Container):
 
     def reader(self, keys: Sequence[Any]) -> Callable[[], list[Any]]:
         space = self.space
-        return lambda: [space.get(key, MISSING) for key in keys]
+
+        def read() -> list[Any]:
+            found = map(space.get, keys, repeat(MISSING))
+            return [MISSING if isinstance(value, ModuleType) else value for value in found]
+
+        return read
 
     def assign(self, key: Any, value: Any) -> None:
         self.space[key] = value
