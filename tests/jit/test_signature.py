@@ -5,7 +5,9 @@ import copy
 import enum
 import gc
 import math
+import re
 import statistics
+import warnings
 import weakref
 
 import numpy as np
@@ -118,6 +120,23 @@ def test_arrays_of_any_layout(array):
 
 
 # -- numbers ------------------------------------------------------------------------------------
+
+
+def test_a_new_signature_at_each_call_is_told_once():
+    step, x = ndl.jit(lambda i, x: x * i), ndl.Tensor([1.0])
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        for i in range(200):
+            step(i, x)
+    (warning,) = caught
+    assert re.search(r"64 different signatures, .* eager\. .* pass numbers", str(warning.message))
+    assert warning.filename == __file__
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        other = ndl.jit(lambda i, x: x * i)
+        for i in range(200):
+            other(i % 50, x)
+            other(float(i), x)
 
 
 def test_floats_are_run_time_scalars():

@@ -44,6 +44,8 @@ MANY_PROGRAMS = 8
 """After this many programs for one function a warning says what keeps changing."""
 MOST_PROGRAMS = 64
 """So many programs are kept for one function; the longest unused goes first."""
+MANY_SIGNATURES = 64
+"""After so many signatures without a program a warning says that nothing is compiled."""
 MOST_SIGNATURES = 4096
 """Of so many signatures is it remembered that they occurred."""
 PATIENCE = 3
@@ -186,6 +188,7 @@ class Jitted(Wrapper):
         if len(self._calls) > MOST_SIGNATURES:
             self._calls.pop(next(iter(self._calls)))
         if calls <= self._warmup:
+            self._warn_of_signatures()
             return None
         try:
             with paused():
@@ -205,6 +208,15 @@ class Jitted(Wrapper):
         program = Program(done, reason, quick_key(args, kwargs))
         self._keep(key, program)
         return program
+
+    def _warn_of_signatures(self) -> None:
+        if len(self._calls) == MANY_SIGNATURES and not self._programs:
+            warnings.warn(
+                f"jit: {self.__name__} was called with {MANY_SIGNATURES} different signatures, "
+                "each too seldom to be compiled, so all calls were eager. Integers, strings and "
+                "shapes are part of a signature: pass numbers that change as floats or tensors",
+                stacklevel=5,
+            )
 
     def _keep(self, key: Key, program: Program) -> None:
         add(program)
