@@ -27,7 +27,7 @@ from .matmul_finish import Epilogue
 from .matmul_kernels import Kernels
 from .matmul_loops import write_phases
 from .matmul_product import Product
-from .vectors import F64, Source, Type
+from .vectors import F64, I64, PTR, VOID, Source, Type
 
 __all__ = ["CompiledProduct", "Emitted", "Epilogue", "Kernels", "Phase", "Product", "emit"]
 
@@ -116,6 +116,17 @@ def phases(cut: Plan, name: str = "") -> list[Phase]:
     return [phase for phase in found if phase.chunks]
 
 
+def _write_whole(source: Source, emitted: Emitted, further: dict[str, Type]) -> None:
+    """Append `whole`: all phases one after the other, as a program without threads calls them."""
+    pointers = dict.fromkeys(("a", "b", "c", "scratch"), PTR)
+    function = source.function("whole", {**pointers, **further})
+    b = function.body
+    for phase in emitted.phases:
+        bounds = [b.constant(bound, I64) for bound in (0, phase.chunks)]
+        b.call(phase.symbol, VOID, *function.arguments, *bounds)
+    b.ret()
+
+
 def _all_at_once(count: int) -> list[tuple[int, int]]:
     return [(0, count)]
 
@@ -141,11 +152,13 @@ class CompiledProduct:
         source = Source(host or this_host())
         self.product = product
         self.emitted = emit(Kernels(source), product, "product", epilogue, further)
+        _write_whole(source, self.emitted, dict(further or {}))
         self.module = compile_ir(source.text(), source.host)
         self.dtype = np.dtype(np.float64 if product.kind == F64 else np.float32)
         self._scratch = np.empty(self.emitted.scratch, self.dtype)
         pointers = [ctypes.c_void_p] * (4 + len(further or {}))
         signature = (*pointers, ctypes.c_int64, ctypes.c_int64)
+        self._whole = self.module.function("whole", None, *pointers)
         self._functions = [
             (self.module.function(phase.symbol, None, *signature), phase.chunks)
             for phase in self.emitted.phases
@@ -186,6 +199,8 @@ class CompiledProduct:
         pointers = [
             ctypes.c_void_p(array.ctypes.data) for array in (a, b, c, self._scratch, *further)
         ]
+        if chunks is _all_at_once:
+            return [functools.partial(self._whole, *pointers)]
         return [
             functools.partial(function, *pointers, ctypes.c_int64(begin), ctypes.c_int64(end))
             for function, count in self._functions
