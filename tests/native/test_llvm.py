@@ -160,7 +160,7 @@ with warnings.catch_warnings(record=True) as caught:
         double = ndl.jit(lambda x: x * factor, warmup=0)
         assert double(ndl.Tensor([1.0, 2.0])).tolist() == [factor, 2 * factor]
 assert [str(w.message) for w in caught] == [
-    "jit: {reason}, so traced graphs run through NumPy. Install llvmlite"
+    "jit: {reason}, so traced graphs run through NumPy. For machine code, install it anew"
 ], caught
 assert double.programs[0].backend == "numpy: {reason}"
 """

@@ -188,7 +188,8 @@ class Jitted(Wrapper):
         if len(self._calls) > MOST_SIGNATURES:
             self._calls.pop(next(iter(self._calls)))
         if calls <= self._warmup:
-            self._warn_of_signatures()
+            if calls == 1:
+                self._warn_of_signatures()
             return None
         try:
             with paused():

@@ -1,13 +1,14 @@
 """Guards: what must still hold for a program to be the right one.
 
-The cheap look: no attribute of a `Stateful` object was set and no tensor was given new data since
-the last call, and the names, other objects, dicts and lists that were read hold the same things.
+The cheap look: no attribute of a `Stateful` object that a program uses was set and no tensor was
+given new data since the last call, and the names, other objects, dicts, lists, sets, deques and
+small arrays that were read hold the same things.
 Only if that fails is everything compared in detail::
 
     between two calls         the cheap look     the detailed look            what follows
 
     nothing                   nothing changed                                 the program runs
-    model.note = "text"       a counter moved    nothing that was read        it runs; the world is
+    w.data = new              a counter moved    nothing that matters         it runs; the world is
                                                                               accepted as it is
     model.training = False    a counter moved    "model.training changed"     another, or a new one
 """

@@ -211,6 +211,6 @@ def _warn_without_llvm(reason: str) -> None:
     if not _warned:
         _warned.append(True)
         warnings.warn(
-            f"jit: {reason}, so traced graphs run through NumPy. Install llvmlite",
+            f"jit: {reason}, so traced graphs run through NumPy. For machine code, install it anew",
             stacklevel=7,
         )

@@ -41,7 +41,7 @@ class Container:
     dotted = False
     """Whether slots are attributes: named with a dot, of an owner that is held weakly."""
     counted = False
-    """Whether `changes.count` moves with each assignment to a slot."""
+    """Whether `changes.count` moves with each assignment to a slot that a program uses."""
     expected: Sequence[str] = ()
     """Slots that are watched also where there is nothing yet."""
 
