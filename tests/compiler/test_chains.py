@@ -210,3 +210,29 @@ def test_a_layer_that_is_handed_out_shares_its_memory_with_none(rng):
 def test_a_product_of_one_batch_is_cut_too(shapes, rng):
     tensors = [ndl.Tensor(rng.standard_normal(shape)) for shape in shapes]
     expect_numpy(lambda x, w: x @ w, *tensors, rtol=1e-11)
+
+
+@pytest.mark.parametrize("size", [5, 1_000, 1_500, 5_000, 20_000, 78_400, 100_003])
+@pytest.mark.parametrize("steps", [1, 3])
+def test_flat_kernels_are_cut_evenly_between_cache_lines(size, steps):
+    """The cut of one for each element: halves for two threads, quarters for four."""
+
+    def f(x):
+        values = [x]
+        for _ in range(steps):
+            values.append(values[-1] * 2 + 1)
+        return values[1:]
+
+    program = compiled(f, ndl.Tensor(np.zeros(size), dtype="float32"))
+    ((kernel, found),) = program.schedule.nests.items()
+    assert len(kernel.steps) == steps
+    assert found.flat
+    assert found.piece % nest.FLAT_UNIT == 0
+    assert (found.pieces - 1) * found.piece < size <= found.pieces * found.piece
+    assert found.piece <= nest.FLAT_CHUNK + nest.FLAT_UNIT
+    if size * steps >= 2 * nest.CHUNK_WORK:
+        assert found.pieces % nest.FLAT_PARTS == 0
+        half = found.pieces // 2 * found.piece
+        assert abs(half - size / 2) <= nest.FLAT_UNIT * found.pieces / 2
+    else:
+        assert found.pieces == 1

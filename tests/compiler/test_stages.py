@@ -248,15 +248,15 @@ def functions(ir):
 def test_ir_of_a_kernel():
     found = functions(compiled(lambda x: x * 2, ones(96), host=llvm.host(8)).emitted.ir)
     assert list(found) == ["body1"]
-    whole = found["body1"].split("body.34:")[1].split("end.35:")[0]
+    whole = found["body1"].split("body.36:")[1].split("end.37:")[0]
     assert [line.strip() for line in whole.splitlines() if line] == [
-        "%.38 = getelementptr inbounds float, ptr %.14, i64 %.36",
-        "%.39 = load <8 x float>, ptr %.38, align 4",
-        "%.40 = fmul <8 x float> %.39, splat (float 0x4000000000000000)",
-        "%.41 = getelementptr inbounds float, ptr %.7, i64 %.36",
-        "store <8 x float> %.40, ptr %.41, align 4",
-        "%.42 = add i64 %.36, 8",
-        "br label %loop.33",
+        "%.40 = getelementptr inbounds float, ptr %.14, i64 %.38",
+        "%.41 = load <8 x float>, ptr %.40, align 4",
+        "%.42 = fmul <8 x float> %.41, splat (float 0x4000000000000000)",
+        "%.43 = getelementptr inbounds float, ptr %.7, i64 %.38",
+        "store <8 x float> %.42, ptr %.43, align 4",
+        "%.44 = add i64 %.38, 8",
+        "br label %loop.35",
     ]
 
 

@@ -119,6 +119,7 @@ def cutting(request, monkeypatch, backend):
     for name in ("PART_WORK", "PART_ROWS", "CHUNK_WORK"):
         monkeypatch.setattr(nest, name, 1)
     monkeypatch.setattr(nest, "FLAT_CHUNK", 4)
+    monkeypatch.setattr(nest, "FLAT_UNIT", 4)
     for name, value in {"PART_K": 2, "PART_RATIO": 1, "CHUNK_FLOP": 20, "LEAST_FLOP": 20}.items():
         monkeypatch.setattr(matmul_blocking, name, value)
     products._cut.cache_clear()

@@ -175,15 +175,15 @@ class Emitter:
 
         def code(f: _Function) -> None:
             sums = f.pointers.pop() if nest.parts else None
-            items = f.number(0)
+            items, piece = f.number(0), f.number(1)
             memory = Memory(given, f.pointers, nest.stored)
-            begin, end = [nest.bound(f.b, chunk, items) for chunk in (f.begin, f.end)]
+            begin, end = [nest.bound(f.b, chunk, items, piece) for chunk in (f.begin, f.end)]
             if is_state:  # which stays as it is where an index was out of range
                 end = f.b.select(f.b.compare("==", f.b.load(memory.status, I64), 0), end, begin)
             write(f.b, nest, what, memory, (begin, end), sums)
 
         body = self._code(key, len(pointers), code, lambda: self._name("body"))
-        return Call(self._name("kernel"), body, self._given(pointers, nest.items), task)
+        return Call(self._name("kernel"), body, self._given(pointers, nest.items, nest.piece), task)
 
     def _starts(self, reads: Iterable[Read], made: Iterable[Node], loops: int) -> dict[Node, int]:
         """The first element that is read of each value that is only read.

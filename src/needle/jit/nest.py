@@ -53,7 +53,12 @@ PART_ROWS = 16
 """Rows of a part, at least: each part computes the tails again."""
 MOST_PARTS = 16
 FLAT_CHUNK = 8_192
-"""Elements of one chunk of a flat kernel."""
+"""Elements of a chunk of a flat kernel, at most."""
+FLAT_UNIT = 64
+"""Its chunks are cut at multiples of so many elements: in whole cache lines."""
+FLAT_PARTS = 4
+"""Chunks of a short flat kernel that has work for so many. As other kernels are cut evenly too, a
+thread finds in its cache what it made of the values, and what it left there a step ago."""
 
 _POSITIONAL = (Arange, OneHot, Pick, Take)
 
@@ -112,6 +117,7 @@ class Nest:
         lanes: Elements of a vector.
         blocks: Vectors of columns, where the vector loop is an outer one.
         items: What is shared out: outer positions, vectors of them, or elements.
+        piece: Elements of a chunk, if it is flat.
         parts: Of the first inner loop, which are shared out instead; 0 for none.
         pieces: Chunks, of the items or that loop.
         row: The loop that the chunks cut evenly, None if they cut something else.
@@ -145,6 +151,7 @@ class Nest:
         self.by_column = self.vector in self.outer
         self.reductions = [node for node in kernel.steps if isinstance(node.op, Reduction)]
         self.blocks = -(-self.sizes[self.loops[-1]] // self.lanes) if self.by_column else 0
+        self.piece = self._flat_piece() if self.flat else 0
         self.items, self.pieces = self._cut()
         few = self.by_column or self.pieces == 1
         self.parts = self._count_parts(pieces) if parted and few else 0
@@ -190,7 +197,7 @@ class Nest:
         """Items to be shared out, and how many make a chunk."""
         inner = math.prod(self.sizes[k] for k in self.inner)
         if self.flat:
-            return inner, -(-inner // FLAT_CHUNK)
+            return inner, -(-inner // self.piece)
         if self.by_column:
             items = math.prod(self.sizes[k] for k in self.outer[:-1]) * self.blocks
             work = inner * self.lanes
@@ -199,6 +206,14 @@ class Nest:
             work = inner
         least = CHUNK_WORK // max(work * len(self.steps), 1)
         return items, -(-items // max(1, least, -(-items // MOST_CHUNKS)))
+
+    def _flat_piece(self) -> int:
+        """Elements of a chunk: a multiple of `FLAT_PARTS` chunks, or one, as even as may be."""
+        items = math.prod(self.sizes.values())
+        few = min(items * len(self.steps) // CHUNK_WORK, FLAT_PARTS)
+        pieces = max(few, -(-items // FLAT_CHUNK))
+        pieces = -(-pieces // FLAT_PARTS) * FLAT_PARTS if pieces > 1 else 1
+        return max(1, -(-items // (pieces * FLAT_UNIT))) * FLAT_UNIT
 
     def _count_parts(self, pieces: int | None) -> int:
         """Parts of the first inner loop: where the items are columns, or too few to share out."""
@@ -222,12 +237,12 @@ class Nest:
         """Whether what is read or made under an index is a row that belongs to a chunk."""
         return self.row is not None and is_row(index, self.row)
 
-    def bound(self, b: Builder, chunk: Value, items: Value) -> Value:
+    def bound(self, b: Builder, chunk: Value, items: Value, piece: Value) -> Value:
         """The first item of a chunk, or its first part."""
         if self.parts:
             return chunk
         if self.flat:
-            return b.minimum(chunk * FLAT_CHUNK, items)
+            return b.minimum(chunk * piece, items)
         return b.binary("udiv", chunk * items, self.pieces)
 
     # -- phases ------------------------------------------------------------------------------------
