@@ -34,7 +34,8 @@ from .check import compare_with_eager
 from .differentiate import Differentiable
 from .dry_run import DryRun
 from .interpret import is_random
-from .program import Program, modes, quick_key
+from .program import Program
+from .shortcut import look_of, modes_of
 from .signature import Key, holds_arrays, is_array, signature
 from .tracing import NewStateError, trace
 from .trees import mapped
@@ -103,16 +104,17 @@ class Jitted(Wrapper):
         mine = ambient.__dict__
         if mine["evaluator"] is not EAGER:
             return self._as_written(args, kwargs)
-        program = self._recent
-        if program is None or kwargs or not program.fits(args, mine):
-            program = None
-        elif program.shortcut is not None and not self._check:
-            try:
-                result = program.shortcut(program, args, mine)
-            except NeedleError as raised:
-                return self._after(raised, program, args, kwargs)
-            if result is not None:
-                return result
+        program = None if kwargs else self._recent
+        if program is not None:
+            if program.shortcut is not None and not self._check:
+                try:
+                    result = program.shortcut(program, args, mine)
+                except NeedleError as raised:
+                    return self._after(raised, program, args, kwargs)
+                if result is not None:
+                    return result
+            if not program.fits(args, mine):
+                program = None
         leaves = list(args)
         if program is None or program.mismatch(leaves):
             program, leaves = self._looked_up(args, kwargs)
@@ -148,7 +150,7 @@ class Jitted(Wrapper):
     def _looked_up(self, args: Any, kwargs: Any) -> tuple[Program | None, list[Any]]:
         """The program for a call, found or made, and what it runs on."""
         leaves, arguments = signature(args, kwargs)
-        key = (arguments, *modes())
+        key = (arguments, *modes_of(ambient.__dict__))
         program, reason = self._fitting(key, leaves)
         if program is None:
             with suppress(BusyError), making():
@@ -206,7 +208,7 @@ class Jitted(Wrapper):
                 ) from None
             return None
         self._patience.pop(key, None)
-        program = Program(done, reason, quick_key(args, kwargs))
+        program = Program(done, reason, look_of(args, kwargs))
         self._keep(key, program)
         return program
 

@@ -17,7 +17,7 @@ from __future__ import annotations
 import ctypes
 import math
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -200,21 +200,27 @@ class NativeExecutor:
         self._keep[slot] = array
         self._words[slot] = address_of(array)
 
-    def quick(self, result: int) -> Callable[[], Array | None] | None:
-        """What runs the program and gives one result, None where an index was out of range.
+    def quick(self, result: int) -> Callable[[Sequence[Array]], Array | None] | None:
+        """What runs the program on arrays of the first inputs, dense ones of their size.
 
         Returns:
-            None for a program that calls operators in Python, which may do anything.
+            A function that gives one result, None where an index was out of range; or None for a
+            program that calls operators in Python, which may do anything.
         """
         if any(isinstance(stage, Special) for stage in self.compiled.emitted.stages):
             return None
-        if len(self._results) != 1 or len(self._main) != 1:
-            return lambda: None if (results := self()) is None else results[result]
-        words, status, code = self._words, self._status, self._main[0]
-        slot, shape, dtype = self._results[0]
-        draws = bool(self._draws)
+        inputs, keep, words = self._input_slots, self._keep, self._words
+        one = len(self._results) == len(self._main) == 1
+        slot, shape, dtype = self._results[result if one else 0]
+        code = self._main[0] if one else None
+        status, draws = self._status, bool(self._draws)
 
-        def run() -> Array | None:
+        def run(arrays: Sequence[Array]) -> Array | None:
+            for place, array in enumerate(arrays):
+                keep[inputs[place]] = array
+                words[inputs[place]] = address_of(array)
+            if code is None:
+                return None if (results := self()) is None else results[result]
             array = _empty(shape, dtype)
             words[slot] = address_of(array)
             if draws:

@@ -20,7 +20,6 @@ from ..context import ambient
 from ..errors import TraceError
 from ..graph.node import Node
 from ..native import llvm
-from ..random import ambient_stream
 from ..tensor import Tensor
 from .binding import Binding, Inputs, state_in_place
 from .commit import Commit
@@ -28,13 +27,10 @@ from .compiled import Compiled
 from .differentiate import Differentiable
 from .expression import UnsupportedError
 from .interpret import Interpreter
-from .shortcut import Shortcut, shortcut
+from .shortcut import Look, Shortcut, modes_of, shortcut
 from .streams import Streams
 from .trace import Source, Trace
 from .turns import inside_turn
-
-Quick = tuple[tuple[Any, ...], ...]
-"""Shape, dtype, need of a gradient of each argument, and whether it is a leaf of the graph."""
 
 
 class Program:
@@ -43,14 +39,14 @@ class Program:
     Args:
         trace: What a call does.
         reason: Why it was traced, for `step.programs`.
-        quick: Of the arguments that it was traced with, for the quick look.
+        look: What a quick look at the traced call gives.
 
     Attributes:
         backend: "native", or why it is not.
         shortcut: The short way of a call, if the program has one.
     """
 
-    def __init__(self, trace: Trace, reason: str, quick: Quick | None = None) -> None:
+    def __init__(self, trace: Trace, reason: str, look: Look | None = None) -> None:
         self.trace = trace
         self.reason = reason
         self.calls = 0
@@ -58,8 +54,7 @@ class Program:
         self.guards = trace.guards
         self.inputs = Inputs(trace)
         self.lock = threading.RLock()
-        self._quick = quick
-        self._modes = modes()
+        self._look = look
         self._steady = False
         differentiable = Differentiable.of(trace, self.inputs.nodes)
         draws = differentiable.draws if differentiable else []
@@ -79,7 +74,7 @@ class Program:
         self._commit = commit.write
         self.shortcut: Shortcut | None = None
         if self._binding is not None and commit.plain is not None:
-            self.shortcut = shortcut(self.guards, self._binding, *commit.plain)
+            self.shortcut = shortcut(self.guards, self._binding, look, *commit.plain)
 
     @property
     def compiled(self) -> Compiled | None:
@@ -98,29 +93,19 @@ class Program:
             args: Its arguments.
             mine: The modes of this thread.
         """
-        quick = self._quick
-        if quick is None or len(quick) != len(args):
+        if self._look is None:
             return False
-        gradients, broadcasting, stream = self._modes
-        if (
-            mine["gradients"] is not gradients
-            or mine["implicit_broadcasting"] is not broadcasting
-            or type(ambient_stream()) is not stream
-        ):
+        modes, expected = self._look
+        if len(args) != len(expected) or modes_of(mine) != modes:
             return False
-        for place, argument in enumerate(args):
+        for argument, like in zip(args, expected, strict=True):
             if type(argument) is not Tensor:
                 return False
             node = argument.node
-            storage = node.storage
-            shape, dtype, requires_grad, is_leaf = quick[place]
-            if (
-                storage is None
-                or storage.shape != shape
-                or storage.dtype is not dtype
-                or node.requires_grad != requires_grad
-                or (node.op is None) != is_leaf
-            ):
+            array = node.storage
+            if array is None:
+                return False
+            if (array.shape, array.dtype, node.requires_grad, node.op is None) != like:
                 return False
         return len(args) < 2 or len(set(map(id, args))) == len(args)
 
@@ -188,20 +173,6 @@ class Program:
         interpreter = Interpreter(self.inputs.nodes, self.trace.nodes, self._wanted)
         values = self.inputs.values
         return lambda leaves: interpreter(values(leaves)[0])
-
-
-def quick_key(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Quick | None:
-    """What `Program.fits` compares, where all arguments are plain tensors and none comes twice."""
-    if kwargs or len({id(argument) for argument in args}) < len(args):
-        return None
-    if not all(type(argument) is Tensor and argument.dtype.isnative for argument in args):
-        return None
-    return tuple([(i.shape, i.dtype, i.requires_grad, i.node.op is None) for i in args])
-
-
-def modes() -> tuple[bool, bool, type[Any]]:
-    """The ambient modes that a trace depends on."""
-    return ambient.gradients, ambient.implicit_broadcasting, type(ambient_stream())
 
 
 _warned: list[bool] = []

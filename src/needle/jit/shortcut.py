@@ -1,7 +1,8 @@
 """The short way of a call in an unchanged world: tensors go in, one new tensor comes out.
 
 Beside running its code such a call has little to do, and passing from layer to layer would take
-longer than that, the more so after a program that has left nothing of Python in the caches::
+longer than that, the more so after a program that has left nothing of Python in the caches. So the
+quick look and the binding of the arguments are one loop::
 
     before: any call                           after: one that leaves a tensor, and state in place
 
@@ -17,7 +18,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from ..context import ambient
 from ..graph.node import Node, new_handle
+from ..random import ambient_stream
+from ..tensor import Tensor
 from .turns import BusyError
 
 if TYPE_CHECKING:
@@ -25,44 +29,78 @@ if TYPE_CHECKING:
     from .guards import Guards
     from .program import Program
 
+Modes = tuple[bool, bool, type[Any]]
+"""Whether gradients are recorded, shapes broadcast by themselves, and the kind of stream."""
+Look = tuple[Modes, tuple[tuple[Any, ...], ...]]
+"""Modes and, for each argument, shape, dtype, need of a gradient, and whether it is a leaf."""
 Shortcut = Callable[["Program", Sequence[Any], dict[str, Any]], Any]
-"""From a program, tensors that it fits, and the thread's modes to the result.
+"""From a program, arguments, and the thread's modes to the result.
 
 None where the long way has to be gone.
 """
 
 
-def shortcut(guards: Guards, binding: Binding, result: int, cls: type[Any]) -> Shortcut | None:
+def modes_of(mine: dict[str, Any]) -> Modes:
+    """The modes of a thread that a trace depends on."""
+    return mine["gradients"], mine["implicit_broadcasting"], type(ambient_stream())
+
+
+def look_of(args: Sequence[Any], kwargs: dict[str, Any]) -> Look | None:
+    """What is known of a call at a quick look; None if its arguments are not all plain tensors.
+
+    Nor may one come twice.
+    """
+    if kwargs or len(set(map(id, args))) < len(args):
+        return None
+    if not all(type(argument) is Tensor and argument.dtype.isnative for argument in args):
+        return None
+    looks = [(i.shape, i.dtype, i.requires_grad, i.node.op is None) for i in args]
+    return modes_of(ambient.__dict__), tuple(looks)
+
+
+def shortcut(
+    guards: Guards, binding: Binding, look: Look | None, result: int, cls: type[Any]
+) -> Shortcut | None:
     """The short way of a program that leaves a tensor of a class, and else only state in place.
 
     Returns:
         None if it has none, because each call has to be looked at more closely.
     """
     run = binding.native.quick(result)
-    if run is None or guards.looks_at_calls or binding.may_be_held:
+    if look is None or run is None or guards.looks_at_calls or binding.may_be_held:
         return None
-    unchanged, others = guards.unchanged, guards.others
-    bind, bind_numbers = binding.native.bind, binding.bind_numbers
-    has_numbers = binding.has_numbers
+    modes, expected = look
+    count, unchanged, others = len(expected), guards.unchanged, guards.others
+    bind_numbers = binding.bind_numbers if binding.has_numbers else None
 
     def call(program: Program, args: Sequence[Any], mine: dict[str, Any]) -> Any:
-        if mine["inside"] or not unchanged():
+        now = mine["gradients"], mine["implicit_broadcasting"], type(ambient_stream())
+        if now != modes or mine["inside"] or len(args) != count or not unchanged():
             return None
         with program.lock:
             mine["inside"] = (program,)
             try:
                 if not binding.bound or binding.each_call:
                     return None
+                arrays = []
                 for place, tensor in enumerate(args):
-                    array = tensor.node.storage
-                    if array is None or not array.flags.c_contiguous or id(tensor) in others:
+                    if type(tensor) is not Tensor or id(tensor) in others:
+                        return None
+                    node = tensor.node
+                    array = node.storage
+                    if array is None or not array.flags.c_contiguous:
+                        return None
+                    like = array.shape, array.dtype, node.requires_grad, node.op is None
+                    if like != expected[place]:
                         return None
                     if array.base is not None and id(array.base) in binding.written:
                         return None
-                    bind(place, array)
-                if has_numbers:
-                    bind_numbers(len(args))
-                array = run()
+                    arrays.append(array)
+                if count > 1 and len(set(map(id, args))) < count:
+                    return None
+                if bind_numbers is not None:
+                    bind_numbers(count)
+                array = run(arrays)
                 if array is None:
                     program.raise_index_error(args)
                 program.calls += 1
