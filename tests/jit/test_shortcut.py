@@ -7,7 +7,7 @@ import pytest
 
 import needle as ndl
 from needle import nn
-from needle.context import ambient
+from needle.context import ambient, changes
 
 pytestmark = pytest.mark.parametrize("backend", ["native"], indirect=True)
 
@@ -235,3 +235,30 @@ def test_threads_take_it_in_turn(x):
     for thread in threads:
         thread.join()
     assert not wrong
+
+
+def test_programs_in_turn_do_not_send_each_other_the_long_way(x):
+    """As a training step, what prepares its batches, and what looks at the same model do."""
+    y = ndl.Tensor([0, 1], requires_grad=False)
+    model = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Linear(4, 2))
+    step = ndl.jit(training(model, ndl.optim.Adam(model.parameters())))
+    scaled, logits = ndl.jit(lambda x: x / 255), ndl.jit(lambda x: model(x).detach())
+
+    def turn():
+        loss = step(scaled(x), y).item()
+        shown = logits(x).numpy()
+        np.testing.assert_allclose(shown, model(x).detach().numpy(), rtol=1e-4, atol=1e-5)
+        return loss
+
+    def count(turns):
+        before = changes.count
+        for _ in range(turns):
+            step(scaled(x), y)
+            logits(x)
+        return changes.count - before
+
+    for _ in range(4):
+        turn()
+    count(2)
+    assert count(5) == 0
+    assert turn() < 1

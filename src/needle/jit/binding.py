@@ -214,12 +214,17 @@ class Binding:
         """Look up all captured tensors; state moves into memory that may be changed in place."""
         self.bound = False
         self.each_call, self.written, self._live = [], set(), []
+        moved = False
         places = list(enumerate(self._captured, self._first_captured))
         for place, captured in places:
             if captured.source in self.in_place:
-                array = self._own(captured, captured.read(leaves))
-                self.written.add(id(array.base))
-                self.native.bind(place, array)
+                tensor = captured.read(leaves)
+                live = tensor.node
+                if not self._is_own(captured, tensor):
+                    live, moved = _moved(captured, tensor), True
+                self._live.append(live)
+                self.written.add(id(live.memory.base))
+                self.native.bind(place, live.memory)
         for place, captured in places:
             source = captured.source
             if source not in self.in_place:
@@ -229,27 +234,24 @@ class Binding:
                     self.each_call.append((place, captured))
                 else:
                     self.native.bind(place, _dense(array))
-        changes.count += 1
+        if moved:  # other programs have to look for it anew
+            changes.count += 1
         self._guards.accept()
         for captured in self.may_be_held:
             captured.references = captured.count_references()
         self.bound = True
 
-    def _own(self, captured: Captured, tensor: Tensor) -> Any:
-        """The memory of a state tensor; one that is not in such memory yet is moved there.
+    def _is_own(self, captured: Captured, tensor: Tensor) -> bool:
+        """Whether a state tensor is in memory that may be changed in place.
 
-        A slot gets a new tensor: somebody else may hold the old one, which must not change.
+        A slot's may not where somebody else may hold the tensor, which must not change.
         """
-        live = tensor.node
-        is_shared = captured in self.may_be_held or owner_of(live) is not tensor
-        if is_shared or not isinstance(live, Live):
-            live = _moved(captured, tensor)
-        self._live.append(live)
-        return live.memory
+        is_shared = captured in self.may_be_held or owner_of(tensor.node) is not tensor
+        return isinstance(tensor.node, Live) and not is_shared
 
 
 def _moved(captured: Captured, tensor: Tensor) -> Live:
-    """A state tensor's new place, in memory that nobody else holds."""
+    """A state tensor's new place, in memory that nobody else holds; a slot gets a new tensor."""
     array = realize(tensor.node)
     memory = aligned(array.shape, array.dtype)
     np.copyto(memory, array)
