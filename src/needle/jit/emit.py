@@ -32,7 +32,7 @@ from .interpret import is_random
 from .kernels import Fused, Kernel, Product, Special
 from .layout import Plan, Pointers
 from .loops import write
-from .nest import uses_positions
+from .nest import positions
 from .products import Shapes, write_epilogue
 from .scope import Memory
 from .specials import special_key, write_draw, write_special
@@ -227,7 +227,7 @@ class Emitter:
             reads = [r for step in steps for r in stored.reads(*step) if r[0] is not work.node]
             starts = self._starts(reads, work.epilogue, len(index))
             given = Pointers(self.plan, work.epilogue, read, starts)
-            structure = Structure(stored, 2, given, uses_positions(steps, stored))
+            structure = Structure(stored, 2, given, any(positions(steps, stored)))
             key = (key, structure.of(steps, dict(steps)))
             epilogue = partial(write_epilogue, work, given, stored)
         found = self._products.get(key)

@@ -212,7 +212,7 @@ def _flops(node: Node, compiled: Compiled) -> int:
         return 2 * size_of(spec(node).shape) * spec(node.inputs[0]).shape[-1]
     if is_special(node):
         return 0
-    operators = compiled.fused.stored.computes(node, domain(node).index)
+    operators = {each for each, _ in compiled.fused.stored.computes(node, domain(node).index)}
     count = 1 + sum(not is_view(operator) for operator in operators)  # views cost nothing
     return count * size_of(_elements(node))
 

@@ -52,7 +52,7 @@ class Stored:
 
     def __init__(self) -> None:
         self.nodes: set[Node] = set()
-        self._known: dict[Read, tuple[tuple[Node, ...], tuple[Read, ...]]] = {}
+        self._known: dict[Read, tuple[tuple[Read, ...], tuple[Read, ...]]] = {}
 
     def __contains__(self, node: Node) -> bool:
         return node in self.nodes
@@ -78,14 +78,14 @@ class Stored:
         """
         return self._walked(node, index)[1]
 
-    def computes(self, node: Node, index: Index) -> tuple[Node, ...]:
-        """The other nodes that a node's expression computes on the way; arguments as of `reads`."""
+    def computes(self, node: Node, index: Index) -> tuple[Read, ...]:
+        """The other values that a node's expression computes on the way, as `reads`."""
         return self._walked(node, index)[0]
 
-    def _walked(self, node: Node, index: Index) -> tuple[tuple[Node, ...], tuple[Read, ...]]:
+    def _walked(self, node: Node, index: Index) -> tuple[tuple[Read, ...], tuple[Read, ...]]:
         found = self._known.get((node, index))
         if found is None:
-            inner: dict[Node, None] = {}
+            inner: list[Read] = []
             reads: list[Read] = []
             pending, seen = operands(node, index), set[Read]()
             while pending:
@@ -94,7 +94,7 @@ class Stored:
                     continue
                 seen.add(read)
                 if not self.ends_at(read[0]):
-                    inner[read[0]] = None
+                    inner.append(read)
                     pending.extend(operands(*read))
                 elif not isinstance(read[0].op, Full):
                     reads.append(read)

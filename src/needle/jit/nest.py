@@ -29,7 +29,7 @@ matrix::
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from ..graph.kinds import Reduction
@@ -40,7 +40,7 @@ from ..native.vectors import Builder
 from ..ops.creation import Arange
 from ..ops.indexing import OneHot, Pick, Take
 from .access import Index, address, own_index, spec
-from .expression import Stored
+from .expression import Stored, lookup
 from .kernels import Kernel
 
 CHUNK_WORK = 3_000
@@ -139,8 +139,9 @@ class Nest:
         self.steps = [(node, body_index(node, kernel)) for node in kernel.steps]
         self.reads = [read for step in self.steps for read in stored.reads(*step)]
         self.lanes = _lanes(kernel.steps, host)
-        self.uses_positions = uses_positions(self.steps, stored)
-        groups = self._groups()
+        positional = list(positions(self.steps, stored))
+        self.uses_positions = bool(positional)
+        groups = self._groups(positional)
         self.loops = [group[-1] for group in groups]
         self.sizes = {group[-1]: math.prod(kernel.loops[k] for k in group) for group in groups}
         self.vector = self.loops[-1] if self.loops else None
@@ -172,19 +173,21 @@ class Nest:
         """Where the sums of a reduction begin: for each part, and each item, a vector or number."""
         return reduction * self.parts * self.items * (self.lanes if self.by_column else 1)
 
-    def _groups(self) -> list[list[int]]:
+    def _groups(self, positional: list[Step]) -> list[list[int]]:
         """Neighbouring loops that every access walks through as if they were one."""
         loops, outer = self.kernel.loops, self.kernel.outer
         writes = [(node, self.kernel.home[node]) for node in self.kernel.steps]
         accesses = {
-            address(at, spec(node).shape, len(loops)) for node, at in [*self.reads, *writes]
+            address(at, spec(node).shape, len(loops))
+            for node, at in [*self.reads, *writes, *_lookups(positional)]
         }
+        counted = {_counted(*step) for step in positional}
         groups: list[list[int]] = []
         for loop, size in enumerate(loops):
             before = loop - 1
             if (
                 groups
-                and not self.uses_positions
+                and counted.isdisjoint((before, loop))
                 and (outer is None or (before in outer) == (loop in outer))
                 and all(strides[before] == strides[loop] * size for _, strides in accesses)
             ):
@@ -312,13 +315,24 @@ def body_index(node: Node, kernel: Kernel) -> Index:
     return kernel.home[node]
 
 
-def uses_positions(steps: Iterable[Step], stored: Stored) -> bool:
-    """Whether some value depends on where the loops are, beside through memory."""
-    return any(
-        isinstance(value.op, _POSITIONAL)
-        for node, at in steps
-        for value in (node, *stored.computes(node, at))
-    )
+def positions(steps: Iterable[Step], stored: Stored) -> Iterator[Step]:
+    """The values that depend on where the loops are, beside through memory that they read."""
+    for node, at in steps:
+        for value in ((node, at), *stored.computes(node, at)):
+            if isinstance(value[0].op, _POSITIONAL):
+                yield value
+
+
+def _lookups(positional: Iterable[Step]) -> Iterator[Step]:
+    """What is read of tables, without the axis along which another value says the position."""
+    for node, at in positional:
+        if isinstance(node.op, Pick | Take):
+            yield node.inputs[0], lookup(node, at)[2]
+
+
+def _counted(node: Node, at: Index) -> int | None:
+    """The loop whose counter is a number that a value is computed from."""
+    return None if isinstance(node.op, Pick | Take) else at[-1][0]
 
 
 def _lanes(steps: Sequence[Node], host: Host) -> int:

@@ -263,11 +263,12 @@ class Scope:
         table, places = node.inputs
         axis, where, rest = lookup(node, at)
         picked, size = self.value(places, where), spec(table).shape[axis]
+        is_one = not self.lanes or all(loop != self.vector for loop, _, _ in where)
+        if is_one and picked.value.type.lanes:  # read for vectors: one number in all lanes
+            picked = Symbol(self.b, self.b.extract(picked.value, 0), picked.dtype)
         place = self.checked(picked, size, negative=isinstance(node.op, Take))
         if isinstance(table.op, Full):  # the same number anywhere, but not at any index
             return self._constant(table.op)
-        if place.type.lanes and not self.lanes:  # read for vectors: one number in all lanes
-            place = self.b.extract(place, 0)
         element, stride = self._element(table, rest)
         along = place * dense(spec(table).shape)[axis]
         if not along.type.lanes:
