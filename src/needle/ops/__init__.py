@@ -54,7 +54,7 @@ from .comparison import (
 from .contraction import MatMul, TransposedMatMul, matmul
 from .creation import Arange, Full, arange, full
 from .einsum import einsum
-from .exponential import LogSoftmax, LogSumExp, logsoftmax, logsumexp, softmax
+from .exponential import LogSoftmax, LogSumExp, Softmax, logsoftmax, logsumexp, softmax
 from .functions import (
     Abs,
     Cos,
@@ -190,6 +190,7 @@ __all__ = [
     "Sign",
     "Sin",
     "Slice",
+    "Softmax",
     "Sqrt",
     "Standardize",
     "StandardizeGradient",

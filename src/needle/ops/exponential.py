@@ -10,8 +10,7 @@ import numpy as np
 from ..errors import ShapeError
 from ..graph.kinds import SAMPLE_SHAPES, Reduction
 from ..graph.op import Sample, TensorOp
-from ..shapes import Axes, Shape, Spec, as_int, normalize_axes, normalize_axis, reduced_shape
-from .operands import as_tensor
+from ..shapes import Axes, Spec, as_int, normalize_axes, normalize_axis, reduced_shape
 
 
 class LogSumExp(Reduction):
@@ -84,33 +83,29 @@ def lowered_by_maximum(a: Any, axes: Axes) -> tuple[Any, Any]:
     return a - top.broadcast_to(a.shape), top
 
 
-class LogSoftmax(TensorOp):
-    """y = (a - max a) - ln Σ exp(a - max a) along an axis: exact for large values too."""
-
-    label = "logsoftmax"
+class AlongAxis(TensorOp, abstract=True):
+    """Base of softmax and its logarithm, along one axis."""
 
     def __init__(self, axis: int = -1) -> None:
         self.axis = as_int(axis, self.name, "axis")
 
-    def decompose(self, a: Any) -> Any:
-        """The same in terms of other operators, for the compiler."""
-        shifted, _ = lowered_by_maximum(a, self.axis)
-        total = shifted.exp().sum(self.axis, keepdims=True)
-        return shifted - total.log().broadcast_to(a.shape)
-
-    def compute(self, a: Any) -> Any:
+    def shifted(self, a: Any) -> Any:
+        """An array minus its maximum."""
         if not a.ndim:  # NumPy takes axis 0 of a 0-d array
             self.infer(a)
-        shifted, _ = shifted_by_maximum(a, self.axis)
-        return shifted - np.log(np.add.reduce(np.exp(shifted), axis=self.axis, keepdims=True))
+        return shifted_by_maximum(a, self.axis)[0]
+
+    def total(self, a: Any) -> Any:
+        """Sum of an array; the axis is kept."""
+        return np.add.reduce(a, axis=self.axis, keepdims=True)
 
     def infer(self, a: Any) -> Any:
-        _check_axis(self.axis, a.shape, self.name)
+        axis = normalize_axis(self.axis, len(a.shape), self.name)
+        if not a.shape[axis]:
+            raise ShapeError(
+                f"{self.name}: axis {axis} of shape {a.shape} is empty. Use an axis of size >= 1"
+            )
         return Spec(a.shape, a.dtype if a.dtype.kind == "f" else np.dtype(np.float64))
-
-    def gradient(self, out_grad: Any, node: Any) -> Any:
-        total = out_grad.sum(self.axis, keepdims=True).broadcast_to(node.shape)
-        return out_grad - node.exp() * total
 
     @classmethod
     def samples(cls) -> Iterator[Sample]:
@@ -120,12 +115,44 @@ class LogSoftmax(TensorOp):
                     yield Sample(cls(axis), (shape,))
 
 
-def _check_axis(axis: int, shape: Shape, operation: str) -> None:
-    axis = normalize_axis(axis, len(shape), operation)
-    if not shape[axis]:
-        raise ShapeError(
-            f"{operation}: axis {axis} of shape {shape} is empty. Use an axis of size >= 1"
-        )
+class LogSoftmax(AlongAxis):
+    """y = (a - max a) - ln Σ exp(a - max a) along an axis: exact for large values too."""
+
+    label = "logsoftmax"
+
+    def decompose(self, a: Any) -> Any:
+        """The same in terms of other operators, for the compiler."""
+        shifted, _ = lowered_by_maximum(a, self.axis)
+        total = shifted.exp().sum(self.axis, keepdims=True)
+        return shifted - total.log().broadcast_to(a.shape)
+
+    def compute(self, a: Any) -> Any:
+        shifted = self.shifted(a)
+        return shifted - np.log(self.total(np.exp(shifted)))
+
+    def gradient(self, out_grad: Any, node: Any) -> Any:
+        total = out_grad.sum(self.axis, keepdims=True).broadcast_to(node.shape)
+        return out_grad - node.exp() * total
+
+
+class Softmax(AlongAxis):
+    """y = exp(a - max a) / Σ exp(a - max a) along an axis."""
+
+    label = "softmax"
+
+    def decompose(self, a: Any) -> Any:
+        """The same in terms of other operators, for the compiler."""
+        exponential = lowered_by_maximum(a, self.axis)[0].exp()
+        return exponential / exponential.sum(self.axis, keepdims=True).broadcast_to(a.shape)
+
+    def compute(self, a: Any) -> Any:
+        exponential = np.exp(self.shifted(a))
+        exponential /= self.total(exponential)
+        return exponential
+
+    def gradient(self, out_grad: Any, node: Any) -> Any:
+        total = (out_grad * node).sum(self.axis, keepdims=True)
+        return node * (out_grad - total.broadcast_to(node.shape))
 
 
 def logsoftmax(a: Any, axis: int = -1) -> Any:
@@ -163,6 +190,4 @@ def softmax(a: Any, axis: int = -1) -> Any:
         >>> ndl.softmax(ndl.Tensor([[2.0, 2.0]])).numpy()
         array([[0.5, 0.5]])
     """
-    a, axis = as_tensor(a), as_int(axis, "softmax", "axis")
-    _check_axis(axis, a.shape, "softmax")
-    return logsoftmax(a, axis).exp()
+    return Softmax(axis)(a)
