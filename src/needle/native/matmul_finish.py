@@ -85,7 +85,8 @@ def finish(
             sums = reduce(lambda x, y: x + y, loaded)
             if epilogue is not None:
                 sums = epilogue(code, sums, row, column, mask, *values)
-            code.store(sums, line, column, mask=mask)
+            if sums is not loaded[0] or parts is not None:  # what C does not hold already
+                code.store(sums, line, column, mask=mask)
             return ()
 
         code.vector_loop(left, right, cut.lanes, body)
