@@ -28,6 +28,9 @@ PANEL_VECTORS = 8  # widest panel
 LARGE_BYTES = 2**21  # an operand that does not stay in L2; it is packed ...
 PACKED_B_USES = 384  # ... if so many rows of C make use of B,
 PACKED_A_USES = 64  # ... or so many columns of a transposed A
+NARROW_PANEL = 64  # bytes of a row of B in a panel that is no wider than a cache line or two: its
+NARROW_BYTES = 2**17  # rows come from L2 one by one, so that a B of this size is packed ...
+NARROW_USES = 128  # ... if so many rows of C make use of it
 PACK_COST = 0.4  # multiplications that take as long as to transpose an element of B,
 TURN_COST = 0.6  # ... and to turn over one of C
 LEAST_LOADS = 1.7  # ... and to load a row's factor and a whole vector and a part of B
@@ -174,7 +177,7 @@ def plan(product: Product, host: Host) -> Plan:
     size = product.k * product.kind.bits // 8
     large_a, large_b = product.lda * size > LARGE_BYTES, product.ldb * size > LARGE_BYTES
     packed_a = product.transpose_a and large_a and product.n >= PACKED_A_USES and product.m > 0
-    packed_b = not dot and (product.transpose_b or (large_b and product.m >= PACKED_B_USES))
+    packed_b = not dot and (product.transpose_b or _is_worth_packing(product, host))
     far = (product.transpose_a and large_a and not packed_a) or (large_b and not packed_b)
     largest = WHOLE_K * lanes if dot else BLOCK_K if far else WHOLE_K
     parts = 1 if dot or column else _parts(product)
@@ -224,6 +227,14 @@ def _is_dot(product: Product, lanes: int) -> bool:
     if not product.transpose_b or product.transpose_a or m > DOT_ROWS:
         return False
     return m * n * (-(-k // lanes) + DOT_END) < _by_tiles(product, lanes)
+
+
+def _is_worth_packing(product: Product, host: Host) -> bool:
+    """Whether to pack a B that lies as it is read."""
+    panel = _panel_units(TILE_ROWS, _registers(host)) * host.lanes * 4
+    narrow = panel <= NARROW_PANEL
+    least, uses = (NARROW_BYTES, NARROW_USES) if narrow else (LARGE_BYTES, PACKED_B_USES)
+    return product.ldb * product.k * product.kind.bits // 8 > least and product.m >= uses
 
 
 def _rest(product: Product, lanes: int) -> int:

@@ -39,6 +39,8 @@ class Tile:
 
         c[0, 96]  c[0, 97]  c[0, 98]  c[0, 99]  c[1, 96]  c[1, 97]  c[1, 98]  c[1, 99]
 
+    `moved`: the same lanes are there, and the last vector lies so much further left that all are,
+    over the end of the one before: masks take a register, and AMD's AVX2 long to store under one.
     `block`: the product is of a block of a longer k. START is then added at the end, so that the
     rounding error grows with the block and the number of blocks, not with all of k.
     """
@@ -49,11 +51,13 @@ class Tile:
     masked: bool
     last: int = 0
     block: bool = False
+    moved: bool = False
 
     @property
     def name(self) -> str:
         """Name of the shape."""
-        order, masked = "t" if self.across else "n", "m" if self.masked else ""
+        order = "t" if self.across else "n"
+        masked = "m" if self.masked else "v" if self.moved else ""
         block = ".block" if self.block else ""
         return f"tile.{self.rows}x{self.vectors}{order}{masked}{self.last or ''}{block}"
 
@@ -65,12 +69,14 @@ class Tile:
         masks: list[Value | None] = [None] * self.vectors
         if self.masked:
             masks[-1] = first_lanes(b, tail, last.lanes)
+        columns: list[Value | int] = [j * kind.lanes for j in range(self.vectors)]
+        if self.moved:
+            columns[-1] = tail + (self.vectors - 2) * kind.lanes
         places = self._places(kind.lanes)
         steps = [i if self.across else lda * i for i in range(self.rows)]
 
         def loaded(rows: Sequence[int], j: int, sharing: int) -> Value:
-            at = j * kind.lanes
-            parts = [b.load(start, kinds[j], lds * i + at, mask=masks[j]) for i in rows]
+            parts = [b.load(start, kinds[j], lds * i + columns[j], mask=masks[j]) for i in rows]
             return _joined(b, parts, sharing)
 
         def zero(rows: Sequence[int], j: int, sharing: int) -> Value:
@@ -80,7 +86,7 @@ class Tile:
         with b.loop(0, k, carry=[a, right, *sums]) as loop:
             a, right, *sums = loop.values
             vectors = [
-                b.load(right, kinds[j], j * kind.lanes, mask=masks[j]) for j in range(self.vectors)
+                b.load(right, kinds[j], columns[j], mask=masks[j]) for j in range(self.vectors)
             ]
             scalars = [b.load(a, kind.vector(0), step) for step in steps]
             sums = [
@@ -93,13 +99,14 @@ class Tile:
             ]
             step = lda if self.across else 1
             loop.update(b.offset(a, kind, step), b.offset(right, kind, ldb), *sums)
-        for place, total in zip(places, loop.values[2:], strict=True):
-            rows, j, _ = place
-            total = loaded(*place) + total if self.block else total
+        totals = loop.values[2:]
+        if self.block:  # all before the first is stored: the last vector may lie over another
+            totals = [loaded(*place) + total for place, total in zip(places, totals, strict=True)]
+        for (rows, j, _), total in zip(places, totals, strict=True):
             for number, i in enumerate(rows):
                 lanes = range(number * kinds[j].lanes, (number + 1) * kinds[j].lanes)
                 part = b.shuffle(total, None, lanes) if total.type != kinds[j] else total
-                b.store(part, c, ldc * i + j * kind.lanes, mask=masks[j])
+                b.store(part, c, ldc * i + columns[j], mask=masks[j])
 
     def _places(self, lanes: int) -> list[tuple[Sequence[int], int, int]]:
         """What lies in each register: rows, number of the vector, and rows that could lie there.

@@ -179,8 +179,10 @@ def _shape(cut: Plan, panel: int, tile: int) -> Tile | Dot | None:
         return Dot(rows, columns)
     tail = cut.panels.total % cut.lanes if panel == _LAST else 0
     last = narrow(tail, cut.lanes) if cut.free_masks else 0
-    masked = last != tail if last else tail > 0 or cut.free_masks
-    return Tile(rows, columns, cut.product.transpose_a, masked, last, cut.blocks > 1)
+    moved = tail > 0 and columns > 1 and not cut.free_masks
+    masked = last != tail if last else (tail > 0 and not moved) or cut.free_masks
+    across, block = cut.product.transpose_a, cut.blocks > 1
+    return Tile(rows, columns, across, masked, last, block, moved)
 
 
 def _size(cut: Cut, last: int, kind: int) -> int:
