@@ -46,6 +46,14 @@ def as_int(value: object, operation: str, name: str) -> int:
         ) from None
 
 
+def as_count(value: object, operation: str, name: str, least: int) -> int:
+    """`value` as a Python int that is not below `least`."""
+    count = as_int(value, operation, name)
+    if count < least:
+        raise ArgumentError(f"{operation}: {name}={count}. Give {least} or more")
+    return count
+
+
 def as_shape(shape: object, operation: str, name: str = "shape") -> Shape:
     """A shape given as an int, list, tuple or array, as a tuple of Python ints.
 

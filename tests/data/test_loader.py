@@ -18,7 +18,7 @@ from needle.data import (
     RandomCrop,
     RandomFlipHorizontal,
 )
-from needle.errors import ArgumentError, StateError
+from needle.errors import ArgumentError, ShapeError, StateError
 
 
 def numbers(n):
@@ -350,6 +350,26 @@ def test_numpy_integers_are_sizes_and_seeds():
     loader = DataLoader(numbers(3), np.int64(2), seed=np.uint8(1))
     assert lists(loader) == [[0, 1], [2]]
     assert json.loads(json.dumps(loader.state_dict()))["seed"] == 1
+
+
+@pytest.mark.parametrize("prefetch", [0, 2])
+@pytest.mark.parametrize(
+    "answer", [lambda i: (i * 1.0, np.arange(6)), lambda i: 3.0, lambda i: i[:1]]
+)
+def test_a_batched_data_set_returns_one_row_a_sample(answer, prefetch):
+    class Answers(Dataset):
+        batched = True
+        pure = True
+
+        def __getitem__(self, index):
+            return answer(index)
+
+        def __len__(self):
+            return 6
+
+    message = r"DataLoader: fields of shapes .* for 4 samples. Return one row a sample"
+    with pytest.raises(ShapeError, match=message):
+        list(DataLoader(Answers(), 4, prefetch=prefetch))
 
 
 def test_a_failing_transform_names_its_sample(pictures):

@@ -10,9 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from .. import random
-from ..errors import ArgumentError, StateError
+from ..errors import ArgumentError, ShapeError, StateError
 from ..philox import PhiloxStream
-from ..shapes import as_int
+from ..shapes import as_count, as_int
 from ..streams import Stream
 from ..tensor import Tensor
 from .dataset import Dataset, as_array, collate, declares
@@ -62,6 +62,8 @@ class DataLoader:
 
     Raises:
         ArgumentError: a batch size below 1 and the like.
+        ShapeError: (in `next()`) items that make no batch, or a `batched` data set that does not
+            return one row a sample.
 
     Example:
         >>> import needle as ndl, numpy as np
@@ -89,11 +91,11 @@ class DataLoader:
                 "Pass an object with __getitem__ and __len__"
             )
         self.dataset = dataset
-        self.batch_size = _count(batch_size, "batch_size", 1)
+        self.batch_size = as_count(batch_size, "DataLoader", "batch_size", 1)
         self.shuffle = shuffle
         self.drop_last = drop_last
         self.seed = None if seed is None else as_int(seed, "DataLoader", "seed")
-        self.prefetch = _count(prefetch, "prefetch", 0)
+        self.prefetch = as_count(prefetch, "DataLoader", "prefetch", 0)
         self._own_stream: Stream | None = None if seed is None else PhiloxStream(seed)
         self._epoch: _Epoch | None = None  # the one begun last
         self._resumed = False  # whether that one waits for its next iter()
@@ -227,7 +229,13 @@ def _read_together(dataset: Any, indices: Array) -> tuple[Array, ...]:
         error.add_note(f"while fetching samples {samples}")
         raise
     fields = items if isinstance(items, (tuple, list)) else (items,)
-    return tuple([as_array(field, "DataLoader") for field in fields])
+    arrays = tuple([as_array(field, "DataLoader") for field in fields])
+    if any(array.shape[:1] != indices.shape for array in arrays):
+        raise ShapeError(
+            f"DataLoader: fields of shapes {', '.join(str(array.shape) for array in arrays)} for "
+            f"{len(indices)} samples. Return one row a sample, or leave out batched = True"
+        )
+    return arrays
 
 
 def _read_one_by_one(dataset: Any, indices: Array) -> tuple[Array, ...]:
@@ -239,10 +247,3 @@ def _read_one_by_one(dataset: Any, indices: Array) -> tuple[Array, ...]:
             error.add_note(f"while fetching sample {index}")
             raise
     return collate(items)
-
-
-def _count(value: int, name: str, least: int) -> int:
-    count = as_int(value, "DataLoader", name)
-    if count < least:
-        raise ArgumentError(f"DataLoader: {name}={count}. Give {least} or more")
-    return count

@@ -11,10 +11,10 @@ import numpy as np
 import numpy.typing as npt
 from numpy.lib.stride_tricks import sliding_window_view
 
-from ..errors import ArgumentError, ShapeError
+from ..errors import ShapeError
 from ..ops.operands import as_probability
 from ..random import ambient_stream
-from ..shapes import as_int
+from ..shapes import as_count
 from ..streams import Draw, IntegersDraw, Stream, UniformDraw
 
 Array = npt.NDArray[Any]
@@ -123,9 +123,7 @@ class RandomCrop(RandomTransform):
     """
 
     def __init__(self, padding: int = 3) -> None:
-        self.padding = as_int(padding, "RandomCrop", "padding")
-        if self.padding < 0:
-            raise ArgumentError(f"RandomCrop: padding={padding}. Give 0 or more")
+        self.padding = as_count(padding, "RandomCrop", "padding", 0)
 
     def draw(self) -> IntegersDraw:
         """Two shifts, down and right."""
