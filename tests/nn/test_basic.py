@@ -131,12 +131,20 @@ def test_residual_refuses_what_it_could_not_call(fn, message):
         nn.Residual(fn)
 
 
-@pytest.mark.parametrize("sizes", [(2.5, 3), ("3", 2), (0, 2)])
-def test_linear_refuses_sizes_that_are_no_positive_integers(sizes):
-    with pytest.raises(
-        ndl.ArgumentError, match=r"(Linear: in_features must be an integer|fan 0 is)"
-    ):
-        nn.Linear(*sizes)
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize(
+    ("sizes", "message"),
+    [
+        ((2.5, 3), "in_features must be an integer"),
+        (("3", 2), "in_features must be an integer"),
+        ((0, 2), "in_features=0. Give 1 or more"),
+        ((3, 0), "out_features=0. Give 1 or more"),
+        ((3, -2), "out_features=-2. Give 1 or more"),
+    ],
+)
+def test_linear_refuses_sizes_that_are_no_positive_integers(sizes, message, bias):
+    with pytest.raises(ndl.ArgumentError, match=f"Linear: {message}"):
+        nn.Linear(*sizes, bias=bias)
 
 
 def test_an_empty_sequential_and_identity_change_nothing():

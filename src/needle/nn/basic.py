@@ -9,7 +9,7 @@ from .. import init, ops
 from ..device import Device
 from ..errors import ArgumentError, ShapeError
 from ..ops.operands import as_probability, as_tensor
-from ..shapes import as_int
+from ..shapes import as_count
 from ..tensor import Tensor
 from .module import Module, Parameter
 
@@ -81,8 +81,8 @@ class Linear(Module):
         dtype: Any = "float32",
     ) -> None:
         super().__init__()
-        self.in_features = as_int(in_features, "Linear", "in_features")
-        self.out_features = as_int(out_features, "Linear", "out_features")
+        self.in_features = as_count(in_features, "Linear", "in_features", 1)
+        self.out_features = as_count(out_features, "Linear", "out_features", 1)
         weight = init.kaiming_uniform(in_features, out_features, device=device, dtype=dtype)
         self.weight = Parameter(weight)
         self.bias = None
