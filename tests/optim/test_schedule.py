@@ -131,6 +131,18 @@ ERRORS = {
         ),
         r"no state of a Schedule \(TypeError: float",
     ),
+    "steps below zero": (
+        lambda: CosineLR(optimizer(), 4).load_state_dict(
+            {"kind": "CosineLR", "steps": -2, "base_lr": 1.0}
+        ),
+        r"no state of a CosineLR \(ValueError: steps=-2, base_lr=1.0\)\. Pass what state_dict",
+    ),
+    "a rate that is none": (
+        lambda: Schedule(optimizer()).load_state_dict(
+            {"kind": "Schedule", "steps": 1, "base_lr": float("nan")}
+        ),
+        r"no state of a Schedule \(ValueError: steps=1, base_lr=nan\)\. Pass what state_dict",
+    ),
 }
 
 

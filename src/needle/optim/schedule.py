@@ -84,6 +84,8 @@ class Schedule(Watched):
             )
         try:
             steps, base_lr = as_int(given["steps"], kind, "steps"), float(given["base_lr"])
+            if steps < 0 or not math.isfinite(base_lr):
+                raise ValueError(f"{steps=}, {base_lr=}")
         except (LookupError, TypeError, ValueError, OverflowError) as error:
             raise StateError(
                 f"load_state_dict: no state of a {kind} ({type(error).__name__}: {error}). "
