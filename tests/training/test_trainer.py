@@ -1,6 +1,7 @@
 """The trainer against a training written out in NumPy, and what it promises to its callers."""
 
 import gc
+import json
 import math
 import weakref
 from collections.abc import Iterator
@@ -162,6 +163,12 @@ def test_a_schedule_is_stepped_after_each_step_and_the_rate_recorded() -> None:
     assert [record["lr"] for record in trainer.fit(2)] == [0.2, 0.025]
 
 
+@pytest.mark.parametrize("lr", [np.float32(0.5), np.array(0.5), ndl.Tensor(0.5), 1])
+def test_a_rate_of_any_kind_is_recorded_as_a_number(lr: Any, compiled: bool) -> None:
+    (record,) = trainer_of(nn.Linear(3, 2), lr=lr, compile=compiled).fit(1)
+    assert json.loads(json.dumps(record))["lr"] == float(lr)
+
+
 def test_a_long_training_keeps_no_graph_alive(compiled: bool) -> None:
     alive: list[int] = []
 
@@ -210,12 +217,14 @@ def test_a_training_goes_on_bit_for_bit_wherever_it_was_stopped(
         ndl.seed(seed if stream == "philox" else None)
         np.random.seed(seed)
         model = nn.Sequential(nn.Linear(3, 8), nn.BatchNorm1d(8), nn.Dropout(0.5), nn.Linear(8, 2))
+        rule = OPTIMIZERS[optimizer](model.parameters())
         return Trainer(
             model,
             nn.SoftmaxLoss(),
-            OPTIMIZERS[optimizer](model.parameters()),
+            rule,
             loader(shuffle=True),
             loader(30),
+            schedule=ndl.optim.CosineLR(rule, total=5, warmup=1),
             compile=compiled,
         )
 
@@ -334,6 +343,7 @@ def test_restore_refuses_what_does_not_fit() -> None:
         ({"epoch": -(10**30)}, r"does not fit this trainer \(epoch -10{30}\). Use the"),
         ({"step": -1}, r"does not fit this trainer \(step -1\). Use the"),
         ({"running": {"count": math.inf, "sums": {}}}, "restore: the checkpoint's state does not"),
+        ({"lr": "a"}, r"does not fit this trainer \(lr 'a'\). Use the"),
         ({"history": ["a"]}, "restore: the checkpoint's state does not fit"),
         ({"history": [{"train_loss": "a"}]}, "train_loss 'a' in its history"),
         ({"running": {"count": "a", "sums": {}}}, "restore: the checkpoint's state does not fit"),

@@ -107,6 +107,7 @@ class Trainer:
         self.epochs = 0  # where `fit` will end
         self.epoch = 0  # whole epochs done
         self.step = 0  # steps done in all epochs
+        self.lr: float | None = None  # the rate of the last step
         self.running = Averages()
         self.history: list[dict[str, Any]] = []
         self.samples_per_second = math.nan  # of the last epoch's training, in this process
@@ -185,6 +186,7 @@ class Trainer:
         state = {
             "epoch": self.epoch,
             "step": self.step,
+            "lr": self.lr,
             "history": list(self.history),
             "running": self.running.state_dict(),
             "schedule": _state(self.schedule),
@@ -206,6 +208,7 @@ class Trainer:
         try:
             self.epoch = _counted(state, "epoch")
             self.step = _counted(state, "step")
+            self.lr = _rate(state.get("lr"))  # older checkpoints do not say it
             self.history = [_record(record) for record in state["history"]]
             self.running.load_state_dict(state["running"])
             _restore(self.schedule, state["schedule"])
@@ -222,10 +225,9 @@ class Trainer:
 
     def _train_epoch(self) -> None:
         self.model.train()
-        lr = self.optimizer.lr
         started, done_before = perf_counter(), self.running.count
         for batch in self.train_loader:
-            lr = self.optimizer.lr
+            self.lr = float(self.optimizer.lr)
             output, loss = self._run("train_step", *batch)
             self._measure(self.running, output, loss, batch[-1])
             self.step += 1
@@ -234,7 +236,7 @@ class Trainer:
             for callback in self.callbacks:
                 callback.on_step(self)
         self.samples_per_second = (self.running.count - done_before) / (perf_counter() - started)
-        self._finish_epoch(lr)
+        self._finish_epoch()
 
     def _run(self, step: str, *batch: Tensor) -> Any:
         """One of the three steps, compiled or as written."""
@@ -256,8 +258,9 @@ class Trainer:
         with threadpool_limits(1, "blas"):
             return getattr(self, step)(*batch)
 
-    def _finish_epoch(self, lr: float) -> None:
+    def _finish_epoch(self) -> None:
         train = self.running.means()
+        lr = float(self.optimizer.lr) if self.lr is None else self.lr
         if not math.isfinite(train["loss"]):
             raise NonFiniteError(
                 f"fit: the mean training loss of epoch {self.epoch + 1} is {train['loss']}. "
@@ -302,6 +305,12 @@ def _counted(state: dict[str, Any], name: str) -> int:
     if number < 0:
         raise ValueError(f"{name} {number}")
     return number
+
+
+def _rate(lr: Any) -> float | None:
+    if not isinstance(lr, int | float | None):
+        raise TypeError(f"lr {lr!r}")
+    return lr
 
 
 def _record(record: Any) -> dict[str, Any]:
