@@ -366,10 +366,43 @@ def test_restore_takes_what_a_callback_added_to_the_history() -> None:
     assert trainer.history == history
 
 
-@pytest.mark.parametrize("epochs", [-1, 1.5, "3", None])
-def test_epochs_must_be_a_whole_number(epochs: Any) -> None:
-    with pytest.raises(ArgumentError, match=r"fit: epochs=.*Give a whole number, 0 or more"):
+@pytest.mark.parametrize(
+    ("epochs", "message"),
+    [
+        (-1, "fit: epochs=-1. Give 0 or more"),
+        (1.5, "fit: epochs must be an integer, got 1.5"),
+        ("3", "fit: epochs must be an integer, got '3'"),
+        (None, "fit: epochs must be an integer, got None"),
+    ],
+)
+def test_epochs_must_be_a_whole_number(epochs: Any, message: str) -> None:
+    with pytest.raises(ArgumentError, match=message):
         trainer_of(nn.Linear(3, 2)).fit(epochs)
+    assert len(trainer_of(nn.Linear(3, 2)).fit(np.int64(1))) == 1  # type: ignore[arg-type]
+
+
+def test_a_metric_cannot_take_the_place_of_the_loss() -> None:
+    with pytest.raises(ArgumentError, match="metric is called 'loss'"):
+        trainer_of(nn.Linear(3, 2), metrics={"loss": error_rate})
+
+
+@pytest.mark.parametrize(
+    ("loss", "message"),
+    [
+        (
+            lambda output, target: output,
+            r"the loss is a Tensor of shape \(20, 2\). Return the mean",
+        ),
+        (lambda output, target: 1.0, "the loss is a float. Return the mean"),
+    ],
+)
+def test_a_loss_that_is_no_number_is_named(loss: Any, message: str, compiled: bool) -> None:
+    trainer = trainer_of(nn.Linear(3, 2), compile=compiled)
+    trainer.loss = loss
+    with pytest.raises(ArgumentError, match=f"Trainer: {message}"):
+        trainer.fit(1)
+    with pytest.raises(ArgumentError, match=f"Trainer: {message}"):
+        trainer.evaluate(loader())
 
 
 def test_a_training_that_diverges_stops_before_it_is_recorded() -> None:

@@ -17,7 +17,7 @@ from ..errors import ArgumentError, NeedleError, NonFiniteError, StateError, Tra
 from ..jit import jit
 from ..nn import Module
 from ..optim import Optimizer, Schedule
-from ..shapes import as_int
+from ..shapes import as_count, as_int
 from ..tensor import Tensor
 from .checkpoint import Checkpoint
 from .metrics import Averages, require_batches
@@ -68,6 +68,9 @@ class Trainer:
         callbacks: called in this order.
         compile: False runs everything eagerly. The results differ in the last bits.
 
+    Raises:
+        ArgumentError: a metric is called "loss"; (in a step) the loss is no tensor of one element.
+
     Example:
         >>> import needle as ndl, numpy as np
         >>> ndl.seed(0)
@@ -102,6 +105,8 @@ class Trainer:
         self.test_loader = test_loader
         self.schedule = schedule
         self.metrics = dict(metrics or {})
+        if "loss" in self.metrics:
+            raise ArgumentError("Trainer: a metric is called 'loss'. Give it another name")
         self.callbacks: Sequence[Callback] = callbacks
         self.compile = compile
         self.epochs = 0  # where `fit` will end
@@ -120,13 +125,11 @@ class Trainer:
             the same prefixes. Nothing in it depends on the time it took.
 
         Raises:
-            ArgumentError: `epochs` is no whole number ≥ 0.
+            ArgumentError: `epochs` is no integer ≥ 0.
             NonFiniteError: the mean training loss of an epoch is infinite or no number.
             TraceError: the step does something that a program could not repeat.
         """
-        if not isinstance(epochs, int) or epochs < 0:
-            raise ArgumentError(f"fit: epochs={epochs!r}. Give a whole number, 0 or more")
-        self.epochs = epochs
+        self.epochs = epochs = as_count(epochs, "fit", "epochs", 0)
         try:
             for callback in self.callbacks:
                 callback.on_start(self)
@@ -145,7 +148,7 @@ class Trainer:
         """
         *inputs, target = batch
         output = self.model(*inputs)
-        loss = self.loss(output, target)
+        loss = self._loss_of(output, target)
         loss.backward()
         self.optimizer.step()
         self.optimizer.reset_grad()
@@ -155,7 +158,7 @@ class Trainer:
         """The output and the loss on one batch."""
         *inputs, target = batch
         output = self.model(*inputs)
-        return output, self.loss(output, target)
+        return output, self._loss_of(output, target)
 
     def predict_step(self, *inputs: Tensor) -> Tensor:
         """The output for one batch."""
@@ -222,6 +225,17 @@ class Trainer:
                 f"restore: the checkpoint's state does not fit this trainer ({error}). "
                 "Use the loaders and schedule it was written with"
             ) from error
+
+    def _loss_of(self, output: Any, target: Tensor) -> Tensor:
+        loss: object = self.loss(output, target)
+        if not isinstance(loss, Tensor) or loss.size != 1:
+            kind = type(loss).__name__
+            found = f"{kind} of shape {loss.shape}" if isinstance(loss, Tensor) else kind
+            raise ArgumentError(
+                f"Trainer: the loss is a {found}. Return the mean over the batch, a tensor of one "
+                "element"
+            )
+        return loss
 
     def _train_epoch(self) -> None:
         self.model.train()
