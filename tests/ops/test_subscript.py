@@ -76,7 +76,8 @@ SUBSCRIPTS = [
     ([0, 1], [2, 3]), ([0, 1], [2, 3], [4, 0]), ([0, 1], 2, [4, 0]), (slice(2), [0, 1], [2, 3]),
     [True, False, True], (slice(None), [True, False, True, False]), (..., X[0, 0] > 0),
     X > 0, X[:, :, 0] > 0, (slice(None), X[0] > 0), (0, X[0, :, 0] > 0),
-    ([0, 2], [True, False, False, True]),
+    ([0, 2], [True, False, False, True]), range(2), (0, range(3, 0, -1)), (slice(None), (0, 2)),
+    ((0, 2), (1, 3)), (slice(None), ()), ((True, False, True), 0),
 ]  # fmt: skip
 
 

@@ -22,9 +22,9 @@ def subscript(a: Any, index: Any) -> Any:
 
     Args:
         a: Tensor.
-        index: Ints, slices, `...`, None, and index arrays (tensors, NumPy arrays or lists of
-            integers) or masks (the same of bools), one or several in a tuple. A slice between two
-            index arrays, or between one and an int, is not supported.
+        index: Ints, slices, `...`, None, and index arrays (tensors, NumPy arrays, lists, tuples or
+            ranges of integers) or masks (the same of bools), one or several in a tuple. A slice
+            between two index arrays, or between one and an int, is not supported.
 
     Raises:
         IndexRangeError: an int or index is outside its axis, or there are too many.
@@ -51,7 +51,7 @@ def subscript(a: Any, index: Any) -> Any:
 
 def _expanded(a: Any, items: tuple[Any, ...]) -> list[Any]:
     """The index with one item an axis, and the Nones: `...` written out, masks as index arrays."""
-    parts = [as_tensor(i) if isinstance(i, list | np.ndarray) else i for i in items]
+    parts = [as_tensor(i) if isinstance(i, list | tuple | range | np.ndarray) else i for i in items]
     used = sum(_axes(part) for part in parts)
     dots = [place for place, part in enumerate(parts) if part is Ellipsis]
     if used > a.ndim or len(dots) > 1:
