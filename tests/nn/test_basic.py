@@ -110,6 +110,17 @@ def test_sequential_applies_its_modules_in_order():
     assert tuple(model) == layers
 
 
+def test_a_slice_of_a_sequential_is_one():
+    model = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 2)).eval()
+    body = model[:-1]
+    x = tensor(5, 3, dtype="float32")
+    close(model[-1](body(x)), model(x).numpy(), "float32")
+    assert body.modules == model.modules[:-1]
+    assert body.parameters() == model[0].parameters()
+    assert not body.training
+    assert model[5:](x) is x
+
+
 @pytest.mark.parametrize(
     ("layers", "message"),
     [

@@ -396,6 +396,8 @@ def test_repr_shows_the_layers():
     assert repr(nn.BatchNorm1d(4)) == "BatchNorm1d(4, eps=1e-05, momentum=0.1)"
     assert repr(nn.LayerNorm1d(4)) == "LayerNorm1d(4, eps=1e-05)"
     assert repr(nn.ReLU()) == "ReLU()"
+    assert repr(nn.GELU()) == "GELU(approximate='none')"
+    assert repr(nn.Softmax()) == "Softmax(axis=-1)"
 
 
 def test_repr_shows_a_layers_own_text_above_what_it_holds():

@@ -112,6 +112,8 @@ class Linear(Module):
 class Sequential(Module):
     """The modules one after the other: y = m_k(… m_1(x)). They are kept in the tuple `modules`.
 
+    `model[i]` is one of them, and `model[:-1]` a Sequential of several.
+
     Args:
         modules: Modules or functions, in the order in which they run.
 
@@ -140,8 +142,12 @@ class Sequential(Module):
     def __len__(self) -> int:
         return len(self.modules)
 
-    def __getitem__(self, index: int) -> Any:
-        return self.modules[index]
+    def __getitem__(self, index: int | slice) -> Any:
+        if not isinstance(index, slice):
+            return self.modules[index]
+        part = Sequential(*self.modules[index])
+        part.training = self.training
+        return part
 
     def __iter__(self) -> Iterator[Any]:
         return iter(self.modules)
@@ -270,6 +276,9 @@ class GELU(Module):
     def forward(self, x: Tensor) -> Tensor:
         return ops.gelu(x, self.approximate)
 
+    def extra_repr(self) -> str:
+        return f"approximate={self.approximate!r}"
+
 
 class SiLU(Module):
     """y = x · sigmoid(x).
@@ -302,3 +311,6 @@ class Softmax(Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return ops.softmax(x, self.axis)
+
+    def extra_repr(self) -> str:
+        return f"axis={self.axis}"
