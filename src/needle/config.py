@@ -6,6 +6,8 @@
 | `NEEDLE_DATA` | folder that holds the data sets | `data` |
 | `NEEDLE_JIT` | `1` native code, `numpy` traced graphs through NumPy, `0` eager | `1` |
 | `NEEDLE_CACHE` | folder of compiled code, `0` switches it off | the user's cache folder |
+
+A variable that is empty counts as one that is not set.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ from .errors import ArgumentError
 
 
 def _choice(variable: str, default: str, allowed: tuple[str, ...]) -> str:
-    value = os.environ.get(variable, default)
+    value = os.environ.get(variable) or default
     if value not in allowed:
         names = ", ".join(allowed)
         raise ArgumentError(f"{variable}={value!r} is not known. Set it to one of: {names}")
