@@ -198,3 +198,73 @@ def test_partials_and_callable_objects():
     scale.factor = ndl.Tensor(3.0)
     assert jitted(ndl.Tensor([1.0])).tolist() == [3.0]
     assert type(scale) is Scale
+
+
+# -- jitted functions inside jitted functions ------------------------------------------------------
+
+
+def training():
+    """A loss with running statistics, a step that calls it, and their state."""
+    ndl.seed(3)
+    model = nn.Sequential(nn.Linear(4, 6), nn.BatchNorm1d(6), nn.Dropout(0.2), nn.Linear(6, 3))
+    opt, loss_fn = ndl.optim.SGD(model.parameters(), lr=0.1, momentum=0.9), nn.SoftmaxLoss()
+
+    def loss(x, y):
+        return loss_fn(model(x), y)
+
+    def make_step(loss):
+        def step(x, y):
+            value = loss(x, y)
+            value.backward()
+            opt.step()
+            opt.reset_grad()
+            return value
+
+        return step
+
+    return loss, make_step, model
+
+
+@pytest.mark.parametrize("order", ["lllssss", "ssssllls", "lsLlSlLsLSlsLS", "slslslsl", "LLssll"])
+@pytest.mark.parametrize("mode", ["1", "0"])
+def test_a_function_that_is_called_on_its_own_too_is_differentiated_inside(
+    order, mode, monkeypatch
+):
+    if mode == "0":
+        monkeypatch.setenv("NEEDLE_JIT", "0")
+    shapes = {"l": 8, "L": 5, "s": 8, "S": 5}  # two signatures
+    data = {
+        n: (
+            ndl.Tensor(np.random.rand(n, 4), dtype="float32"),
+            ndl.Tensor(np.arange(n) % 3, requires_grad=False),
+        )
+        for n in (8, 5)
+    }
+
+    def run(compile_it):
+        loss, make_step, model = training()
+        loss = compile_it(loss)
+        step = compile_it(make_step(loss))
+        results = [(loss if c in "lL" else step)(*data[shapes[c]]).item() for c in order]
+        return results, list(model.state_dict().values())
+
+    expected, state = run(lambda f: f)
+    for compile_it in (ndl.jit, lambda f: ndl.jit(f, check=True), lambda f: ndl.jit(f, warmup=0)):
+        results, ours = run(compile_it)
+        np.testing.assert_allclose(results, expected, rtol=1e-4)
+        for mine, theirs in zip(ours, state, strict=True):
+            np.testing.assert_allclose(mine, theirs, rtol=1e-3, atol=1e-5)
+
+
+def test_a_function_inside_another_is_no_program_of_its_own(backend):
+    inner = ndl.jit(lambda x: x * 2, warmup=0)
+    outer = ndl.jit(lambda x: inner(x).sum())
+    x = ndl.Tensor([1.0])
+    inner(x)
+    for _ in range(3):
+        assert outer(x).item() == 2.0
+    assert inner.programs[0].calls == 1
+    if backend == "native":
+        assert "Summation" in ndl.explain(outer, x).traced
+    assert inner(x).tolist() == [2.0]
+    assert inner.programs[0].calls == 2

@@ -151,6 +151,8 @@ class Checked(Eager):
 
 
 EAGER = Eager()
+AS_WRITTEN = Eager()
+"""Eager too, in an eager call of a jitted function: jitted functions inside it run as written."""
 LAZY = Lazy()
 CHECKED = Checked()
 Ambient.default = ambient.evaluator = EAGER

@@ -24,9 +24,9 @@ from typing import Any
 from weakref import ref
 
 from .. import config
-from ..context import ambient
+from ..context import ambient, ambient_set
 from ..errors import ArgumentError, IndexRangeError, NeedleError, TraceError
-from ..graph.evaluate import EAGER
+from ..graph.evaluate import AS_WRITTEN, EAGER
 from ..shapes import as_int
 from ..state import Wrapper
 from ..tensor import Tensor
@@ -163,11 +163,16 @@ class Jitted(Wrapper):
         return program, leaves
 
     def _as_written(self, args: Any, kwargs: Any) -> Any:
-        """An eager call; arrays arrive as tensors, as they do in a trace."""
-        return self.__wrapped__(
-            *[_arriving(item) for item in args],
-            **{name: _arriving(item) for name, item in kwargs.items()},
-        )
+        """An eager call; arrays arrive as tensors, and jitted functions are part of it.
+
+        As in a trace: a result that is differentiated here does not come from a program.
+        """
+        evaluator = ambient.evaluator
+        with ambient_set(evaluator=AS_WRITTEN if evaluator is EAGER else evaluator):
+            return self.__wrapped__(
+                *[_arriving(item) for item in args],
+                **{name: _arriving(item) for name, item in kwargs.items()},
+            )
 
     def _fitting(self, key: Key, leaves: list[Any]) -> tuple[Program | None, str]:
         """The program that fits the world as it is; None, and why the last one does not."""

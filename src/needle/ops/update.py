@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..context import ambient
-from ..graph.evaluate import EAGER, weak_scalars
+from ..graph.evaluate import Eager, weak_scalars
 from ..graph.kinds import Elementwise, ElementwiseTuple
 from ..graph.node import Node, Value, new_handle, settled
 
@@ -33,7 +33,7 @@ class UpdateRule(ElementwiseTuple, abstract=True):
         Computed at once, small tensors are laid side by side and updated in one go: a network has
         many vectors of a few elements, and most of their time goes into calling NumPy.
         """
-        if ambient.evaluator is not EAGER:
+        if type(ambient.evaluator) is not Eager:
             return [tuple(self(*row, *scalars)) for row in rows]
         arrays = [[_storage(value) for value in row] for row in rows]
         groups: dict[Any, list[int]] = {}
