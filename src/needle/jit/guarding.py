@@ -14,6 +14,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from types import FunctionType, ModuleType
 from weakref import ref
 
 from ..context import ALL, changes
@@ -26,6 +27,9 @@ from .trace import Argument, Grad, Held, Source, Trace
 from .tracer import Tracer
 from .trees import tensors_in
 from .watch import Seen, Watch
+
+_PLAIN = (dict, list, FunctionType, ModuleType)
+"""Of these nobody changes the class."""
 
 
 def guard(trace: Trace, tracer: Tracer, watch: Watch, stand_ins: StandIns) -> None:
@@ -43,6 +47,8 @@ def guard(trace: Trace, tracer: Tracer, watch: Watch, stand_ins: StandIns) -> No
         seen.reads.update(dict.fromkeys(kept))
         if seen.is_relied_on():
             guards.add(seen, written, numbers)
+        if type(seen.owner) not in _PLAIN and not isinstance(seen.owner, type):
+            guards.add_class(seen.container)
     for path, array, before in watch.arrays.values():
         guards.add_array(path, array, before)
     for path, owner, held in watch.elements:
@@ -66,7 +72,7 @@ def _count_changes(watch: Watch, written: set[Slot]) -> None:
         if isinstance(seen.owner, Stateful):
             keys = [slot.key for slot in written if slot.container is seen.container]
             names = {*seen.reads, *seen.assigned, *keys}
-            changes.rely(seen.owner, {ALL} if seen.whole else names)
+            changes.rely(seen.owner, {ALL} if seen.whole else {"__class__", *names})
 
 
 def _aliases(

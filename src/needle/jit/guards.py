@@ -24,6 +24,7 @@ from weakref import ReferenceType, ref
 from ..context import changes
 from ..graph.node import Specs
 from ..tensor import Tensor
+from .looks import Classes, Codes, Globals, Look, Pin, Slots, dies
 from .names import Names
 from .slots import MISSING, Attributes, Container, Slot, Variables, is_equal, is_rate, is_same
 
@@ -35,8 +36,6 @@ WATCHED_BYTES = 2**16
 """Contents of larger NumPy arrays are not watched: to look at them takes longer than a call."""
 _LIBRARY = (ModuleType, type, BuiltinFunctionType)
 """What names stand for that nobody binds anew."""
-Pin = Callable[[Any], bool]
-"""Says whether a slot's value is still the one that a trace relied on."""
 
 
 class Guards:
@@ -53,8 +52,10 @@ class Guards:
     def __init__(self) -> None:
         self.alive = True
         self.when_gone: Callable[[], None] = _nothing
-        self._slots: list[_Slots] = []
-        self._light: list[_Slots] = []
+        self._slots: list[Slots] = []
+        self._codes, self._classes = Codes(), Classes()
+        self._globals: dict[int, Globals] = {}
+        self._light: list[Look] = []
         self._views: list[Collection[Any]] = []  # of dicts and lists: what they hold at any time
         self._arrays: list[tuple[str, ReferenceType[Any], tuple[int, ...], bytes]] = []
         self._elements: list[tuple[str, Collection[Any], list[Any]]] = []
@@ -90,11 +91,39 @@ class Guards:
             else:
                 kept = MISSING if isinstance(value, tuple) else value
                 places.append((key, kept, self._pinned(value)))
-        slots = _Slots(container, list(seen.before) if seen.whole else None, places)
+        slots = Slots(container, list(seen.before) if seen.whole else None, places)
         self._slots.append(slots)
-        self._look_at(slots)
+        if isinstance(container, Names):
+            self._look_at_variables(container, places)
+        else:
+            self._look_at(slots)
 
-    def _look_at(self, slots: _Slots) -> None:
+    def add_class(self, container: Container) -> None:
+        """Rely on the class of an object."""
+        self._classes.add(container)
+        if not container.counted and self._classes not in self._light:
+            self._light.append(self._classes)
+
+    def _look_at_variables(self, names: Names, places: list[tuple[Any, Any, Pin]]) -> None:
+        """Let the cheap look see a function's variables: globals together with those of others."""
+        function = names.owner()
+        self._owners.append(ref(function, self._gone))
+        self._codes.add(names.owner)
+        if self._codes not in self._light:
+            self._light.append(self._codes)
+        free = function.__code__.co_freevars
+        cells = [place for place in places if place[0] in free]
+        if cells:
+            self._light.append(Slots(names, None, cells))
+        if len(cells) < len(places):
+            space = function.__globals__
+            if id(space) not in self._globals:
+                self._globals[id(space)] = Globals(space)
+                self._light.append(self._globals[id(space)])
+            named = self._globals[id(space)].names
+            named.update([(key, None) for key, _, _ in places if key not in free])
+
+    def _look_at(self, slots: Slots) -> None:
         """Let the cheap look see some slots, unless a counter tells of what happens to them."""
         container, owner = slots.container, slots.container.owner()
         if isinstance(owner, dict):
@@ -104,7 +133,7 @@ class Guards:
             if not container.counted:
                 self._views.append(owner)
         else:
-            if _dies(owner):
+            if dies(owner):
                 self._owners.append(ref(owner, self._gone))
             if container.counted:
                 return
@@ -159,8 +188,8 @@ class Guards:
         """The cheap look: True when surely nothing changed."""
         if self._seen != changes.count or not self.alive:
             return False
-        for slots in self._light:
-            if not slots.unchanged():
+        for look in self._light:
+            if not look.unchanged():
                 return False
         if self._arrays and self._changed_array() is not None:
             return False
@@ -177,8 +206,8 @@ class Guards:
     def accept(self) -> None:
         """Take the world as it is for the one that the next cheap look compares with."""
         self._seen = changes.count
-        for slots in self._light:
-            slots.accept()
+        for look in self._light:
+            look.accept()
         self._held = [list(view) for view in self._views]
 
     def difference(self, leaves: list[Any]) -> str | None:
@@ -186,8 +215,8 @@ class Guards:
         self._held = []
         if not self.alive:
             return "something that was used is gone"
-        for slots in self._slots:
-            difference = slots.difference()
+        for look in [self._codes, self._classes, *self._slots]:
+            difference = look.difference()
             if difference is not None:
                 return difference
         changed = self._changed_array()
@@ -244,7 +273,7 @@ class Guards:
             return _each(type(value), [self._pinned(part) for part in value])
         if isinstance(value, list | dict):
             return lambda now: now is value
-        if not _dies(value):
+        if not dies(value):
             return lambda now: now is value or is_equal(now, value)
         reference = ref(value, self._gone)
         return lambda now: now is reference()
@@ -253,56 +282,6 @@ class Guards:
         self.alive = False
         self._held = []
         self.when_gone()
-
-
-class _Slots:
-    """Some slots of a container, and what they have to hold.
-
-    Attributes:
-        whole: The keys of all slots, in order, where the function may have gone over them.
-    """
-
-    def __init__(
-        self, container: Container, whole: list[Any] | None, places: list[tuple[Any, Any, Pin]]
-    ) -> None:
-        self.container = container
-        self.whole = whole
-        self._keys = [key for key, _, _ in places]
-        self._pins = [pin for _, _, pin in places]
-        # The identity says enough where the pin keeps the value alive, or hears of its death.
-        self._first = [id(value) if value is not MISSING else 0 for _, value, _ in places]
-        self._read = container.reader(self._keys)
-        self._ids: list[int] = []
-        self._kept: list[Any] = []
-
-    def unchanged(self) -> bool:
-        return list(map(id, self._read())) == self._ids
-
-    def accept(self) -> None:
-        values = self._read()
-        self._ids = list(map(id, values))
-        self._kept = [value for value in values if not _dies(value)]
-
-    def difference(self) -> str | None:
-        path, whole = self.container.path, self.whole
-        if whole is not None:
-            keys = list(self.container.slots())
-            if len(keys) != len(whole):
-                return f"{path} holds {len(keys)} things, {len(whole)} when it was traced"
-            if keys != whole:
-                return f"{path} has other keys, or the same in another order"
-        values = self._read()
-        if len(values) != len(self._keys):
-            return f"{path} changed"
-        for key, value, first, pin in zip(self._keys, values, self._first, self._pins, strict=True):
-            if id(value) != first and not pin(value):
-                return f"{self.container.label(key)} changed"
-        return None
-
-
-def _dies(value: Any) -> bool:
-    """Whether a value can be held weakly."""
-    return type(value).__weakrefoffset__ != 0
 
 
 def _each(kind: type[Any], pins: list[Pin]) -> Pin:

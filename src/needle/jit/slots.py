@@ -28,6 +28,8 @@ class Missing:
 
 
 MISSING = Missing()
+_NOTHING = repeat(MISSING)
+_own = object.__getattribute__
 
 
 class Container:
@@ -118,7 +120,16 @@ class Attributes(Entries):
 
     def slots(self) -> dict[Any, Any]:
         owner = self.owner()
-        return {} if owner is None else object.__getattribute__(owner, "__dict__")
+        return {} if owner is None else _own(owner, "__dict__")
+
+    def reader(self, keys: Sequence[Any]) -> Callable[[], list[Any]]:
+        held = self.owner
+
+        def read() -> list[Any]:
+            owner = held()
+            return [] if owner is None else list(map(_own(owner, "__dict__").get, keys, _NOTHING))
+
+        return read
 
 
 class Fields(Container):
@@ -157,8 +168,8 @@ class Members(Container):
         return {} if owner is None else dict(vars(owner))
 
     def reader(self, keys: Sequence[Any]) -> Callable[[], list[Any]]:
-        space = vars(self.owner())
-        return lambda: [space.get(key, MISSING) for key in keys]
+        get = vars(self.owner()).get
+        return lambda: list(map(get, keys, _NOTHING))
 
     def assign(self, key: Any, value: Any) -> None:
         type.__setattr__(self.owner(), key, value)
@@ -187,7 +198,7 @@ class Variables(Container):
         space = self.space
 
         def read() -> list[Any]:
-            found = map(space.get, keys, repeat(MISSING))
+            found = map(space.get, keys, _NOTHING)
             return [MISSING if isinstance(value, ModuleType) else value for value in found]
 
         return read

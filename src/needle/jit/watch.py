@@ -75,9 +75,9 @@ class Seen:
         return list(dict.fromkeys(slots))
 
     def is_relied_on(self) -> bool:
-        """Whether slots were read, or a dict or list may have been found empty."""
+        """Whether slots were read, or a dict or list may have been found empty, or code was run."""
         container = self.container
-        return bool(self.read()) or (self.whole and isinstance(container, Entries | Items))
+        return bool(self.read()) or (self.whole and isinstance(container, Entries | Items | Names))
 
 
 class Watch:
@@ -220,7 +220,7 @@ class Watch:
             else:
                 seen.before[key] = first
         self._add_all(seen)
-        self._add_defaults(function)
+        self._add_defaults(function, path)
         if vars(function):
             self.add(path, vars(function))
         for name in modules_in(function.__code__):
@@ -276,13 +276,13 @@ class Watch:
                     nearer.reads.update(seen.reads)
                 derived.append(seen)
 
-    def _add_defaults(self, function: FunctionType) -> None:
+    def _add_defaults(self, function: FunctionType, path: str) -> None:
         code = function.__code__
         values = function.__defaults__ or ()
         names = code.co_varnames[: code.co_argcount][-len(values) :] if values else ()
-        defaults = [*zip(names, values, strict=True), *(function.__kwdefaults__ or {}).items()]
-        for name, value in defaults:
+        for name, value in zip(names, values, strict=True):
             self.add(name, value)
+        self.add(f"the defaults of {path}", function.__kwdefaults__)
 
     def _add_inside(self, path: str, item: Any) -> None:
         """What is not mutable itself: it is looked through."""

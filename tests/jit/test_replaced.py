@@ -1,0 +1,178 @@
+"""What is put in the place of what a function reads: other code, defaults, classes, names."""
+
+import importlib
+import sys
+import types
+
+import numpy as np
+import pytest
+
+import needle as ndl
+from needle import nn
+
+
+def expect_fresh(function, *changes, programs=None):
+    """After each change compiled calls give what eager ones give, and settle on one program."""
+    step, x = ndl.jit(function, warmup=0), ndl.Tensor([1.0, 2.0])
+    for change in (lambda: None, *changes):
+        change()
+        for _ in range(2):
+            ours, theirs = step(x).numpy(), function(x).numpy()
+            assert ours.dtype == theirs.dtype
+            np.testing.assert_array_equal(ours, theirs)
+        count = len(step.programs)
+        step(x)
+        assert len(step.programs) == count
+    assert programs is None or len(step.programs) == programs
+    return step
+
+
+def twice(x, factor=2.0, *, offset=0.0):
+    return x * factor + offset
+
+
+def thrice(x, factor=2.0, *, offset=0.0):
+    return x * (factor + 1) + offset
+
+
+def copy_of(function):
+    copy = types.FunctionType(function.__code__, globals(), function.__name__, (2.0,))
+    copy.__kwdefaults__ = {"offset": 1.0}
+    return copy
+
+
+class One:
+    factor = 1.0
+
+    def scaled(self, x):
+        return x * self.factor
+
+
+class Two(One):
+    factor = 2.0
+
+
+class Doubling(nn.Module):
+    def forward(self, x):
+        return x * 2
+
+
+class Squaring(nn.Module):
+    def forward(self, x):
+        return x * x
+
+
+class Box:
+    __slots__ = ("factor",)
+
+    def scaled(self, x):
+        return x * self.factor
+
+
+class OtherBox(Box):
+    __slots__ = ()
+
+    def scaled(self, x):
+        return x * self.factor * 3
+
+
+# -- functions -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("own", [True, False])
+def test_code(own):
+    helper = copy_of(twice)
+    step = expect_fresh(
+        helper if own else lambda x: helper(x),
+        lambda: setattr(helper, "__code__", thrice.__code__),
+        lambda: setattr(helper, "__code__", twice.__code__.replace()),  # equal: the first program
+        programs=2,
+    )
+    assert step.programs[0].reason == "twice has other code"
+
+
+def test_code_of_methods():
+    class Scaled(One):
+        def scaled(self, x):
+            return x * self.factor + 1
+
+    item = Scaled()
+    code = One.scaled.__code__
+    expect_fresh(
+        lambda x: item.scaled(x), lambda: setattr(Scaled.scaled, "__code__", code), programs=2
+    )
+
+
+@pytest.mark.parametrize("own", [True, False])
+def test_defaults(own):
+    helper = copy_of(twice)
+    step = expect_fresh(
+        helper if own else lambda x: helper(x),
+        lambda: setattr(helper, "__defaults__", (3.0,)),
+        lambda: setattr(helper, "__defaults__", (-0.0,)),
+        lambda: setattr(helper, "__kwdefaults__", {"offset": 2.0}),
+        lambda: helper.__kwdefaults__.update(offset=3.0),
+    )
+    assert any("has other defaults" in program.reason for program in step.programs)
+
+
+def test_a_module_that_is_reloaded(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+
+    def write(factor):
+        lines = f"factor = {factor}\ndef scaled(x):\n    return x * {factor} * factor\n"
+        (tmp_path / "reloaded_by_a_test.py").write_text(lines)
+
+    write(2.0)
+    import reloaded_by_a_test as module  # pyright: ignore[reportMissingImports]
+
+    def reload(factor):
+        write(factor)
+        importlib.reload(module)
+
+    expect_fresh(lambda x: module.scaled(x), lambda: reload(3.0), lambda: reload(10.0))
+
+
+# -- classes of objects ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "read",
+    [
+        lambda item: lambda x: item.scaled(x),
+        lambda item: lambda x: x * 2 if isinstance(item, Two) else x,
+        lambda item: lambda x: x * 2 if type(item) is Two else x,
+    ],
+)
+def test_the_class_of_an_object(read):
+    item = One()
+    step = expect_fresh(
+        read(item),
+        lambda: setattr(item, "__class__", Two),
+        lambda: setattr(item, "__class__", One),
+        programs=2,
+    )
+    assert step.programs[0].reason == "item is a Two now"
+
+
+def test_the_class_of_a_module():
+    module = Doubling()
+    expect_fresh(lambda x: module(x), lambda: setattr(module, "__class__", Squaring), programs=2)
+
+
+def test_the_class_of_an_object_with_slots_and_of_a_dict():
+    class Options(dict):
+        factor = 2.0
+
+    class Others(Options):
+        factor = 3.0
+
+    box, options = Box(), Options()
+    box.factor = 2.0
+    expect_fresh(
+        lambda x: box.scaled(x) * options.factor,
+        lambda: setattr(box, "__class__", OtherBox),
+        lambda: setattr(options, "__class__", Others),
+        programs=3,
+    )
