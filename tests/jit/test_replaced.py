@@ -176,3 +176,53 @@ def test_the_class_of_an_object_with_slots_and_of_a_dict():
         lambda: setattr(options, "__class__", Others),
         programs=3,
     )
+
+
+# -- names of classes, modules and functions in C --------------------------------------------------
+
+
+class Scales:
+    factor = 2.0
+
+
+Layer = nn.ReLU
+largest = max
+dtype = np.float32
+settings = types.ModuleType("settings")
+settings.factor = 2.0
+
+
+def test_globals_that_stand_for_classes_modules_and_functions_in_c(monkeypatch):
+    def change(name, value):
+        return lambda: monkeypatch.setitem(globals(), name, value)
+
+    expect_fresh(
+        lambda x: Layer()(x - 1.5) + largest(2.0, 3.0) * Scales.factor * settings.factor,
+        change("Layer", nn.Tanh),
+        change("largest", min),
+        change("Scales", type("Scales", (), {"factor": 3.0})),
+    )
+    expect_fresh(lambda x: x.astype(dtype), change("dtype", np.float64), programs=2)
+
+
+def test_variables_of_a_closure_that_stand_for_classes_modules_and_functions_in_c():
+    layer, largest, dtype, scales, module = nn.ReLU, max, np.float32, One, settings
+    other = types.SimpleNamespace(factor=4.0)
+
+    def change(**given):
+        nonlocal layer, largest, dtype, scales, module
+        layer, largest = given.get("layer", layer), given.get("largest", largest)
+        dtype, scales = given.get("dtype", dtype), given.get("scales", scales)
+        module = given.get("module", module)
+
+    expect_fresh(
+        lambda x: (layer()(x - 1.5) + largest(2.0, 3.0) * scales.factor * module.factor).astype(
+            dtype
+        ),
+        lambda: change(layer=nn.Tanh),
+        lambda: change(largest=min),
+        lambda: change(dtype=np.float64),
+        lambda: change(scales=Two),
+        lambda: change(module=other),
+        programs=6,
+    )

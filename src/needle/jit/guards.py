@@ -17,7 +17,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 from operator import is_
-from types import BuiltinFunctionType, ModuleType
 from typing import TYPE_CHECKING, Any
 from weakref import ReferenceType, ref
 
@@ -34,8 +33,6 @@ if TYPE_CHECKING:
 
 WATCHED_BYTES = 2**16
 """Contents of larger NumPy arrays are not watched: to look at them takes longer than a call."""
-_LIBRARY = (ModuleType, type, BuiltinFunctionType)
-"""What names stand for that nobody binds anew."""
 
 
 class Guards:
@@ -82,7 +79,7 @@ class Guards:
         places = []
         for key in seen.read():
             value, slot = seen.before.get(key, MISSING), Slot(container, key)
-            if isinstance(container, Names) and isinstance(value, _LIBRARY):
+            if isinstance(container, Names) and container.is_fixed(key, value):
                 continue
             if slot in numbers:
                 places.append((key, MISSING, is_rate))

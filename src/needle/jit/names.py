@@ -11,17 +11,19 @@ from __future__ import annotations
 
 import builtins
 import dis
+import sys
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from itertools import repeat
 from operator import attrgetter
-from types import CodeType, FunctionType
+from types import BuiltinFunctionType, CodeType, FunctionType, ModuleType
 from typing import Any
 from weakref import ref
 
 from .slots import MISSING, Container
 
 _contents = attrgetter("cell_contents")
+_LIBRARIES = {*sys.stdlib_module_names, "needle", "numpy"}
 
 
 class Names(Container):
@@ -93,6 +95,25 @@ class Names(Container):
 
     def label(self, key: Any) -> str:
         return str(key)
+
+    def is_fixed(self, key: Any, value: Any) -> bool:
+        """Whether a variable holds what nobody binds anew: what an import put there.
+
+        That is a module in a global, or a class or function in C of a library under its own name;
+        and the class that `super()` goes by.
+        """
+        if key in self.owner().__code__.co_freevars:
+            return key == "__class__"
+        if isinstance(value, type | BuiltinFunctionType):
+            return value.__name__ == key and is_library(value.__module__)
+        return isinstance(value, ModuleType)
+
+
+def is_library(module: Any) -> bool:
+    """Whether code is a library's by its `__module__`: None in `exec`, and for C a descriptor."""
+    if isinstance(module, str):
+        return module.partition(".")[0] in _LIBRARIES
+    return module is not None
 
 
 @lru_cache(maxsize=4096)

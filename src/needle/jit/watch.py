@@ -27,7 +27,7 @@ from ..graph.op import Op
 from ..shapes import Spec
 from ..state import Watched
 from ..tensor import Tensor
-from .names import Names, modules_in, names_in
+from .names import Names, is_library, modules_in, names_in
 from .slots import (
     MISSING,
     Attributes,
@@ -46,7 +46,6 @@ from .slots import (
 from .streams import Streams
 from .tracer import Rate, Scalar, Tracer
 
-_LIBRARIES = {*sys.stdlib_module_names, "needle", "numpy"}
 WATCHED_ELEMENTS = 4096
 """Larger sets and deques are not watched: to look at them takes longer than a call."""
 _INSTALLED = {"site-packages", "dist-packages"}
@@ -138,7 +137,7 @@ class Watch:
             if id(item) not in self._others and len(item) <= WATCHED_ELEMENTS:
                 self._add_elements(item, path)
         elif isinstance(item, FunctionType):
-            if not _is_library(item.__module__):
+            if not is_library(item.__module__):
                 self._add_function(item, path)
         elif isinstance(item, SimpleNamespace) or _is_namespace(item):
             self._add_whole(item, Attributes(item, path))
@@ -245,12 +244,12 @@ class Watch:
     def _add_class(self, cls: type) -> None:
         """What the code that was reached names of a class, and what Python calls unnamed."""
         for base in cls.__mro__:
-            if base not in self._reached and not _is_library(base.__module__):
+            if base not in self._reached and not is_library(base.__module__):
                 self._reached[base] = None
                 self.found[id(base)] = Seen(base, Members(base), whole=False)
                 special = {name for name in vars(base) if name.startswith("__")}
                 self._add_members(base, special | self._named)
-        if not _is_library(type(cls).__module__):
+        if not is_library(type(cls).__module__):
             self._add_class(type(cls))
 
     def _add_members(self, cls: type, names: AbstractSet[str]) -> None:
@@ -309,7 +308,7 @@ class Watch:
         """What stands in a class: functions, wrapped ones, properties, other descriptors."""
         if isinstance(member, FunctionType):
             self.add(path, member)
-        elif isinstance(member, property | staticmethod | classmethod) or _is_library(
+        elif isinstance(member, property | staticmethod | classmethod) or is_library(
             type(member).__module__
         ):
             for name in ("__wrapped__", "__func__", "fget", "__self__"):
@@ -333,7 +332,7 @@ class Watch:
 
     def _add_attributes(self, tensor: Tensor, path: str) -> None:
         """What a program's author gave to a tensor: attributes, or a class of its own."""
-        own = not _is_library(type(tensor).__module__)
+        own = not is_library(type(tensor).__module__)
         if own or getattr(tensor, "__dict__", None):
             self._add_whole(tensor, Attributes(tensor, path))
         if own:
@@ -404,17 +403,10 @@ class Watch:
                     self._add_members(base, {name})
 
 
-def _is_library(module: Any) -> bool:
-    """Whether code is a library's by its `__module__`: None in `exec`, and for C a descriptor."""
-    if isinstance(module, str):
-        return module.partition(".")[0] in _LIBRARIES
-    return module is not None
-
-
 def _is_own(module: ModuleType) -> bool:
     """Whether a module is part of the user's program, rather than of an installed library."""
     place = str(vars(module).get("__file__"))
-    return not _is_library(module.__name__) and _INSTALLED.isdisjoint(Path(place).parts)
+    return not is_library(module.__name__) and _INSTALLED.isdisjoint(Path(place).parts)
 
 
 def _is_namespace(item: Any) -> bool:
@@ -425,12 +417,12 @@ def _is_namespace(item: Any) -> bool:
 
 def _has_fields_only(item: Any) -> bool:
     cls = type(item)
-    return cls.__dictoffset__ == 0 and not _is_library(cls.__module__) and bool(fields_of(cls))
+    return cls.__dictoffset__ == 0 and not is_library(cls.__module__) and bool(fields_of(cls))
 
 
 def _is_users_object(item: Any) -> bool:
     """An instance with attributes, of a class that belongs to none of the libraries below us."""
     cls = type(item)
     return (
-        cls.__dictoffset__ != 0 and not _is_library(cls.__module__) and not isinstance(item, Value)
+        cls.__dictoffset__ != 0 and not is_library(cls.__module__) and not isinstance(item, Value)
     )
