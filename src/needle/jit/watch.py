@@ -10,19 +10,26 @@ from __future__ import annotations
 import sys
 import threading
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, MappingView
 from collections.abc import Set as AbstractSet
+from contextvars import ContextVar
 from functools import partial
+from gc import get_referents
 from io import IOBase
-from pathlib import Path
-from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType, SimpleNamespace
+from types import (
+    BuiltinFunctionType,
+    FunctionType,
+    MappingProxyType,
+    MethodType,
+    ModuleType,
+)
 from typing import Any
 from weakref import ProxyTypes, ref
 
 import numpy as np
 
 from ..errors import TraceError
-from ..graph.node import Node, Value, new_handle
+from ..graph.node import Node, new_handle
 from ..graph.op import Op
 from ..shapes import Spec
 from ..state import Watched
@@ -44,11 +51,12 @@ from .slots import (
     is_same,
 )
 from .streams import Streams
+from .things import has_fields_only, is_namespace, is_of_class, is_own, is_users_object
+from .thread_slots import Context, Local
 from .tracer import Rate, Scalar, Tracer
 
 WATCHED_ELEMENTS = 4096
 """Larger sets and deques are not watched: to look at them takes longer than a call."""
-_INSTALLED = {"site-packages", "dist-packages"}
 _ATOMS = (int, float, str, bytes, type(None), np.generic, Op)
 
 
@@ -119,7 +127,7 @@ class Watch:
         elif isinstance(item, type):
             self._add_class(item)
         elif isinstance(item, ModuleType):
-            if _is_own(item) and id(item) not in self.found:
+            if is_own(item) and id(item) not in self.found:
                 self._add_module(item)
         elif isinstance(item, _ATOMS) or id(item) in self.found or id(item) in self._others:
             return
@@ -139,12 +147,17 @@ class Watch:
         elif isinstance(item, FunctionType):
             if not is_library(item.__module__):
                 self._add_function(item, path)
-        elif isinstance(item, SimpleNamespace) or _is_namespace(item):
+        elif isinstance(item, ContextVar):
+            self._add_whole(item, Context(item, path))
+        elif isinstance(item, threading.local):
+            self._add_whole(item, Local(item, path))
+            self._add_class(type(item))
+        elif is_namespace(item):
             self._add_whole(item, Attributes(item, path))
-        elif _has_fields_only(item):
+        elif has_fields_only(item):
             self._add_whole(item, Fields(item, path))
             self._add_class(type(item))
-        elif isinstance(item, Watched) or _is_users_object(item):
+        elif isinstance(item, Watched) or is_users_object(item):
             self._add_object(item, path)
         else:
             self._others[id(item)] = item
@@ -196,7 +209,7 @@ class Watch:
 
     def _add_beside(self, owner: Any, path: str) -> None:
         """What a dict or list of a class of the user's own has beside its entries."""
-        if _is_users_object(owner):
+        if is_users_object(owner):
             self.add(path, vars(owner))
             self._add_class(type(owner))
 
@@ -294,6 +307,10 @@ class Watch:
         elif isinstance(item, partial):
             for part in (item.func, item.args, item.keywords):
                 self.add(path, part)
+        elif isinstance(item, MappingProxyType | MappingView):
+            for part in get_referents(item):
+                if not is_of_class(part):
+                    self.add(path, part)
         elif isinstance(item, Iterator) and not isinstance(item, IOBase):
             raise TraceError(
                 f"a jitted function uses {path}, a {type(item).__name__}, which a program would "
@@ -313,7 +330,7 @@ class Watch:
         ):
             for name in ("__wrapped__", "__func__", "fget", "__self__"):
                 self.add("self" if name == "__self__" else path, getattr(member, name, None))
-        elif _is_users_object(member):
+        elif is_users_object(member):
             self.add(path, member)
 
     def _add_object(self, owner: Any, path: str) -> None:
@@ -401,28 +418,3 @@ class Watch:
                 for base in filter(self._reached.__contains__, type(owner).__mro__):
                     self.found[id(base)].reads[name] = None  # also where it is not, but may come
                     self._add_members(base, {name})
-
-
-def _is_own(module: ModuleType) -> bool:
-    """Whether a module is part of the user's program, rather than of an installed library."""
-    place = str(vars(module).get("__file__"))
-    return not is_library(module.__name__) and _INSTALLED.isdisjoint(Path(place).parts)
-
-
-def _is_namespace(item: Any) -> bool:
-    """What `argparse` gives, known by its name: the module is slow to import."""
-    cls = type(item)
-    return (cls.__module__, cls.__qualname__) == ("argparse", "Namespace")
-
-
-def _has_fields_only(item: Any) -> bool:
-    cls = type(item)
-    return cls.__dictoffset__ == 0 and not is_library(cls.__module__) and bool(fields_of(cls))
-
-
-def _is_users_object(item: Any) -> bool:
-    """An instance with attributes, of a class that belongs to none of the libraries below us."""
-    cls = type(item)
-    return (
-        cls.__dictoffset__ != 0 and not is_library(cls.__module__) and not isinstance(item, Value)
-    )

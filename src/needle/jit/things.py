@@ -1,0 +1,52 @@
+"""What kinds of things a function reads: whose they are, and where they keep what they hold."""
+
+from __future__ import annotations
+
+from collections import ChainMap, UserDict, UserList
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any
+from weakref import WeakKeyDictionary, WeakSet, WeakValueDictionary
+
+from ..graph.node import Value
+from .names import is_library
+from .slots import fields_of
+
+_INSTALLED = {"site-packages", "dist-packages"}
+_CONTAINERS = (ChainMap, UserDict, UserList, WeakKeyDictionary, WeakSet, WeakValueDictionary)
+"""They are written in Python, around dicts and lists."""
+
+
+def is_own(module: ModuleType) -> bool:
+    """Whether a module is part of the user's program, rather than of an installed library."""
+    place = str(vars(module).get("__file__"))
+    return not is_library(module.__name__) and _INSTALLED.isdisjoint(Path(place).parts)
+
+
+def is_namespace(item: Any) -> bool:
+    """Whether it is an object of the standard library's whose attributes say all about it.
+
+    What `argparse` gives is known by its name: the module is slow to import.
+    """
+    cls = type(item)
+    known = cls in _CONTAINERS or (cls.__module__, cls.__qualname__) == ("argparse", "Namespace")
+    return known or isinstance(item, SimpleNamespace)
+
+
+def is_of_class(item: Any) -> bool:
+    """Whether a mapping is that of a class, whose attributes are watched as its own."""
+    return isinstance(item, dict) and "__module__" in item
+
+
+def has_fields_only(item: Any) -> bool:
+    """An instance of a user's class that has `__slots__` and nothing else."""
+    cls = type(item)
+    return cls.__dictoffset__ == 0 and not is_library(cls.__module__) and bool(fields_of(cls))
+
+
+def is_users_object(item: Any) -> bool:
+    """An instance with attributes, of a class that belongs to none of the libraries below us."""
+    cls = type(item)
+    return (
+        cls.__dictoffset__ != 0 and not is_library(cls.__module__) and not isinstance(item, Value)
+    )

@@ -1,0 +1,184 @@
+"""Containers that are no dicts and lists themselves, and values that depend on the thread."""
+
+import contextvars
+import threading
+import types
+from collections import ChainMap, UserDict, UserList, defaultdict
+from weakref import WeakKeyDictionary, WeakSet, WeakValueDictionary
+
+import pytest
+
+import needle as ndl
+from tests.jit.test_replaced import One, expect_fresh
+
+# -- around dicts and lists ------------------------------------------------------------------------
+
+
+def test_chained_dicts():
+    first, last = {}, {"factor": 1.0}
+    chain = ChainMap(first, last)
+    expect_fresh(
+        lambda x: x * chain["factor"],
+        lambda: last.update(factor=2.0),
+        lambda: chain.__setitem__("factor", 3.0),
+        lambda: first.clear(),
+        lambda: chain.maps.insert(0, {"factor": 4.0}),
+        lambda: setattr(chain, "maps", [{"factor": 5.0}]),
+    )
+
+
+class OwnDict(UserDict):
+    pass
+
+
+class OwnList(UserList):
+    pass
+
+
+@pytest.mark.parametrize("cls", [UserDict, UserList, OwnDict, OwnList])
+def test_dicts_and_lists_written_in_python(cls):
+    is_dict = issubclass(cls, UserDict)
+    held, key = (cls(factor=1.0), "factor") if is_dict else (cls([1.0]), 0)
+    expect_fresh(
+        lambda x: x * held[key] * len(held),
+        lambda: held.__setitem__(key, 2.0),
+        lambda: held.update(more=1) if is_dict else held.append(1),
+        lambda: setattr(held, "data", type(held.data)({key: 3.0} if is_dict else [3.0])),
+    )
+
+
+def test_views_of_dicts():
+    options = {"factor": 1.0}
+    proxy, keys, values, items = (
+        types.MappingProxyType(options),
+        options.keys(),
+        options.values(),
+        options.items(),
+    )
+    for function in (
+        lambda x: x * proxy["factor"],
+        lambda x: x * len(keys),
+        lambda x: x * sum(values),
+        lambda x: x * sum(value for _, value in items),
+    ):
+        options.clear()
+        options["factor"] = 1.0
+        expect_fresh(function, lambda: options.update(factor=2.0), lambda: options.update(more=3.0))
+
+
+def test_the_attributes_of_a_class_as_a_mapping_are_no_harm():
+    cls = type("Scale", (), {"factor": 2.0})
+    names, item = vars(cls), cls()
+    expect_fresh(lambda x: x * names["factor"] * item.factor)
+
+
+def test_weak_containers():
+    held = [One(), One()]
+    factors = WeakKeyDictionary({held[0]: 1.0})
+    by_name = WeakValueDictionary(a=held[0], b=held[1])
+    objects = WeakSet(held)
+    expect_fresh(
+        lambda x: (
+            x * sum(factors.values()) * sum(i.factor for i in by_name.values()) * len(objects)
+        ),
+        lambda: factors.__setitem__(held[1], 2.0),
+        lambda: setattr(held[1], "factor", 4.0),
+        lambda: held.pop(),
+        lambda: by_name.update(c=held[0]),
+        lambda: held.clear(),
+    )
+
+
+def test_what_a_function_puts_into_a_weak_dict_is_settled_after_a_call():
+    item, known = One(), WeakKeyDictionary()
+
+    def function(x):
+        if item not in known:
+            known[item] = 3.0
+        return x * known[item]
+
+    step = ndl.jit(function, warmup=0)
+    for _ in range(4):
+        assert step(ndl.Tensor([1.0])).item() == 3
+    assert len(step.programs) == 1
+    known[item] = 5.0
+    assert step(ndl.Tensor([1.0])).item() == 5
+
+
+def test_a_default_for_what_is_not_there_yet():
+    options, counts = {}, defaultdict(lambda: 2.0)
+    expect_fresh(
+        lambda x: x * options.get("factor", 1.0) * counts.get("a", 3.0),
+        lambda: options.update(factor=2.0),
+        lambda: counts["a"],
+        lambda: options.pop("factor"),
+    )
+
+
+# -- of a thread -----------------------------------------------------------------------------------
+
+
+def test_context_variables():
+    factor = contextvars.ContextVar("factor", default=1.0)
+    options = contextvars.ContextVar("options")
+    options.set({"offset": 1.0})
+    step = expect_fresh(
+        lambda x: x * factor.get() + options.get()["offset"],
+        lambda: factor.set(2.0),
+        lambda: factor.set(3.0),
+        lambda: options.get().update(offset=2.0),
+        lambda: options.set({"offset": 3.0}),
+    )
+    x = ndl.Tensor([1.0])
+    assert contextvars.Context().run(lambda: (options.set({"offset": 5.0}), step(x).item()))[1] == 6
+    assert step(x).item() == 6
+
+
+class Modes(threading.local):
+    factor = 1.0
+
+
+@pytest.mark.parametrize("cls", [threading.local, Modes])
+def test_thread_local_values(cls):
+    modes = cls()
+    modes.offset = 1.0
+    function = lambda x: x * getattr(modes, "factor", 1.0) + modes.offset  # noqa: E731
+    step = expect_fresh(
+        function,
+        lambda: setattr(modes, "offset", 2.0),
+        lambda: setattr(modes, "factor", 3.0),
+        lambda: setattr(modes, "other", [1.0]),
+        lambda: delattr(modes, "factor"),
+        *([lambda: setattr(cls, "factor", 5.0)] if cls is Modes else []),
+    )
+    results = []
+
+    def elsewhere():
+        modes.offset = 10.0
+        results.extend([step(ndl.Tensor([1.0])).item(), function(ndl.Tensor([1.0])).item()])
+
+    thread = threading.Thread(target=elsewhere)
+    thread.start()
+    thread.join()
+    assert results[0] == results[1] > 10
+    x = ndl.Tensor([1.0])
+    assert step(x).item() == function(x).item() < 10
+
+
+def test_a_number_that_is_counted_up_in_a_thread_local_or_context_variable_is_told():
+    modes, count = threading.local(), contextvars.ContextVar("count", default=0)
+    modes.calls = 0
+    count.set(0)
+
+    def in_local(x):
+        modes.calls += 1
+        return x * 2
+
+    def in_context(x):
+        count.set(count.get() + 1)
+        return x * 2
+
+    for function in (in_local, in_context):
+        with pytest.raises(ndl.TraceError, match=r"modes.calls|count.value"):
+            ndl.jit(function, warmup=0)(ndl.Tensor([1.0]))
+    assert (modes.calls, count.get()) == (0, 0)
