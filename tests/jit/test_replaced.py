@@ -226,3 +226,12 @@ def test_variables_of_a_closure_that_stand_for_classes_modules_and_functions_in_
         lambda: change(module=other),
         programs=6,
     )
+
+
+def test_attributes_of_classes_that_strings_name():
+    cls = type("Scale", (One,), {"offset": 1.0})
+    expect_fresh(
+        lambda x: x * getattr(cls, "factor", 3.0) + vars(cls)["offset"],
+        lambda: setattr(cls, "offset", 2.0),
+        lambda: setattr(cls, "factor", 4.0),
+    )

@@ -145,6 +145,10 @@ def modules_in(code: CodeType) -> tuple[str, ...]:
 
 @lru_cache(maxsize=4096)
 def names_in(code: CodeType) -> frozenset[str]:
-    """The attributes and globals that a function's code names, nested functions included."""
+    """The attributes and globals that a function's code names, nested functions included.
+
+    Also in strings, as in `getattr(settings, "factor", 1.0)`.
+    """
     inner = [names_in(constant) for constant in code.co_consts if isinstance(constant, CodeType)]
-    return frozenset(code.co_names).union(*inner)
+    strings = [text for text in code.co_consts if isinstance(text, str) and text.isidentifier()]
+    return frozenset([*code.co_names, *strings]).union(*inner)
