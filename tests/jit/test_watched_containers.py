@@ -4,12 +4,12 @@ import contextvars
 import threading
 import types
 from collections import ChainMap, UserDict, UserList, defaultdict
-from weakref import WeakKeyDictionary, WeakSet, WeakValueDictionary
+from weakref import WeakKeyDictionary, WeakSet, WeakValueDictionary, proxy, ref
 
 import pytest
 
 import needle as ndl
-from tests.jit.test_replaced import One, expect_fresh
+from tests.jit.test_replaced import One, Two, expect_fresh
 
 # -- around dicts and lists ------------------------------------------------------------------------
 
@@ -87,6 +87,33 @@ def test_weak_containers():
         lambda: by_name.update(c=held[0]),
         lambda: held.clear(),
     )
+
+
+@pytest.mark.parametrize(
+    "read",
+    [
+        lambda gone: lambda x: x if gone() is None else x * 2,
+        lambda gone: lambda x: x if gone() is None else x * gone().factor,
+        lambda gone: lambda x, known=(gone,): x if known[0]() is None else x * 2,
+    ],
+)
+def test_what_weak_references_stand_for_may_die(read):
+    held = [Two()]
+    function = read(ref(held[0]))
+    expect_fresh(function, lambda: setattr(held[0], "factor", 3.0), held.clear)
+    expect_fresh(function)
+
+
+def test_what_a_weak_proxy_stands_for_may_die():
+    held = [Two()]
+    item = proxy(held[0])
+    step, x = ndl.jit(lambda x: x * item.factor, warmup=0), ndl.Tensor([1.0])
+    assert step(x).item() == 2
+    held[0].factor = 3.0
+    assert step(x).item() == 3
+    held.clear()
+    with pytest.raises(ndl.TraceError, match="uses item, a weak proxy of something that is gone"):
+        step(x)
 
 
 def test_what_a_function_puts_into_a_weak_dict_is_settled_after_a_call():

@@ -150,6 +150,11 @@ class Guards:
         self._elements.append((path, owner, held))
         self._views.append(owner)
 
+    def add_life(self, item: Any) -> None:
+        """Rely on a thing being alive, to which there are weak references."""
+        if item is not None:
+            self._owners.append(ref(item, self._gone))
+
     def add_flag(self, tensor: Tensor | None, flag: bool) -> None:
         """Rely on whether a tensor needs a gradient."""
         if tensor is not None:

@@ -100,6 +100,7 @@ class Watch:
         scalars: The stand-in for each hyperparameter, by where it is.
         arrays: NumPy arrays that were reached, each with its path and a copy, by identity.
         elements: Sets and deques that were reached, each with its path and what it held.
+        weak: Weak references that were reached, or made of proxies that were.
     """
 
     def __init__(self, tracer: Tracer, streams: Streams) -> None:
@@ -111,6 +112,7 @@ class Watch:
         self._others: dict[int, Any] = {}
         self.arrays: dict[int, tuple[str, Any, Any]] = {}
         self.elements: list[tuple[str, deque[Any] | set[Any], list[Any]]] = []
+        self.weak: list[ref[Any]] = []
         self._variables: dict[tuple[int, str], Any] = {}  # what each held when it was found first
         self._reached: dict[type, None] = {}
         self._named: frozenset[str] = frozenset()
@@ -121,7 +123,7 @@ class Watch:
     def add(self, path: str, item: Any) -> None:
         """Look at a thing that the function can read from now on."""
         if type(item) in ProxyTypes:
-            item = item.__init__.__self__  # what it stands for
+            item = self._behind(path, item)
         if isinstance(item, np.ndarray):
             self.arrays.setdefault(id(item), (path, item, item.copy()))
         elif isinstance(item, type):
@@ -317,9 +319,22 @@ class Watch:
                 "not move on. Call next() outside, and pass what it gives as an argument"
             )
         elif isinstance(item, ref):
+            self.weak.append(item)
             self.add(path, item())
         elif not self._streams.add(item):
             self._add_member(path, item)
+
+    def _behind(self, path: str, proxy: Any) -> Any:
+        """What a weak proxy stands for."""
+        try:
+            item = proxy.__init__.__self__
+        except ReferenceError:
+            raise TraceError(
+                f"a jitted function uses {path}, a weak proxy of something that is gone. Use a "
+                "weakref.ref, which gives None then"
+            ) from None
+        self.weak.append(ref(item))
+        return item
 
     def _add_member(self, path: str, member: Any) -> None:
         """What stands in a class: functions, wrapped ones, properties, other descriptors."""
