@@ -23,6 +23,7 @@ from ..graph.node import Node, Value
 from ..graph.order import topological_order
 from ..tensor import Tensor
 from .guards import Guards
+from .hidden import hidden_in
 from .slots import MISSING, Items, Slot, is_equal
 from .stand_ins import StandIns
 from .trace import Argument, Grad, Held, Out, OutTuple, Source, Target, Trace
@@ -320,6 +321,13 @@ class Effects:
 
     def _tree(self, tree: Any) -> Any:
         """What was returned or kept, with its tensors as `Out`, `Argument` or `Held`."""
+        for inside, tensor in hidden_in(tree, lambda item: id(item) in self._watch.found):
+            if self._stand_ins.own_node(tensor) is not None:
+                raise TraceError(
+                    f"a jitted function returned or kept {inside} with an argument of shape "
+                    f"{tensor.shape} in it, which would be the one of the trace at every call. "
+                    "Put it into tuples, lists or dicts, and there not under a key"
+                )
 
         def leaf(value: Any) -> Any:
             if isinstance(value, _Parts):

@@ -80,6 +80,11 @@ class StandIns:
         """Whether a value exists outside of the trace: stand-ins of arrays and floats do not."""
         return self.place(value) is None or self.own_node(value) is not None
 
+    def of_numbers(self) -> list[Node]:
+        """The nodes that stand for arrays and floats."""
+        pairs = zip(self.nodes, self._own, strict=True)
+        return [node for node, own in pairs if own is None]
+
     def target(self, value: Any) -> Target:
         """Where a tensor that existed before the trace is found at a later call."""
         place = self.place(value)

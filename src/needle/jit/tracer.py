@@ -223,6 +223,11 @@ class Tracer:
         if flag and not node.requires_grad and node.op is not None and self.is_made_here(node):
             value.rebind(self.detached(value))
 
+    def let_go(self) -> None:
+        """Keep no tensor alive that was given data, a `.grad` or a flag, once that was undone."""
+        for noted in (self.node_before, self.grad_before, self.flag_before, self.grad_read):
+            noted.clear()
+
     def is_made_here(self, node: Node) -> bool:
         """Whether a node came into being during the trace (arguments did not)."""
         return node in self._made

@@ -75,6 +75,7 @@ class _Tracing:
         """The trace; everything is as before after it."""
         done = self._recorded()
         _refuse_escapes(self.tracer)
+        self._refuse_escaped_stand_ins()
         guard(done, self.tracer, self.watch, self.stand_ins)
         return done
 
@@ -122,6 +123,22 @@ class _Tracing:
             )
         return result
 
+    def _refuse_escaped_stand_ins(self) -> None:
+        """What stood for a number or array, which nothing of a trace itself needs any more."""
+        rates = [handle.node for handle in self.watch.scalars.values()]
+        nodes = [*self.stand_ins.of_numbers(), *rates]
+        self.stand_ins.handles.clear()
+        self.watch.scalars.clear()
+        self.tracer.let_go()
+        if _held(nodes):
+            gc.collect()
+        if _held(nodes):
+            raise TraceError(
+                "what stands for a float or array that is passed, or for a hyperparameter, was "
+                "kept outside the jitted function, where a program would not write what it is at "
+                "each call. Return it in tuples, lists or dicts, or keep it where the call is made"
+            )
+
     def _put_back(self) -> None:
         """Let everything be as it was before. Done twice, it does the same."""
         self.watch.close()
@@ -146,15 +163,16 @@ class _Tracing:
 
 def _refuse_escapes(tracer: Tracer) -> None:
     """A traced tensor that is still alive was kept somewhere that a program would not write."""
-    if _escaped(tracer):
+    if _held(tracer.nodes):
         gc.collect()
-    for node in _escaped(tracer):
+    for node in _held(tracer.nodes):
         raise TraceError(
             f"a tensor made at {node.where} was kept outside the jitted function, where a program "
             "would not write it. Return it instead, in tuples, lists or dicts"
         )
 
 
-def _escaped(tracer: Tracer) -> list[Node]:
-    owners = [(node, owner_of(node)) for node in tracer.nodes]
+def _held(nodes: list[Node]) -> list[Node]:
+    """The nodes that still belong to a tensor."""
+    owners = [(node, owner_of(node)) for node in nodes]
     return [node for node, owner in owners if owner is not None and owner.node is node]

@@ -1,0 +1,55 @@
+"""Tensors in a result that a program would not put anew: keys of dicts, and what objects hold.
+
+::
+
+    {"loss": a, b: [c]}      b is hidden, a and c are not
+    Output(a, [b])           both are, if Output is a class of the user's
+    a, with a.twin = b       b is hidden
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+from ..tensor import Tensor
+from .slots import Fields
+from .things import has_fields_only, is_users_object
+
+
+def hidden_in(tree: Any, is_state: Callable[[Any], bool]) -> Iterator[tuple[str, Tensor]]:
+    """The hidden tensors of a tree, each with what hides it.
+
+    Args:
+        tree: A result, or what a slot is given.
+        is_state: Whether an object is one whose attributes a program writes.
+    """
+    seen: set[int] = set()
+    todo: list[tuple[str, Any]] = [("", tree)]
+    while todo:
+        inside, item = todo.pop()
+        if inside and isinstance(item, Tensor):
+            yield inside, item
+        elif id(item) not in seen:
+            seen.add(id(item))
+            todo += [(inside, part) for part in _parts(item)]
+            if not is_state(item):
+                inside = inside or f"a {type(item).__name__}"
+                todo += [(inside, part) for part in _hidden_parts(item)]
+
+
+def _parts(item: Any) -> Iterable[Any]:
+    if isinstance(item, dict):
+        return item.values()
+    return item if isinstance(item, list | tuple) else ()
+
+
+def _hidden_parts(item: Any) -> Iterable[Any]:
+    if isinstance(item, dict | set | frozenset | deque):
+        return list(item)
+    if isinstance(item, Tensor):
+        return vars(item).values()
+    if is_users_object(item) or has_fields_only(item):
+        return Fields(item, "").slots().values()
+    return ()
