@@ -454,3 +454,25 @@ def test_returning_arguments_captured_tensors_and_constants():
         assert snapshot.tolist() == [3.0]
         constant.cached_data[:] = 9
         zeros.cached_data[:] = 9  # results are the caller's own
+
+
+@pytest.mark.parametrize("write", [str, "{}".format, "%s".__mod__, lambda k: f"lr={k}", print])
+def test_a_float_is_not_written_as_text(write):
+    def function(x, number):
+        return x * 2, write(number)
+
+    step = ndl.jit(function)
+    step(ndl.Tensor([1.0]), 0.5)
+    with pytest.raises(ndl.TraceError, match="a float is compared or read while"):
+        step(ndl.Tensor([1.0]), 0.5)
+
+
+def test_what_stands_for_a_float_can_be_looked_at():
+    texts = []
+
+    def function(x, number):
+        texts.append(repr(number))
+        return x * number
+
+    ndl.jit(function, warmup=0)(ndl.Tensor([1.0]), 0.5)
+    assert texts == ["needle.Tensor(shape=(), dtype=float64, traced)"]

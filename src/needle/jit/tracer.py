@@ -63,6 +63,13 @@ class Scalar(Tensor):
     cached_data = property(_refuse)
     real = imag = is_integer = as_integer_ratio = hex = property(_refuse)  # of floats alone
 
+    def __str__(self) -> str:
+        """What is written now would be written at every call. `repr` shows what this is."""
+        return self._refuse()
+
+    def __format__(self, spec: str) -> str:
+        return self._refuse()
+
     def __copy__(self) -> Scalar:
         """A number is never copied."""
         return self
