@@ -13,23 +13,41 @@ from ..graph.node import Node, Value, new_handle
 from ..graph.op import Op
 from ..ops.tuples import MakeTensorTuple, TupleGetItem
 from ..tensor import Tensor
+from ..tensor_tuple import TensorTuple
 from .interpret import is_random, live_nodes
 from .trace import Trace, outs_in
 
 
-class CompiledCall(Op):
-    """The outputs of one compiled call, as a tuple, from the inputs that need a gradient.
+class Reached(TensorTuple):
+    """The gradient of the outputs of a compiled call.
 
     Attributes:
-        reached: The outputs that reverse mode came from. Inputs that only the others depend on get
+        places: The outputs that reverse mode came from. Inputs that only the others depend on get
             no gradient, which is not a gradient of zeros to an optimiser.
     """
+
+    __slots__ = ("places",)
+    places: frozenset[int]
+
+    @staticmethod
+    def of(value: TensorTuple, places: frozenset[int]) -> Reached:
+        """A tuple of gradients that came from these outputs."""
+        handle: Reached = new_handle(value.node, Reached)
+        handle.places = places
+        return handle
+
+    def __add__(self, other: Any) -> TensorTuple:
+        total = super().__add__(other)
+        return Reached.of(total, self.places | other.places) if type(other) is Reached else total
+
+
+class CompiledCall(Op):
+    """The outputs of one compiled call, as a tuple, from the inputs that need a gradient."""
 
     def __init__(self, call: Differentiable, arrays: Sequence[Any], draws: Sequence[Any]) -> None:
         self.call = call
         self.arrays = arrays
         self.draws = draws
-        self.reached: set[int] = set()
 
     @property
     def key(self) -> None:
@@ -38,8 +56,8 @@ class CompiledCall(Op):
     def gradient(self, out_grad: Any, node: Any) -> Any:
         constants = [Tensor.wrap(array) for array in self.arrays]
         draws = [Tensor.wrap(array) for array in self.draws]
-        places = tuple(sorted(self.reached)) or tuple(range(len(out_grad)))
-        self.reached = set()
+        is_known = type(out_grad) is Reached  # unless someone took elements of the tuple himself
+        places = tuple(sorted(out_grad.places) if is_known else range(len(out_grad)))
         out_grads = [out_grad[place] for place in places]
         return tuple(self.call.reverse(list(node.inputs), constants, draws, out_grads, places))
 
@@ -48,8 +66,7 @@ class Output(TupleGetItem):
     """One output of a compiled call."""
 
     def gradient(self, out_grad: Any, node: Any) -> Any:
-        node.inputs[0].op.reached.add(self.index)
-        return super().gradient(out_grad, node)
+        return Reached.of(super().gradient(out_grad, node), frozenset([self.index]))
 
 
 class StatefulCall(Op):

@@ -1,0 +1,44 @@
+"""Reverse mode from some results of a compiled call: each pass knows which those are by itself."""
+
+import pytest
+
+import needle as ndl
+
+
+class Failing(ndl.ops.TensorOp):
+    def compute(self, x):
+        return x
+
+    def gradient(self, out_grad, node):
+        raise ArithmeticError
+
+
+def test_after_a_backward_that_failed_the_next_one_begins_anew():
+    a, b = ndl.Tensor([1.0]), ndl.Tensor([2.0])
+    first, second = ndl.jit(lambda: (a * 2, b * 3), warmup=0)()
+    with pytest.raises(ArithmeticError):
+        (Failing()(second) + first).backward()  # comes to `first` before that raises
+    second.backward()
+    assert a.grad is None
+    assert b.grad.tolist() == [3.0]
+    (first * second + second).backward()
+    assert (a.grad.tolist(), b.grad.tolist()) == ([12.0], [9.0])
+
+
+def test_elements_taken_of_the_tuple_of_a_compiled_call():
+    a, b = ndl.Tensor([1.0]), ndl.Tensor([2.0])
+    first, _ = ndl.jit(lambda: (a * 2, b * 3), warmup=0)()
+    (first.inputs[0][1] + first).backward()
+    assert (a.grad.tolist(), b.grad.tolist()) == ([2.0], [3.0])
+
+
+def test_second_derivatives_through_some_results():
+    a, b = ndl.Tensor([1.0]), ndl.Tensor([2.0])
+    first, second = ndl.jit(lambda: (a**3, (a * b) ** 2), warmup=0)()
+    first.backward()
+    a.grad.backward()
+    assert a.grad.tolist() == [6.0]
+    assert b.grad is None
+    second.backward()
+    a.grad.backward()
+    assert (a.grad.tolist(), b.grad.tolist()) == ([8.0], [8.0])
