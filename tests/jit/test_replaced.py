@@ -228,6 +228,27 @@ def test_variables_of_a_closure_that_stand_for_classes_modules_and_functions_in_
     )
 
 
+def test_a_variable_of_a_closure_that_is_assigned_later():
+    def function(x):
+        try:
+            return x * factor
+        except NameError:
+            return x * offset
+
+    def change(number):
+        nonlocal factor
+        factor = number
+
+    def forget():
+        nonlocal factor
+        del factor
+
+    offset = 5.0
+    changes = [lambda: change(2.0), lambda: change(3.0), forget, lambda: change(4.0)]
+    expect_fresh(function, *changes)
+    factor = 1.0
+
+
 def test_attributes_of_classes_that_strings_name():
     cls = type("Scale", (One,), {"offset": 1.0})
     expect_fresh(

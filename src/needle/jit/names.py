@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from functools import lru_cache
 from itertools import repeat
 from operator import attrgetter
-from types import BuiltinFunctionType, CodeType, FunctionType, ModuleType
+from types import BuiltinFunctionType, CellType, CodeType, FunctionType, ModuleType
 from typing import Any
 from weakref import ref
 
@@ -33,7 +33,8 @@ class Names(Container):
         super().__init__(owner, path)
         self.owner = ref(owner)
         self._globals = global_names(owner.__code__)
-        self.expected = [name for name in self._globals if name not in vars(builtins)]
+        named = [name for name in self._globals if name not in vars(builtins)]
+        self.expected = [*owner.__code__.co_freevars, *named]
 
     def slots(self) -> dict[Any, Any]:
         function = self.owner()
@@ -42,10 +43,9 @@ class Names(Container):
         found = {}
         cells = function.__closure__ or ()
         for name, cell in zip(function.__code__.co_freevars, cells, strict=True):
-            try:
-                found[name] = cell.cell_contents
-            except ValueError:  # a variable that is not assigned yet
-                continue
+            value = _held(cell)
+            if value is not MISSING:
+                found[name] = value
         space = function.__globals__
         for name in self._globals:
             if name in space:
@@ -64,8 +64,8 @@ class Names(Container):
             closure, space = held.__closure__, held.__globals__
             try:
                 found = list(map(_contents, map(closure.__getitem__, cells))) if cells else []
-            except ValueError:  # a variable that was deleted
-                return []
+            except ValueError:  # a variable that is not assigned yet, or was deleted
+                found = [_held(closure[place]) for place in cells]
             return found + list(map(space.get, names, repeat(MISSING))) if names else found
 
         return read
@@ -114,6 +114,13 @@ def is_library(module: Any) -> bool:
     if isinstance(module, str):
         return module.partition(".")[0] in _LIBRARIES
     return module is not None
+
+
+def _held(cell: CellType) -> Any:
+    try:
+        return cell.cell_contents
+    except ValueError:  # a variable that is not assigned yet
+        return MISSING
 
 
 @lru_cache(maxsize=4096)

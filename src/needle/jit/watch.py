@@ -78,7 +78,7 @@ class Seen:
 
     def read(self) -> list[Any]:
         """The slots that were read, also where there is nothing yet."""
-        slots = [*self.before, *self.container.expected] if self.whole else self.reads
+        slots = [*self.container.expected, *self.before] if self.whole else self.reads
         return list(dict.fromkeys(slots))
 
     def is_relied_on(self) -> bool:
