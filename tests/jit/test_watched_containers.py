@@ -3,9 +3,11 @@
 import contextvars
 import threading
 import types
-from collections import ChainMap, UserDict, UserList, defaultdict
+from collections import ChainMap, UserDict, UserList, defaultdict, deque
+from enum import IntEnum
 from weakref import WeakKeyDictionary, WeakSet, WeakValueDictionary, proxy, ref
 
+import numpy as np
 import pytest
 
 import needle as ndl
@@ -139,6 +141,81 @@ def test_a_default_for_what_is_not_there_yet():
         lambda: options.update(factor=2.0),
         lambda: counts["a"],
         lambda: options.pop("factor"),
+    )
+
+
+class OwnInt(int):
+    pass
+
+
+class OwnText(str):
+    pass
+
+
+class OwnTuple(tuple):
+    pass
+
+
+class OwnFrozenSet(frozenset):
+    pass
+
+
+class OwnSet(set):
+    pass
+
+
+class OwnDeque(deque):
+    pass
+
+
+class OwnArray(np.ndarray):
+    pass
+
+
+class Level(IntEnum):
+    LOW = 1
+
+
+@pytest.mark.parametrize(
+    "item",
+    [
+        OwnInt(2),
+        OwnText("2"),
+        OwnTuple([2.0]),
+        OwnFrozenSet([2.0]),
+        OwnSet([2.0]),
+        OwnDeque([2.0]),
+        np.ones(2).view(OwnArray),
+        Level.LOW,
+    ],
+)
+def test_attributes_beside_the_value(item):
+    item.factor = 1.0
+    expect_fresh(
+        lambda x: x * item.factor,
+        lambda: setattr(item, "factor", 2.0),
+        lambda: setattr(type(item), "factor", 3.0) or delattr(item, "factor"),
+        programs=3,
+    )
+    del type(item).factor
+
+
+@pytest.mark.parametrize("cls", [OwnTuple, OwnFrozenSet, OwnSet, OwnDeque])
+def test_what_is_in_containers_of_an_own_class(cls):
+    item = One()
+    items = cls([item])
+    expect_fresh(
+        lambda x: x * sum(item.factor for item in items), lambda: setattr(item, "factor", 2.0)
+    )
+
+
+def test_arrays_of_objects():
+    items = np.array([One(), {"factor": 1.0}], dtype=object)
+    expect_fresh(
+        lambda x: x * items[0].factor * items[1]["factor"],
+        lambda: setattr(items[0], "factor", 2.0),
+        lambda: items[1].update(factor=3.0),
+        lambda: items.__setitem__(0, Two()),
     )
 
 

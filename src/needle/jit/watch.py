@@ -57,6 +57,8 @@ from .tracer import Rate, Scalar, Tracer
 
 WATCHED_ELEMENTS = 4096
 """Larger sets and deques are not watched: to look at them takes longer than a call."""
+_PLAIN = (int, float, str, bytes, tuple, frozenset, set, deque, np.ndarray)
+"""What is known by its value, or by what it holds; a class of the user's own may add attributes."""
 _ATOMS = (int, float, str, bytes, type(None), np.generic, Op)
 
 
@@ -124,8 +126,15 @@ class Watch:
         """Look at a thing that the function can read from now on."""
         if type(item) in ProxyTypes:
             item = self._behind(path, item)
+        if isinstance(item, _PLAIN) and is_users_object(item) and id(item) not in self.found:
+            self._add_object(item, path)  # what it has beside its value
+            if isinstance(item, tuple | frozenset):
+                self._add_inside(path, item)
         if isinstance(item, np.ndarray):
-            self.arrays.setdefault(id(item), (path, item, item.copy()))
+            self._add_array(item, path)
+        elif isinstance(item, deque | set):
+            if id(item) not in self._others and len(item) <= WATCHED_ELEMENTS:
+                self._add_elements(item, path)
         elif isinstance(item, type):
             self._add_class(item)
         elif isinstance(item, ModuleType):
@@ -143,9 +152,6 @@ class Watch:
         elif isinstance(item, list):
             self._add_whole(item, Items(item, path))
             self._add_beside(item, path)
-        elif isinstance(item, deque | set):
-            if id(item) not in self._others and len(item) <= WATCHED_ELEMENTS:
-                self._add_elements(item, path)
         elif isinstance(item, FunctionType):
             if not is_library(item.__module__):
                 self._add_function(item, path)
@@ -208,6 +214,13 @@ class Watch:
         self.elements.append((path, owner, held))
         for place, part in enumerate(held):
             self.add(f"{path}[{place}]", part)
+
+    def _add_array(self, array: Any, path: str) -> None:
+        if id(array) not in self.arrays:
+            self.arrays[id(array)] = path, array, array.copy()
+            if array.dtype == object and array.size <= WATCHED_ELEMENTS:
+                for place, part in enumerate(array.flat):
+                    self.add(f"{path}[{place}]", part)
 
     def _add_beside(self, owner: Any, path: str) -> None:
         """What a dict or list of a class of the user's own has beside its entries."""
