@@ -228,6 +228,18 @@ def test_variables_of_a_closure_that_stand_for_classes_modules_and_functions_in_
     )
 
 
+def test_an_attribute_that_comes_to_hide_that_of_a_metaclass():
+    meta = type("Meta", (type,), {"factor": 1.0})
+    base = meta("Base", (), {})
+    cls = meta("Derived", (base,), {})
+    expect_fresh(
+        lambda x: x * cls.factor,
+        lambda: setattr(meta, "factor", 2.0),
+        lambda: setattr(base, "factor", 3.0),
+        lambda: setattr(cls, "factor", 4.0),
+    )
+
+
 def test_a_variable_of_a_closure_that_is_assigned_later():
     def function(x):
         try:

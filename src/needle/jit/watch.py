@@ -297,7 +297,8 @@ class Watch:
         """What was read of a class may come to be in one derived from it, and hide that."""
         for cls in self._reached:
             derived: list[Seen] = []
-            for base in filter(self._reached.__contains__, cls.__mro__):
+            meta: Any = type(cls)  # a class may hide what it has, too
+            for base in filter(self._reached.__contains__, [*cls.__mro__, *meta.__mro__]):
                 seen = self.found[id(base)]
                 for nearer in derived:
                     nearer.reads.update(seen.reads)
