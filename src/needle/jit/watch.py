@@ -144,6 +144,7 @@ class Watch:
             return
         elif isinstance(item, Tensor):
             if id(item) not in self.tensors:
+                self._watch_tensors()
                 self.tensors[id(item)] = item, self._tracer.flag_of(item)
                 self._add_attributes(item, path)
         elif isinstance(item, dict):
@@ -418,10 +419,33 @@ class Watch:
                 watch._assigned(owner, name)
             assign(owner, name, value)
 
-        methods = {"__getattribute__": __getattribute__, "__setattr__": __setattr__}
+        self._replace(cls, {"__getattribute__": __getattribute__, "__setattr__": __setattr__})
+
+    def _watch_tensors(self) -> None:
+        """Let tensors tell which attributes were asked for that are not there."""
+        if Tensor in self._watching:
+            return
+        reference = ref(self)
+
+        def __getattr__(owner: Any, name: str) -> Any:  # noqa: N807
+            watch = reference()
+            if watch is not None:
+                watch._missed(owner, name)
+            message = f"{type(owner).__name__!r} object has no attribute {name!r}"
+            raise AttributeError(message, name=name, obj=owner)
+
+        self._replace(Tensor, {"__getattr__": __getattr__})
+
+    def _replace(self, cls: type, methods: dict[str, Any]) -> None:
         self._watching[cls] = {name: vars(cls).get(name, MISSING) for name in methods}
         for name, method in methods.items():
             type.__setattr__(cls, name, method)
+
+    def _missed(self, tensor: Any, name: str) -> None:
+        """An attribute of a tensor was asked for and may come: those that it has are watched."""
+        seen = id(tensor) in self.found or id(tensor) not in self.tensors
+        if not seen and not name.startswith("__") and threading.get_ident() == self._thread:
+            self._add_whole(tensor, Attributes(tensor, f"a tensor of shape {tensor.shape}"))
 
     def _assigned(self, owner: Any, name: str) -> None:
         seen = self.found.get(id(owner))
