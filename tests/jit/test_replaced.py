@@ -1,8 +1,10 @@
 """What is put in the place of what a function reads: other code, defaults, classes, names."""
 
+import gc
 import importlib
 import sys
 import types
+import weakref
 
 import numpy as np
 import pytest
@@ -113,7 +115,27 @@ def test_defaults(own):
         lambda: setattr(helper, "__kwdefaults__", {"offset": 2.0}),
         lambda: helper.__kwdefaults__.update(offset=3.0),
     )
-    assert any("has other defaults" in program.reason for program in step.programs)
+    assert any("the defaults of twice[0] changed" in program.reason for program in step.programs)
+
+
+class Owner(nn.Module):
+    def __init__(self):
+        self.lin = nn.Linear(2, 2)
+        self.helper = lambda x, me=self: me.lin(x)
+
+    @ndl.jit
+    def forward(self, x):
+        return self.helper(x)
+
+
+def test_a_default_does_not_keep_the_owner_of_a_program_alive():
+    model = Owner()
+    gone = weakref.ref(model)
+    for _ in range(3):
+        model(ndl.init.ones(2, 2))
+    del model
+    gc.collect()
+    assert gone() is None
 
 
 def test_a_module_that_is_reloaded(tmp_path, monkeypatch):

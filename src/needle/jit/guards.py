@@ -23,8 +23,8 @@ from weakref import ReferenceType, ref
 from ..context import changes
 from ..graph.node import Specs
 from ..tensor import Tensor
-from .looks import Classes, Codes, Globals, Look, Pin, Slots, dies
-from .names import Names
+from .looks import Classes, Codes, Globals, Look, Pin, Slots, defaults_of, dies
+from .names import Defaults, Names
 from .slots import MISSING, Attributes, Container, Slot, Variables, is_equal, is_rate, is_same
 
 if TYPE_CHECKING:
@@ -86,14 +86,17 @@ class Guards:
             elif slot in written:
                 places.append((key, MISSING, _alike(value)))
             else:
-                kept = MISSING if isinstance(value, tuple) else value
-                places.append((key, kept, self._pinned(value)))
+                places.append(self._place(key, value))
         slots = Slots(container, list(seen.before) if seen.whole else None, places)
         self._slots.append(slots)
         if isinstance(container, Names):
             self._look_at_variables(container, places)
         else:
             self._look_at(slots)
+
+    def _place(self, key: Any, value: Any) -> tuple[Any, Any, Pin]:
+        """A slot that has to hold what it held."""
+        return key, MISSING if isinstance(value, tuple) else value, self._pinned(value)
 
     def add_class(self, container: Container) -> None:
         """Rely on the class of an object."""
@@ -108,6 +111,7 @@ class Guards:
         self._codes.add(names.owner)
         if self._codes not in self._light:
             self._light.append(self._codes)
+        self._look_at_defaults(Defaults(function))
         free = function.__code__.co_freevars
         cells = [place for place in places if place[0] in free]
         if cells:
@@ -119,6 +123,18 @@ class Guards:
                 self._light.append(self._globals[id(space)])
             named = self._globals[id(space)].names
             named.update([(key, None) for key, _, _ in places if key not in free])
+
+    def _look_at_defaults(self, defaults: Defaults) -> None:
+        """Rely on the default arguments of a function."""
+        given = defaults.slots()
+        if not given:
+            return
+        slots = Slots(defaults, list(given), [self._place(*item) for item in given.items()])
+        self._slots.append(slots)
+        if defaults.are_plain():
+            self._codes.add(defaults.owner, defaults_of)
+        else:
+            self._light.append(slots)
 
     def _look_at(self, slots: Slots) -> None:
         """Let the cheap look see some slots, unless a counter tells of what happens to them."""

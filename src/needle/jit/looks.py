@@ -6,8 +6,7 @@
 
     Slots        what slots of a container hold
     Globals      what variables of one module hold, whichever functions name them
-    Codes        the code of functions, and their defaults: a notebook that reloads a file puts new
-                 code into old ones
+    Codes        the code of functions: a notebook that reloads a file puts new code into old ones
     Classes      the classes of objects, for the same reason
 """
 
@@ -23,8 +22,8 @@ from .slots import MISSING, Container
 Pin = Callable[[Any], bool]
 """Says whether a slot's value is still the one that a trace relied on."""
 
-_code, _defaults = attrgetter("__code__"), attrgetter("__defaults__")
-_named_defaults = attrgetter("__kwdefaults__")
+
+code_of, defaults_of = attrgetter("__code__"), attrgetter("__defaults__")
 
 
 class Look(Protocol):
@@ -103,18 +102,15 @@ class Globals:
 
 
 class Codes:
-    """The code of functions, which are held weakly, and their default arguments."""
+    """The code of functions, which are held weakly, and defaults that hold nothing themselves."""
 
     def __init__(self) -> None:
         self._parts: list[tuple[Callable[[], Any], Callable[[Any], Any], Any]] = []
         self._held: list[tuple[Callable[[], Any], Callable[[Any], Any], Any]] = []
 
-    def add(self, function: Callable[[], Any]) -> None:
-        """Rely on the code and the defaults of a function, given as a reference to it."""
-        for part in (_code, _defaults, _named_defaults):
-            value = part(function())
-            if value is not None:
-                self._parts.append((function, part, value))
+    def add(self, function: Callable[[], Any], part: Callable[[Any], Any] = code_of) -> None:
+        """Rely on a part of a function, given as a reference to it."""
+        self._parts.append((function, part, part(function())))
 
     def unchanged(self) -> bool:
         try:
@@ -130,13 +126,11 @@ class Codes:
         self._held = [(function, part, part(function())) for function, part in living]
 
     def difference(self) -> str | None:
-        for function, part, first in self._parts:
+        """What code differs; defaults are slots, too, which say it better."""
+        for function, part, code in self._parts:
             held: Any = function()
-            if held is None:
-                continue
-            now = part(held)
-            if now is not first and (part is not _code or now != first):
-                return f"{held.__name__} has other {'code' if part is _code else 'defaults'}"
+            if part is code_of and held is not None and held.__code__ != code:
+                return f"{held.__name__} has other code"
         return None
 
 

@@ -23,6 +23,7 @@ from weakref import ref
 from .slots import MISSING, Container
 
 _contents = attrgetter("cell_contents")
+_PLAIN = (bool, int, float, str, type(None))
 _LIBRARIES = {*sys.stdlib_module_names, "needle", "numpy"}
 
 
@@ -107,6 +108,37 @@ class Names(Container):
         if isinstance(value, type | BuiltinFunctionType):
             return value.__name__ == key and is_library(value.__module__)
         return isinstance(value, ModuleType)
+
+
+class Defaults(Container):
+    """The default arguments of a function: those by place, then those of keywords."""
+
+    def __init__(self, owner: FunctionType) -> None:
+        super().__init__(owner, f"the defaults of {owner.__name__}")
+        self.owner = ref(owner)
+
+    def slots(self) -> dict[Any, Any]:
+        function = self.owner()
+        if function is None:
+            return {}
+        return {**dict(enumerate(function.__defaults__ or ())), **(function.__kwdefaults__ or {})}
+
+    def reader(self, keys: Sequence[Any]) -> Callable[[], list[Any]]:
+        function = self.owner
+
+        def read() -> list[Any]:
+            held = function()
+            if held is None:
+                return []
+            return [*(held.__defaults__ or ()), *(held.__kwdefaults__ or {}).values()]
+
+        return read
+
+    def are_plain(self) -> bool:
+        """Whether nothing can be changed in them: their tuple says all, and keeps nothing alive."""
+        function = self.owner()
+        plain = all(isinstance(value, _PLAIN) for value in function.__defaults__ or ())
+        return plain and not function.__kwdefaults__
 
 
 def is_library(module: Any) -> bool:

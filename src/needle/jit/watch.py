@@ -248,7 +248,7 @@ class Watch:
             else:
                 seen.before[key] = first
         self._add_all(seen)
-        self._add_defaults(function, path)
+        self._add_defaults(function)
         if vars(function):
             self.add(path, vars(function))
         for name in modules_in(function.__code__):
@@ -305,13 +305,13 @@ class Watch:
                     nearer.reads.update(seen.reads)
                 derived.append(seen)
 
-    def _add_defaults(self, function: FunctionType, path: str) -> None:
+    def _add_defaults(self, function: FunctionType) -> None:
         code = function.__code__
         values = function.__defaults__ or ()
         names = code.co_varnames[: code.co_argcount][-len(values) :] if values else ()
-        for name, value in zip(names, values, strict=True):
+        defaults = [*zip(names, values, strict=True), *(function.__kwdefaults__ or {}).items()]
+        for name, value in defaults:
             self.add(name, value)
-        self.add(f"the defaults of {path}", function.__kwdefaults__)
 
     def _add_inside(self, path: str, item: Any) -> None:
         """What is not mutable itself: it is looked through."""
