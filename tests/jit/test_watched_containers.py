@@ -3,6 +3,7 @@
 import contextvars
 import threading
 import types
+from array import array
 from collections import ChainMap, UserDict, UserList, defaultdict, deque
 from enum import IntEnum
 from weakref import WeakKeyDictionary, WeakSet, WeakValueDictionary, proxy, ref
@@ -206,6 +207,17 @@ def test_what_is_in_containers_of_an_own_class(cls):
     items = cls([item])
     expect_fresh(
         lambda x: x * sum(item.factor for item in items), lambda: setattr(item, "factor", 2.0)
+    )
+
+
+@pytest.mark.parametrize("make", [bytearray, lambda numbers: array("d", numbers)])
+def test_bytearrays_and_arrays_of_the_standard_library(make):
+    items = make([1, 200])
+    expect_fresh(
+        lambda x: x * sum(items),
+        lambda: items.__setitem__(0, 3),
+        lambda: items.append(4),  # nothing of ours holds its memory
+        programs=3,
     )
 
 

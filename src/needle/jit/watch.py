@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import sys
 import threading
+from array import ArrayType
 from collections import deque
-from collections.abc import Iterator, MappingView
+from collections.abc import Collection, Iterator, MappingView
 from collections.abc import Set as AbstractSet
 from contextvars import ContextVar
 from functools import partial
@@ -56,7 +57,7 @@ from .thread_slots import Context, Local
 from .tracer import Rate, Scalar, Tracer
 
 WATCHED_ELEMENTS = 4096
-"""Larger sets and deques are not watched: to look at them takes longer than a call."""
+"""Larger sets, deques and `array`s are not watched: to look at them takes longer than a call."""
 _PLAIN = (int, float, str, bytes, tuple, frozenset, set, deque, np.ndarray)
 """What is known by its value, or by what it holds; a class of the user's own may add attributes."""
 _ATOMS = (int, float, str, bytes, type(None), np.generic, Op)
@@ -101,7 +102,7 @@ class Watch:
         tensors: Tensors that were reached, with their `requires_grad`, by identity.
         scalars: The stand-in for each hyperparameter, by where it is.
         arrays: NumPy arrays that were reached, each with its path and a copy, by identity.
-        elements: Sets and deques that were reached, each with its path and what it held.
+        elements: Sets, deques and `array`s that were reached, each with its path and what it held.
         weak: Weak references that were reached, or made of proxies that were.
     """
 
@@ -113,7 +114,7 @@ class Watch:
         self._streams = streams
         self._others: dict[int, Any] = {}
         self.arrays: dict[int, tuple[str, Any, Any]] = {}
-        self.elements: list[tuple[str, deque[Any] | set[Any], list[Any]]] = []
+        self.elements: list[tuple[str, Collection[Any], list[Any]]] = []
         self.weak: list[ref[Any]] = []
         self._variables: dict[tuple[int, str], Any] = {}  # what each held when it was found first
         self._reached: dict[type, None] = {}
@@ -132,7 +133,7 @@ class Watch:
                 self._add_inside(path, item)
         if isinstance(item, np.ndarray):
             self._add_array(item, path)
-        elif isinstance(item, deque | set):
+        elif isinstance(item, deque | set | bytearray | ArrayType):
             if id(item) not in self._others and len(item) <= WATCHED_ELEMENTS:
                 self._add_elements(item, path)
         elif isinstance(item, type):
@@ -209,7 +210,7 @@ class Watch:
         seen = self.found[id(owner)] = Seen(owner, container, whole=True)
         self._add_all(seen)
 
-    def _add_elements(self, owner: deque[Any] | set[Any], path: str) -> None:
+    def _add_elements(self, owner: Collection[Any], path: str) -> None:
         self._others[id(owner)] = owner
         held = list(owner)
         self.elements.append((path, owner, held))
