@@ -234,6 +234,11 @@ def test_programs_list_the_reason_each_was_made():
         "first call with this signature",
         "options['k'] changed",
     ]
+    step = ndl.jit(lambda x: x + options["a"] + options["b"], warmup=0)
+    for options["a"], options["b"] in ((0, 0), (1, 0), (1, 1), (1, 2)):
+        step(ndl.Tensor([1.0]))
+    reasons = [program.reason for program in step.programs]  # the newest first
+    assert reasons[:3] == ["options['b'] changed"] * 2 + ["options['a'] changed"]
 
 
 @pytest.mark.filterwarnings("ignore:jit. .* has 9 programs")

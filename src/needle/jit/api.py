@@ -175,14 +175,14 @@ class Jitted(Wrapper):
             )
 
     def _fitting(self, key: Key, leaves: list[Any]) -> tuple[Program | None, str]:
-        """The program that fits the world as it is; None, and why the last one does not."""
-        reason = "first call with this signature"
+        """The program that fits the world as it is; None, and why the newest one does not."""
+        reason = None
         for program in self._programs.get(key, ()):
             mismatch = program.mismatch(leaves)
             if mismatch is None:
                 return program, ""
-            reason = mismatch
-        return None, reason
+            reason = reason or mismatch
+        return None, reason or "first call with this signature"
 
     def _made(
         self, key: Key, reason: str, args: Any, kwargs: Any, leaves: list[Any]
