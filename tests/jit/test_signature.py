@@ -7,6 +7,7 @@ import gc
 import math
 import re
 import statistics
+import types
 import warnings
 import weakref
 
@@ -131,6 +132,11 @@ def test_a_new_signature_at_each_call_is_told_once():
     (warning,) = caught
     assert re.search(r"64 different signatures, .* eager\. .* pass numbers", str(warning.message))
     assert warning.filename == __file__
+    batched = ndl.jit(lambda batch: batch.x * 2)
+    for _ in range(63):
+        batched(types.SimpleNamespace(x=x))
+    with pytest.warns(UserWarning, match=r"objects of your own .* a batch as a tuple or dict"):
+        batched(types.SimpleNamespace(x=x))
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         other = ndl.jit(lambda i, x: x * i)

@@ -221,8 +221,9 @@ class Jitted(Wrapper):
         if len(self._calls) == MANY_SIGNATURES and not self._programs:
             warnings.warn(
                 f"jit: {self.__name__} was called with {MANY_SIGNATURES} different signatures, "
-                "each too seldom to be compiled, so all calls were eager. Integers, strings and "
-                "shapes are part of a signature: pass numbers that change as floats or tensors",
+                "each too seldom to be compiled, so all calls were eager. Integers, strings, "
+                "shapes and objects of your own are part of a signature: pass numbers that change "
+                "as floats or tensors, and a batch as a tuple or dict of tensors",
                 stacklevel=5,
             )
 
