@@ -127,10 +127,8 @@ class Watch:
         """Look at a thing that the function can read from now on."""
         if type(item) in ProxyTypes:
             item = self._behind(path, item)
-        if isinstance(item, _PLAIN) and is_users_object(item) and id(item) not in self.found:
-            self._add_object(item, path)  # what it has beside its value
-            if isinstance(item, tuple | frozenset):
-                self._add_inside(path, item)
+        if isinstance(item, _PLAIN) and not is_library(type(item).__module__):
+            self._add_beside_value(item, path)
         if isinstance(item, np.ndarray):
             self._add_array(item, path)
         elif isinstance(item, deque | set | bytearray | ArrayType):
@@ -229,6 +227,15 @@ class Watch:
         if is_users_object(owner):
             self.add(path, vars(owner))
             self._add_class(type(owner))
+
+    def _add_beside_value(self, item: Any, path: str) -> None:
+        """What a value of a class of the user's own has beside it, and inside."""
+        if not is_users_object(item):  # as a NamedTuple
+            self._add_class(type(item))
+        elif id(item) not in self.found:
+            self._add_object(item, path)
+            if isinstance(item, tuple | frozenset):
+                self._add_inside(path, item)
 
     def _add_all(self, seen: Seen) -> None:
         stored = isinstance(seen.container, Entries | Items)
@@ -359,7 +366,7 @@ class Watch:
         elif isinstance(member, property | staticmethod | classmethod) or is_library(
             type(member).__module__
         ):
-            for name in ("__wrapped__", "__func__", "fget", "__self__"):
+            for name in ("__wrapped__", "__func__", "fget", "func", "dispatcher", "__self__"):
                 self.add("self" if name == "__self__" else path, getattr(member, name, None))
         elif is_users_object(member):
             self.add(path, member)
