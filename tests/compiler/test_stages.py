@@ -130,6 +130,27 @@ def test_a_batch_norm_is_one_kernel():
     ]
 
 
+def test_rows_are_shifted_again_rather_than_kept():
+    """Views cost nothing: three additions and what repeats their operands are a cheap value."""
+
+    def f(x, b):
+        shifted = x + b.broadcast_to(x.shape)
+        centred = shifted - shifted.mean(0, keepdims=True).broadcast_to(x.shape)
+        return (centred * centred).mean(0), centred.exp().sum(0)
+
+    assert kernels(f, ones(4, 5), ones(5)).splitlines() == [
+        "# kernel2, level 1: for each (j < 5), Σ over i < 4",
+        "t1[i, j] = x0[i, j] + x1[j]",
+        "a1[0, j] = Σ t1[i, j]",
+        "a2[0, j] = a1[0, j] / 4",
+        "t2[i, j] = t1[i, j] - a2[0, j]",
+        "a3[j] = Σ t2[i, j] * t2[i, j]",
+        "a4[j] = Σ exp(t2[i, j])",
+        "a5[j] = a3[j] / 4",
+        "a6[j] = a4[j]",
+    ]
+
+
 def test_bias_and_relu_go_into_the_epilogue_of_a_product():
     text = kernels(
         lambda x, w, b: (x @ w + b.broadcast_to((4, 3))).relu(), ones(4, 5), ones(5, 3), ones(3)

@@ -76,6 +76,7 @@ class Choice:
         self.asides: list[Node] = []
         self.stored = Stored()
         self._sizes: dict[Node, int] = {}
+        self._views: dict[Node, int] = {}  # among them, which compute nothing
         self._terms: dict[Node, int] = {}
         self._users: dict[Node, list[Node]] = {}
         for node in graph.nodes:
@@ -107,6 +108,8 @@ class Choice:
         if size is None:
             inner = [child for child in node.inputs if child not in self.stored]
             size = self._sizes[node] = 1 + sum([self._sizes.get(child, 0) for child in inner])
+            views = sum([self._views.get(child, 0) for child in inner])
+            self._views[node] = views + is_view(node)
         return size
 
     def _choose(self) -> None:
@@ -130,7 +133,7 @@ class Choice:
             return False
         if isinstance(op, Pick | Take):
             return len(self._users.get(node, ())) > 1
-        cheap = size <= CHEAP_SIZE and isinstance(op, CHEAP_OPERATORS)
+        cheap = size - self._views[node] <= CHEAP_SIZE and isinstance(op, CHEAP_OPERATORS)
         return (self._uses[node] > 1 and not cheap) or self._is_repeated(node)
 
     def _count_terms(self, node: Node) -> int:
