@@ -30,7 +30,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .errors import ArgumentError
-from .streams import Array, Draw, Shape, bad_state, bounded, unit_interval
+from .streams import Array, Draw, Shape, bad_state, bounded, turn, unit_interval
 
 MULTIPLIERS = 0xD2511F53, 0xCD9E8D57
 KEY_STEPS = 0x9E3779B9, 0xBB67AE85
@@ -93,6 +93,9 @@ class PhiloxStream:
         seed: 0 <= seed < 2**64.
         draw: number of the next draw.
 
+    Attributes:
+        shared: whether it is drawn from in turns: the ambient one is.
+
     Raises:
         ArgumentError: a seed that is no integer in that range.
 
@@ -108,12 +111,19 @@ class PhiloxStream:
     def __init__(self, seed: int, draw: int = 0) -> None:
         self.seed = _checked(seed, "seed")
         self.draw = draw
+        self.shared = False
         self.keys = key_schedule(self.seed)
         self._made: dict[tuple[int, int, int], Array] = {}
         self._last = (-1, 0)  # number and blocks
 
     def reserve(self, count: int = 1) -> int:
         """Take the next `count` draw numbers without producing numbers; returns the first."""
+        if self.shared:
+            with turn:
+                return self._reserve(count)
+        return self._reserve(count)
+
+    def _reserve(self, count: int) -> int:
         # No call and no backward jump between the two lines: CPython switches threads at neither.
         draw = self.draw
         self.draw = draw + count

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from .philox import PhiloxStream
-from .streams import NumPyStream, bad_state
+from .streams import NumPyStream, bad_state, turn
 
 _numpy_stream = NumPyStream()
 _ambient: NumPyStream | PhiloxStream = _numpy_stream
@@ -29,7 +29,10 @@ def ambient_stream() -> NumPyStream | PhiloxStream:
 def make_ambient(stream: NumPyStream | PhiloxStream) -> None:
     """Let a stream be in force for the whole process."""
     global _ambient
-    _ambient = stream
+    with turn:
+        if isinstance(stream, PhiloxStream):
+            stream.shared = True
+        _ambient = stream
 
 
 def seed(n: int | None) -> None:
@@ -68,8 +71,9 @@ def get_state() -> dict[str, Any]:
         {'stream': 'philox', 'seed': 7, 'draw': 0}
         >>> ndl.seed(None)
     """
-    philox = None if _ambient is _numpy_stream else _ambient.get_state()
-    return {"numpy": _numpy_stream.get_state(), "philox": philox}
+    with turn:
+        philox = None if _ambient is _numpy_stream else _ambient.get_state()
+        return {"numpy": _numpy_stream.get_state(), "philox": philox}
 
 
 def set_state(state: dict[str, Any]) -> None:
@@ -89,8 +93,9 @@ def set_state(state: dict[str, Any]) -> None:
     if not isinstance(state, dict) or set(state) != {"numpy", "philox"}:
         raise bad_state("process's", state, KeyError("needs 'numpy' and 'philox'"))
     philox = None if state["philox"] is None else stream_from_state(state["philox"])
-    _numpy_stream.set_state(state["numpy"])
-    make_ambient(_numpy_stream if philox is None else philox)
+    with turn:
+        _numpy_stream.set_state(state["numpy"])
+        make_ambient(_numpy_stream if philox is None else philox)
 
 
 def stream_from_state(state: dict[str, Any]) -> NumPyStream | PhiloxStream:

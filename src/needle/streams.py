@@ -1,21 +1,78 @@
 """What every random stream offers, and NumPy's.
 
-A stream draws arrays and knows nothing of tensors.
+A stream draws arrays and knows nothing of tensors. Streams that threads share are drawn from in
+turns, and whoever goes back to where one stood (a trace) holds the turn till then: no number is
+given twice::
+
+    before: two threads                    after
+
+    A  traces: "a stream stood at 5"       A  takes the turn, traces
+    B  draws number 5                      B  waits
+    A  puts the stream back to 5           A  puts back what it drew itself, lets go
+    B  draws number 5 again                B  draws number 5
 """
 
 from __future__ import annotations
 
+import os
+import threading
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from .errors import ArgumentError, StateError
+from .errors import ArgumentError, StateError, TraceError
 
 Array = npt.NDArray[Any]
 Shape = tuple[int, ...]
+
+
+class _Turn:
+    """A lock that its owner may take again, and that nobody waits for in vain."""
+
+    seconds = 60
+
+    def __init__(self) -> None:
+        lock = threading.RLock()
+        self._acquire, self._release = lock.acquire, lock.release
+
+    def __enter__(self) -> None:
+        if not self._acquire(False):
+            self._wait()
+
+    def __exit__(self, *_: object) -> None:
+        self._release()
+
+    def _wait(self) -> None:
+        # In short waits, which a process that is stopped does not use up all at once.
+        if not any(self._acquire(timeout=1) for _ in range(self.seconds)):
+            raise TraceError(
+                f"random numbers were not to be had for {self.seconds} s, because another thread "
+                "traces or checks a jitted function. If the function waits for this thread, let "
+                "it not: draw the numbers before, and pass them as an argument"
+            )
+
+    def before_fork(self) -> None:
+        """Let the thread that forks have the turn: it is the only one of the child."""
+        self._acquire()
+
+    def after_fork(self) -> None:
+        """Go on, in both processes."""
+        self._release()
+
+
+turn = _Turn()
+"""Held for each draw from a stream that threads share, and till such a stream is put back."""
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(
+        before=turn.before_fork,
+        after_in_parent=turn.after_fork,
+        after_in_child=turn.after_fork,
+    )
 
 
 @dataclass(frozen=True)
@@ -103,25 +160,34 @@ class NumPyStream:
     def _source(self) -> Any:
         return self._own or np.random  # NumPy loads it on first use, not with us
 
+    @property
+    def _turn(self) -> AbstractContextManager[None]:
+        return turn if self._own is None else nullcontext()
+
     def uniform(self, shape: Shape = (), dtype: npt.DTypeLike = "float64") -> Array:
-        return np.asarray(self._source.rand(*shape))
+        with self._turn:
+            return np.asarray(self._source.rand(*shape))
 
     def normal(self, shape: Shape = (), dtype: npt.DTypeLike = "float64") -> Array:
-        return np.asarray(self._source.randn(*shape))
+        with self._turn:
+            return np.asarray(self._source.randn(*shape))
 
     def integers(self, low: int, high: int, size: Shape = ()) -> Array:
-        return np.asarray(self._source.randint(low, high, size=size, dtype=np.int64))
+        with self._turn:
+            return np.asarray(self._source.randint(low, high, size=size, dtype=np.int64))
 
     def permutation(self, n: int) -> Array:
         order = np.arange(n)
-        self._source.shuffle(order)
+        with self._turn:
+            self._source.shuffle(order)
         return order
 
     def rounds(self, count: int, draws: Sequence[Draw]) -> list[Array]:
         if len(draws) == 1:
             return [draws[0].vector(self, count)]
         columns = [draw.vector(self, 0) for draw in draws]
-        turns = [columns, *([draw.vector(self, 1) for draw in draws] for _ in range(count))]
+        with self._turn:
+            turns = [columns, *([draw.vector(self, 1) for draw in draws] for _ in range(count))]
         return [np.concatenate(column) for column in zip(*turns, strict=True)]
 
     def get_state(self) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from .. import random
 from ..errors import ArgumentError, ShapeError, StateError
 from ..philox import PhiloxStream
 from ..shapes import as_count, as_int
-from ..streams import Stream
+from ..streams import Stream, turn
 from ..tensor import Tensor
 from .dataset import Dataset, as_array, collate, declares
 from .prefetch import prefetched
@@ -163,10 +163,11 @@ class DataLoader:
 
     def _begin(self, stream: Stream) -> _Epoch:
         """Draw what an epoch needs beforehand."""
-        start = stream.get_state()
         n = len(self.dataset)
-        order = stream.permutation(n) if self.shuffle else np.arange(n)
-        seed = None if self.seed is None else int(stream.integers(0, 1 << 63))
+        with turn:  # another thread's draws come before or after
+            start = stream.get_state()
+            order = stream.permutation(n) if self.shuffle else np.arange(n)
+            seed = None if self.seed is None else int(stream.integers(0, 1 << 63))
         return _Epoch(start, order, seed)
 
     def _run(self, epoch: _Epoch) -> Iterator[Batch]:

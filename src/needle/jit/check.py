@@ -13,6 +13,7 @@ from ..shapes import Spec
 from .dry_run import DryRun, arrays_of
 from .program import Program
 from .trace import Trace
+from .turns import draws_paused, turn_of
 
 _TOLERANCES = {2: 1e-2, 4: 1e-4, 8: 1e-9}
 """By the size of a number in bytes; longer ones have that of 8."""
@@ -29,18 +30,19 @@ def compare_with_eager(
     Raises:
         TraceError: names what differs.
     """
-    eager = DryRun(function, args, kwargs, program.trace)
-    if eager.error is not None:
-        raise eager.error
-    try:
-        result = program.run(leaves)
-    except IndexRangeError:
-        return function(args, kwargs)  # it handles that itself, as the eager call has shown
-    if not eager.streams.stands():
-        raise TraceError(
-            "check: the random stream stands elsewhere after the compiled call than after the "
-            "eager one. Draw with ndl.init.rand or randn only"
-        )
+    with turn_of(program), draws_paused():
+        eager = DryRun(function, args, kwargs, program.trace)
+        if eager.error is not None:
+            raise eager.error
+        try:
+            result = program.run(leaves)
+        except IndexRangeError:
+            return function(args, kwargs)  # it handles that itself, as the eager call has shown
+        if not eager.streams.stands():
+            raise TraceError(
+                "check: the random stream stands elsewhere after the compiled call than after the "
+                "eager one. Draw with ndl.init.rand or randn only"
+            )
     tolerance = _tolerance(program.trace)
     _compare("the result", arrays_of(result), eager.result, tolerance)
     for tensor, values in eager.state:

@@ -11,7 +11,7 @@ from ..graph.evaluate import Eager
 from ..graph.node import Node, Value, realize
 from ..graph.op import Op
 from .slots import Slot
-from .streams import Streams
+from .streams import Streams, draws_undone
 from .trace import Trace
 from .trees import mapped, tensors_in
 
@@ -86,20 +86,20 @@ class DryRun:
 @contextmanager
 def _undone(slots: list[Slot]) -> Generator[_Recording]:
     """Undo what is done inside, to these slots and in view of the evaluator that it gives."""
-    streams, recording = Streams(), _Recording()
+    recording = _Recording()
     before = [(slot, slot.held()) for slot in slots]
-    try:
-        yield recording
-    finally:
-        for value, node in recording.nodes.items():
-            value.node = node
-        for value, grad in recording.grads.items():
-            value._grad = grad
-        for value, flag in recording.flags.items():
-            value.node.requires_grad = flag
-        for slot, item in before:
-            slot.assign(item)
-        streams.put_back()
+    with draws_undone():
+        try:
+            yield recording
+        finally:
+            for value, node in recording.nodes.items():
+                value.node = node
+            for value, grad in recording.grads.items():
+                value._grad = grad
+            for value, flag in recording.flags.items():
+                value.node.requires_grad = flag
+            for slot, item in before:
+                slot.assign(item)
 
 
 def arrays_of(item: Any) -> Any:

@@ -34,7 +34,7 @@ from .native_executor import NativeExecutor
 from .printer import Printer, kind_of
 from .program import Program
 from .signature import signature
-from .streams import Streams
+from .streams import draws_undone
 from .tracing import NewStateError, trace
 from .turns import making, paused
 
@@ -228,11 +228,8 @@ def _profile(program: Program, compiled: Compiled, leaves: list[Any]) -> dict[st
     arrays, _ = program.inputs.values(leaves)
     for place, array in enumerate(arrays):
         executor.bind(place, np.array(array, order="C"))
-    streams = Streams()
-    try:
+    with draws_undone():
         kept = executor()  # functions that run alone write their results there
-    finally:
-        streams.put_back()
     times = {}
     for call in compiled.emitted.calls:
         run = executor.alone(call)

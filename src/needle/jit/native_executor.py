@@ -27,6 +27,7 @@ from ..graph.node import Node
 from ..native import threads
 from ..philox import PhiloxStream
 from ..random import ambient_stream
+from ..streams import turn
 from .access import bytes_of, spec
 from .compiled import Compiled
 from .emit import CHAIN, Call, Shared
@@ -268,12 +269,14 @@ class NativeExecutor:
             if self._all_native:
                 words[2] = stream.reserve(len(self._draws))
                 return
-            words[2] = stream.draw
-        for node, slot in self._draws:
-            if philox and is_drawn_here(node):
-                stream.reserve(1)
-            else:
-                assert node.op is not None
-                drawn = np.ascontiguousarray(node.op.evaluate())
-                self._keep[slot] = drawn
-                self._table[slot] = drawn.ctypes.data
+        with turn:  # the code draws what is reserved, from where the stream stands on
+            if philox:
+                self._stream[2] = stream.draw
+            for node, slot in self._draws:
+                if philox and is_drawn_here(node):
+                    stream.reserve(1)
+                else:
+                    assert node.op is not None
+                    drawn = np.ascontiguousarray(node.op.evaluate())
+                    self._keep[slot] = drawn
+                    self._table[slot] = drawn.ctypes.data

@@ -28,7 +28,7 @@ from .differentiate import Differentiable
 from .expression import UnsupportedError
 from .interpret import Interpreter
 from .shortcut import Look, Shortcut, modes_of, shortcut
-from .streams import Streams
+from .streams import draws_undone
 from .trace import Source, Trace
 from .turns import inside_turn
 
@@ -161,11 +161,8 @@ class Program:
 
     def raise_index_error(self, leaves: Sequence[Any]) -> NoReturn:
         """An index was out of range, and no state was written: NumPy raises the eager message."""
-        streams = Streams()
-        try:
+        with draws_undone():  # the call itself has drawn
             self._interpreter()(list(leaves))
-        finally:
-            streams.put_back()  # the call itself has drawn
         raise TraceError("an index was out of range in a compiled call, and is not in an eager one")
 
     def _interpreter(self) -> Callable[[list[Any]], list[Any]]:

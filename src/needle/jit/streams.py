@@ -17,6 +17,7 @@ import numpy as np
 from ..errors import TraceError
 from ..philox import PhiloxStream
 from ..random import ambient_stream, make_ambient
+from .turns import draws_paused
 
 
 class Streams:
@@ -34,6 +35,8 @@ class Streams:
         place = _place(generator)
         if place is None or any(known is generator for known, _ in self._places):
             return place is not None
+        if isinstance(generator, PhiloxStream):
+            generator.shared = True  # other threads wait from now on
         self._places.append((generator, place))
         return True
 
@@ -71,6 +74,17 @@ class Streams:
                 generator.setstate(place)
             else:
                 generator.set_state(place)
+
+
+@contextmanager
+def draws_undone() -> Generator[None]:
+    """Let every stream stand after a `with` block where it stood, and no other thread draw."""
+    with draws_paused():
+        streams = Streams()
+        try:
+            yield
+        finally:
+            streams.put_back()
 
 
 @contextmanager

@@ -31,7 +31,7 @@ from ..shapes import Spec
 from ..tensor import Tensor
 from .operators import Operators
 from .pullback import Pullback, is_users, run_rule
-from .streams import Streams
+from .streams import draws_undone
 
 _STOP = StopGradient()
 
@@ -256,12 +256,8 @@ class Tracer:
     def _learnt(self, op: Op, run: Callable[..., Any], nodes: Sequence[Node]) -> Any:
         """What a user's code gives on the values of this call: its shape and dtype are learnt."""
         self.operators.add(op)
-        streams = Streams()
-        try:
-            with ambient_set(evaluator=EAGER):
-                return run(*[self._real_value(node) for node in nodes])
-        finally:
-            streams.put_back()
+        with draws_undone(), ambient_set(evaluator=EAGER):
+            return run(*[self._real_value(node) for node in nodes])
 
     def _real_value(self, node: Node) -> Any:
         for item in topological_order([node], lambda node: node not in self._real):

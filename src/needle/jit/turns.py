@@ -8,6 +8,9 @@ does not wait itself, or all could wait for ever::
     A  runs p, whose operator calls q          A  q is taken: makes the call as written
     B  runs q, whose operator calls p          B  p is taken: the same
 
+Draws from random streams wait for a trace too (`needle.streams.turn`). That turn is taken last, and
+whoever holds it waits for nothing else.
+
 A fork waits until no program is being made, and its child has locks of its own: the threads that
 held the old ones are not in it.
 """
@@ -23,8 +26,10 @@ from weakref import WeakSet
 
 from ..context import ambient
 from ..errors import TraceError
+from ..streams import turn
 
 _TRACE = "a trace"
+_DRY_RUN = "what is undone"
 
 
 class Turn(Protocol):
@@ -46,6 +51,16 @@ class _State:
 
 
 _state = _State()
+
+
+def turn_of(program: Turn) -> AbstractContextManager[Any]:
+    """A `with` block for a call of a program: one at a time.
+
+    Raises:
+        TraceError: this thread is inside of the program.
+        BusyError: it is inside of others, and would have to wait.
+    """
+    return inside_turn(program) if ambient.inside else program.lock
 
 
 def inside_turn(program: Turn) -> AbstractContextManager[Any]:
@@ -106,12 +121,25 @@ def paused() -> Generator[None]:
             for lock in locks:
                 _take(lock)
             ambient.inside = (*inside, _TRACE)
-            yield
+            with turn:
+                yield
         finally:  # also where Ctrl-C came between two of them
             ambient.inside = inside
             for lock in locks:
                 with suppress(RuntimeError):  # not taken
                     lock.release()
+
+
+@contextmanager
+def draws_paused() -> Generator[None]:
+    """Let no other thread draw from streams that threads share inside a `with` block."""
+    inside = ambient.inside
+    with turn:
+        ambient.inside = (*inside, _DRY_RUN)
+        try:
+            yield
+        finally:
+            ambient.inside = inside
 
 
 # -- fork ------------------------------------------------------------------------------------------
