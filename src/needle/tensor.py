@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from copy import deepcopy
 from typing import Any, NoReturn
 from weakref import ref
 
@@ -264,10 +265,12 @@ class Tensor(Value):
         node.requires_grad = self.requires_grad
         twin = new_handle(node, type(self))
         memo[id(self)] = twin
-        if self.grad is not None:
-            # Not of a temporary: the memo goes by id, which must not be used again.
-            twin.grad = self.grad.__deepcopy__(memo)
-            twin.grad.requires_grad = False
+        gradient = self.grad
+        if gradient is not None:
+            is_new = id(gradient) not in memo
+            twin.grad = deepcopy(gradient, memo)
+            if is_new:
+                twin.grad.requires_grad = False
         twin.__dict__.update(self.__dict__)
         return twin
 

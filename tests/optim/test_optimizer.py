@@ -142,18 +142,10 @@ def test_a_gradient_of_another_shape_is_refused():
 
 
 @pytest.mark.parametrize("act", [lambda o: o.step(), lambda o: o.clip_grad_norm()])
-@pytest.mark.parametrize(
-    ("parameter", "gradient", "error", "message"),
-    [
-        ([1.0, 2.0], np.ones(2), ndl.ArgumentError, r"shape \(2,\) is a ndarray\. Write p\.grad ="),
-        ([1.0], 1.0, ndl.ArgumentError, r"SGD: the gradient of a parameter of shape .* is a float"),
-        ([1, 2], ndl.Tensor([1.0, 2.0]), ndl.DTypeError, r"SGD: a parameter of int64 cannot take"),
-    ],
-)
-def test_a_gradient_that_is_none_is_refused(parameter, gradient, error, message, act):
-    parameter = nn.Parameter(parameter)
-    parameter.grad = gradient
-    with pytest.raises(error, match=message):
+def test_a_parameter_of_integers_is_refused(act):
+    parameter = nn.Parameter([1, 2])
+    parameter.grad = ndl.Tensor([1.0, 2.0])
+    with pytest.raises(ndl.DTypeError, match=r"SGD: a parameter of int64 cannot take"):
         act(SGD([parameter]))
 
 

@@ -14,7 +14,7 @@ from weakref import ref
 import numpy as np
 
 from ..context import ambient, changes
-from ..errors import TraceError
+from ..errors import ArgumentError, TraceError
 from ..shapes import Spec, spec_of
 
 if TYPE_CHECKING:
@@ -95,6 +95,8 @@ class Value:
 
     @grad.setter
     def grad(self, value: Any) -> None:
+        if value is not None:
+            _check_grad(self, value)
         ambient.evaluator.touch_grad(self, reading=False)
         self._grad = value
         changes.count += 1
@@ -141,6 +143,16 @@ class Value:
         node.handle = ref(self)
         self.node = node
         changes.count += 1
+
+
+def _check_grad(owner: Value, grad: Any) -> None:
+    is_tuple = isinstance(owner, Value.tuple_class)
+    if not isinstance(grad, Value.tuple_class if is_tuple else Value.tensor_class):
+        maker = "make_tuple" if is_tuple else "Tensor"
+        raise ArgumentError(
+            f"grad: a {type(owner).__name__} was given a {type(grad).__name__} for a gradient. "
+            f"Write t.grad = ndl.{maker}(...), or None"
+        )
 
 
 def handle_of(node: Node) -> Value:

@@ -125,13 +125,8 @@ class Optimizer(Stateful):
                 if state and param not in self.state:
                     self.state[param] = state
 
-    def _cast(self, grad: Any, param: Tensor) -> Tensor:
+    def _cast(self, grad: Tensor, param: Tensor) -> Tensor:
         """A parameter's gradient in its own dtype: programs may have put another one there."""
-        if not isinstance(grad, Tensor):
-            raise ArgumentError(
-                f"{type(self).__name__}: the gradient of a parameter of shape {param.shape} is a "
-                f"{type(grad).__name__}. Write p.grad = ndl.Tensor(...), or None to skip it"
-            )
         dtype = param.dtype
         if grad.dtype is dtype:
             return grad
