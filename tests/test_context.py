@@ -4,6 +4,7 @@ import threading
 
 import pytest
 
+import needle as ndl
 from needle.context import ambient, ambient_set
 
 
@@ -49,3 +50,61 @@ def test_threads_have_their_own():
         ready.set()
         thread.join()
     assert seen == [(True, True)]
+
+
+def test_a_decorated_function_keeps_its_name_and_may_call_itself():
+    @ambient_set(gradients=False)
+    def depth(n):
+        return [ambient.gradients, *(depth(n - 1) if n else [])]
+
+    assert (depth(2), depth.__name__, ambient.gradients) == ([False] * 3, "depth", True)
+
+
+def test_a_decorated_generator_function_has_the_modes_in_its_body_alone():
+    seen = []
+
+    @ndl.no_grad()
+    def steps(n):
+        seen.append(ambient.gradients)
+        for k in range(n):
+            with ndl.implicit_broadcasting():
+                got = yield k
+            seen.append((got, ambient.gradients))
+        return "done"
+
+    generator = steps(2)
+    assert next(generator) == 0
+    assert (ambient.gradients, seen) == (True, [False])
+    assert generator.send("a") == 1
+    with pytest.raises(StopIteration) as end:
+        generator.send("b")
+    assert end.value.value == "done"
+    assert seen == [False, ("a", False), ("b", False)]
+    assert ambient.gradients
+    assert list(steps(3)) == [0, 1, 2]
+
+
+def test_errors_and_the_end_of_a_decorated_generator():
+    seen = []
+
+    @ndl.no_grad()
+    def steps():
+        try:
+            yield 1
+        except KeyError:
+            seen.append(ambient.gradients)
+            yield 2
+        finally:
+            seen.append(ambient.gradients)
+
+    generator = steps()
+    next(generator)
+    assert generator.throw(KeyError("k")) == 2
+    assert ambient.gradients
+    generator.close()
+    assert (seen, ambient.gradients) == ([False, False], True)
+    unfinished = steps()
+    next(unfinished)
+    with pytest.raises(ValueError, match="v"):
+        unfinished.throw(ValueError("v"))
+    assert ambient.gradients

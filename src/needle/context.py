@@ -7,8 +7,10 @@ on demand (lazy), or record only (trace). The `graph` package puts the eager one
 from __future__ import annotations
 
 import threading
-from collections.abc import Generator, Iterable
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Iterable
+from contextlib import AbstractContextManager
+from functools import wraps
+from inspect import isgeneratorfunction
 from typing import Any
 from weakref import finalize
 
@@ -62,21 +64,64 @@ class Changes:
 changes = Changes()
 
 
-@contextmanager
-def ambient_set(**modes: Any) -> Generator[None]:
-    """Set modes of this thread inside a `with` block and put the old ones back after it."""
-    before = {name: getattr(ambient, name) for name in modes}
-    for name, value in modes.items():
-        setattr(ambient, name, value)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
+class _Modes(AbstractContextManager[None]):
+    """Modes that hold inside a `with` block, or a function."""
+
+    def __init__(self, modes: dict[str, Any]) -> None:
+        self._modes = modes
+        self._before: list[dict[str, Any]] = []
+
+    def __enter__(self) -> None:
+        before = {name: getattr(ambient, name) for name in self._modes}
+        self._before.append(before)
+        for name, value in self._modes.items():
             setattr(ambient, name, value)
+
+    def __exit__(self, *_: object) -> None:
+        for name, value in self._before.pop().items():
+            setattr(ambient, name, value)
+
+    def __call__(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """The function with these modes in its body; a generator's is run piece by piece."""
+        modes = self._modes
+
+        @wraps(function)
+        def inside(*args: Any, **kwargs: Any) -> Any:
+            with _Modes(modes):
+                return function(*args, **kwargs)
+
+        @wraps(function)
+        def pieces(*args: Any, **kwargs: Any) -> Any:
+            return (yield from _Pieces(modes, function(*args, **kwargs)))
+
+        return pieces if isgeneratorfunction(function) else inside
+
+
+class _Pieces(Generator[Any, Any, Any]):
+    """A generator whose body has modes of its own, and leaves those of its caller as they are."""
+
+    def __init__(self, modes: dict[str, Any], generator: Generator[Any, Any, Any]) -> None:
+        self._modes = modes
+        self._generator = generator
+
+    def send(self, value: Any) -> Any:
+        with _Modes(self._modes):
+            return self._generator.send(value)
+
+    def throw(self, *error: Any) -> Any:
+        with _Modes(self._modes):
+            return self._generator.throw(*error)
+
+
+def ambient_set(**modes: Any) -> _Modes:
+    """Set modes of this thread inside a `with` block and put the old ones back after it."""
+    return _Modes(modes)
 
 
 def no_grad() -> Any:
     """Record no graph inside a `with` block (or a function decorated with `no_grad()`).
+
+    In a decorated generator function it holds in the function's body, not in that of the loop.
 
     Returns:
         A context manager. Results computed inside need no gradient.
