@@ -147,6 +147,22 @@ def test_a_number_that_the_dtype_cannot_hold():
         ndl.Tensor(np.array([1], "uint8")) + 300
 
 
+@pytest.mark.parametrize("wrap", [lambda f: f, lambda f: ndl.jit(f, warmup=0)])
+@pytest.mark.parametrize("dtype", ["int8", "int64", "uint8", "uint16", "uint64"])
+def test_numbers_at_the_ends_of_a_dtype(dtype, wrap):
+    """Their negative is none of the dtype, where sums and differences wrap around."""
+    low, high = (int(bound) for bound in (np.iinfo(dtype).min, np.iinfo(dtype).max))
+    x = np.array([low, 0, 1, 7, high], dtype)
+    for number in {low, low + 1, 0, 1, high - 1, high}:
+        for compute in (lambda x, n=number: x + n, lambda x, n=number: x - n):
+            result, exact = wrap(compute)(ndl.Tensor(x)), compute(x)
+            assert result.dtype == exact.dtype
+            np.testing.assert_array_equal(result.numpy(), exact)
+    for compute in (lambda x: x + (high + 1), lambda x: x - (high + 2)):
+        with pytest.raises(DTypeError, match=r"AddScalar\(scalar=.*not defined for dtype u?int"):
+            wrap(compute)(ndl.Tensor(x))
+
+
 @every_operator
 def test_arrays_on_either_side_are_constants(name):
     apply, exact = BINARY[name]

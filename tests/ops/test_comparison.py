@@ -44,6 +44,17 @@ def test_numbers_are_not_rounded_to_the_tensors_integers(name, dtype, number):
     np.testing.assert_array_equal(result, getattr(np, name)(x.astype("float64"), number))
 
 
+@pytest.mark.parametrize("name", [*COMPARISONS, "maximum"])
+def test_integers_that_no_dtype_holds(name):
+    compare = getattr(ndl, name)
+    with pytest.raises(DTypeError, match=rf"{name}: an integer of 31 digits is too large .* 1e30"):
+        compare(ndl.Tensor([1], dtype="int8"), -(10**30))
+    with pytest.raises(DTypeError, match=rf"{name}: an integer of 401 .* Pass .*math\.inf"):
+        compare(10**400, ndl.Tensor([1.0]))
+    exact = getattr(np, name)(1.0, 1e30)
+    assert compare(ndl.Tensor([1.0]), 10**30).tolist() == [exact]
+
+
 def test_shapes_must_be_equal():
     with pytest.raises(ShapeError, match=r"less: shapes \(2,\) and \(2, 1\) differ"):
         ndl.less(ndl.Tensor([1.0, 2.0]), ndl.Tensor([[1.0], [2.0]]))

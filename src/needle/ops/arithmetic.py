@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from ..errors import ArgumentError
 from ..graph.kinds import Elementwise
 from ..shapes import broadcast_shapes
-from .operands import as_number, as_tensor, constant_like, is_number
+from .operands import Number, as_number, as_tensor, constant_like, is_number
 
 
 class EWiseAdd(Elementwise):
@@ -57,9 +59,7 @@ class AddScalar(ScalarOperator):
     label = "add_scalar"
 
     def expression(self, e: Any, a: Any) -> Any:
-        c = self.scalar
-        # a - 1 of unsigned integers is an addition of -1, which their dtype cannot hold.
-        return a + c if c >= 0 or c != c else a - (-c)
+        return a + self.scalar
 
     def gradient(self, out_grad: Any, node: Any) -> Any:
         return out_grad
@@ -77,7 +77,22 @@ def add_scalar(a: Any, scalar: Any) -> Any:
         >>> ndl.add_scalar(ndl.Tensor([1.0, 2.0]), 3).numpy()
         array([4., 5.])
     """
-    return AddScalar(scalar)(a)
+    number = as_number(scalar, "add_scalar")
+    if number < 0:
+        a = as_tensor(a)
+        if a.dtype.kind == "u":
+            number = negative(-number, a.dtype)
+    return AddScalar(number)(a)
+
+
+def negative(number: Number, dtype: np.dtype[Any]) -> Number:
+    """What has to be added to subtract a number: 255 for 1 of uint8, where sums wrap around."""
+    if dtype.kind in "iu" and isinstance(number, int):
+        bounds = np.iinfo(dtype)
+        low, high = int(bounds.min), int(bounds.max)
+        if low <= number <= high:
+            return (-number - low) % (high - low + 1) + low
+    return -number
 
 
 class EWiseMul(Elementwise):

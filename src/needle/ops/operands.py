@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
 
-from ..errors import ArgumentError
+from ..errors import ArgumentError, DTypeError
 from ..graph.node import Value
 
 Number = int | float | bool
@@ -64,9 +65,28 @@ def is_number(value: Any) -> bool:
 
 
 def constant_like(a: Any, number: Any, operation: str) -> Any:
-    """A constant of `a`'s shape, and of its dtype where that can hold the number."""
+    """A constant of `a`'s shape, and of its dtype where that can hold the number.
+
+    Raises:
+        ArgumentError: it is not one real number.
+        DTypeError: it is an integer that no dtype can hold.
+    """
     value = as_number(number, operation)
+    if isinstance(value, int) and not -(2**63) <= value < 2**64:
+        value = _large(value, a.dtype, operation)
     dtype = np.result_type(a.dtype, value)
     if dtype.kind in "iu" and not np.iinfo(dtype).min <= value <= np.iinfo(dtype).max:
         dtype = np.asarray(value).dtype
     return a.full_like(value, dtype=dtype)
+
+
+def _large(value: int, dtype: np.dtype[Any], operation: str) -> float:
+    """An integer that no integer dtype holds, beside floats."""
+    if dtype.kind == "f":
+        with suppress(OverflowError):
+            return float(value)
+    digits = len(str(abs(value)))
+    raise DTypeError(
+        f"{operation}: an integer of {digits} digits is too large beside {dtype}. "
+        f"Pass a float, as {'1e30' if digits < 300 else 'math.inf'}"
+    )

@@ -8,7 +8,7 @@ import numpy as np
 
 from ..errors import DTypeError
 from ..graph.node import Value
-from .arithmetic import add, add_scalar, negate
+from .arithmetic import add, add_scalar, negate, negative
 from .operands import as_number, as_tensor, constant_like
 
 _NO_DIFFERENCE = (
@@ -85,4 +85,4 @@ def subtract_scalar(a: Any, scalar: Any) -> Any:
     number = as_number(scalar, "subtract")
     if isinstance(number, bool) and a.dtype.kind == "b":
         raise DTypeError(_NO_DIFFERENCE)
-    return add_scalar(a, -number)
+    return add_scalar(a, negative(number, a.dtype))
