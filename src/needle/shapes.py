@@ -176,6 +176,17 @@ def as_dtype(dtype: object, operation: str) -> np.dtype[Any]:
     return native(result)
 
 
+def as_float_dtype(dtype: object, operation: str) -> np.dtype[Any]:
+    """`dtype` as a NumPy dtype of floats, which what is trained has to have."""
+    result = as_dtype(dtype, operation)
+    if result.kind != "f":
+        raise DTypeError(
+            f"{operation}: parameters of {result} cannot be trained. "
+            'Use a float dtype such as "float32"'
+        )
+    return result
+
+
 def native(dtype: np.dtype[Any]) -> np.dtype[Any]:
     """The dtype in the machine's byte order: NumPy's one object for it, which `is` can compare."""
     return np.dtype(dtype.type)

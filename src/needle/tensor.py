@@ -406,19 +406,19 @@ class Tensor(Value):
 
     def reshape(self, *sizes: Any, shape: Any = None) -> Tensor:
         """The same elements in another shape, `t.reshape((2, 3))` or `t.reshape(2, 3)`."""
-        return movement.reshape(self, _spread(sizes, shape))
+        return movement.reshape(self, _spread("reshape", sizes, shape))
 
     def broadcast_to(self, *sizes: Any, shape: Any = None) -> Tensor:
         """Repeated to a larger shape, `t.broadcast_to((2, 3))` or `t.broadcast_to(2, 3)`."""
-        return movement.broadcast_to(self, _spread(sizes, shape))
+        return movement.broadcast_to(self, _spread("broadcast_to", sizes, shape))
 
     def permute(self, *order: Any, axes: Any = None) -> Tensor:
         """The axes in a new order, `t.permute((2, 0, 1))` or `t.permute(2, 0, 1)`."""
-        return movement.permute(self, _spread(order, axes))
+        return movement.permute(self, _spread("permute", order, axes))
 
     def transpose(self, *pair: Any, axes: Sequence[int] | None = None) -> Tensor:
         """Two axes swapped, the last two by default: `t.transpose((0, 1))`, `t.transpose(0, 1)`."""
-        return movement.transpose(self, _spread(pair, axes) if pair else axes)
+        return movement.transpose(self, _spread("transpose", pair, axes) if pair else axes)
 
     def slice(self, ranges: tuple[slicing.Range, ...]) -> Tensor:
         """A (start, count, step) of each axis: what `t[a:b:c]` records."""
@@ -454,8 +454,12 @@ class Tensor(Value):
 Value.tensor_class = Tensor
 
 
-def _spread(arguments: tuple[Any, ...], named: Any) -> Any:
+def _spread(operation: str, arguments: tuple[Any, ...], named: Any) -> Any:
     """`f((2, 3))`, `f(2, 3)` and `f(shape=(2, 3))` mean the same."""
     if named is not None:
+        if arguments:
+            raise ArgumentError(
+                f"{operation}: {arguments} and {named!r} say the same thing twice. Pass one of them"
+            )
         return named
     return arguments[0] if len(arguments) == 1 else arguments

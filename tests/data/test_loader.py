@@ -323,6 +323,16 @@ def test_a_state_of_another_loader_is_refused():
         other.load_state_dict(state)
 
 
+def test_a_state_beyond_the_epoch_is_refused():
+    loader = DataLoader(numbers(6), 2, seed=1)
+    next(iter(loader))
+    state = loader.state_dict()
+    with pytest.raises(StateError, match=r"no state within an epoch of 3 batches. Give what state"):
+        loader.load_state_dict({**state, "batches": 10**9})
+    loader.load_state_dict({**state, "batches": 3})
+    assert (lists(loader), len(lists(loader))) == ([], 3)
+
+
 @pytest.mark.parametrize(
     "change", [{"batches": -1}, {"batches": "2"}, {"batches": 2, "stream": None}, {"extra": 0}]
 )

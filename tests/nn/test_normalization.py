@@ -169,3 +169,26 @@ def test_batch_norm_of_no_samples_is_refused_in_training():
 def test_a_dim_that_is_no_integer_is_refused(kind, dim):
     with pytest.raises(ndl.ArgumentError, match=f"{kind}: dim must be an integer, got"):
         getattr(nn, kind)(dim)
+
+
+@pytest.mark.parametrize("kind", [nn.BatchNorm1d, nn.LayerNorm1d])
+@pytest.mark.parametrize("eps", [-1, float("nan"), float("inf")])
+def test_an_eps_that_makes_no_root_is_refused(kind, eps):
+    with pytest.raises(ndl.ArgumentError, match=rf"{kind.__name__}: eps={eps}. Pass a finite numb"):
+        kind(3, eps=eps)
+    assert kind(3, eps=0).eps == 0
+
+
+@pytest.mark.parametrize("momentum", [-0.1, 2, float("nan")])
+def test_a_momentum_that_is_no_share_is_refused(momentum):
+    with pytest.raises(ndl.ArgumentError, match=r"BatchNorm1d: momentum=.*0 or more and at most 1"):
+        nn.BatchNorm1d(3, momentum=momentum)
+    assert [nn.BatchNorm1d(3, momentum=share).momentum for share in (0, 1)] == [0, 1]
+
+
+@pytest.mark.parametrize("dtype", ["int64", "bool", "uint8"])
+@pytest.mark.parametrize("sizes", [(nn.Linear, 3, 2), (nn.BatchNorm1d, 3), (nn.LayerNorm1d, 3)])
+def test_parameters_of_integers_are_refused(sizes, dtype):
+    kind, *sizes = sizes
+    with pytest.raises(ndl.DTypeError, match=rf"{kind.__name__}: parameters of {dtype} cannot be"):
+        kind(*sizes, dtype=dtype)

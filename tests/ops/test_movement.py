@@ -107,6 +107,16 @@ REFUSED = {
         ShapeError,
         r"reshape: shape \(-1, -1\) is not possible. Use sizes >= 0 and at most one -1",
     ),
+    "reshape twice": (
+        lambda: ndl.Tensor(X).reshape((2, 3), shape=(3, 2)),
+        ArgumentError,
+        r"reshape: \(\(2, 3\),\) and \(3, 2\) say the same thing twice. Pass one of them",
+    ),
+    "transpose twice": (
+        lambda: ndl.Tensor(X).transpose(0, 1, axes=(0, 1)),
+        ArgumentError,
+        "transpose: .*twice",
+    ),
     "reshape to negative sizes": (lambda: ndl.reshape(X, (-2, -3)), ShapeError, "not possible"),
     "reshape to one negative size": (
         lambda: ndl.reshape(X, (-2, 3)),

@@ -115,6 +115,11 @@ ERRORS = {
     "no warm-up": (lambda: Schedule(optimizer(), "a"), "Schedule: warmup must be an integer"),
     "no every": (lambda: StepLR(optimizer(), "a"), "StepLR: every must be an integer, got 'a'"),
     "no gamma": (lambda: StepLR(optimizer(), 1, "a"), "StepLR: 'a' is not one real number"),
+    "gamma": (
+        lambda: StepLR(optimizer(), 1, float("nan")),
+        "StepLR: gamma=nan. Pass a finite number, 0 or more",
+    ),
+    "low": (lambda: CosineLR(optimizer(), 1, -0.5), "CosineLR: low=-0.5. Pass a finite number"),
     "no total": (lambda: CosineLR(optimizer(), 1.5), "CosineLR: total must be an integer, got 1.5"),
     "no low": (lambda: CosineLR(optimizer(), 1, "a"), "CosineLR: 'a' is not one real number"),
     "no state": (

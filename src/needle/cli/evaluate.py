@@ -9,13 +9,14 @@ import click
 
 from ..training import Checkpoint, CheckpointFolder
 from .experiment import Images, build_trainer, read_config
+from .train import Folder
 
 
 @click.command("eval")
 @click.argument("checkpoint", type=click.Path(path_type=Path))
 @click.option(
     "--data",
-    type=click.Path(path_type=Path),
+    type=Folder(),
     help="Folder with the IDX files.  [default: that of the training]",
 )
 @click.option("--eager", is_flag=True, help="Run as written, without compiling.")

@@ -58,13 +58,25 @@ class Finite(click.FloatRange):
         return number
 
 
+class Folder(click.Path):
+    """The name of a folder; an empty one, as of a variable that is not set, names none."""
+
+    def __init__(self) -> None:
+        super().__init__(path_type=Path)
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> Any:
+        if not str(value):
+            self.fail("an empty name is no folder.", param, ctx)
+        return super().convert(value, param, ctx)
+
+
 @click.command(
     epilog="Exit codes: 0 done, 1 data, checkpoint or training error, 2 wrong usage, "
     "130 interrupted; the last checkpoint is then whole, go on with --resume."
 )
 @click.option(
     "--data",
-    type=click.Path(path_type=Path),
+    type=Folder(),
     help="Folder with four gzipped IDX files named like MNIST's (Fashion-MNIST works).  "
     "[default: $NEEDLE_DATA, or data]",
 )
@@ -110,7 +122,7 @@ class Finite(click.FloatRange):
 @click.option("--eager", is_flag=True, help="Run as written, without compiling.")
 @click.option(
     "--out",
-    type=click.Path(path_type=Path),
+    type=Folder(),
     help="Folder for the run.  [default: runs/<date-time>]",
 )
 @click.option(

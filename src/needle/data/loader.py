@@ -130,16 +130,15 @@ class DataLoader:
         """
         layout = self._layout()
         if not _is_loader_state(state, layout):
-            raise StateError(
-                f"DataLoader.load_state_dict: {state!r:.200} is no loader's state. "
-                "Give what state_dict returned"
-            )
+            raise _bad_state(state, "is no loader's state")
         if wrong := [name for name, value in layout.items() if state[name] != value]:
             texts = [f"{name}={state[name]!r}, here {layout[name]!r}" for name in wrong]
             raise StateError(
                 f"DataLoader.load_state_dict: the state was saved with {'; '.join(texts)}. "
                 "Make the loader as it was"
             )
+        if (state["batches"] or 0) > len(self):
+            raise _bad_state(state, f"is no state within an epoch of {len(self)} batches")
         stream = None if state["stream"] is None else random.stream_from_state(state["stream"])
         self._epoch = None
         if stream is not None and state["batches"] is not None:
@@ -213,6 +212,12 @@ class DataLoader:
             return False
         transforms = dataset.transforms or ()
         return not transforms or (self.seed is not None and all_own(transforms))
+
+
+def _bad_state(state: object, reason: str) -> StateError:
+    return StateError(
+        f"DataLoader.load_state_dict: {state!r:.200} {reason}. Give what state_dict returned"
+    )
 
 
 def _is_loader_state(state: object, layout: dict[str, Any]) -> bool:

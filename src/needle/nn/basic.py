@@ -9,7 +9,7 @@ from .. import init, ops
 from ..device import Device
 from ..errors import ArgumentError, ShapeError
 from ..ops.operands import as_probability, as_tensor
-from ..shapes import as_count
+from ..shapes import as_count, as_float_dtype
 from ..tensor import Tensor
 from .module import Module, Parameter
 
@@ -62,6 +62,7 @@ class Linear(Module):
 
     Raises:
         ArgumentError: a size is no positive integer.
+        DTypeError: dtype is none of floats.
         ShapeError: the input's last axis is not in_features.
 
     Example:
@@ -83,6 +84,7 @@ class Linear(Module):
         super().__init__()
         self.in_features = as_count(in_features, "Linear", "in_features", 1)
         self.out_features = as_count(out_features, "Linear", "out_features", 1)
+        dtype = as_float_dtype(dtype, "Linear")
         weight = init.kaiming_uniform(in_features, out_features, device=device, dtype=dtype)
         self.weight = Parameter(weight)
         self.bias = None

@@ -10,8 +10,8 @@ from ..errors import ShapeError
 from ..ops.affine import scale_shift
 from ..ops.batch_norm import batch_norm
 from ..ops.normalization import standardize
-from ..ops.operands import as_number, as_tensor
-from ..shapes import as_int
+from ..ops.operands import as_bounded, as_tensor
+from ..shapes import as_float_dtype, as_int
 from ..tensor import Tensor
 from .module import Module, Parameter
 
@@ -34,7 +34,8 @@ class BatchNorm1d(Module):
     running values are used.
 
     Raises:
-        ArgumentError: dim is no integer, eps or momentum no number.
+        ArgumentError: dim is no integer, eps not 0 or more, or momentum not from 0 to 1.
+        DTypeError: dtype is none of floats.
         ShapeError: the input is not (batch, dim).
 
     Example:
@@ -55,8 +56,9 @@ class BatchNorm1d(Module):
     ) -> None:
         super().__init__()
         self.dim = dim = as_int(dim, "BatchNorm1d", "dim")
-        self.eps = as_number(eps, "BatchNorm1d")
-        self.momentum = as_number(momentum, "BatchNorm1d")
+        dtype = as_float_dtype(dtype, "BatchNorm1d")
+        self.eps = as_bounded(eps, "BatchNorm1d", "eps")
+        self.momentum = as_bounded(momentum, "BatchNorm1d", "momentum", 1)
         self.weight = Parameter(init.ones(dim, dtype=dtype), device=device)
         self.bias = Parameter(init.zeros(dim, dtype=dtype), device=device)
         self.running_mean = init.zeros(dim, device=device, dtype=dtype)
@@ -92,7 +94,8 @@ class LayerNorm1d(Module):
         Input and output (batch, dim). `weight` and `bias`: (dim,).
 
     Raises:
-        ArgumentError: dim is no integer, eps no number.
+        ArgumentError: dim is no integer, or eps not 0 or more.
+        DTypeError: dtype is none of floats.
         ShapeError: the input is not (batch, dim).
 
     Example:
@@ -106,7 +109,8 @@ class LayerNorm1d(Module):
     ) -> None:
         super().__init__()
         self.dim = dim = as_int(dim, "LayerNorm1d", "dim")
-        self.eps = as_number(eps, "LayerNorm1d")
+        dtype = as_float_dtype(dtype, "LayerNorm1d")
+        self.eps = as_bounded(eps, "LayerNorm1d", "eps")
         self.weight = Parameter(init.ones(dim, dtype=dtype), device=device)
         self.bias = Parameter(init.zeros(dim, dtype=dtype), device=device)
 

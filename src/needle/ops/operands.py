@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from contextlib import suppress
 from typing import Any
 
@@ -54,6 +55,27 @@ def as_probability(p: Any, operation: str) -> Number:
     number = as_number(p, operation)
     if not 0 <= number <= 1:
         raise ArgumentError(f"{operation}: p={p} is no probability. Use 0 <= p <= 1")
+    return number
+
+
+def as_bounded(scalar: Any, operation: str, name: str, high: float = math.inf) -> Number:
+    """A static, finite number of 0 or more.
+
+    Args:
+        scalar: Python or NumPy number.
+        operation: Who asks, for the message.
+        name: Of the argument.
+        high: The largest that it may be.
+
+    Raises:
+        ArgumentError: it is outside, or not one real number.
+    """
+    number = as_number(scalar, operation)
+    if not (0 <= number <= high and math.isfinite(number)):
+        limit = "" if high == math.inf else f" and at most {high:g}"
+        raise ArgumentError(
+            f"{operation}: {name}={scalar!r}. Pass a finite number, 0 or more{limit}"
+        )
     return number
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..errors import ArgumentError, StateError
-from ..ops.operands import as_number
+from ..ops.operands import as_bounded
 from ..shapes import as_int
 from ..state import Watched, by_name
 from .optimizer import Optimizer
@@ -117,7 +117,7 @@ class StepLR(Schedule):
         self, optimizer: Optimizer, every: int, gamma: float = 0.1, warmup: int = 0
     ) -> None:
         self.every = _positive(every, "StepLR", "every")
-        self.gamma = as_number(gamma, "StepLR")
+        self.gamma = as_bounded(gamma, "StepLR", "gamma")
         super().__init__(optimizer, warmup)
 
     def factor(self, step: int) -> float:
@@ -146,7 +146,7 @@ class CosineLR(Schedule):
 
     def __init__(self, optimizer: Optimizer, total: int, low: float = 0.0, warmup: int = 0) -> None:
         self.total = _positive(total, "CosineLR", "total")
-        self.low = as_number(low, "CosineLR")
+        self.low = as_bounded(low, "CosineLR", "low")
         super().__init__(optimizer, warmup)
 
     def factor(self, step: int) -> float:
