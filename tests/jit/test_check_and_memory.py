@@ -2,6 +2,7 @@
 
 import gc
 import os
+import warnings
 import weakref
 from pathlib import Path
 
@@ -304,3 +305,34 @@ def test_check_of_an_index_error_that_the_function_handles():
 
     looked_up = [look_up(np.array([k])).tolist() for k in (0, 5, 1)]
     assert looked_up == [[1.0], [-1.0], [2.0]]
+
+
+def test_objects_without_weak_references_are_not_collected():
+    class Batch:
+        __slots__ = ("x",)
+
+    class Size(int):
+        """Known by its value, and what it is counted by."""
+
+        alive = 0
+
+        def __init__(self, *_):
+            Size.alive += 1
+
+        def __del__(self):
+            Size.alive -= 1
+
+    step = ndl.jit(lambda batch: ndl.Tensor([1.0]) * batch.x)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        for k in range(200):
+            batch = Batch()
+            batch.x = Size(k)
+            assert step(batch).item() == k
+    assert Size.alive < 20
+    (warning,) = caught
+    assert "objects of your own are part of a signature" in str(warning.message)
+    assert warning.filename == __file__
+    for _ in range(3):
+        step(batch)
+    assert len(step.programs) == 1

@@ -36,7 +36,7 @@ from .dry_run import DryRun
 from .interpret import is_random
 from .program import Program
 from .shortcut import look_of, modes_of
-from .signature import Key, holds_arrays, is_array, signature
+from .signature import Key, holds_arrays, is_array, keeps_objects, signature
 from .tracing import NewStateError, trace
 from .trees import mapped
 from .turns import BusyError, add, making, paused
@@ -49,6 +49,8 @@ MANY_SIGNATURES = 64
 """After so many signatures without a program a warning says that nothing is compiled."""
 MOST_SIGNATURES = 4096
 """Of so many signatures is it remembered that they occurred."""
+MOST_KEPT = 8
+"""Of so many, if that keeps objects alive: batches in objects without weak references are large."""
 PATIENCE = 3
 """So often in a row may a trace find that state came into being."""
 
@@ -64,6 +66,8 @@ class Jitted(Wrapper):
         self._warmup = warmup
         self._check = check
         self._calls: dict[Key, int] = {}
+        self._calls_kept: dict[Key, int] = {}  # whose keys keep objects alive
+        self._signatures = 0
         self._patience: dict[Key, tuple[int, int]] = {}
         self._programs: dict[Key, tuple[Program, ...]] = {}
         self._recent: Program | None = None
@@ -191,12 +195,7 @@ class Jitted(Wrapper):
         program, _ = self._fitting(key, leaves)  # another thread may have made it
         if program is not None or config.jit_mode() == "0":
             return program
-        calls = self._calls[key] = self._calls.pop(key, 0) + 1
-        if len(self._calls) > MOST_SIGNATURES:
-            self._calls.pop(next(iter(self._calls)))
-        if calls <= self._warmup:
-            if calls == 1:
-                self._warn_of_signatures()
+        if self._count(key) <= self._warmup:
             return None
         try:
             with paused():
@@ -217,14 +216,28 @@ class Jitted(Wrapper):
         self._keep(key, program)
         return program
 
+    def _count(self, key: Key) -> int:
+        """How often a signature has occurred, with this call."""
+        counts, most = self._calls, MOST_SIGNATURES
+        if keeps_objects(key):
+            counts, most = self._calls_kept, MOST_KEPT
+        calls = counts[key] = counts.pop(key, 0) + 1
+        if len(counts) > most:
+            counts.pop(next(iter(counts)))
+        if calls == 1:
+            self._signatures += 1
+            if self._warmup:
+                self._warn_of_signatures()
+        return calls
+
     def _warn_of_signatures(self) -> None:
-        if len(self._calls) == MANY_SIGNATURES and not self._programs:
+        if self._signatures == MANY_SIGNATURES and not self._programs:
             warnings.warn(
                 f"jit: {self.__name__} was called with {MANY_SIGNATURES} different signatures, "
                 "each too seldom to be compiled, so all calls were eager. Integers, strings, "
                 "shapes and objects of your own are part of a signature: pass numbers that change "
                 "as floats or tensors, and a batch as a tuple or dict of tensors",
-                stacklevel=5,
+                stacklevel=6,
             )
 
     def _keep(self, key: Key, program: Program) -> None:
@@ -255,7 +268,8 @@ class Jitted(Wrapper):
             self._programs[key] = group
         else:
             self._programs.pop(key, None)
-            self._calls.pop(key, None)
+            if self._calls.pop(key, None) or self._calls_kept.pop(key, None):
+                self._signatures -= 1
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Jitted:
         """A copy of the function, which makes programs of its own."""

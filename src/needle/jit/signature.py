@@ -98,6 +98,13 @@ def _static_key(item: Any, leaves: list[Any] | None) -> Any:
     return Identity(item)
 
 
+def keeps_objects(key: Any) -> bool:
+    """Whether a key keeps an object alive that counts by identity."""
+    if isinstance(key, tuple):
+        return any(map(keeps_objects, key))
+    return isinstance(key, Identity) and key.keeps
+
+
 def _repeats(leaves: list[Any]) -> Key:
     """Which tensors are passed twice: such a call is another program."""
     places: dict[int, int] = {}
@@ -114,10 +121,12 @@ class Identity:
 
     def __init__(self, item: Any) -> None:
         self._hash = id(item)
+        self.keeps = False
         try:
             self._item: Callable[[], Any] = ref(item)
         except TypeError:
             self._item = lambda: item
+            self.keeps = True
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Identity):
