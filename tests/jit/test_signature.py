@@ -77,6 +77,16 @@ def test_an_array_arrives_as_a_tensor_without_gradient(calls):
 
 
 @pytest.mark.parametrize("warmup", [0, 1])
+@pytest.mark.parametrize("number", [np.array(2.0), np.array([2.0])])
+def test_an_array_of_one_element_is_no_number_at_any_call(number, warmup):
+    add, x = ndl.jit(lambda x, c: x + c, warmup=warmup), ndl.Tensor([1.0, 2.0])
+    for _ in range(3):
+        with pytest.raises(ndl.ShapeError, match=r"shapes \(2,\) and \(1?,?\) differ"):
+            add(x, number)
+        assert add(x, float(number.item())).tolist() == [3.0, 4.0]
+
+
+@pytest.mark.parametrize("warmup", [0, 1])
 def test_an_array_that_is_returned_or_kept_is_not_the_callers(warmup):
     keeper = nn.Module()
     keeper.last = ndl.Tensor([0.0])
