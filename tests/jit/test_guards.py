@@ -195,6 +195,37 @@ def test_another_shape_of_a_captured_tensor():
     assert "has shape (3,) now" in step.programs[0].reason
 
 
+@pytest.mark.parametrize(
+    ("kept", "inner"),
+    [
+        (lambda a, b: [a, b], lambda held: held),
+        (lambda a, b: {0: a, 1: b}, lambda held: held),
+        (lambda a, b: ([a, b], 3), lambda held: held[0]),
+    ],
+)
+def test_what_is_put_into_a_list_that_the_program_writes(kept, inner):
+    """Each call gives the slot a new list, and no counter tells what becomes of that."""
+
+    def run(compiling):
+        model = nn.Module()
+
+        def step(x):
+            a, b = inner(model.h)[0], inner(model.h)[1]
+            model.h = kept((a * 2).detach(), (b + a).detach())
+            return (a @ a.T).sum() + b.sum() * x
+
+        step = ndl.jit(step) if compiling else step
+        model.h = kept(*[ndl.Tensor.wrap(np.ones((2, 3))) for _ in range(2)])
+        results = [step(3.0).item() for _ in range(4)]
+        for shape in ((2, 3), (3, 2)):
+            for place in range(2):
+                inner(model.h)[place] = ndl.Tensor.wrap(np.ones(shape))
+            results += [step(3.0).item() for _ in range(3)]
+        return results
+
+    assert run(compiling=True) == run(compiling=False)
+
+
 def test_requires_grad_of_captured_tensors_and_arguments():
     w = nn.Parameter([3.0])
 

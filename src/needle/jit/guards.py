@@ -23,7 +23,7 @@ from weakref import ReferenceType, ref
 from ..context import changes
 from ..graph.node import Specs
 from ..tensor import Tensor
-from .looks import Classes, Codes, Globals, Look, Pin, Slots, defaults_of, dies
+from .looks import Classes, Codes, Globals, Look, Pin, Slots, Written, defaults_of, dies
 from .names import Defaults, Names
 from .slots import MISSING, Attributes, Container, Slot, Variables, is_equal, is_rate, is_same
 
@@ -84,7 +84,10 @@ class Guards:
             if slot in numbers:
                 places.append((key, MISSING, is_rate))
             elif slot in written:
-                places.append((key, MISSING, _alike(value)))
+                pin = _alike(value)
+                places.append((key, MISSING, pin))
+                if _can_change(value):
+                    self._light.append(Written(container, key, pin))
             else:
                 places.append(self._place(key, value))
         slots = Slots(container, list(seen.before) if seen.whole else None, places)
@@ -328,6 +331,13 @@ def _alike(value: Any) -> Pin:
             and all(pin(now[key]) for key, pin in inner.items())
         )
     return lambda now: now is value or is_equal(now, value)
+
+
+def _can_change(value: Any) -> bool:
+    """Whether there is a list or dict in a tree."""
+    if isinstance(value, tuple):
+        return any(map(_can_change, value))
+    return isinstance(value, list | dict)
 
 
 def _nothing() -> None:

@@ -5,6 +5,7 @@
     look         what it sees
 
     Slots        what slots of a container hold
+    Written      what a list or dict holds that the program itself puts there anew
     Globals      what variables of one module hold, whichever functions name them
     Codes        the code of functions: a notebook that reloads a file puts new code into old ones
     Classes      the classes of objects, for the same reason
@@ -81,6 +82,21 @@ class Slots:
             if id(value) != first and not pin(value):
                 return f"{self.container.label(key)} changed"
         return None
+
+
+class Written:
+    """A slot that is given a new list or dict by each call: nothing tells what is put into that."""
+
+    def __init__(self, container: Container, key: Any, pin: Pin) -> None:
+        self._slots = container.slots
+        self._key = key
+        self._pin = pin
+
+    def unchanged(self) -> bool:
+        return self._pin(self._slots().get(self._key, MISSING))
+
+    def accept(self) -> None:
+        """Other tensors of the same shapes are read at each call."""
 
 
 class Globals:
