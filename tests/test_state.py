@@ -72,7 +72,9 @@ def test_setting_and_deleting_attributes_that_a_program_relies_on_counts_as_a_ch
     assert changes.count == counts[0]
     box.x = 1
     counts.append(changes.count)
-    box.x = 1
+    box.x = 1  # again: nothing changed
+    assert changes.count == counts[-1]
+    box.x = 2
     counts.append(changes.count)
     del box.x
     counts.append(changes.count)

@@ -1,8 +1,8 @@
 """`Stateful`: base of everything that holds tensors between calls, modules and optimisers.
 
 State is found by walking attributes, lists, tuples and dictionaries; nothing is registered. Setting
-an attribute that a compiled program has read or written moves a version counter, so that it can see
-cheaply that nothing was swapped.
+an attribute that a compiled program has read or written to another thing moves a version counter,
+so that it can see cheaply that nothing was swapped.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ from .context import changes
 from .errors import ArgumentError, DTypeError, ShapeError, StateError
 from .tensor import Tensor
 
+_own = object.__getattribute__
+
 
 class Watched:
     """An object whose attributes compiled programs watch, as they do those of your classes."""
@@ -24,8 +26,10 @@ class Stateful(Watched):
     """An object whose tensors are found by walking it."""
 
     def __setattr__(self, name: str, value: Any) -> None:
+        held = _own(self, "__dict__").get(name, changes)  # which no attribute is
         object.__setattr__(self, name, value)
-        changes.attribute(self, name)
+        if held is not value:  # as `model.train()` before each step sets what is set
+            changes.attribute(self, name)
 
     def __delattr__(self, name: str) -> None:
         object.__delattr__(self, name)

@@ -347,7 +347,7 @@ def test_attributes_that_no_program_uses_do_not_count():
     model.note = "text"
     nn.Module().training = False
     assert changes.count == before
-    model.modules = model.modules
+    model.modules = [*model.modules]
     assert changes.count > before
 
 

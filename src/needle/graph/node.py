@@ -119,8 +119,9 @@ class Value:
     @requires_grad.setter
     def requires_grad(self, value: bool) -> None:
         ambient.evaluator.touch_flag(self, bool(value))
-        self.node.requires_grad = bool(value)
-        changes.count += 1
+        if self.node.requires_grad is not bool(value):
+            self.node.requires_grad = bool(value)
+            changes.count += 1
 
     def is_leaf(self) -> bool:
         """True for a value that reverse mode does not go on from: no recorded operator made it."""
