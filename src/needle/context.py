@@ -39,11 +39,14 @@ class Changes:
     """Counts changes of what compiled programs rely on: tensors given new data, attributes set.
 
     Attributes:
-        count: Of all changes.
+        count: Of all changes but these:
+        grads: Of times that a `.grad` was set. Programs look for those that they read at each call;
+            that none was set since matters to those that reset them.
     """
 
     def __init__(self) -> None:
         self.count = 0
+        self.grads = 0
         self._names: dict[int, set[str]] = {}  # attributes that matter, by identity of the object
 
     def rely(self, owner: Any, names: Iterable[str]) -> None:

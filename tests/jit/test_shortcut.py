@@ -274,6 +274,38 @@ def changes_counted(turn):
     return changes.count - before
 
 
+def test_gradients_that_are_set_send_no_program_the_long_way(x):
+    """As those that one function leaves and another one uses, or eager code's."""
+    y = ndl.Tensor([0, 1], requires_grad=False)
+    model, other = (
+        nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Linear(4, 2)),
+        nn.Linear(3, 1),
+    )
+    optimizer = ndl.optim.Adam(model.parameters())
+
+    @ndl.jit
+    def gradients(x):
+        optimizer.reset_grad()
+        loss = nn.SoftmaxLoss()(model(x), y)
+        loss.backward()
+        return loss.detach()
+
+    update = ndl.jit(optimizer.step)
+
+    def turn():
+        loss = gradients(x).item()
+        assert all(p.grad is not None for p in model.parameters())
+        update()
+        optimizer.reset_grad()
+        other(x).sum().backward()
+        return loss
+
+    first = turn()
+    assert changes_counted(turn) == 0
+    assert turn() < first
+    assert len(gradients.programs) == len(update.programs) == 1
+
+
 def test_what_is_set_to_what_it_was_sends_no_program_the_long_way(x):
     y = ndl.Tensor([0, 1], requires_grad=False)
     model = nn.Sequential(nn.Linear(3, 4), nn.Dropout(0.5), nn.Linear(4, 2))
@@ -283,9 +315,37 @@ def test_what_is_set_to_what_it_was_sends_no_program_the_long_way(x):
     def turn():
         model.train()
         model.modules[0].weight.requires_grad = True
+        optimizer.reset_grad()
         noise = ndl.init.randn(2, 3)
         step(noise, y)
         return noise
 
     assert changes_counted(turn) == 0
     assert taken(step, turn(), y) is not None
+
+
+def test_a_gradient_is_reset_whenever_it_was_set():
+    """Also that of an argument, which may be another one at each call."""
+    weights = [nn.Parameter(np.ones(3, np.float32)) for _ in range(2)]
+    gradient = leaf(np.ones(3))
+
+    def of_state(x):
+        loss = (weights[0] * x).sum()
+        loss.backward()
+        weights[0].data = weights[0].data - weights[0].grad.data
+        weights[0].grad = None
+        return loss.detach()
+
+    def of_argument(w):
+        loss = (w * w).sum()
+        loss.backward()
+        w.grad = None
+        return loss.detach()
+
+    for function, arguments in ((of_state, [gradient, gradient * 2]), (of_argument, weights)):
+        compiled = warm(function, arguments[0])
+        for weight in weights[: 1 if function is of_state else 2]:
+            weight.grad = gradient
+        for argument in (*arguments, *arguments):
+            compiled(argument)
+        assert weights[0].grad is weights[1].grad is None

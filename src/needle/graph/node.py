@@ -98,8 +98,9 @@ class Value:
         if value is not None:
             _check_grad(self, value)
         ambient.evaluator.touch_grad(self, reading=False)
-        self._grad = value
-        changes.count += 1
+        if self._grad is not value:
+            self._grad = value
+            changes.grads += 1
 
     @property
     def op(self) -> Op | None:

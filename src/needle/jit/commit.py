@@ -42,6 +42,8 @@ class Commit:
 
     Attributes:
         plain: For a call that only hands out a tensor: the place of its value, and its class.
+        resets: Whether a call resets gradients.
+        reset_at: What `changes.grads` was when the gradients that a call resets were last seen to.
     """
 
     def __init__(
@@ -64,12 +66,16 @@ class Commit:
         )
         self._grads = [(target, node) for target, node in trace.grads if node is not None]
         self._grads_reset = [target for target, node in trace.grads if node is None]
+        self.resets = bool(self._grads_reset)
+        self.reset_at = -1
         self.plain = self._plain_result()
 
     def _plain_result(self) -> tuple[int, type[Any]] | None:
         """For a call that only hands out a tensor: the place of its value, and its class."""
         result = self._trace.result
         writes = self._rebound or self._slots or self._grads
+        # Each call may have another argument, the `.grad` of which was set before.
+        writes = writes or any(isinstance(target, Argument) for target in self._grads_reset)
         if writes or self._differentiable is not None or not isinstance(result, Out):
             return None
         if (
@@ -87,11 +93,13 @@ class Commit:
         Args:
             leaves: Of the call's arguments.
             results: The values.
-            steady: Whether nothing happened since the last call: reset gradients are so still.
+            steady: Whether nothing happened since the last call, but for gradients that were set.
         """
-        if steady and self.plain is not None:
+        is_reset = not self.resets or self.reset_at == changes.grads
+        if steady and is_reset and self.plain is not None:
             place, cls = self.plain
             return new_handle(Node(None, (), results[place], False), cls)
+        self.reset_at = changes.grads  # now: other threads may set some after these are reset
         values = dict(zip(self._place, results, strict=True))
         for target, node in self._rebound:
             tensor = target.tensor(leaves)
@@ -105,10 +113,12 @@ class Commit:
             tensor = target.tensor(leaves)
             if tensor is not None:
                 tensor._grad = None
+        if self._grads:
+            changes.grads += 1
         made: dict[Out, Any] = {}
         for slot, tree in self._slots:  # new tensors: somebody may hold those that it had
             slot.assign(self._filled(tree, leaves, values, made))
-        if self._rebound or self._slots or self._grads:
+        if self._rebound or self._slots:
             changes.count += 1
             self._guards.accept()
         if self._changes_guards:  # this program, too, may rely on what is there now

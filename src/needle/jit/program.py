@@ -71,10 +71,10 @@ class Program:
             compiled = binding.native.compiled
             self._execute, results, in_place = binding.run, compiled.handed, binding.in_place
         commit = Commit(trace, self.inputs, results, in_place, differentiable)
-        self._commit = commit.write
+        self._commit = commit
         self.shortcut: Shortcut | None = None
-        if self._binding is not None and commit.plain is not None:
-            self.shortcut = shortcut(self.guards, self._binding, look, *commit.plain)
+        if self._binding is not None:
+            self.shortcut = shortcut(self.guards, self._binding, look, commit)
 
     @property
     def compiled(self) -> Compiled | None:
@@ -119,6 +119,7 @@ class Program:
         if difference is None:
             if self._binding is not None:
                 self._binding.bound = False
+            self._commit.reset_at = -1  # there may be others to reset
             guards.accept()
         return difference
 
@@ -155,7 +156,7 @@ class Program:
                 if results is None:
                     self.raise_index_error(leaves)
                 self.calls += 1
-                return self._commit(leaves, results, self._steady)
+                return self._commit.write(leaves, results, self._steady)
             finally:
                 mine["inside"] = inside
 

@@ -18,7 +18,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from ..context import ambient
+from ..context import ambient, changes
 from ..graph.node import Node, new_handle
 from ..random import ambient_stream
 from ..tensor import Tensor
@@ -26,6 +26,7 @@ from .turns import BusyError
 
 if TYPE_CHECKING:
     from .binding import Binding
+    from .commit import Commit
     from .guards import Guards
     from .program import Program
 
@@ -59,23 +60,25 @@ def look_of(args: Sequence[Any], kwargs: dict[str, Any]) -> Look | None:
 
 
 def shortcut(
-    guards: Guards, binding: Binding, look: Look | None, result: int, cls: type[Any]
+    guards: Guards, binding: Binding, look: Look | None, commit: Commit
 ) -> Shortcut | None:
-    """The short way of a program that leaves a tensor of a class, and else only state in place.
+    """The short way of a program that leaves a tensor, and else only state in place.
 
     Returns:
         None if it has none, because each call has to be looked at more closely.
     """
-    run = binding.native.quick(result)
-    if look is None or run is None or guards.looks_at_calls or binding.may_be_held:
+    run = binding.native.quick(plain[0]) if (plain := commit.plain) else None
+    if not (plain and look and run) or guards.looks_at_calls or binding.may_be_held:
         return None
-    modes, expected = look
+    (modes, expected), (_, cls) = look, plain
     count, unchanged, others = len(expected), guards.unchanged, guards.others
     bind_numbers = binding.bind_numbers if binding.has_numbers else None
 
     def call(program: Program, args: Sequence[Any], mine: dict[str, Any]) -> Any:
         now = mine["gradients"], mine["implicit_broadcasting"], type(ambient_stream())
         if now != modes or mine["inside"] or len(args) != count or not unchanged():
+            return None
+        if commit.resets and commit.reset_at != changes.grads:
             return None
         with program.lock:
             mine["inside"] = (program,)
