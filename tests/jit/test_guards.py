@@ -1,5 +1,7 @@
 """Guards: what changes between two calls is honoured, by the program or by another one."""
 
+import warnings
+
 import numpy as np
 import pytest
 
@@ -172,6 +174,41 @@ def test_a_swapped_parameter_is_read():
     np.testing.assert_allclose(predict(x).numpy(), model(x).numpy(), rtol=1e-6)
     model.weight = ndl.init.ones(2, 5)  # a plain tensor of another shape
     np.testing.assert_allclose(predict(x).numpy(), model(x).numpy(), rtol=1e-6)
+
+
+def use_new_tensors(calls, times=10):
+    """Call a function a few times with each of several tensors, which are dropped after that."""
+    model = nn.Module()
+    step = ndl.jit(lambda x: model.mask * x, warmup=0)
+    for k in range(times):
+        model.mask = ndl.Tensor([float(k)])
+        for _ in range(calls):
+            assert step(2.0).item() == 2 * k
+    return step
+
+
+def test_a_new_tensor_in_an_attribute_at_each_call_is_told():
+    told = "jit: 8 programs of <lambda> in a row were gone after a call or two, the last one with "
+    with pytest.warns(UserWarning, match=told + r"what model\.mask held") as warned:
+        use_new_tensors(calls=1)
+    assert len(warned) == 1
+    assert "keep one tensor and assign its .data" in str(warned[0].message)
+    assert warned[0].filename == __file__
+
+
+def test_a_new_object_among_the_arguments_at_each_call_is_told():
+    class Batch:
+        scale = 2.0
+
+    step, x = ndl.jit(lambda batch, x: x * batch.scale, warmup=0), ndl.Tensor(2.0)
+    with pytest.warns(UserWarning, match="the last one with something that it had used"):
+        assert [step(Batch(), x).item() for _ in range(10)] == [4.0] * 10
+
+
+def test_programs_that_were_used_for_long_may_go():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert len(use_new_tensors(calls=4).programs) == 1
 
 
 def test_a_swapped_layer_is_used():

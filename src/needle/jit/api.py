@@ -43,6 +43,8 @@ from .turns import BusyError, add, making, paused
 
 MANY_PROGRAMS = 8
 """After this many programs for one function a warning says what keeps changing."""
+FEW_CALLS = 2
+"""What is gone after so many calls was compiled in vain."""
 MOST_PROGRAMS = 64
 """So many programs are kept for one function; the longest unused goes first."""
 MANY_SIGNATURES = 64
@@ -71,6 +73,8 @@ class Jitted(Wrapper):
         self._patience: dict[Key, tuple[int, int]] = {}
         self._programs: dict[Key, tuple[Program, ...]] = {}
         self._recent: Program | None = None
+        self._in_vain = 0  # programs in a row that were gone after a few calls
+        self._lost = ""  # the slot whose thing went with the last one
         self._methods: dict[int, tuple[ref[Any], Jitted]] = {}
 
     def __get__(self, instance: Any, owner: type | None = None) -> Any:
@@ -240,11 +244,23 @@ class Jitted(Wrapper):
                 stacklevel=6,
             )
 
+    def _warn_of_loss(self) -> None:
+        what = f"what {self._lost} held" if self._lost else "something that it had used"
+        warnings.warn(
+            f"jit: {MANY_PROGRAMS} programs of {self.__name__} in a row were gone after a call or "
+            f"two, the last one with {what}. Each was traced and compiled: pass what is new "
+            "at each call as tensors among the arguments, or keep one tensor and assign its .data",
+            stacklevel=6,
+        )
+
     def _keep(self, key: Key, program: Program) -> None:
         add(program)
         self._programs[key] = (program, *self._programs.get(key, ()))
-        program.guards.when_gone = partial(_discard, ref(self), key, ref(program))
+        program.guards.when_gone = partial(_lose, ref(self), key, ref(program))
         program.guards.accept()
+        if self._in_vain == MANY_PROGRAMS:
+            self._in_vain += 1  # it is said once
+            self._warn_of_loss()
         count = len(self.programs)
         if count == MANY_PROGRAMS + 1:
             warnings.warn(
@@ -258,6 +274,20 @@ class Jitted(Wrapper):
             ]
             recent = self._recent
             self.discard(*min(others, key=lambda item: (item[1] is recent, item[1].last_used)))
+
+    def lose(self, key: Key, program: Program | None, label: str) -> None:
+        """Something died without which a program cannot be used again; of one thing several tell.
+
+        Args:
+            key: Of the program.
+            program: None if it is forgotten already.
+            label: The name of the slot that held the thing, if one did.
+        """
+        if program is not None:
+            self._in_vain = self._in_vain + 1 if program.calls <= FEW_CALLS else 0
+            self._lost = ""
+            self.discard(key, program)
+        self._lost = label or self._lost
 
     def discard(self, key: Key, program: Program) -> None:
         """Forget a program."""
@@ -279,11 +309,11 @@ class Jitted(Wrapper):
         return f"jit({self.__name__}, {len(self.programs)} programs)"
 
 
-def _discard(owner: ref[Jitted], key: Key, program: ref[Program]) -> None:
-    """Something died without which a program cannot be used again."""
-    jitted, dead = owner(), program()
-    if jitted is not None and dead is not None:
-        jitted.discard(key, dead)
+def _lose(owner: ref[Jitted], key: Key, program: ref[Program], label: str) -> None:
+    """Tell the owner of a program, if it is still there."""
+    jitted = owner()
+    if jitted is not None:
+        jitted.lose(key, program(), label)
 
 
 def _arriving(item: Any) -> Any:

@@ -40,7 +40,7 @@ class Guards:
 
     Attributes:
         alive: False once something died without which the program cannot be used again.
-        when_gone: Called then.
+        when_gone: Called then, with the name of the slot that held it, if one did.
         others: Identities of tensors that may not be passed as arguments.
         grads: Where a `.grad` was read, and its shape and dtype; None for one that was None.
         aliases: Lists of places that hold one and the same tensor.
@@ -48,7 +48,7 @@ class Guards:
 
     def __init__(self) -> None:
         self.alive = True
-        self.when_gone: Callable[[], None] = _nothing
+        self.when_gone: Callable[[str], None] = _nothing
         self._slots: list[Slots] = []
         self._codes, self._classes = Codes(), Classes()
         self._globals: dict[int, Globals] = {}
@@ -89,7 +89,7 @@ class Guards:
                 if _can_change(value):
                     self._light.append(Written(container, key, pin))
             else:
-                places.append(self._place(key, value))
+                places.append(self._place(container, key, value))
         slots = Slots(container, list(seen.before) if seen.whole else None, places)
         self._slots.append(slots)
         if isinstance(container, Names):
@@ -97,9 +97,10 @@ class Guards:
         else:
             self._look_at(slots)
 
-    def _place(self, key: Any, value: Any) -> tuple[Any, Any, Pin]:
+    def _place(self, container: Container, key: Any, value: Any) -> tuple[Any, Any, Pin]:
         """A slot that has to hold what it held."""
-        return key, MISSING if isinstance(value, tuple) else value, self._pinned(value)
+        pin = self._pinned(value, container.label(key))
+        return key, MISSING if isinstance(value, tuple) else value, pin
 
     def add_class(self, container: Container) -> None:
         """Rely on the class of an object."""
@@ -132,7 +133,8 @@ class Guards:
         given = defaults.slots()
         if not given:
             return
-        slots = Slots(defaults, list(given), [self._place(*item) for item in given.items()])
+        places = [self._place(defaults, *item) for item in given.items()]
+        slots = Slots(defaults, list(given), places)
         self._slots.append(slots)
         if defaults.are_plain():
             self._codes.add(defaults.owner, defaults_of)
@@ -288,21 +290,21 @@ class Guards:
                 return path
         return None
 
-    def _pinned(self, value: Any) -> Pin:
+    def _pinned(self, value: Any, label: str) -> Pin:
         """Whether a slot still holds a value: equal, if it is a plain one, else the same."""
         if isinstance(value, tuple):
-            return _each(type(value), [self._pinned(part) for part in value])
+            return _each(type(value), [self._pinned(part, label) for part in value])
         if isinstance(value, list | dict):
             return lambda now: now is value
         if not dies(value):
             return lambda now: now is value or is_equal(now, value)
-        reference = ref(value, self._gone)
+        reference = ref(value, lambda gone: self._gone(gone, label))
         return lambda now: now is reference()
 
-    def _gone(self, reference: Any) -> None:
+    def _gone(self, reference: Any, label: str = "") -> None:
         self.alive = False
         self._held = []
-        self.when_gone()
+        self.when_gone(label)
 
 
 def _each(kind: type[Any], pins: list[Pin]) -> Pin:
@@ -340,5 +342,5 @@ def _can_change(value: Any) -> bool:
     return isinstance(value, list | dict)
 
 
-def _nothing() -> None:
+def _nothing(label: str) -> None:
     """Nobody is to be told."""
