@@ -12,7 +12,7 @@ from __future__ import annotations
 import builtins
 import dis
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from itertools import repeat
 from operator import attrgetter
@@ -41,17 +41,11 @@ class Names(Container):
         function = self.owner()
         if function is None:
             return {}
-        found = {}
-        cells = function.__closure__ or ()
-        for name, cell in zip(function.__code__.co_freevars, cells, strict=True):
-            value = _held(cell)
-            if value is not MISSING:
-                found[name] = value
+        cells = zip(function.__code__.co_freevars, function.__closure__ or (), strict=True)
+        held = {name: _held(cell) for name, cell in cells}
         space = function.__globals__
-        for name in self._globals:
-            if name in space:
-                found[name] = space[name]
-        return found
+        held.update({name: space[name] for name in self._globals if name in space})
+        return {name: value for name, value in held.items() if value is not MISSING}
 
     def reader(self, keys: Sequence[Any]) -> Callable[[], list[Any]]:
         function, free = self.owner, self.owner().__code__.co_freevars
@@ -71,28 +65,30 @@ class Names(Container):
 
         return read
 
+    def _cell(self, key: Any) -> CellType | None:
+        """Where a variable of the closure is kept; None for a global."""
+        function = self.owner()
+        free = function.__code__.co_freevars
+        return function.__closure__[free.index(key)] if key in free else None
+
     def variable(self, key: Any) -> tuple[int, str]:
         """The same for two functions that name the same variable."""
-        function = self.owner()
-        free = function.__code__.co_freevars
-        place = function.__closure__[free.index(key)] if key in free else function.__globals__
-        return id(place), "" if key in free else key
+        cell = self._cell(key)
+        return (id(self.owner().__globals__), key) if cell is None else (id(cell), "")
 
     def assign(self, key: Any, value: Any) -> None:
-        function = self.owner()
-        free = function.__code__.co_freevars
-        if key in free:
-            function.__closure__[free.index(key)].cell_contents = value
+        cell = self._cell(key)
+        if cell is None:
+            self.owner().__globals__[key] = value
         else:
-            function.__globals__[key] = value
+            cell.cell_contents = value
 
     def remove(self, key: Any) -> None:
-        function = self.owner()
-        free = function.__code__.co_freevars
-        if key in free:
-            del function.__closure__[free.index(key)].cell_contents
+        cell = self._cell(key)
+        if cell is None:
+            del self.owner().__globals__[key]
         else:
-            del function.__globals__[key]
+            del cell.cell_contents
 
     def label(self, key: Any) -> str:
         return str(key)
@@ -157,37 +153,40 @@ def _held(cell: CellType) -> Any:
 
 @lru_cache(maxsize=4096)
 def global_names(code: CodeType) -> tuple[str, ...]:
-    """Global variables that a function's code reads or sets, functions nested in it included."""
-    names = [
-        instruction.argval
-        for instruction in dis.get_instructions(code)
-        if instruction.opname in ("LOAD_GLOBAL", "LOAD_NAME", "STORE_GLOBAL", "DELETE_GLOBAL")
-    ]
-    for constant in code.co_consts:
-        if isinstance(constant, CodeType):
-            names.extend(global_names(constant))
-    return tuple(dict.fromkeys(names))
+    """Global variables that a function's code reads or sets."""
+    named = _arguments_of(code, "LOAD_GLOBAL", "LOAD_NAME", "STORE_GLOBAL", "DELETE_GLOBAL")
+    return tuple(dict.fromkeys(named))
 
 
 @lru_cache(maxsize=4096)
 def modules_in(code: CodeType) -> tuple[str, ...]:
     """The modules that a function's code imports, the packages around them included."""
-    named = [
-        instruction.argval.split(".")
-        for instruction in dis.get_instructions(code)
-        if instruction.opname == "IMPORT_NAME"
-    ]
+    named = [name.split(".") for name in _arguments_of(code, "IMPORT_NAME")]
     found = [".".join(parts[: end + 1]) for parts in named for end in range(len(parts))]
-    inner = [modules_in(constant) for constant in code.co_consts if isinstance(constant, CodeType)]
-    return tuple(dict.fromkeys([*found, *[name for names in inner for name in names]]))
+    return tuple(dict.fromkeys(found))
 
 
 @lru_cache(maxsize=4096)
 def names_in(code: CodeType) -> frozenset[str]:
-    """The attributes and globals that a function's code names, nested functions included.
+    """The attributes and globals that a function's code names.
 
     Also in strings, as in `getattr(settings, "factor", 1.0)`.
     """
-    inner = [names_in(constant) for constant in code.co_consts if isinstance(constant, CodeType)]
-    strings = [text for text in code.co_consts if isinstance(text, str) and text.isidentifier()]
-    return frozenset([*code.co_names, *strings]).union(*inner)
+    strings = [text for part in _nested(code) for text in part.co_consts if isinstance(text, str)]
+    names = [name for part in _nested(code) for name in part.co_names]
+    return frozenset([*names, *filter(str.isidentifier, strings)])
+
+
+def _arguments_of(code: CodeType, *instructions: str) -> Iterator[str]:
+    for part in _nested(code):
+        for instruction in dis.get_instructions(part):
+            if instruction.opname in instructions:
+                yield instruction.argval
+
+
+def _nested(code: CodeType) -> Iterator[CodeType]:
+    """A function's code, and that of the functions written in it."""
+    yield code
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            yield from _nested(constant)
