@@ -16,20 +16,20 @@ Only if that fails is everything compared in detail::
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
-from operator import is_
 from typing import TYPE_CHECKING, Any
 from weakref import ReferenceType, ref
 
 from ..context import changes
 from ..graph.node import Specs
 from ..tensor import Tensor
-from .looks import Classes, Codes, Globals, Look, Pin, Slots, Written, defaults_of, dies
+from .looks import Arrays, Globals, Look, Parts, Pin, Slots, Views, Written, dies
 from .names import Defaults, Names
-from .slots import MISSING, Attributes, Container, Slot, Variables, is_equal, is_rate, is_same
+from .slots import MISSING, Container, Slot, is_equal, is_rate
 
 if TYPE_CHECKING:
     from .trace import Source, Target
     from .watch import Seen
+
 
 WATCHED_BYTES = 2**16
 """Contents of larger NumPy arrays are not watched: to look at them takes longer than a call."""
@@ -50,12 +50,9 @@ class Guards:
         self.alive = True
         self.when_gone: Callable[[str], None] = _nothing
         self._slots: list[Slots] = []
-        self._codes, self._classes = Codes(), Classes()
+        self._parts, self._arrays, self._views = Parts(), Arrays(), Views()
         self._globals: dict[int, Globals] = {}
-        self._light: list[Look] = []
-        self._views: list[Collection[Any]] = []  # of dicts and lists: what they hold at any time
-        self._arrays: list[tuple[str, ReferenceType[Any], tuple[int, ...], bytes]] = []
-        self._elements: list[tuple[str, Collection[Any], list[Any]]] = []
+        self._cheap: dict[Look, None] = {}
         self._flags: list[tuple[ReferenceType[Tensor], bool]] = []
         self._sources: list[tuple[Source, Specs]] = []
         self.grads: list[tuple[Target, Specs | None]] = []
@@ -63,7 +60,6 @@ class Guards:
         self.others: set[int] = set()
         self._owners: list[ReferenceType[Any]] = []
         self._seen = -1
-        self._held: list[list[Any]] = []  # what the views showed
 
     # -- what is relied on, told by the trace ------------------------------------------------------
 
@@ -87,7 +83,7 @@ class Guards:
                 pin = _alike(value)
                 places.append((key, MISSING, pin))
                 if _can_change(value):
-                    self._light.append(Written(container, key, pin))
+                    self._cheap[Written(container, key, pin)] = None
             else:
                 places.append(self._place(container, key, value))
         slots = Slots(container, list(seen.before) if seen.whole else None, places)
@@ -104,29 +100,25 @@ class Guards:
 
     def add_class(self, container: Container) -> None:
         """Rely on the class of an object."""
-        self._classes.add(container)
-        if not container.counted and self._classes not in self._light:
-            self._light.append(self._classes)
+        self._parts.add_class(container)
+        self._cheap[self._parts] = None
 
     def _look_at_variables(self, names: Names, places: list[tuple[Any, Any, Pin]]) -> None:
         """Let the cheap look see a function's variables: globals together with those of others."""
         function = names.owner()
-        self._owners.append(ref(function, self._gone))
-        self._codes.add(names.owner)
-        if self._codes not in self._light:
-            self._light.append(self._codes)
+        self.add_life(function)
+        self._parts.add_code(names.owner)
+        self._cheap[self._parts] = None
         self._look_at_defaults(Defaults(function))
         free = function.__code__.co_freevars
         cells = [place for place in places if place[0] in free]
         if cells:
-            self._light.append(Slots(names, None, cells))
+            self._cheap[Slots(names, None, cells)] = None
         if len(cells) < len(places):
             space = function.__globals__
-            if id(space) not in self._globals:
-                self._globals[id(space)] = Globals(space)
-                self._light.append(self._globals[id(space)])
-            named = self._globals[id(space)].names
-            named.update([(key, None) for key, _, _ in places if key not in free])
+            found = self._globals.setdefault(id(space), Globals(space))
+            found.names.update([(key, None) for key, _, _ in places if key not in free])
+            self._cheap[found] = None
 
     def _look_at_defaults(self, defaults: Defaults) -> None:
         """Rely on the default arguments of a function."""
@@ -137,39 +129,30 @@ class Guards:
         slots = Slots(defaults, list(given), places)
         self._slots.append(slots)
         if defaults.are_plain():
-            self._codes.add(defaults.owner, defaults_of)
+            self._parts.add_defaults(defaults.owner)
         else:
-            self._light.append(slots)
+            self._cheap[slots] = None
 
     def _look_at(self, slots: Slots) -> None:
         """Let the cheap look see some slots, unless a counter tells of what happens to them."""
         container, owner = slots.container, slots.container.owner()
-        if isinstance(owner, dict):
-            if not container.counted:
-                self._views += [owner, owner.values()]
-        elif isinstance(owner, list):
-            if not container.counted:
-                self._views.append(owner)
-        else:
-            if dies(owner):
-                self._owners.append(ref(owner, self._gone))
-            if container.counted:
-                return
-            if slots.whole is not None and isinstance(container, Attributes | Variables):
-                held = container.space if isinstance(container, Variables) else container.slots()
-                self._views += [held, held.values()]
-            else:
-                self._light.append(slots)
+        if container.dotted and dies(owner):
+            self.add_life(owner)
+        if not container.counted:
+            views = container.views() if slots.whole is not None else []
+            self._views.add(*views)
+            self._cheap[self._views if views else slots] = None
 
     def add_array(self, path: str, array: Any, before: Any) -> None:
         """Rely on the contents of a NumPy array, if it is small enough to look at each time."""
         if array.nbytes <= WATCHED_BYTES:
-            self._arrays.append((path, ref(array), array.shape, before.tobytes()))
+            self._arrays.add(path, array, before)
+            self._cheap[self._arrays] = None
 
     def add_elements(self, path: str, owner: Collection[Any], held: list[Any]) -> None:
         """Rely on what a set or deque holds."""
-        self._elements.append((path, owner, held))
-        self._views.append(owner)
+        self._views.add_elements(path, owner, held)
+        self._cheap[self._views] = None
 
     def add_life(self, item: Any) -> None:
         """Rely on a thing being alive, to which there are weak references."""
@@ -209,45 +192,28 @@ class Guards:
 
     def unchanged(self) -> bool:
         """The cheap look: True when surely nothing changed."""
-        if self._seen != changes.count or not self.alive:
+        if self._seen != changes.count:
             return False
-        for look in self._light:
+        for look in self._cheap:
             if not look.unchanged():
                 return False
-        if self._arrays and self._changed_array() is not None:
-            return False
-        if not self._views:
-            return True
-        held = self._held
-        if len(held) != len(self._views):
-            return False
-        for place, view in enumerate(self._views):
-            if len(view) != len(held[place]) or not all(map(is_, view, held[place])):
-                return False
-        return True
+        return self.alive
 
     def accept(self) -> None:
         """Take the world as it is for the one that the next cheap look compares with."""
         self._seen = changes.count
-        for look in self._light:
+        for look in self._cheap:
             look.accept()
-        self._held = [list(view) for view in self._views]
 
     def difference(self, leaves: list[Any]) -> str | None:
         """The detailed look: what differs from the world of the trace, None if nothing does."""
-        self._held = []
+        self._views.let_go()
         if not self.alive:
             return "something that was used is gone"
-        for look in [self._codes, self._classes, *self._slots]:
+        for look in [self._parts, *self._slots, self._arrays, self._views]:
             difference = look.difference()
             if difference is not None:
                 return difference
-        changed = self._changed_array()
-        if changed is not None:
-            return f"the NumPy array {changed} was written"
-        for path, owner, held in self._elements:
-            if not is_same(owner, held):
-                return f"{path} holds other things"
         for reference, flag in self._flags:
             tensor = reference()
             if tensor is not None and tensor.requires_grad != flag:
@@ -282,14 +248,6 @@ class Guards:
 
     # -- inside ------------------------------------------------------------------------------------
 
-    def _changed_array(self) -> str | None:
-        """The path of an array that holds something else; one that is gone changed its slot."""
-        for path, reference, shape, contents in self._arrays:
-            array = reference()
-            if array is not None and (array.shape != shape or array.tobytes() != contents):
-                return path
-        return None
-
     def _pinned(self, value: Any, label: str) -> Pin:
         """Whether a slot still holds a value: equal, if it is a plain one, else the same."""
         if isinstance(value, tuple):
@@ -303,7 +261,7 @@ class Guards:
 
     def _gone(self, reference: Any, label: str = "") -> None:
         self.alive = False
-        self._held = []
+        self._views.let_go()
         self.when_gone(label)
 
 

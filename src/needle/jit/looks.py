@@ -7,24 +7,27 @@
     Slots        what slots of a container hold
     Written      what a list or dict holds that the program itself puts there anew
     Globals      what variables of one module hold, whichever functions name them
-    Codes        the code of functions: a notebook that reloads a file puts new code into old ones
-    Classes      the classes of objects, for the same reason
+    Parts        the code of functions and the classes of objects: a notebook that reloads a file
+                 puts new ones into old things
+    Views        all that dicts, lists, sets and deques hold
+    Arrays       what small NumPy arrays hold
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterable
+from functools import partial
 from itertools import repeat
-from operator import attrgetter
+from operator import attrgetter, is_
 from typing import Any, Protocol
+from weakref import ReferenceType, ref
 
-from .slots import MISSING, Container
+from .slots import MISSING, Container, is_same
 
 Pin = Callable[[Any], bool]
 """Says whether a slot's value is still the one that a trace relied on."""
 
-
-code_of, defaults_of = attrgetter("__code__"), attrgetter("__defaults__")
+_code_of, _defaults_of = attrgetter("__code__"), attrgetter("__defaults__")
 
 
 class Look(Protocol):
@@ -39,7 +42,29 @@ class Look(Protocol):
         ...
 
 
-class Slots:
+def dies(value: Any) -> bool:
+    """Whether a value can be held weakly."""
+    return type(value).__weakrefoffset__ != 0
+
+
+class _Things:
+    """A look at things that are read one by one: they have to be the same ones."""
+
+    def __init__(self, read: Callable[[], Iterable[Any]]) -> None:
+        self._read = read
+        self._ids: list[int] = []
+        self._kept: list[Any] = []
+
+    def unchanged(self) -> bool:
+        return list(map(id, self._read())) == self._ids
+
+    def accept(self) -> None:
+        things = list(self._read())
+        self._ids = list(map(id, things))
+        self._kept = [thing for thing in things if not dies(thing)]
+
+
+class Slots(_Things):
     """Some slots of a container, and what they have to hold.
 
     Attributes:
@@ -53,19 +78,9 @@ class Slots:
         self.whole = whole
         self._keys = [key for key, _, _ in places]
         self._pins = [pin for _, _, pin in places]
-        # The identity says enough where the pin keeps the value alive, or hears of its death.
+        # The identity says enough: the pin keeps the value alive, or hears of its death.
         self._first = [id(value) if value is not MISSING else 0 for _, value, _ in places]
-        self._read = container.reader(self._keys)
-        self._ids: list[int] = []
-        self._kept: list[Any] = []
-
-    def unchanged(self) -> bool:
-        return list(map(id, self._read())) == self._ids
-
-    def accept(self) -> None:
-        values = self._read()
-        self._ids = list(map(id, values))
-        self._kept = [value for value in values if not dies(value)]
+        super().__init__(container.reader(self._keys))
 
     def difference(self) -> str | None:
         path, whole = self.container.path, self.whole
@@ -75,7 +90,7 @@ class Slots:
                 return f"{path} holds {len(keys)} things, {len(whole)} when it was traced"
             if keys != whole:
                 return f"{path} has other keys, or the same in another order"
-        values = self._read()
+        values = list(self._read())
         if len(values) != len(self._keys):
             return f"{path} changed"
         for key, value, first, pin in zip(self._keys, values, self._first, self._pins, strict=True):
@@ -99,85 +114,123 @@ class Written:
         """Other tensors of the same shapes are read at each call."""
 
 
-class Globals:
+class Globals(_Things):
     """The variables of one module that functions name, each looked at once."""
 
     def __init__(self, space: dict[str, Any]) -> None:
         self.names: dict[str, None] = {}
-        self._get = space.get
-        self._ids: list[int] = []
-        self._kept: list[Any] = []
-
-    def unchanged(self) -> bool:
-        return list(map(id, map(self._get, self.names, repeat(MISSING)))) == self._ids
-
-    def accept(self) -> None:
-        values = list(map(self._get, self.names, repeat(MISSING)))
-        self._ids = list(map(id, values))
-        self._kept = [value for value in values if not dies(value)]
+        read: Any = partial(map, space.get, self.names, repeat(MISSING))
+        super().__init__(read)
 
 
-class Codes:
-    """The code of functions, which are held weakly, and defaults that hold nothing themselves."""
+class Parts:
+    """The code and defaults of functions, and the classes of objects, which are held weakly."""
 
     def __init__(self) -> None:
-        self._parts: list[tuple[Callable[[], Any], Callable[[Any], Any], Any]] = []
+        self._parts: list[tuple[Callable[[], Any], Callable[[Any], Any]]] = []
         self._held: list[tuple[Callable[[], Any], Callable[[Any], Any], Any]] = []
+        self._codes: list[tuple[Callable[[], Any], Any]] = []
+        self._classes: list[tuple[Container, type[Any]]] = []
 
-    def add(self, function: Callable[[], Any], part: Callable[[Any], Any] = code_of) -> None:
-        """Rely on a part of a function, given as a reference to it."""
-        self._parts.append((function, part, part(function())))
+    def add_code(self, function: Callable[[], Any]) -> None:
+        """Rely on the code of a function."""
+        self._parts.append((function, _code_of))
+        self._codes.append((function, _code_of(function())))
+
+    def add_defaults(self, function: Callable[[], Any]) -> None:
+        """See other defaults: slots, too, which say in detail what they are."""
+        self._parts.append((function, _defaults_of))
+
+    def add_class(self, container: Container) -> None:
+        """Rely on the class of a container's owner. The counter tells of some others."""
+        self._classes.append((container, type(container.owner())))
+        if not container.counted:
+            self._parts.append((container.owner, type))
 
     def unchanged(self) -> bool:
         try:
-            for function, part, held in self._held:
-                if part(function()) is not held:
+            for owner, part, held in self._held:
+                if part(owner()) is not held:
                     return False
         except AttributeError:  # one is gone
             return False
         return True
 
     def accept(self) -> None:
-        living = [(function, part) for function, part, _ in self._parts if function() is not None]
-        self._held = [(function, part, part(function())) for function, part in living]
+        living = [(owner, part) for owner, part in self._parts if owner() is not None]
+        self._held = [(owner, part, part(owner())) for owner, part in living]
 
     def difference(self) -> str | None:
-        """What code differs; defaults are slots, too, which say it better."""
-        for function, part, code in self._parts:
-            held: Any = function()
-            if part is code_of and held is not None and held.__code__ != code:
+        for function, code in self._codes:
+            held = function()
+            if held is not None and held.__code__ != code:
                 return f"{held.__name__} has other code"
-        return None
-
-
-class Classes:
-    """The classes of objects. Of those with a counter the cheap look need not see them."""
-
-    def __init__(self) -> None:
-        self._objects: list[tuple[Container, type[Any]]] = []
-        self._owners: list[Callable[[], Any]] = []
-        self._seen: list[type[Any]] = []
-
-    def add(self, container: Container) -> None:
-        """Rely on the class of the owner of a container."""
-        self._objects.append((container, type(container.owner())))
-        if not container.counted:
-            self._owners.append(container.owner)
-
-    def unchanged(self) -> bool:
-        return [type(owner()) for owner in self._owners] == self._seen
-
-    def accept(self) -> None:
-        self._seen = [type(owner()) for owner in self._owners]
-
-    def difference(self) -> str | None:
-        for container, cls in self._objects:
+        for container, cls in self._classes:
             owner = container.owner()
             if owner is not None and type(owner) is not cls:
                 return f"{container.path} is a {type(owner).__name__} now"
         return None
 
 
-def dies(value: Any) -> bool:
-    """Whether a value can be held weakly."""
-    return type(value).__weakrefoffset__ != 0
+class Views:
+    """What collections hold, all of it and in order. Of sets and deques they say it in detail."""
+
+    def __init__(self) -> None:
+        self._views: list[Collection[Any]] = []
+        self._held: list[list[Any]] = []
+        self._elements: list[tuple[str, Collection[Any], list[Any]]] = []
+
+    def add(self, *views: Collection[Any]) -> None:
+        """See what collections hold."""
+        self._views += views
+
+    def add_elements(self, path: str, owner: Collection[Any], held: list[Any]) -> None:
+        """Rely on what a set or deque holds."""
+        self._elements.append((path, owner, held))
+        self._views.append(owner)
+
+    def unchanged(self) -> bool:
+        held = self._held
+        if len(held) != len(self._views):
+            return False
+        for place, view in enumerate(self._views):
+            if len(view) != len(held[place]) or not all(map(is_, view, held[place])):
+                return False
+        return True
+
+    def accept(self) -> None:
+        self._held = [list(view) for view in self._views]
+
+    def let_go(self) -> None:
+        """Keep nothing alive that was there; a cheap look says no until the world is accepted."""
+        self._held = []
+
+    def difference(self) -> str | None:
+        for path, owner, held in self._elements:
+            if not is_same(owner, held):
+                return f"{path} holds other things"
+        return None
+
+
+class Arrays:
+    """What NumPy arrays hold."""
+
+    def __init__(self) -> None:
+        self._arrays: list[tuple[str, ReferenceType[Any], tuple[int, ...], bytes]] = []
+
+    def add(self, path: str, array: Any, before: Any) -> None:
+        """Rely on what an array held before the trace."""
+        self._arrays.append((path, ref(array), array.shape, before.tobytes()))
+
+    def unchanged(self) -> bool:
+        return self.difference() is None
+
+    def accept(self) -> None:
+        """They have to hold what they held in the trace."""
+
+    def difference(self) -> str | None:
+        for path, reference, shape, contents in self._arrays:
+            array = reference()  # one that is gone changed its slot
+            if array is not None and (array.shape != shape or array.tobytes() != contents):
+                return f"the NumPy array {path} was written"
+        return None

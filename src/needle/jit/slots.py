@@ -69,6 +69,10 @@ class Container:
 
         return read
 
+    def views(self) -> list[Collection[Any]]:
+        """Collections that show all slots at any time, if there are any: a quick way to look."""
+        return []
+
     def assign(self, key: Any, value: Any) -> None:
         """Put a value into a slot."""
         raise NotImplementedError
@@ -102,6 +106,10 @@ class Entries(Container):
 
     def slots(self) -> dict[Any, Any]:
         return self.owner()
+
+    def views(self) -> list[Collection[Any]]:
+        held = self.slots()
+        return [held, held.values()]
 
     def assign(self, key: Any, value: Any) -> None:
         self.slots()[key] = value
@@ -203,6 +211,9 @@ class Variables(Container):
 
         return read
 
+    def views(self) -> list[Collection[Any]]:
+        return [self.space, self.space.values()]
+
     def assign(self, key: Any, value: Any) -> None:
         self.space[key] = value
 
@@ -219,6 +230,9 @@ class Items(Container):
 
     def slots(self) -> dict[Any, Any]:
         return dict(enumerate(self.owner()))
+
+    def views(self) -> list[Collection[Any]]:
+        return [self.owner()]
 
     def assign(self, key: Any, value: Any) -> None:
         self.owner()[key] = value

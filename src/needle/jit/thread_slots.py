@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextvars import ContextVar
 from itertools import repeat
 from typing import Any
 
-from .slots import MISSING, Container, Entries
+from .slots import MISSING, Attributes, Container
 
 
 class Context(Container):
@@ -31,17 +30,15 @@ class Context(Container):
         """It cannot be without a value again, but for the token of who set it."""
 
 
-class Local(Entries):
+class Local(Attributes):
     """The attributes that a `threading.local` has in the thread that looks."""
-
-    dotted = True
-
-    def __init__(self, owner: threading.local, path: str) -> None:
-        super().__init__(owner, path)
 
     def slots(self) -> dict[Any, Any]:
         owner = self.owner()
         return {} if owner is None else vars(owner)
+
+    def views(self) -> list[Collection[Any]]:
+        return []  # they would be those of this thread
 
     def reader(self, keys: Sequence[Any]) -> Callable[[], list[Any]]:
         def read() -> list[Any]:
