@@ -2,6 +2,7 @@
 
 import collections
 import itertools
+import types
 
 import numpy as np
 import pytest
@@ -121,6 +122,19 @@ def test_methods_of_classes_are_watched(name, other, monkeypatch):
         assert [step(x).item() for _ in range(2)] == expected != own
     assert step(x).item() == own[0]
     assert len(step.programs) == 2
+
+
+class Settings(types.SimpleNamespace):
+    def factor(self):
+        return self.k
+
+
+def test_methods_of_a_class_derived_from_the_standard_librarys_are_watched(monkeypatch):
+    settings = Settings(k=2.0)
+    f = ndl.jit(lambda x: (x * settings.factor()).sum(), warmup=0)
+    assert float(f(ndl.init.ones(3))) == 6.0
+    monkeypatch.setattr(Settings, "factor", lambda self: 10.0)
+    assert float(f(ndl.init.ones(3))) == 30.0
 
 
 @pytest.mark.parametrize(

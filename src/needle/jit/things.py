@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from collections import ChainMap, UserDict, UserList
+from contextvars import ContextVar
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -10,11 +12,23 @@ from weakref import WeakKeyDictionary, WeakSet, WeakValueDictionary
 
 from ..graph.node import Value
 from .names import is_library
-from .slots import fields_of
+from .slots import Attributes, Container, Entries, Fields, Items, fields_of
+from .thread_slots import Context, Local
 
 _INSTALLED = {"site-packages", "dist-packages"}
 _CONTAINERS = (ChainMap, UserDict, UserList, WeakKeyDictionary, WeakSet, WeakValueDictionary)
 """They are written in Python, around dicts and lists."""
+_KINDS = (dict, Entries), (list, Items), (ContextVar, Context), (threading.local, Local)
+
+
+def container_of(item: Any) -> type[Container] | None:
+    """The kind of container of a thing all slots of which count as read."""
+    for cls, kind in _KINDS:
+        if isinstance(item, cls):
+            return kind
+    if _is_namespace(item):
+        return Attributes
+    return Fields if has_fields_only(item) else None
 
 
 def is_own(module: ModuleType) -> bool:
@@ -23,7 +37,7 @@ def is_own(module: ModuleType) -> bool:
     return not is_library(module.__name__) and _INSTALLED.isdisjoint(Path(place).parts)
 
 
-def is_namespace(item: Any) -> bool:
+def _is_namespace(item: Any) -> bool:
     """Whether it is an object of the standard library's whose attributes say all about it.
 
     What `argparse` gives is known by its name: the module is slow to import.

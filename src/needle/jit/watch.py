@@ -11,9 +11,8 @@ import sys
 import threading
 from array import ArrayType
 from collections import deque
-from collections.abc import Collection, Iterator, MappingView
+from collections.abc import Collection, Iterable, Iterator, MappingView
 from collections.abc import Set as AbstractSet
-from contextvars import ContextVar
 from functools import partial
 from gc import get_referents
 from io import IOBase
@@ -52,8 +51,7 @@ from .slots import (
     is_same,
 )
 from .streams import Streams
-from .things import has_fields_only, is_namespace, is_of_class, is_own, is_users_object
-from .thread_slots import Context, Local
+from .things import container_of, is_of_class, is_own, is_users_object
 from .tracer import Rate, Scalar, Tracer
 
 WATCHED_ELEMENTS = 4096
@@ -112,7 +110,7 @@ class Watch:
         self.scalars: dict[Slot, Scalar] = {}
         self._tracer = tracer
         self._streams = streams
-        self._others: dict[int, Any] = {}
+        self._things: dict[int, Any] = {}  # all that was looked at, by identity
         self.arrays: dict[int, tuple[str, Any, Any]] = {}
         self.elements: list[tuple[str, Collection[Any], list[Any]]] = []
         self.weak: list[ref[Any]] = []
@@ -124,51 +122,37 @@ class Watch:
         self._thread: int | None = threading.get_ident()
 
     def add(self, path: str, item: Any) -> None:
-        """Look at a thing that the function can read from now on."""
+        """Look at a thing that the function can read from now on. Each is looked at once."""
         if type(item) in ProxyTypes:
             item = self._behind(path, item)
+        if id(item) in self._things:
+            return
+        self._things[id(item)] = item
         if isinstance(item, _PLAIN) and not is_library(type(item).__module__):
             self._add_beside_value(item, path)
         if isinstance(item, np.ndarray):
             self._add_array(item, path)
         elif isinstance(item, deque | set | bytearray | ArrayType):
-            if id(item) not in self._others and len(item) <= WATCHED_ELEMENTS:
-                self._add_elements(item, path)
+            self._add_elements(item, path)
         elif isinstance(item, type):
             self._add_class(item)
         elif isinstance(item, ModuleType):
-            if is_own(item) and id(item) not in self.found:
+            if is_own(item):
                 self._add_module(item)
-        elif isinstance(item, _ATOMS) or id(item) in self.found or id(item) in self._others:
+        elif isinstance(item, _ATOMS):
             return
         elif isinstance(item, Tensor):
-            if id(item) not in self.tensors:
-                self._watch_tensors()
-                self.tensors[id(item)] = item, self._tracer.flag_of(item)
-                self._add_attributes(item, path)
-        elif isinstance(item, dict):
-            self._add_whole(item, Entries(item, path))
-            self._add_beside(item, path)
-        elif isinstance(item, list):
-            self._add_whole(item, Items(item, path))
-            self._add_beside(item, path)
+            self._add_tensor(item, path)
         elif isinstance(item, FunctionType):
             if not is_library(item.__module__):
                 self._add_function(item, path)
-        elif isinstance(item, ContextVar):
-            self._add_whole(item, Context(item, path))
-        elif isinstance(item, threading.local):
-            self._add_whole(item, Local(item, path))
-            self._add_class(type(item))
-        elif is_namespace(item):
-            self._add_whole(item, Attributes(item, path))
-        elif has_fields_only(item):
-            self._add_whole(item, Fields(item, path))
-            self._add_class(type(item))
+        elif (kind := container_of(item)) is not None:
+            self._add_whole(item, kind(item, path))
+        elif isinstance(item, tuple | frozenset):
+            self._add_parts(path, item)
         elif isinstance(item, Watched) or is_users_object(item):
             self._add_object(item, path)
         else:
-            self._others[id(item)] = item
             self._add_inside(path, item)
 
     def settle(self) -> None:
@@ -207,35 +191,38 @@ class Watch:
     def _add_whole(self, owner: Any, container: Container) -> None:
         seen = self.found[id(owner)] = Seen(owner, container, whole=True)
         self._add_all(seen)
+        if isinstance(owner, dict | list) and is_users_object(owner):  # what it has beside entries
+            self.add(container.path, vars(owner))
+        self._add_class(type(owner))
 
     def _add_elements(self, owner: Collection[Any], path: str) -> None:
-        self._others[id(owner)] = owner
-        held = list(owner)
-        self.elements.append((path, owner, held))
-        for place, part in enumerate(held):
-            self.add(f"{path}[{place}]", part)
+        if len(owner) <= WATCHED_ELEMENTS:
+            held = list(owner)
+            self.elements.append((path, owner, held))
+            self._add_parts(path, held)
 
     def _add_array(self, array: Any, path: str) -> None:
-        if id(array) not in self.arrays:
-            self.arrays[id(array)] = path, array, array.copy()
-            if array.dtype == object and array.size <= WATCHED_ELEMENTS:
-                for place, part in enumerate(array.flat):
-                    self.add(f"{path}[{place}]", part)
+        self.arrays[id(array)] = path, array, array.copy()
+        if array.dtype == object and array.size <= WATCHED_ELEMENTS:
+            self._add_parts(path, array.flat)
 
-    def _add_beside(self, owner: Any, path: str) -> None:
-        """What a dict or list of a class of the user's own has beside its entries."""
-        if is_users_object(owner):
-            self.add(path, vars(owner))
-            self._add_class(type(owner))
+    def _add_parts(self, path: str, parts: Iterable[Any]) -> None:
+        for place, part in enumerate(parts):
+            self.add(f"{path}[{place}]", part)
 
     def _add_beside_value(self, item: Any, path: str) -> None:
-        """What a value of a class of the user's own has beside it, and inside."""
-        if not is_users_object(item):  # as a NamedTuple
-            self._add_class(type(item))
-        elif id(item) not in self.found:
+        """What a value of a class of the user's own has beside it."""
+        if is_users_object(item):
             self._add_object(item, path)
-            if isinstance(item, tuple | frozenset):
-                self._add_inside(path, item)
+        else:  # as a NamedTuple
+            self._add_class(type(item))
+
+    def _add_tensor(self, tensor: Tensor, path: str) -> None:
+        """Its flag, and what a program's author gave to it: attributes, or a class of its own."""
+        self._watch_tensors()
+        self.tensors[id(tensor)] = tensor, self._tracer.flag_of(tensor)
+        if vars(tensor) or not is_library(type(tensor).__module__):
+            self._add_whole(tensor, Attributes(tensor, path))
 
     def _add_all(self, seen: Seen) -> None:
         stored = isinstance(seen.container, Entries | Items)
@@ -323,10 +310,7 @@ class Watch:
 
     def _add_inside(self, path: str, item: Any) -> None:
         """What is not mutable itself: it is looked through."""
-        if isinstance(item, tuple | frozenset):
-            for k, part in enumerate(item):
-                self.add(f"{path}[{k}]", part)
-        elif isinstance(item, MethodType | BuiltinFunctionType):
+        if isinstance(item, MethodType | BuiltinFunctionType):
             self.add("self", item.__self__)
             self.add(path, getattr(item, "__func__", None))
         elif isinstance(item, partial):
@@ -384,14 +368,6 @@ class Watch:
             del self._watching[cls]
             seen.whole = True
             self._add_all(seen)
-
-    def _add_attributes(self, tensor: Tensor, path: str) -> None:
-        """What a program's author gave to a tensor: attributes, or a class of its own."""
-        own = not is_library(type(tensor).__module__)
-        if own or getattr(tensor, "__dict__", None):
-            self._add_whole(tensor, Attributes(tensor, path))
-        if own:
-            self._add_class(type(tensor))
 
     def _add_hyperparameter(self, seen: Seen, name: str) -> None:
         """A number is unknown while tracing, but that it is not 0; a 0 stays, and is guarded."""
