@@ -8,7 +8,6 @@ Nothing else is looked at: a list of losses beside the model guards nothing.
 from __future__ import annotations
 
 import sys
-import threading
 from array import ArrayType
 from collections import deque
 from collections.abc import Collection, Iterable, Iterator, MappingView
@@ -35,6 +34,7 @@ from ..shapes import Spec
 from ..state import Watched
 from ..tensor import Tensor
 from .names import Names, is_library, modules_in, names_in
+from .noting import Noting
 from .slots import (
     MISSING,
     Attributes,
@@ -117,9 +117,7 @@ class Watch:
         self._variables: dict[tuple[int, str], Any] = {}  # what each held when it was found first
         self._reached: dict[type, None] = {}
         self._named: frozenset[str] = frozenset()
-        self._watching: dict[type, dict[str, Any]] = {}  # what each class itself has for these
-        self._modules: dict[ModuleType, type] = {}  # the class of each
-        self._thread: int | None = threading.get_ident()
+        self._noting = Noting(self)
 
     def add(self, path: str, item: Any) -> None:
         """Look at a thing that the function can read from now on. Each is looked at once."""
@@ -175,16 +173,7 @@ class Watch:
 
     def close(self) -> None:
         """Let no class note any more what is read."""
-        self._thread = None
-        for module, cls in self._modules.items():
-            module.__class__ = cls
-        for cls, methods in self._watching.items():
-            for name, own in methods.items():
-                if own is not MISSING:
-                    type.__setattr__(cls, name, own)
-                elif name in vars(cls):  # closing may be begun twice
-                    type.__delattr__(cls, name)
-        self._watching.clear()
+        self._noting.end()
 
     # -- reaching ----------------------------------------------------------------------------------
 
@@ -219,7 +208,7 @@ class Watch:
 
     def _add_tensor(self, tensor: Tensor, path: str) -> None:
         """Its flag, and what a program's author gave to it: attributes, or a class of its own."""
-        self._watch_tensors()
+        self._noting.tensors()
         self.tensors[id(tensor)] = tensor, self._tracer.flag_of(tensor)
         if vars(tensor) or not is_library(type(tensor).__module__):
             self._add_whole(tensor, Attributes(tensor, path))
@@ -254,16 +243,10 @@ class Watch:
             self._add_members(cls, named)
 
     def _add_module(self, module: ModuleType) -> None:
-        """A file of the user's own: for the time being a class of its own tells what is read."""
-        own = type(module)
-        told = type(own.__name__, (own,), {})
-        try:
-            module.__class__ = told
-        except TypeError:  # a class that cannot be derived from
-            return
-        self._modules[module] = own
-        self.found[id(module)] = Seen(module, Variables(module), whole=False)
-        self._watch(told)
+        """A file of the user's own."""
+        container = Variables(module)
+        if self._noting.module(module):
+            self.found[id(module)] = Seen(module, container, whole=False)
 
     def _add_class(self, cls: type) -> None:
         """What the code that was reached names of a class, and what Python calls unnamed."""
@@ -301,9 +284,8 @@ class Watch:
                 derived.append(seen)
 
     def _add_defaults(self, function: FunctionType) -> None:
-        code = function.__code__
-        values = function.__defaults__ or ()
-        names = code.co_varnames[: code.co_argcount][-len(values) :] if values else ()
+        code, values = function.__code__, function.__defaults__ or ()
+        names = code.co_varnames[code.co_argcount - len(values) : code.co_argcount]
         defaults = [*zip(names, values, strict=True), *(function.__kwdefaults__ or {}).items()]
         for name, value in defaults:
             self.add(name, value)
@@ -362,10 +344,7 @@ class Watch:
         for name in getattr(cls, "hyperparameters", ()):
             self._add_hyperparameter(seen, name)
         self._add_class(cls)
-        try:
-            self._watch(cls)
-        except TypeError:  # the class cannot be changed
-            del self._watching[cls]
+        if not self._noting.instances_of(cls):
             seen.whole = True
             self._add_all(seen)
 
@@ -383,62 +362,22 @@ class Watch:
 
     # -- reading -----------------------------------------------------------------------------------
 
-    def _watch(self, cls: type) -> None:
-        """Let a class tell what is read of its instances, and assigned."""
-        if cls in self._watching:
-            return
-        reference = ref(self)
-        read: Any = cls.__getattribute__
-        assign: Any = cls.__setattr__
-
-        def __getattribute__(owner: Any, name: str) -> Any:  # noqa: N807
-            watch = reference()
-            if watch is not None:
-                watch._read(owner, name)
-            return read(owner, name)
-
-        def __setattr__(owner: Any, name: str, value: Any) -> None:  # noqa: N807
-            watch = reference()
-            if watch is not None:
-                watch._assigned(owner, name)
-            assign(owner, name, value)
-
-        self._replace(cls, {"__getattribute__": __getattribute__, "__setattr__": __setattr__})
-
-    def _watch_tensors(self) -> None:
-        """Let tensors tell which attributes were asked for that are not there."""
-        if Tensor in self._watching:
-            return
-        reference = ref(self)
-
-        def __getattr__(owner: Any, name: str) -> Any:  # noqa: N807
-            watch = reference()
-            if watch is not None:
-                watch._missed(owner, name)
-            message = f"{type(owner).__name__!r} object has no attribute {name!r}"
-            raise AttributeError(message, name=name, obj=owner)
-
-        self._replace(Tensor, {"__getattr__": __getattr__})
-
-    def _replace(self, cls: type, methods: dict[str, Any]) -> None:
-        self._watching[cls] = {name: vars(cls).get(name, MISSING) for name in methods}
-        for name, method in methods.items():
-            type.__setattr__(cls, name, method)
-
-    def _missed(self, tensor: Any, name: str) -> None:
+    def missed(self, tensor: Any, name: str) -> None:
         """An attribute of a tensor was asked for and may come: those that it has are watched."""
         seen = id(tensor) in self.found or id(tensor) not in self.tensors
-        if not seen and not name.startswith("__") and threading.get_ident() == self._thread:
+        if not seen and not name.startswith("__"):
             self._add_whole(tensor, Attributes(tensor, f"a tensor of shape {tensor.shape}"))
 
-    def _assigned(self, owner: Any, name: str) -> None:
+    def assigned(self, owner: Any, name: str) -> None:
+        """An attribute is about to be assigned."""
         seen = self.found.get(id(owner))
-        if seen is not None and threading.get_ident() == self._thread:
+        if seen is not None:
             seen.assigned.add(name)
 
-    def _read(self, owner: Any, name: str) -> None:
+    def read(self, owner: Any, name: str) -> None:
+        """An attribute is about to be read."""
         seen = self.found.get(id(owner))
-        if seen is None or name in seen.reads or threading.get_ident() != self._thread:
+        if seen is None or name in seen.reads:
             return
         if name == "__dict__":
             if not seen.whole:

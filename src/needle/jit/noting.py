@@ -1,0 +1,105 @@
+"""Classes that note, as long as a trace lasts, what is read of their instances and assigned.
+
+::
+
+    a line of the function          what is called first, and by what
+
+    model.width                     watch.read(model, "width")       __getattribute__ of its class
+    model.h = y                     watch.assigned(model, "h")       __setattr__ of its class
+    settings.rate, of a module      watch.read(settings, "rate")     a class for it alone
+    getattr(p, "factor", 1.0)       watch.missed(p, "factor")        __getattr__ of `Tensor`
+"""
+
+from __future__ import annotations
+
+import threading
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+from weakref import ref
+
+from ..tensor import Tensor
+from .slots import MISSING
+
+if TYPE_CHECKING:
+    from .watch import Watch
+
+
+class Noting:
+    """What was changed of classes, so that they tell a watch what this thread does."""
+
+    def __init__(self, watch: Watch) -> None:
+        self._watch = ref(watch)
+        self._thread: int | None = threading.get_ident()
+        self._own: dict[type, dict[str, Any]] = {}  # what each class itself has for its new methods
+        self._modules: dict[ModuleType, type] = {}  # the class of each
+
+    def instances_of(self, cls: type) -> bool:
+        """Let a class tell of its instances; False if it cannot be changed."""
+        if cls in self._own:
+            return True
+        told = self._told
+        read: Any = cls.__getattribute__
+        assign: Any = cls.__setattr__
+
+        def __getattribute__(owner: Any, name: str) -> Any:  # noqa: N807
+            if (watch := told()) is not None:
+                watch.read(owner, name)
+            return read(owner, name)
+
+        def __setattr__(owner: Any, name: str, value: Any) -> None:  # noqa: N807
+            if (watch := told()) is not None:
+                watch.assigned(owner, name)
+            assign(owner, name, value)
+
+        try:
+            self._give(cls, {"__getattribute__": __getattribute__, "__setattr__": __setattr__})
+        except TypeError:
+            del self._own[cls]
+            return False
+        return True
+
+    def module(self, module: ModuleType) -> bool:
+        """Let a module tell; False if its class is one that cannot be derived from."""
+        own = type(module)
+        derived = type(own.__name__, (own,), {})
+        try:
+            module.__class__ = derived
+        except TypeError:
+            return False
+        self._modules[module] = own
+        return self.instances_of(derived)
+
+    def tensors(self) -> None:
+        """Let tensors tell which attributes were asked for that are not there."""
+        if Tensor in self._own:
+            return
+        told = self._told
+
+        def __getattr__(owner: Any, name: str) -> Any:  # noqa: N807
+            if (watch := told()) is not None:
+                watch.missed(owner, name)
+            message = f"{type(owner).__name__!r} object has no attribute {name!r}"
+            raise AttributeError(message, name=name, obj=owner)
+
+        self._give(Tensor, {"__getattr__": __getattr__})
+
+    def end(self) -> None:
+        """Let everything be as it was. Done twice, it does the same."""
+        self._thread = None
+        for module, cls in self._modules.items():
+            module.__class__ = cls
+        for cls, methods in self._own.items():
+            for name, own in methods.items():
+                if own is not MISSING:
+                    type.__setattr__(cls, name, own)
+                elif name in vars(cls):  # it may have been ended in between
+                    type.__delattr__(cls, name)
+        self._own.clear()
+
+    def _told(self) -> Watch | None:
+        return self._watch() if threading.get_ident() == self._thread else None
+
+    def _give(self, cls: type, methods: dict[str, Any]) -> None:
+        self._own[cls] = {name: vars(cls).get(name, MISSING) for name in methods}
+        for name, method in methods.items():
+            type.__setattr__(cls, name, method)
