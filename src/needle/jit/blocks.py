@@ -6,7 +6,7 @@ of blocks::
 
     before                              after: a block of 4096 elements
 
-    for j < 1000000, 64 a turn:         for block in j < 1000000:
+    for j < 100000, 64 a turn:          for block in j < 100000:
         a, b, c, d += x[j ...]              e, f, g, h = 0, 0, 0, 0
                                             for j in block, 64 a turn:
                                                 e, f, g, h += x[j ...]

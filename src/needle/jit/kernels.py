@@ -1,11 +1,11 @@
 """What fusing makes of a graph: kernels, matrix products and specials, each with a level.
 
-Work of one level may run side by side, after all work of lower levels. A program with one layer and
-its loss, for example::
+Work of one level may run side by side, after all work of lower levels. A program with two layers
+and its loss, for example::
 
     level 1   Product   h = x @ w, epilogue: y = max(h + b, 0)
-    level 2   Kernel    for i: s[i] = Σⱼ y[i, j]
-    level 3   Kernel    for (): loss = Σᵢ s[i] / n
+    level 2   Product   z = y @ v
+    level 3   Kernel    for (): loss = Σ z[i, j] / n, over i and j
 """
 
 from __future__ import annotations

@@ -6,9 +6,9 @@ pointers, with one slot for each::
 
     before: stages                 after: a plan
 
-    1   a = x @ w                  slots    x 0, w 1, c 2 (the result), a 3, b 4
-    2   b = Σ a                    arena    a at 0 ... 4096, b at 4096 ... 4160
-    3   c = tanh(b)                         (a value of stage 3 could lie where a was)
+    1   a = x @ w                  slots    x 0, w 1, v 2, c 3 (the result), a 4, b 5
+    2   b = Σᵢ a                   arena    a at 0 ... 4096, b at 4096 ... 4224
+    3   c = b @ v                           (a value of stage 3 could lie where a was)
 
 State that is replaced in place has the slot of the old value.
 """

@@ -1,6 +1,6 @@
 """First stage: the traced graph made smaller without changing what it means.
 
-- composite operators (`LogSumExp`, `LogSoftmax`) are written out in simpler ones,
+- composite operators (`LogSumExp`, `Standardize` and others) are written out in simpler ones,
 - what changes nothing (`StopGradient`, casts to the same dtype, elements of a tuple just made) is
   passed over,
 - operators on constants become constants,
@@ -9,7 +9,9 @@
   is put together in one array, instead of one as large for each,
 - indices that nobody would look at are looked at (`indices.py`).
 
-before::                         after::
+::
+
+    before                           after
 
     %3 = StopGradient %2             %4 = EWiseMul %2 %2
     %4 = EWiseMul %3 %2

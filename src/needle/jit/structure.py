@@ -5,8 +5,8 @@ entry by place among the pointers that the code gets, not by name::
 
     before: steps of two layers      after: one structure, and so one function
 
-    a5[i] = tanh(a4[i] + x2[i])      ("memory 0", "memory 1", (add, 0, 1), (tanh, 2), "store")
-    a9[i] = tanh(a8[i] + x6[i])
+    a5[i] = tanh(a4[i] + x2[i])      memory 2, memory 1, (add, 0, 1), (tanh, 2),
+    a9[i] = tanh(a8[i] + x6[i])      (store 3 in memory 0)
 """
 
 from __future__ import annotations

@@ -2,7 +2,13 @@
 
 The classes of objects that the function reaches (from its closure, its globals, its arguments)
 note, as long as the trace lasts, which attributes are read; what is read is reached in turn.
-Nothing else is looked at: a list of losses beside the model guards nothing.
+Nothing else is looked at: a list of losses beside the model guards nothing::
+
+    before: what is read               after: what is relied on
+
+    model.head(x) * cfg["scale"]       the variables `model` and `cfg`; the attribute `head` of the
+                                       model; all entries of `cfg`
+    self.k * G, in Head.forward        `k` of the head; `forward` of its class; the variable `G`
 """
 
 from __future__ import annotations
