@@ -121,7 +121,7 @@ class Watch:
         self.elements: list[tuple[str, Collection[Any], list[Any]]] = []
         self.weak: list[ref[Any]] = []
         self._variables: dict[tuple[int, str], Any] = {}  # what each held when it was found first
-        self._reached: dict[type, None] = {}
+        self._classes: dict[type, None] = {}  # that were reached
         self._named: frozenset[str] = frozenset()
         self._noting = Noting(self)
 
@@ -245,7 +245,7 @@ class Watch:
             self.add(name, sys.modules.get(name))
         named = names_in(function.__code__) - self._named
         self._named |= named
-        for cls in list(self._reached):
+        for cls in list(self._classes):
             self._add_members(cls, named)
 
     def _add_module(self, module: ModuleType) -> None:
@@ -257,8 +257,8 @@ class Watch:
     def _add_class(self, cls: type) -> None:
         """What the code that was reached names of a class, and what Python calls unnamed."""
         for base in cls.__mro__:
-            if base not in self._reached and not is_library(base.__module__):
-                self._reached[base] = None
+            if base not in self._classes and not is_library(base.__module__):
+                self._classes[base] = None
                 self.found[id(base)] = Seen(base, Members(base), whole=False)
                 special = {name for name in vars(base) if name.startswith("__")}
                 self._add_members(base, special | self._named)
@@ -280,10 +280,10 @@ class Watch:
 
     def _note_what_may_hide(self) -> None:
         """What was read of a class may come to be in one derived from it, and hide that."""
-        for cls in self._reached:
+        for cls in self._classes:
             derived: list[Seen] = []
             meta: Any = type(cls)  # a class may hide what it has, too
-            for base in filter(self._reached.__contains__, [*cls.__mro__, *meta.__mro__]):
+            for base in filter(self._classes.__contains__, [*cls.__mro__, *meta.__mro__]):
                 seen = self.found[id(base)]
                 for nearer in derived:
                     nearer.reads.update(seen.reads)
@@ -397,6 +397,6 @@ class Watch:
             elif isinstance(seen.container, Variables):
                 self.add(path, seen.container.space.get(name))
             else:
-                for base in filter(self._reached.__contains__, type(owner).__mro__):
+                for base in filter(self._classes.__contains__, type(owner).__mro__):
                     self.found[id(base)].reads[name] = None  # also where it is not, but may come
                     self._add_members(base, {name})
