@@ -1,4 +1,12 @@
-"""Differentiation of a compiled call from outside: one node, with a compiled reverse program."""
+"""Differentiation of a compiled call from outside: one node, with a compiled reverse program.
+
+::
+
+    before: a call                 after: the graph of y, and the gradient of x
+
+    y = f(x), f = jit(...)         %1 = CompiledCall %0,  %2 = Output(0) %1
+    y.backward()                   a jitted function replays the nodes of f on x, and differentiates
+"""
 
 from __future__ import annotations
 

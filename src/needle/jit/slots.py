@@ -1,8 +1,17 @@
 """Slots: the places where Python objects keep tensors and numbers between calls.
 
-A slot is an attribute of an object, an entry of a dict, an item of a list, or a variable of a
-function's closure or globals. A *container* is what has slots; objects and functions are held
-weakly.
+A *container* is what has slots; objects and functions are held weakly::
+
+    a slot                           its container, and the key
+
+    model.width                      Attributes of the model, "width"
+    point.x, of `__slots__`          Fields of the point, "x"
+    Net.scale, of a class            Members of the class, "scale"
+    settings.rate, of a module       Variables of the module, "rate"
+    opt.state[p]                     Entries of the dict, p
+    model.layers[0]                  Items of the list, 0
+
+Those of variables that functions name are in `names.py`, those of a thread in `thread_slots.py`.
 """
 
 from __future__ import annotations

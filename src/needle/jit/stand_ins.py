@@ -1,7 +1,11 @@
 """Stand-ins: what a function is given for its arguments while it is traced.
 
 A tensor stands for itself, on a new node without a value for as long as the trace lasts: a function
-may compare it, or look it up in a dict. An array or a float gets a new tensor.
+may compare it, or look it up in a dict. An array or a float gets a new tensor::
+
+    before: a call                   after: what the function is given
+
+    step(x, np.ones(2), 0.1)         x, on a new node; a `Tensor`; a `Scalar`
 """
 
 from __future__ import annotations

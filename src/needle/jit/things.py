@@ -1,4 +1,13 @@
-"""What kinds of things a function reads: whose they are, and where they keep what they hold."""
+"""What kinds of things a function reads: whose they are, and where they keep what they hold.
+
+::
+
+    a thing                             what is done about it
+
+    {"a": 1}, SimpleNamespace(a=1)      `container_of` gives Entries, Attributes: all slots count
+    Config(), of a class of the user's  `is_users_object`: its class notes which attributes are read
+    logging.getLogger()                 neither: it is a library's
+"""
 
 from __future__ import annotations
 
