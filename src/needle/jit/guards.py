@@ -52,7 +52,7 @@ class Guards:
         self._slots: list[Slots] = []
         self._parts, self._arrays, self._views = Parts(), Arrays(), Views()
         self._globals: dict[int, Globals] = {}
-        self._cheap: dict[Look, None] = {}
+        self._cheap: dict[Look, Callable[[], bool]] = {}  # bound methods are called more quickly
         self._flags: list[tuple[ReferenceType[Tensor], bool]] = []
         self._sources: list[tuple[Source, Specs]] = []
         self.grads: list[tuple[Target, Specs | None]] = []
@@ -83,7 +83,7 @@ class Guards:
                 pin = _alike(value)
                 places.append((key, MISSING, pin))
                 if _can_change(value):
-                    self._cheap[Written(container, key, pin)] = None
+                    self._see(Written(container, key, pin))
             else:
                 places.append(self._place(container, key, value))
         slots = Slots(container, list(seen.before) if seen.whole else None, places)
@@ -101,24 +101,24 @@ class Guards:
     def add_class(self, container: Container) -> None:
         """Rely on the class of an object."""
         self._parts.add_class(container)
-        self._cheap[self._parts] = None
+        self._see(self._parts)
 
     def _look_at_variables(self, names: Names, places: list[tuple[Any, Any, Pin]]) -> None:
         """Let the cheap look see a function's variables: globals together with those of others."""
         function = names.owner()
         self.add_life(function)
         self._parts.add_code(names.owner)
-        self._cheap[self._parts] = None
+        self._see(self._parts)
         self._look_at_defaults(Defaults(function))
         free = function.__code__.co_freevars
         cells = [place for place in places if place[0] in free]
         if cells:
-            self._cheap[Slots(names, None, cells)] = None
+            self._see(Slots(names, None, cells))
         if len(cells) < len(places):
             space = function.__globals__
             found = self._globals.setdefault(id(space), Globals(space))
             found.names.update([(key, None) for key, _, _ in places if key not in free])
-            self._cheap[found] = None
+            self._see(found)
 
     def _look_at_defaults(self, defaults: Defaults) -> None:
         """Rely on the default arguments of a function."""
@@ -131,7 +131,7 @@ class Guards:
         if defaults.are_plain():
             self._parts.add_defaults(defaults.owner)
         else:
-            self._cheap[slots] = None
+            self._see(slots)
 
     def _look_at(self, slots: Slots) -> None:
         """Let the cheap look see some slots, unless a counter tells of what happens to them."""
@@ -141,18 +141,18 @@ class Guards:
         if not container.counted:
             views = container.views() if slots.whole is not None else []
             self._views.add(*views)
-            self._cheap[self._views if views else slots] = None
+            self._see(self._views if views else slots)
 
     def add_array(self, path: str, array: Any, before: Any) -> None:
         """Rely on the contents of a NumPy array, if it is small enough to look at each time."""
         if array.nbytes <= WATCHED_BYTES:
             self._arrays.add(path, array, before)
-            self._cheap[self._arrays] = None
+            self._see(self._arrays)
 
     def add_elements(self, path: str, owner: Collection[Any], held: list[Any]) -> None:
         """Rely on what a set or deque holds."""
         self._views.add_elements(path, owner, held)
-        self._cheap[self._views] = None
+        self._see(self._views)
 
     def add_life(self, item: Any) -> None:
         """Rely on a thing being alive, to which there are weak references."""
@@ -194,8 +194,8 @@ class Guards:
         """The cheap look: True when surely nothing changed."""
         if self._seen != changes.count:
             return False
-        for look in self._cheap:
-            if not look.unchanged():
+        for unchanged in self._cheap.values():
+            if not unchanged():
                 return False
         return self.alive
 
@@ -247,6 +247,9 @@ class Guards:
         return None
 
     # -- inside ------------------------------------------------------------------------------------
+
+    def _see(self, look: Look) -> None:
+        self._cheap[look] = look.unchanged
 
     def _pinned(self, value: Any, label: str) -> Pin:
         """Whether a slot still holds a value: equal, if it is a plain one, else the same."""

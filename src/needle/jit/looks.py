@@ -177,7 +177,7 @@ class Views:
 
     def __init__(self) -> None:
         self._views: list[Collection[Any]] = []
-        self._held: list[list[Any]] = []
+        self._held: list[tuple[Collection[Any], list[Any]]] = []
         self._elements: list[tuple[str, Collection[Any], list[Any]]] = []
 
     def add(self, *views: Collection[Any]) -> None:
@@ -190,16 +190,13 @@ class Views:
         self._views.append(owner)
 
     def unchanged(self) -> bool:
-        held = self._held
-        if len(held) != len(self._views):
-            return False
-        for place, view in enumerate(self._views):
-            if len(view) != len(held[place]) or not all(map(is_, view, held[place])):
+        for view, held in self._held:
+            if len(view) != len(held) or not all(map(is_, view, held)):
                 return False
-        return True
+        return len(self._held) == len(self._views)
 
     def accept(self) -> None:
-        self._held = [list(view) for view in self._views]
+        self._held = [(view, list(view)) for view in self._views]
 
     def let_go(self) -> None:
         """Keep nothing alive that was there; a cheap look says no until the world is accepted."""
