@@ -107,8 +107,8 @@ def _large(value: int, dtype: np.dtype[Any], operation: str) -> float:
     if dtype.kind == "f":
         with suppress(OverflowError):
             return float(value)
-    digits = len(str(abs(value)))
+    bits = value.bit_length()  # Python does not write down more than 4,300 digits
     raise DTypeError(
-        f"{operation}: an integer of {digits} digits is too large beside {dtype}. "
-        f"Pass a float, as {'1e30' if digits < 300 else 'math.inf'}"
+        f"{operation}: an integer of {bits} bits is too large beside {dtype}. "
+        f"Pass a float, as {'1e30' if bits < 1024 else 'math.inf'}"
     )
