@@ -7,7 +7,18 @@ import pytest
 
 from needle.errors import CompileError
 from needle.native import llvm
-from needle.native.vectors import F32, F64, I1, I8, I32, I64, PTR, Source, Type
+from needle.native.vectors import (
+    F32,
+    F64,
+    I1,
+    I8,
+    I32,
+    I64,
+    MOST_ADDRESSES,
+    PTR,
+    Source,
+    Type,
+)  # fmt: skip
 
 HOSTS = (16, 8, 4)
 DTYPES = {F32: np.float32, F64: np.float64, I32: np.int32, I64: np.int64, I8: np.int8}
@@ -293,6 +304,31 @@ def test_nested_loops_carry_values():
     kernel = scalar_function({"n": I64}, write)
     for n in (0, 1, 5, 12):
         assert kernel(n) == 1000 * sum(j for i in range(n) for j in range(i, n, 2)) + n
+
+
+@pytest.mark.parametrize("places", [MOST_ADDRESSES, MOST_ADDRESSES + 1])
+def test_the_index_of_a_loop_with_many_addresses_is_hidden(places):
+    source = Source(llvm.host())
+    function = source.function("kernel", {"x": PTR, "n": I64}, I64)
+    b, (x, n) = function.body, function.arguments
+    with b.loop(0, n, 3, carry=[b.constant(0, I64)]) as loop:
+        total = loop.values[0]
+        for place in range(places):
+            total = total * 3 + b.load(x, I64, loop.index + place)
+        loop.update(total)
+    b.ret(loop.values[0])
+    assert ("asm" in source.text()) == (places > MOST_ADDRESSES)
+
+    kernel = llvm.compile_ir(source.text(), source.host, cache=False).function(
+        "kernel", ctypes.c_int64, ctypes.c_void_p, ctypes.c_int64
+    )
+    data = wholes(40, np.int64)
+    for n in (0, 1, 3, 20):
+        total = 0
+        for i in range(0, n, 3):
+            for place in range(places):
+                total = total * 3 + int(data[i + place])
+        assert kernel(data.ctypes.data, n) == (total + 2**63) % 2**64 - 2**63
 
 
 def test_repeat_runs_at_least_once():

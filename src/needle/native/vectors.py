@@ -32,6 +32,11 @@ __all__ = [
     "Operand", "Source", "Type", "Value",
 ]  # fmt: skip
 
+# LLVM's loop strength reduction looks for better addresses of all the loads and stores of a loop
+# together. For more than these it takes a third of the time to compile and finds nothing faster, so
+# they are counted by an index that comes out of an empty piece of assembler, which it leaves alone.
+MOST_ADDRESSES = 8
+
 
 class Source:
     """One module of IR text: functions, constants, and the declarations they need."""
@@ -203,10 +208,10 @@ class Builder(Instructions):
         self.jump(head)
         self.begin(head)
         place = len(self.lines)  # the phis go here once the values of the next turn are known
-        self._count += 1 + len(carry)
-        names = [f"%.{self._count - i}" for i in range(1 + len(carry))]
-        index = Value(self, names[0], I64)
-        values = tuple(Value(self, n, v.type) for n, v in zip(names[1:], carry, strict=True))
+        self._count += 2 + len(carry)
+        names = [f"%.{self._count - i}" for i in range(2 + len(carry))]
+        count, index = Value(self, names[0], I64), Value(self, names[1], I64)
+        values = tuple(Value(self, n, v.type) for n, v in zip(names[2:], carry, strict=True))
         more = index < stop
         self.lines.append(f"  br {more!r}, label %{body}, label %{end}")
         self.begin(body)
@@ -215,9 +220,14 @@ class Builder(Instructions):
         following = index + step
         latch = self._block
         self.jump(head)
-        self.lines[place:place] = self._phis(
-            (index, *values), (first, *carry), before, (following, *loop.next), latch
+        hidden = sum(" getelementptr " in line for line in self.lines[place:]) > MOST_ADDRESSES
+        counted = count if hidden else index
+        top = self._phis(
+            (counted, *values), (first, *carry), before, (following, *loop.next), latch
         )
+        if hidden:
+            top.append(f'  {index.text} = call i64 asm "", "=r,0"(i64 {count.text})')
+        self.lines[place:place] = top
         self.begin(end)
 
     @staticmethod
