@@ -19,8 +19,8 @@ import functools
 import os
 import threading
 import time
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -47,10 +47,11 @@ class Program:
     ) -> None:
         self._phases = phases
         self._arguments = arguments
-        self._tables: dict[int, np.ndarray[Any, np.dtype[np.int64]]] = {}  # by number of threads
+        self._ready = dict[int, _Ready]()  # by number of threads
         self._keep = keep
         self._most = min(most or layout.MAX_CHUNKS, widest(phases))
-        self._alone = functools.partial(_serial_function(), self._table(1).ctypes.data)
+        self._ready[1] = self._made_ready(1, None)
+        self._alone = self._ready[1].run
         self._choice = ThreadChoice(self._limit(_processors()))
 
     def run(self) -> None:
@@ -69,20 +70,31 @@ class Program:
     def _limit(self, count: int) -> int:
         return max(1, min(count, self._most))
 
-    def _table(self, count: int) -> np.ndarray[Any, np.dtype[np.int64]]:
-        table = self._tables.get(count)
-        if table is None:
-            table = self._tables[count] = make_table(self._phases, self._arguments, count)
-        return table
-
     def _run(self, count: int) -> None:
         pool = _pool(count) if count > 1 else None
         if pool is None or pool.size == 1:
             self._alone()
             return
-        table = self._table(min(count, pool.size))
-        table[layout.PROGRAM_POOL] = pool.address
-        pool.run(table.ctypes.data)
+        ready = self._ready.get(count)
+        if ready is None or ready.pool is not pool:
+            ready = self._ready[count] = self._made_ready(min(count, pool.size), pool)
+        ready.run()
+
+    def _made_ready(self, count: int, pool: _Pool | None) -> _Ready:
+        table = make_table(self._phases, self._arguments, count)
+        if pool is not None:
+            table[layout.PROGRAM_POOL] = pool.address
+        function = _serial_function() if pool is None else pool.run
+        run = functools.partial(function, table.ctypes.data)
+        return _Ready(run, pool, table)
+
+
+class _Ready(NamedTuple):
+    """A program's table and what runs it: to make that anew would take as long as a small run."""
+
+    run: Callable[[], None]
+    pool: _Pool | None
+    table: np.ndarray[Any, np.dtype[np.int64]]
 
 
 def set_threads(count: int | None) -> None:
