@@ -287,9 +287,9 @@ def _parts(product: Product) -> int:
 
 
 def _useful_chunks(product: Product) -> int:
-    """As many pieces of work as are worth sharing out."""
-    useful = max(product.flop // CHUNK_FLOP, min(2, product.flop // LEAST_FLOP), 1)
-    return min(useful, MANY_CHUNKS)
+    """As many pieces of work as are worth sharing out: a power of two, as `_parts`."""
+    useful = max(product.flop / CHUNK_FLOP, min(2, product.flop // LEAST_FLOP), 1)
+    return min(2 ** round(math.log2(useful)), MANY_CHUNKS)
 
 
 def _row_chunks(product: Product, tiles: Cut, useful: int) -> int:
