@@ -6,6 +6,7 @@ This room knows loops and arrays, not tensors. From the ground up:
 - `llvm`: IR text -> addresses; the only module that imports llvmlite
 - `values`, `instructions`, `vectors`: a small builder of IR text
 - `math`: `exp`, `log`, `tanh` and friends over vectors
+- `transposing`: copies of what lies transposed
 - `matmul`: register-tiled matrix products (`matmul_product` is what is asked for,
   `matmul_blocking` cuts it, `matmul_packing` packs, `matmul_kernels` computes tiles,
   `matmul_loops` goes over them, `matmul_finish` adds up and turns over)

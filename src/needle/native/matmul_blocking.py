@@ -14,7 +14,8 @@ import math
 from dataclasses import dataclass
 
 from .llvm import Host
-from .matmul_product import BLOCK, Cut, Product, narrow
+from .matmul_product import Cut, Product, narrow
+from .transposing import BLOCK
 from .vectors import F64
 
 # Measured on AVX-512 cores with 1 MB of L2.

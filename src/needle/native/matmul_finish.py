@@ -6,9 +6,9 @@ from collections.abc import Callable, Sequence
 from functools import reduce
 from typing import NamedTuple
 
-from . import matmul_packing as packing
 from .matmul_blocking import Plan
 from .matmul_kernels import Kernels
+from .transposing import transposing
 from .vectors import I64, VOID, Builder, Value
 
 Epilogue = Callable[..., Value]
@@ -47,7 +47,7 @@ def parts_of(
     turned = code.offset(sums, kind, piece * (height * width * cut.parts) + cut.sums_size)
     for part in range(cut.parts):
         code.call(
-            packing.transpose_panel(kernels, kind), VOID,
+            transposing(kernels.source, kind), VOID,
             code.offset(sums, kind, (first + part * n) * m),
             code.offset(turned, kind, part * height * width),
             rows, end - first, rows, ld,

@@ -16,6 +16,7 @@ from .matmul_blocking import Plan
 from .matmul_finish import Edges, Epilogue, finish, parts_of, sums_of
 from .matmul_kernels import Dot, Kernels, Tile
 from .matmul_product import Cut, narrow
+from .transposing import transposing
 from .vectors import I64, PTR, VOID, Builder, Type, Value
 
 _SIGNATURE = {**dict.fromkeys(("table", "a", "b", "c", "scratch"), PTR), "begin": I64, "end": I64}
@@ -154,8 +155,11 @@ def _constants(kernels: Kernels, cut: Plan, name: str) -> str:
         "rest.start": cut.packed_b_size + cut.chunks * cut.packed_a_size,
         "source.k": 1 if product.transpose_b else product.ldb,
     }  # fmt: skip
-    pack = packing.transpose_panel if product.transpose_b else packing.copy_panel
-    pointers = [f"@{pack(kernels, product.kind)}" if packed else "null"]
+    pointers = ["null"]
+    if packed and product.transpose_b:
+        pointers = [f"@{transposing(kernels.source, product.kind)}"]
+    elif packed:
+        pointers = [f"@{packing.copy_panel(kernels, product.kind)}"]
     for panel in (_WIDE, _NARROW, _LAST, _REST):
         for tile in (0, 1):
             shape = _shape(cut, panel, tile)
@@ -300,7 +304,7 @@ class _Sweep:
             place = table["rest.start"] + chunk * table["rest.size"]
             target = code.offset(self.scratch, self.kind, place)
             code.call(
-                packing.transpose_panel(self.kernels, self.kind.vector(0)), VOID,
+                transposing(self.kernels.source, self.kind), VOID,
                 b, target, table["rest"], self.size, table["ldb"], table["rest.width"],
             )  # fmt: skip
             return target, table["rest.width"]

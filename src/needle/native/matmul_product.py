@@ -7,8 +7,6 @@ from dataclasses import dataclass, replace
 from ..errors import ArgumentError
 from .vectors import F32, Type
 
-BLOCK = 8  # side of a block that is transposed in registers: larger ones take long to compile
-
 
 @dataclass(frozen=True)
 class Product:
