@@ -193,6 +193,15 @@ def test_a_schedule_that_forgets_what_is_read(chained):
         schedule.verify(chained.schedule, chained.fused)
 
 
+def test_a_schedule_with_tiles_of_what_is_written():
+    program = compiled(lambda x, y: x + y.transpose(), ones(20, 30), ones(30, 20))
+    (nest,) = program.schedule.nests.values()
+    (made,) = nest.kernel.steps
+    nest.tiling = nest.tiling._replace(reads=[(made, nest.kernel.home[made])])
+    with pytest.raises(CompileError, match="is copied in tiles by what writes it"):
+        schedule.verify(program.schedule, program.fused)
+
+
 # -- plans -----------------------------------------------------------------------------------------
 
 

@@ -49,7 +49,7 @@ class Row:
     Attributes:
         name: Function in the module; `Explanation.kernels` names it too.
         kind: Of its kernel: "kernel", "product" or "special".
-        part: What of the kernel it does, if the kernel is several functions.
+        part: What of the kernel it does, if the kernel is several functions; or how, if in tiles.
         chunks: Pieces of work that threads may share.
         loops: The sizes that its kernel loops over.
         makes: How many values it stores.

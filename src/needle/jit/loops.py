@@ -31,6 +31,7 @@ from .expression import UnsupportedError
 from .nest import Nest, Pass, body_index
 from .scope import Memory, Scope
 from .symbols import CODE, Symbol, register_type
+from .tiles import Bounds, Tiles
 
 ACCUMULATORS = 4
 """Independent sums in a reduction: a power of two."""
@@ -123,6 +124,7 @@ class _Writer:
         self.part = part
         self.kernel = nest.kernel
         self.number = b.constant(0, I64)  # of the item
+        self.tiles = Tiles(b, nest.tiling) if nest.tiling else None
         self.lanes = nest.lanes if nest.vector is not None else 0
         own = set(nest.kernel.steps)
         self.reads = [read for read in nest.reads if read[0] not in own]
@@ -132,33 +134,51 @@ class _Writer:
         scope.prepare(self.reads, self.lanes)
 
     def item(self, scope: Scope, item: Value) -> None:
-        """One outer position, or one vector of them."""
-        b, nest, rest = self.b, self.nest, item
+        """One outer position, one vector of them, or one tile."""
+        nest = self.nest
         self.number = item
-        if not nest.by_column:
-            scope = self._placed(scope, rest, nest.outer)
-            self.prepare(scope)
+        scope, bounds = self._placed(scope, item)
+        self.prepare(scope)
+        if self.tiles and nest.tiling:
+            rows, columns = (bounds[loop] for loop in nest.tiling[:2])
+            self.tiles.fill(scope, rows, columns)
+            self._rows(scope, nest.tiling.row, rows, columns)
+        elif nest.by_column:
+            self.vectors(scope, *bounds[nest.loops[-1]])
+        else:
             self.phases(scope)
-            return
-        block = b.binary("urem", rest, nest.blocks)
-        scope = self._placed(scope, b.binary("udiv", rest, nest.blocks), nest.outer[:-1])
-        start = block * nest.lanes
-        size = b.constant(nest.sizes[nest.outer[-1]], start.type)
-        self.vectors(scope, start, b.minimum(size, start + nest.lanes))
 
-    def _placed(self, scope: Scope, rest: Value, loops: list[int]) -> Scope:
-        """The scope inside outer loops, whose counters are the digits of one number."""
-        for loop in reversed(loops):
-            size = self.nest.sizes[loop]
-            scope = scope.inside(loop, self.b.binary("urem", rest, size))
-            rest = self.b.binary("udiv", rest, size)
-        return scope
+    def _placed(self, scope: Scope, rest: Value) -> tuple[Scope, dict[int, Bounds]]:
+        """The scope inside outer loops, whose counters are the digits of one number.
+
+        Loops of which an item takes in several positions are not entered: of them, the bounds.
+        """
+        b, bounds = self.b, dict[int, Bounds]()
+        for loop in reversed(self.nest.outer):
+            span, count, size = self.nest.spans[loop], self.nest.count(loop), self.nest.sizes[loop]
+            place = b.binary("urem", rest, count)
+            rest = b.binary("udiv", rest, count)
+            if span == 1:
+                scope = scope.inside(loop, place)
+            else:
+                start = place * span
+                bounds[loop] = start, b.minimum(b.constant(size, I64), start + span)
+        return scope, bounds
+
+    def _rows(self, scope: Scope, loop: int, rows: Bounds, columns: Bounds) -> None:
+        """The rows of a tile."""
+        with self.b.loop(*rows) as row:
+            inside = scope.inside(loop, row.index)
+            self.prepare(inside)
+            self.vectors(inside, *columns)
 
     def vectors(self, scope: Scope, start: Value, stop: Value) -> None:
         """The vector loop, where it is not inside of others."""
 
         def body(counter: Value, mask: Value | None) -> tuple[()]:
             inside = scope.inside(self.nest.loops[-1], counter, self.lanes, mask)
+            if self.tiles is not None:
+                self.tiles.read(inside)
             if not self.nest.flat:
                 self.prepare(inside)
             self.phases(inside)

@@ -42,6 +42,7 @@ from ..ops.indexing import OneHot, Pick, Take
 from .access import Index, address, own_index, spec
 from .expression import Stored, lookup
 from .kernels import Kernel
+from .tiles import SIDE, tiling
 
 CHUNK_WORK = 3_000
 """Elements times steps of a chunk, at least: below, sharing costs more than it gains."""
@@ -110,13 +111,14 @@ class Nest:
         reads: What its steps read from memory, in order.
         loops: The loops that are left, by the number of the last one that went into each.
         sizes: Turns of each of them.
+        tiling: The tiles of two loops that are shared out, if something is read transposed.
         outer: Those whose positions are shared out; the others are `inner`.
         vector: The loop that runs over the lanes of vectors: the last one.
         by_column: Whether that is an outer one.
+        spans: Positions of each outer loop that one item takes in: 1, a vector, or a tile.
         flat: Whether all is one loop: its code fits any size.
         lanes: Elements of a vector.
-        blocks: Vectors of columns, where the vector loop is an outer one.
-        items: What is shared out: outer positions, vectors of them, or elements.
+        items: What is shared out: outer positions, vectors or tiles of them, or elements.
         piece: Elements of a chunk, if it is flat.
         parts: Of the first inner loop, which are shared out instead; 0 for none.
         pieces: Chunks, of the items or that loop.
@@ -145,13 +147,18 @@ class Nest:
         self.loops = [group[-1] for group in groups]
         self.sizes = {group[-1]: math.prod(kernel.loops[k] for k in group) for group in groups}
         self.vector = self.loops[-1] if self.loops else None
-        outer = self.loops[:-1] if kernel.outer is None else kernel.outer
         self.flat = kernel.outer is None and len(self.loops) == 1
+        self.tiling = None
+        outer = kernel.outer
+        if outer is None:
+            if len(self.loops) > 1:
+                self.tiling = tiling(self.reads, self.sizes, len(kernel.loops))
+            outer = self.loops if self.tiling else self.loops[:-1]
         self.outer = [k for k in self.loops if k in outer]
         self.inner = [k for k in self.loops if k not in outer]
         self.by_column = self.vector in self.outer
         self.reductions = [node for node in kernel.steps if isinstance(node.op, Reduction)]
-        self.blocks = -(-self.sizes[self.loops[-1]] // self.lanes) if self.by_column else 0
+        self.spans = {loop: self._span(loop) for loop in self.outer}
         self.piece = self._flat_piece() if self.flat else 0
         self.items, self.pieces = self._cut()
         few = self.by_column or self.pieces == 1
@@ -196,17 +203,23 @@ class Nest:
                 groups.append([loop])
         return groups
 
+    def _span(self, loop: int) -> int:
+        """Positions of an outer loop that one item takes in."""
+        if self.tiling and loop in (self.tiling.row, self.tiling.column):
+            return max(1, min(SIDE, self.sizes[loop]))
+        return self.lanes if loop == self.vector else 1
+
+    def count(self, loop: int) -> int:
+        """Into how many spans an outer loop is cut."""
+        return -(-self.sizes[loop] // self.spans[loop])
+
     def _cut(self) -> tuple[int, int]:
         """Items to be shared out, and how many make a chunk."""
         inner = math.prod(self.sizes[k] for k in self.inner)
         if self.flat:
             return inner, -(-inner // self.piece)
-        if self.by_column:
-            items = math.prod(self.sizes[k] for k in self.outer[:-1]) * self.blocks
-            work = inner * self.lanes
-        else:
-            items = math.prod(self.sizes[k] for k in self.outer)
-            work = inner
+        items = math.prod(self.count(k) for k in self.outer)
+        work = inner * math.prod(self.spans.values())
         least = CHUNK_WORK // max(work * len(self.steps), 1)
         return items, -(-items // max(1, least, -(-items // MOST_CHUNKS)))
 

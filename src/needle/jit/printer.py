@@ -73,9 +73,9 @@ class Printer:
     def __init__(self, fused: Fused, calls: Iterable[Call]) -> None:
         self.fused = fused
         self._names = Names(fused)
-        self._symbols: dict[Work, list[str]] = {}
+        self._calls: dict[Work, list[Call]] = {}
         for call in calls:
-            self._symbols.setdefault(call.task.work, []).append(call.symbol)
+            self._calls.setdefault(call.task.work, []).append(call)
 
     def text(self) -> str:
         """All kernels, in the order in which they run."""
@@ -113,15 +113,14 @@ class Printer:
         counted = _counted(kernel.loops)
         outer = range(len(counted)) if kernel.outer is None else kernel.outer
         inner = [bound for k, bound in enumerate(counted) if k not in outer]
-        passes = len(self._symbols.get(kernel, ()))
+        calls = self._calls.get(kernel, [])
+        part = f"in {len(calls)} passes" if len(calls) > 1 else calls[0].task.part if calls else ""
         each = ", ".join([counted[k] for k in outer])
         sums = f", Σ over {', '.join(inner)}" if inner else ""
-        return self._title(
-            kernel, f"for each ({each}){sums}" + (f", in {passes} passes" if passes > 1 else "")
-        )
+        return self._title(kernel, f"for each ({each}){sums}{part and f', {part}'}")
 
     def _title(self, work: Work, what: str) -> str:
-        symbols = " + ".join(self._symbols.get(work, ["no code"]))
+        symbols = " + ".join([call.symbol for call in self._calls.get(work, ())]) or "no code"
         return f"# {symbols}, level {work.level}: {what}"
 
 

@@ -265,6 +265,11 @@ def verify(scheduled: Schedule, fused: Fused) -> None:
             for node in fused.sources(work):
                 if made.get(node, (-1,))[0] >= number:
                     raise CompileError(f"schedule: {work.node.op!r} is called before {node.op!r}")
+    for kernel, nest in scheduled.nests.items():
+        written = {*kernel.home, *[old for old, new in fused.state.items() if new in kernel.home]}
+        for node, _ in nest.tiling.reads if nest.tiling else ():
+            if base(node) in written:  # other tiles may be done
+                raise CompileError(f"schedule: {node.op!r} is copied in tiles by what writes it")
 
 
 def _reads_of(task: Task, scheduled: Schedule, fused: Fused) -> Reads:

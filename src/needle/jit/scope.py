@@ -166,18 +166,19 @@ class Scope:
 
     def load(self, node: Node, at: Index) -> Symbol:
         """Read a stored value from memory."""
-        return self._load(node, *self._element(node, at))
+        return self._load(node, *self.element(node, at))
 
     def _load(self, node: Node, index: Value | int, stride: int) -> Symbol:
         """The element of a number; in vectors also those that follow, so far apart."""
-        pointer, dtype = self.memory.pointer(node), spec(node).dtype
-        kind = memory_type(dtype)
-        if self.lanes and stride == 1:
-            value = self.b.load(pointer, kind.vector(self.lanes), index, mask=self.mask)
-        elif self.lanes and stride:
+        if self.lanes and stride not in (0, 1):
             return self._gather(node, self._spread(index, stride))
-        else:
-            value = self.b.load(pointer, kind, index)
+        lanes = self.lanes if stride else 0
+        return self.read(self.memory.pointer(node), spec(node).dtype, index, lanes)
+
+    def read(self, pointer: Value, dtype: DType, index: Value | int, lanes: int) -> Symbol:
+        """The element of a number in some memory, or a vector of those from there on."""
+        mask = self.mask if lanes else None
+        value = self.b.load(pointer, memory_type(dtype).vector(lanes), index, mask=mask)
         return _from_memory(self.b, value, dtype)
 
     def _gather(self, node: Node, places: Value) -> Symbol:
@@ -191,7 +192,7 @@ class Scope:
         """Write a value to its memory."""
         b = self.b
         dtype = spec(node).dtype
-        index, stride = self._element(node, at)
+        index, stride = self.element(node, at)
         value = symbol.to(dtype)
         if dtype.kind != "f":
             value = b.cast(value, memory_type(dtype))
@@ -202,7 +203,7 @@ class Scope:
             value = b.extract(value, 0) if value.type.lanes else value
             b.store(value, self.memory.pointer(node), index)
 
-    def _element(self, node: Node, at: Index) -> tuple[Value | int, int]:
+    def element(self, node: Node, at: Index) -> tuple[Value | int, int]:
         """Number of the (first) element read, and the stride from lane to lane."""
         offset, strides = address(at, spec(node).shape, len(self.loops))
         index: Value | int = offset - self.memory.given.start(node)
@@ -269,7 +270,7 @@ class Scope:
         place = self.checked(picked, size, negative=isinstance(node.op, Take))
         if isinstance(table.op, Full):  # the same number anywhere, but not at any index
             return self._constant(table.op)
-        element, stride = self._element(table, rest)
+        element, stride = self.element(table, rest)
         along = place * dense(spec(table).shape)[axis]
         if not along.type.lanes:
             return self._load(table, along + element, stride)

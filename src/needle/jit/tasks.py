@@ -36,7 +36,7 @@ class Task:
         cost: About the nanoseconds that a chunk takes.
         rows: What the chunks cut evenly: so many rows; 0 if they cut something else.
         packs: The factor of a product (0 or 1) that it packs; it needs that one only.
-        part: What it does, for people, if the work has several functions.
+        part: What it does, for people, if the work has several functions; or how, if in tiles.
     """
 
     work: Work
@@ -116,6 +116,7 @@ class Schedule:
             cost = STEP_COST * size_of(kernel.loops) * len(what.steps) / what.chunks
             rows = nest.rows if what.chunks == nest.pieces else 0
             part = f"pass {number + 1} of {count}" if count > 1 else ""
+            part = "in tiles" if nest.tiling else part
             task = Task(kernel, number, what.steps, what.makes, what.chunks, cost, rows, part=part)
             tasks.append(task)
         return tasks

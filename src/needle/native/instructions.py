@@ -210,6 +210,10 @@ class Instructions:
 
     # -- memory ---------------------------------------------------------------------------------
 
+    def array(self, kind: Type, size: int) -> Value:
+        """Memory for so many items, which the function has while it runs: to be asked for first."""
+        return self.emit(PTR, f"alloca [{size} x {kind}], align 64")
+
     def offset(self, pointer: Value, kind: Type, index: Operand) -> Value:
         """Address of item `index` (any type of integer) of an array of the scalar of `kind`."""
         index = index if isinstance(index, Value) else self.constant(index, I64)
