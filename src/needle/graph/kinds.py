@@ -186,7 +186,7 @@ class Source(TensorOp):
 
 
 def as_indices(index: Storage, size: int, operation: str, *, negative: bool = False) -> Storage:
-    """Indices as integers, checked against an axis of `size`; floats must hold whole numbers.
+    """Indices as int64, checked against an axis of `size`; floats must hold whole numbers.
 
     Bools are the indices 0 and 1, and not a mask, which NumPy takes them for.
 
@@ -203,13 +203,11 @@ def as_indices(index: Storage, size: int, operation: str, *, negative: bool = Fa
                 f"{operation}: index {bad} is no whole number. Pass integers, or floats such as 3.0"
             )
         index = whole
-    elif index.dtype.kind == "b":
-        index = index.astype(np.int64)
     if index.size:
         low, high = np.minimum.reduce(index, axis=None), np.maximum.reduce(index, axis=None)
         if high >= size or low < (-size if negative else 0):
             raise _out_of_range(index, size, operation, -size if negative else 0)
-    return index
+    return index.astype(np.int64, copy=False)
 
 
 def _out_of_range(index: Storage, size: int, operation: str, lowest: int) -> IndexRangeError:

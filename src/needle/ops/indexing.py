@@ -109,7 +109,7 @@ class Pick(Indexed):
     def compute(self, a: Any, index: Any) -> Any:
         if index.shape != a.shape[:-1]:
             self.infer(a, index)
-        index = as_indices(index, a.shape[-1], "pick").astype(np.int64, copy=False)
+        index = as_indices(index, a.shape[-1], "pick")
         rows = a.reshape((index.size, a.shape[-1]))
         return rows[np.arange(index.size), index.reshape(-1)].reshape(index.shape)
 

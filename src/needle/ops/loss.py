@@ -35,7 +35,7 @@ class CrossEntropy(Composite, TensorOp):
         """Logits less their maximum, labels as integers, and the numbers of the rows."""
         if z.ndim != 2 or y.shape != z.shape[:1] or not z.size:
             self.checked(z, y)
-        labels = as_indices(y, z.shape[1], self.name).astype(np.int64, copy=False)
+        labels = as_indices(y, z.shape[1], self.name)
         return shifted_by_maximum(z, 1)[0], labels, np.arange(labels.size)
 
     def decompose(self, z: Any, y: Any) -> Any:

@@ -157,7 +157,7 @@ def _gathered(a: Any, arrays: list[Any], axis: int) -> Any:
     sizes = a.shape[axis : axis + len(arrays)]
     flat: Any = 0
     for array, size in zip(arrays, sizes, strict=True):
-        index = as_indices(array.numpy(), size, "subscript", negative=True).astype(np.int64)
+        index = as_indices(array.numpy(), size, "subscript", negative=True)
         flat = flat * size + index % max(size, 1)
     shape = (*a.shape[:axis], math.prod(sizes), *a.shape[axis + len(arrays) :])
     return a.reshape(shape).take(flat, axis)
