@@ -38,14 +38,6 @@ class _Autograd(ModuleType):
 sys.modules[__name__].__class__ = _Autograd
 
 __all__ = [
-    "Op",
-    "Tensor",
-    "TensorOp",
-    "TensorTuple",
-    "TensorTupleOp",
-    "Value",
-    "compute_gradient_of_variables",
-    "find_topo_sort",
-    "grad",
-    "value_and_grad",
-]
+    "Op", "Tensor", "TensorOp", "TensorTuple", "TensorTupleOp", "Value",
+    "compute_gradient_of_variables", "find_topo_sort", "grad", "value_and_grad",
+]  # fmt: skip

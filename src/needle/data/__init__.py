@@ -8,13 +8,6 @@ from .mnist import MNISTDataset
 from .transforms import RandomCrop, RandomFlipHorizontal, Transform
 
 __all__ = [
-    "DataLoader",
-    "Dataset",
-    "MNISTDataset",
-    "NDArrayDataset",
-    "RandomCrop",
-    "RandomFlipHorizontal",
-    "Transform",
-    "load_mnist",
-    "read_idx",
-]
+    "DataLoader", "Dataset", "MNISTDataset", "NDArrayDataset", "RandomCrop", "RandomFlipHorizontal",
+    "Transform", "load_mnist", "read_idx",
+]  # fmt: skip

@@ -11,17 +11,6 @@ from .basic import constant, one_hot, ones, ones_like, rand, randb, randn, zeros
 from .scaled import kaiming_normal, kaiming_uniform, xavier_normal, xavier_uniform
 
 __all__ = [
-    "constant",
-    "kaiming_normal",
-    "kaiming_uniform",
-    "one_hot",
-    "ones",
-    "ones_like",
-    "rand",
-    "randb",
-    "randn",
-    "xavier_normal",
-    "xavier_uniform",
-    "zeros",
-    "zeros_like",
-]
+    "constant", "kaiming_normal", "kaiming_uniform", "one_hot", "ones", "ones_like", "rand",
+    "randb", "randn", "xavier_normal", "xavier_uniform", "zeros", "zeros_like",
+]  # fmt: skip

@@ -21,23 +21,7 @@ from .module import Module, Parameter
 from .normalization import BatchNorm1d, LayerNorm1d
 
 __all__ = [
-    "GELU",
-    "BCEWithLogitsLoss",
-    "BatchNorm1d",
-    "Dropout",
-    "Flatten",
-    "Identity",
-    "LayerNorm1d",
-    "Linear",
-    "MSELoss",
-    "Module",
-    "Parameter",
-    "ReLU",
-    "Residual",
-    "Sequential",
-    "SiLU",
-    "Sigmoid",
-    "Softmax",
-    "SoftmaxLoss",
-    "Tanh",
-]
+    "GELU", "BCEWithLogitsLoss", "BatchNorm1d", "Dropout", "Flatten", "Identity", "LayerNorm1d",
+    "Linear", "MSELoss", "Module", "Parameter", "ReLU", "Residual", "Sequential", "SiLU", "Sigmoid",
+    "Softmax", "SoftmaxLoss", "Tanh",
+]  # fmt: skip

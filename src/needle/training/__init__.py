@@ -7,15 +7,6 @@ from .plots import plot_curves, plot_mistakes
 from .trainer import Callback, Trainer
 
 __all__ = [
-    "Averages",
-    "Callback",
-    "Checkpoint",
-    "CheckpointFolder",
-    "Checkpoints",
-    "MetricsFile",
-    "Progress",
-    "Trainer",
-    "error_rate",
-    "plot_curves",
-    "plot_mistakes",
-]
+    "Averages", "Callback", "Checkpoint", "CheckpointFolder", "Checkpoints", "MetricsFile",
+    "Progress", "Trainer", "error_rate", "plot_curves", "plot_mistakes",
+]  # fmt: skip
