@@ -71,38 +71,28 @@ class Folder(click.Path):
 
 
 @click.command(
+    context_settings={"show_default": True},
     epilog="Exit codes: 0 done, 1 data, checkpoint or training error, 2 wrong usage, "
-    "130 interrupted; the last checkpoint is then whole, go on with --resume."
+    "130 interrupted; the last checkpoint is then whole, go on with --resume.",
 )
 @click.option(
     "--data",
     type=Folder(),
-    help="Folder with four gzipped IDX files named like MNIST's (Fashion-MNIST works).  "
-    "[default: $NEEDLE_DATA, or data]",
+    help="Folder with four gzipped IDX files named like MNIST's "
+    "(Fashion-MNIST works).  [default: $NEEDLE_DATA, or data]",
 )
-@click.option("--epochs", type=click.IntRange(0), default=10, show_default=True)
-@click.option("--batch-size", type=click.IntRange(1), default=100, show_default=True)
+@click.option("--epochs", type=click.IntRange(0), default=10)
+@click.option("--batch-size", type=click.IntRange(1), default=100)
+@click.option("--lr", type=Finite(0, min_open=True), default=0.001, help="Learning rate.")
+@click.option("--weight-decay", type=Finite(0), default=0.001)
+@click.option("--optimizer", type=click.Choice(list(OPTIMIZERS)), default="adam")
 @click.option(
-    "--lr",
-    type=Finite(0, min_open=True),
-    default=0.001,
-    show_default=True,
-    help="Learning rate.",
-)
-@click.option("--weight-decay", type=Finite(0), default=0.001, show_default=True)
-@click.option("--optimizer", type=click.Choice(list(OPTIMIZERS)), default="adam", show_default=True)
-@click.option(
-    "--hidden-dim",
-    type=click.IntRange(2, 1_000_000),
-    default=100,
-    show_default=True,
-    help="Width of the network.",
+    "--hidden-dim", type=click.IntRange(2, 1_000_000), default=100, help="Width of the network."
 )
 @click.option(
     "--schedule",
     type=click.Choice(SCHEDULES),
     default="constant",
-    show_default=True,
     help="How the learning rate changes: not; along half a cosine to 0; to a tenth after "
     "each third of the training.",
 )
@@ -110,21 +100,16 @@ class Folder(click.Path):
     "--warmup",
     type=Finite(0, LONGEST_WARMUP),
     default=0.0,
-    show_default=True,
     help="Epochs over which the learning rate grows linearly from 0.",
 )
-@click.option("--seed", type=click.IntRange(0, 2**64 - 1), default=0, show_default=True)
+@click.option("--seed", type=click.IntRange(0, 2**64 - 1), default=0)
 @click.option(
     "--threads",
     type=click.IntRange(1),
     help="Threads.  [default: BLAS decides, and compiled steps by timing]",
 )
 @click.option("--eager", is_flag=True, help="Run as written, without compiling.")
-@click.option(
-    "--out",
-    type=Folder(),
-    help="Folder for the run.  [default: runs/<date-time>]",
-)
+@click.option("--out", type=Folder(), help="Folder for the run.  [default: runs/<date-time>]")
 @click.option(
     "--resume",
     is_flag=False,
