@@ -53,7 +53,6 @@ def compiled(name, lanes, scalar=F32, inputs=1, host=None):
     def body(i, mask):
         values = [b.load(x, scalar.vector(lanes), i, mask=mask) for x in xs]
         b.store(getattr(math, name)(b, *values), y, i, mask=mask)
-        return ()
 
     b.vector_loop(0, n, max(lanes, 1), body)
     b.ret()

@@ -56,7 +56,6 @@ def smooth(b, x, chunk, thread):
         first = b.load(data, kind, here + chunk * CHUNK + i, mask=mask)
         second = b.load(data, kind, here + following * CHUNK + i, mask=mask)
         b.store(b.fma(second, 0.5, first * 0.5), data, there + chunk * CHUNK + i, mask=mask)
-        return ()
 
     b.vector_loop(0, CHUNK, 8, body)
 

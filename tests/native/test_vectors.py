@@ -39,7 +39,6 @@ def elementwise(lanes, expression, *kinds, result=None, static=None, unroll=1, h
             b.load(x, kind.vector(lanes), i, mask=mask) for x, kind in zip(xs, kinds, strict=True)
         ]
         b.store(expression(b, *values), y, i, mask=mask)
-        return ()
 
     b.vector_loop(0, n if static is None else static, lanes, body, unroll=unroll)
     b.ret()
@@ -219,7 +218,6 @@ def test_gather(lanes):
     def body(at, mask):
         where = b.load(i, I32.vector(lanes), at, mask=mask)
         b.store(b.gather(t, F32.vector(lanes), where, mask), y, at, mask=mask)
-        return ()
 
     b.vector_loop(0, 75, lanes, body)
     b.ret()

@@ -75,7 +75,7 @@ def finish(
         row = loop.index
         line = code.offset(c, kind, row * stride)
 
-        def body(column: Value, mask: Value | None) -> tuple[()]:
+        def body(column: Value, mask: Value | None) -> None:
             vector = kind.vector(cut.lanes)
             lines = [(line, column)] if parts is None or cut.product.accumulate else []
             if parts is not None:
@@ -87,6 +87,5 @@ def finish(
                 sums = epilogue(code, sums, row, column, mask, *values)
             if sums is not loaded[0] or parts is not None:  # what C does not hold already
                 code.store(sums, line, column, mask=mask)
-            return ()
 
         code.vector_loop(left, right, cut.lanes, body)

@@ -283,12 +283,9 @@ class _Sweep:
                     tail,
                 )  # fmt: skip
         last = code.compare("==", columns[1], table["column.count"])
-
-        def write_rest() -> tuple[()]:
-            self._write_rest(chunk, a, top, rows, zeros)
-            return ()
-
-        code.either(last & (table["rest"] > 0), write_rest)
+        code.either(
+            last & (table["rest"] > 0), lambda: self._write_rest(chunk, a, top, rows, zeros)
+        )
 
     def _write_rest(
         self, chunk: Value, a: Value, top: Value, rows: tuple[Value, Value], zeros: Value

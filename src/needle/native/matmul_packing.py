@@ -31,8 +31,7 @@ def _write_copy(b: Builder, arguments: Sequence[Value], kind: Type) -> None:
             b.offset(target, kind, row.index * width),
         )
 
-        def body(j: Value, mask: Value | None) -> tuple[()]:
+        def body(j: Value, mask: Value | None) -> None:
             b.store(b.load(begin, kind, j, mask=mask), to, j, mask=mask)
-            return ()
 
         b.vector_loop(0, columns, kind.lanes, body)

@@ -89,9 +89,8 @@ def _record(b: Builder, pool: Value, thread: Value) -> Value:
 def _when(b: Builder, condition: Value, then: Callable[[], object]) -> None:
     """Code that runs only where the condition holds and has no result."""
 
-    def run() -> tuple[()]:
+    def run() -> None:
         then()
-        return ()
 
     b.either(condition, run)
 
@@ -148,7 +147,7 @@ def _run(source: Source) -> None:
     pool = _word(b, program, PROGRAM_POOL, PTR)
     busy = _at(b, pool, BUSY)
 
-    def together() -> tuple[()]:
+    def together() -> None:
         b.atomic_store(_word(b, program, PROGRAM_THREADS), _at(b, pool, LIMIT))
         b.store(program, _at(b, pool, PROGRAM))
         b.atomic_store(b.constant(0, I64), _at(b, pool, DONE))
@@ -156,11 +155,9 @@ def _run(source: Source) -> None:
         b.call("publish", VOID, pool, b.offset(program, I64, rows))
         _help_until_done(b, pool, _word(b, program, PROGRAM_CHUNKS))
         b.atomic_store(b.constant(0, I64), busy)
-        return ()
 
-    def alone() -> tuple[()]:
+    def alone() -> None:
         b.call("serial", VOID, program)
-        return ()
 
     b.either(b.compare_swap(busy, 0, 1), together, alone)
     b.ret()

@@ -51,11 +51,10 @@ def _write(b: Builder, arguments: Sequence[Value], kind: Type) -> None:
             for i in range(kind.lanes)
         ]
 
-        def body(at: Value, mask: Value | None) -> tuple[()]:
+        def body(at: Value, mask: Value | None) -> None:
             vectors = _transposed(b, [b.load(line, kind, at, mask=mask) for line in lines])
             for i, vector in enumerate(vectors):
                 b.store(vector, target, (at + i) * width + block.index)
-            return ()
 
         b.vector_loop(0, rows, kind.lanes, body)
 

@@ -11,7 +11,6 @@ the other operand's type. A scalar is made a vector by `splat`, never silently.
 >>> def body(i, mask):
 ...     v = b.load(x, F32.vector(8), i, mask=mask)
 ...     b.store(v + v, x, i, mask=mask)
-...     return ()
 >>> _ = b.vector_loop(0, n, 8, body)
 >>> b.ret()
 >>> print(source.text().count("fadd <8 x float>"))
@@ -36,6 +35,8 @@ __all__ = [
 # together. For more than these it takes a third of the time to compile and finds nothing faster, so
 # they are counted by an index that comes out of an empty piece of assembler, which it leaves alone.
 MOST_ADDRESSES = 8
+
+Results = Sequence[Value] | None  # of a piece of code that may have none
 
 
 class Source:
@@ -171,8 +172,8 @@ class Builder(Instructions):
     def either(
         self,
         condition: Value,
-        then: Callable[[], Sequence[Value]],
-        otherwise: Callable[[], Sequence[Value]] = tuple,
+        then: Callable[[], Results],
+        otherwise: Callable[[], Results] = tuple,
         *,
         unlikely: bool = False,
     ) -> tuple[Value, ...]:
@@ -184,11 +185,11 @@ class Builder(Instructions):
         weights = ', !prof !{!"branch_weights", i32 1, i32 4000}' if unlikely else ""
         self.lines.append(f"  br {condition!r}, label %{yes}, label %{no}{weights}")
         self.begin(yes)
-        first = then()
+        first = then() or ()
         yes_end = self._block
         self.jump(end)
         self.begin(no)
-        second = otherwise()
+        second = otherwise() or ()
         no_end = self._block
         self.jump(end)
         self.begin(end)
@@ -267,7 +268,7 @@ class Builder(Instructions):
         start: Operand,
         stop: Operand,
         lanes: int,
-        body: Callable[..., Sequence[Value]],
+        body: Callable[..., Results],
         carry: Sequence[Value] = (),
         unroll: int = 1,
     ) -> tuple[Value, ...]:
@@ -290,7 +291,7 @@ class Builder(Instructions):
             return values
         rest = stop - begin
 
-        def ragged() -> Sequence[Value]:
+        def ragged() -> Results:
             count = self.splat(self.cast(rest, I32), lanes)
             return body(begin, self.compare(">", count, self.iota(lanes)), *values)
 
@@ -301,7 +302,7 @@ class Builder(Instructions):
         start: int,
         stop: int,
         lanes: int,
-        body: Callable[..., Sequence[Value]],
+        body: Callable[..., Results],
         carry: Sequence[Value],
         unroll: int,
     ) -> tuple[Value, ...]:
@@ -315,7 +316,7 @@ class Builder(Instructions):
         if begin < stop:
             bits = ", ".join(f"i1 {int(lane < stop - begin)}" for lane in range(lanes))
             mask = Value(self, f"<{bits}>", I1.vector(lanes))
-            values = tuple(body(self.constant(begin, I64), mask, *values))
+            values = tuple(body(self.constant(begin, I64), mask, *values) or ())
         return values
 
     def _turns(
@@ -324,13 +325,13 @@ class Builder(Instructions):
         end: Operand,
         width: int,
         lanes: int,
-        body: Callable[..., Sequence[Value]],
+        body: Callable[..., Results],
         carry: tuple[Value, ...],
     ) -> tuple[Value, ...]:
         """Whole vectors from begin to end, `width // lanes` bodies a turn."""
         with self.loop(begin, end, width, carry) as loop:
             values: Sequence[Value] = loop.values
             for part in range(0, width, lanes):
-                values = body(loop.index + part if part else loop.index, None, *values)
+                values = body(loop.index + part if part else loop.index, None, *values) or ()
             loop.update(*values)
         return loop.values
