@@ -265,8 +265,8 @@ class Builder(Instructions):
 
     def vector_loop(
         self,
-        start: Operand,
-        stop: Operand,
+        start: Value | int,
+        stop: Value | int,
         lanes: int,
         body: Callable[..., Results],
         carry: Sequence[Value] = (),
@@ -277,47 +277,33 @@ class Builder(Instructions):
         Whole vectors have mask None; a ragged end is one more run under a mask of the lanes that
         are there. With `unroll`, that many bodies a turn, the carried values passing through: a
         reduction over several accumulators returns them rotated, so that its sums are independent.
+        Where both bounds are known, loops and masks that are not needed are left out.
         """
-        if isinstance(start, int) and isinstance(stop, int):
-            return self._static_loop(start, stop, lanes, body, carry, unroll)
-        start, stop = self.coerce(start, I64), self.coerce(stop, I64)
-        values = tuple(carry)
-        begin = start
+        known = isinstance(start, int) and isinstance(stop, int)
+        if not known:
+            start, stop = self.coerce(start, I64), self.coerce(stop, I64)
+        values, begin = tuple(carry), start
         for width in [lanes * unroll, lanes] if unroll > 1 else [lanes]:
             end = stop - ((stop - begin) & (width - 1))
-            values = self._turns(begin, end, width, lanes, body, values)
+            if not known or end != begin:
+                values = self._turns(begin, end, width, lanes, body, values)
             begin = end
         if lanes == 1:
             return values
         rest = stop - begin
 
         def ragged() -> Results:
-            count = self.splat(self.cast(rest, I32), lanes)
-            return body(begin, self.compare(">", count, self.iota(lanes)), *values)
+            if isinstance(rest, int):
+                bits = ", ".join(f"i1 {int(lane < rest)}" for lane in range(lanes))
+                mask = Value(self, f"<{bits}>", I1.vector(lanes))
+            else:
+                count = self.splat(self.cast(rest, I32), lanes)
+                mask = self.compare(">", count, self.iota(lanes))
+            return body(self.coerce(begin, I64), mask, *values)
 
+        if isinstance(rest, int):
+            return tuple(ragged() or ()) if rest else values
         return self.either(rest > 0, ragged, lambda: values)
-
-    def _static_loop(
-        self,
-        start: int,
-        stop: int,
-        lanes: int,
-        body: Callable[..., Results],
-        carry: Sequence[Value],
-        unroll: int,
-    ) -> tuple[Value, ...]:
-        """`vector_loop` with known bounds: loops and masks that are not needed are left out."""
-        values, begin = tuple(carry), start
-        for width in [lanes * unroll, lanes] if unroll > 1 else [lanes]:
-            end = stop - (stop - begin) % width
-            if end > begin:
-                values = self._turns(begin, end, width, lanes, body, values)
-            begin = end
-        if begin < stop:
-            bits = ", ".join(f"i1 {int(lane < stop - begin)}" for lane in range(lanes))
-            mask = Value(self, f"<{bits}>", I1.vector(lanes))
-            values = tuple(body(self.constant(begin, I64), mask, *values) or ())
-        return values
 
     def _turns(
         self,
