@@ -49,26 +49,13 @@ class Summary(NamedTuple):
         head = ("layer", "kind", "output shape", "parameters", "multiply-adds")
         total = ("total", "", "", f"{self.parameters:,}", f"{self.multiply_adds:,}")
         body = [
-            (
-                row.name,
-                row.kind,
-                "-" if row.shape is None else str(row.shape),
-                f"{row.parameters:,}",
-                f"{row.multiply_adds:,}",
-            )
-            for row in self.rows
+            (name, kind, "-" if shape is None else str(shape), f"{own:,}", f"{products:,}")
+            for name, kind, shape, own, products in self.rows
         ]
         table = [head, *body, total]
         widths = [max(len(line[column]) for line in table) for column in range(5)]
-        lines = [
-            "  ".join(
-                [
-                    cell.ljust(widths[i]) if i < 3 else cell.rjust(widths[i])
-                    for i, cell in enumerate(line)
-                ]
-            ).rstrip()
-            for line in table
-        ]
+        form = "  ".join(f"{{:{side}{width}}}" for side, width in zip("<<<>>", widths, strict=True))
+        lines = [form.format(*line).rstrip() for line in table]
         rule = "-" * max(len(line) for line in lines)
         return "\n".join([lines[0], rule, *lines[1:-1], rule, lines[-1]])
 

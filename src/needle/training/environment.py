@@ -30,17 +30,9 @@ def versions() -> dict[str, str]:
 
 def blas() -> str:
     """Name, version and processor family of the BLAS library NumPy calls."""
-    return (
-        ", ".join(
-            " ".join(
-                str(pool[key])
-                for key in ("internal_api", "version", "architecture")
-                if pool.get(key)
-            )
-            for pool in _blas_pools()
-        )
-        or "unknown"
-    )
+    keys = ("internal_api", "version", "architecture")
+    named = (" ".join(str(pool[key]) for key in keys if pool.get(key)) for pool in _blas_pools())
+    return ", ".join(named) or "unknown"
 
 
 def compiler() -> str:

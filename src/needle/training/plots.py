@@ -24,14 +24,8 @@ def plot_curves(history: Sequence[Mapping[str, Any]], path: str | PathLike[str])
         history: records as `Trainer.fit` returns them.
         path: the file to write.
     """
-    names = list(
-        dict.fromkeys(
-            key.split("_", 1)[1]
-            for record in history
-            for key in record
-            if key.startswith(("train_", "test_"))
-        )
-    )
+    keys = [key for record in history for key in record if key.startswith(("train_", "test_"))]
+    names = list(dict.fromkeys(key.split("_", 1)[1] for key in keys))
     figure = _figure(max(4.6 * len(names), 4.6), 3.6, "constrained")
     for index, name in enumerate(names):
         axes = figure.add_subplot(1, len(names), index + 1)
