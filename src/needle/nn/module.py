@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from reprlib import recursive_repr
 from typing import Any, Self
 
@@ -62,15 +62,11 @@ class Module(Stateful):
 
     def named_modules(self) -> Iterator[tuple[str, Module]]:
         """Dotted names and modules below this one, itself first under the name ""."""
-        for name, value in walk(self, into=Module):
-            if isinstance(value, Module):
-                yield name, value
+        return self._named(lambda value: isinstance(value, Module))
 
     def named_parameters(self) -> Iterator[tuple[str, Parameter]]:
         """Dotted names and parameters, each parameter once."""
-        for name, value in walk(self, into=Module):
-            if isinstance(value, Parameter):
-                yield name, value
+        return self._named(lambda value: isinstance(value, Parameter))
 
     def parameters(self) -> list[Parameter]:
         """All parameters, in definition order, each once."""
@@ -78,17 +74,15 @@ class Module(Stateful):
 
     def named_buffers(self) -> Iterator[tuple[str, Tensor]]:
         """Dotted names and buffers: plain tensors without gradient, such as running statistics."""
-        for name, value in walk(self, into=Module):
-            if _is_buffer(value):
-                yield name, value
+        return self._named(_is_buffer)
 
     def _named_state(self) -> dict[str, Tensor]:
         """Parameters and buffers, in definition order."""
-        return {
-            name: value
-            for name, value in walk(self, into=Module)
-            if isinstance(value, Parameter) or _is_buffer(value)
-        }
+        return dict(self._named(lambda value: isinstance(value, Parameter) or _is_buffer(value)))
+
+    def _named(self, wanted: Callable[[Any], bool]) -> Iterator[tuple[str, Any]]:
+        """Dotted names and values below this module that are wanted, each once."""
+        return ((name, value) for name, value in walk(self, into=Module) if wanted(value))
 
     # -- modes -----------------------------------------------------------------------------------
 
