@@ -24,6 +24,14 @@ _ADAM, _ADAM_DECAY, _ADAMW = AdamUpdate(), AdamDecayUpdate(), AdamWUpdate()
 _RATE, _EPS = AdamRate(), AdamEps()
 
 
+def _operands(rows: list[Row], *names: str) -> list[tuple[Tensor, ...]]:
+    """Of each row the parameter, its gradient, and its state of these names: zeros at first."""
+    return [
+        (param, grad, *[state[name] if name in state else param.zeros_like() for name in names])
+        for param, grad, state in rows
+    ]
+
+
 class SGD(Optimizer):
     """g ← ∇ + λθ; u ← βu + (1 - β)g, u starting at 0; θ ← θ - η·u.
 
@@ -69,11 +77,8 @@ class SGD(Optimizer):
                 yield new
             return
         scalars = (self.lr, self.weight_decay, self.momentum, 1 - self.momentum)
-        operands = [
-            (param, grad, state["u"] if "u" in state else param.zeros_like())
-            for param, grad, state in rows
-        ]
-        for (_, _, state), (new, u) in zip(rows, _MOMENTUM.each(operands, scalars), strict=True):
+        updated = _MOMENTUM.each(_operands(rows, "u"), scalars)
+        for (_, _, state), (new, u) in zip(rows, updated, strict=True):
             state["u"] = u
             yield new
 
@@ -143,16 +148,7 @@ class Adam(Optimizer):
         eps = _EPS(self.steps, self.eps, self.beta2)
         rule, decay = self._rule()
         betas = (self.beta1, 1 - self.beta1, self.beta2, 1 - self.beta2)
-        operands = [
-            (
-                param,
-                grad,
-                state["m"] if "m" in state else param.zeros_like(),
-                state["v"] if "v" in state else param.zeros_like(),
-            )
-            for param, grad, state in rows
-        ]
-        updated = rule.each(operands, (*decay, rate, eps, *betas))
+        updated = rule.each(_operands(rows, "m", "v"), (*decay, rate, eps, *betas))
         for (_, _, state), (new, m, v) in zip(rows, updated, strict=True):
             state["m"], state["v"] = m, v
             yield new
