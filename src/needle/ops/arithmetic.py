@@ -9,7 +9,7 @@ import numpy as np
 from ..errors import ArgumentError
 from ..graph.kinds import Elementwise
 from ..shapes import broadcast_shapes
-from .operands import Number, as_number, as_tensor, constant_like, is_number
+from .operands import Number, as_number, as_operands, as_tensor, is_number
 
 
 class EWiseAdd(Elementwise):
@@ -262,8 +262,7 @@ def power(a: Any, b: Any) -> Any:
     """
     if is_number(b):
         return PowerScalar(b)(a)
-    b = as_tensor(b)
-    a = constant_like(b, a, "power") if is_number(a) else as_tensor(a)
+    a, b = as_operands(a, b, "power")
     shape = broadcast_shapes(a.shape, b.shape)
     if shape is not None and a.shape != b.shape and not (a.weak or b.weak):
         a, b = (t if t.shape == shape else t.broadcast_to(shape) for t in (a, b))

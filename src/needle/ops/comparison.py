@@ -8,16 +8,7 @@ import numpy as np
 
 from ..errors import ArgumentError
 from ..graph.kinds import Elementwise
-from .operands import as_number, as_tensor, constant_like, is_number
-
-
-def as_operands(a: Any, b: Any, operation: str) -> tuple[Any, Any]:
-    """Two operands as tensors; a number beside a tensor becomes a constant of its shape."""
-    if is_number(b):
-        a = as_tensor(a)
-        return a, constant_like(a, b, operation)
-    b = as_tensor(b)
-    return (constant_like(b, a, operation) if is_number(a) else as_tensor(a)), b
+from .operands import as_number, as_operands, as_tensor, is_number
 
 
 class Comparison(Elementwise, abstract=True):

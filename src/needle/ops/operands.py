@@ -102,6 +102,15 @@ def constant_like(a: Any, number: Any, operation: str) -> Any:
     return a.full_like(value, dtype=dtype)
 
 
+def as_operands(a: Any, b: Any, operation: str) -> tuple[Any, Any]:
+    """Two operands as tensors; a number beside a tensor becomes a constant of its shape."""
+    if is_number(b):
+        a = as_tensor(a)
+        return a, constant_like(a, b, operation)
+    b = as_tensor(b)
+    return (constant_like(b, a, operation) if is_number(a) else as_tensor(a)), b
+
+
 def _large(value: int, dtype: np.dtype[Any], operation: str) -> float:
     """An integer that no integer dtype holds, beside floats."""
     if dtype.kind == "f":

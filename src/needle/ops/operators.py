@@ -9,7 +9,7 @@ import numpy as np
 from ..errors import DTypeError
 from ..graph.node import Value
 from .arithmetic import add, add_scalar, negate, negative
-from .operands import as_number, as_tensor, constant_like
+from .operands import as_number, as_tensor, constant_like, is_number
 
 _NO_DIFFERENCE = (
     "subtract: both operands are bools, which have no difference. "
@@ -46,11 +46,9 @@ def binary(of_tensors: Any, with_scalar: Any, a: Any, other: Any) -> Any:
 
 def reflected(of_tensors: Any, a: Any, other: Any) -> Any:
     """`other` on the left of an operator that does not commute, and the tensor `a` on the right."""
-    if isinstance(other, np.ndarray) and other.size != 1:
-        return of_tensors(as_tensor(other), a)
-    if isinstance(other, int | float | np.generic | np.ndarray):
+    if is_number(other):
         return of_tensors(constant_like(a, other, of_tensors.__name__), a)
-    return NotImplemented
+    return of_tensors(as_tensor(other), a) if isinstance(other, np.ndarray) else NotImplemented
 
 
 def subtract(a: Any, b: Any) -> Any:
@@ -60,10 +58,10 @@ def subtract(a: Any, b: Any) -> Any:
 
 def subtract_from(a: Any, other: Any) -> Any:
     """`other` - a is recorded as (-a) + other."""
-    if isinstance(other, np.ndarray) and other.size != 1:
-        a = _signed(a, other.dtype)
-    elif isinstance(other, int | float | np.generic | np.ndarray):
+    if is_number(other):
         a = _signed(a, as_number(other, "subtract"))
+    elif isinstance(other, np.ndarray):
+        a = _signed(a, other.dtype)
     return negate(a) + other
 
 
