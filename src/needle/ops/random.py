@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from typing import Any
 
 from ..graph.kinds import Source
-from ..graph.node import Value
 from ..graph.op import Sample
 from ..random import ambient_stream
 from ..shapes import Spec, as_dtype, checked_shape
@@ -35,8 +34,8 @@ class Uniform(Random):
         self, shape: Any, low: float = 0.0, high: float = 1.0, dtype: Any = "float32"
     ) -> None:
         super().__init__(shape, dtype)
-        self.low = as_number(_known(low), "rand")
-        self.high = as_number(_known(high), "rand")
+        self.low = as_number(low, "rand")
+        self.high = as_number(high, "rand")
 
     def compute(self) -> Any:
         draw = ambient_stream().uniform(self.shape, self.dtype)
@@ -58,8 +57,8 @@ class Normal(Random):
         self, shape: Any, mean: float = 0.0, std: float = 1.0, dtype: Any = "float32"
     ) -> None:
         super().__init__(shape, dtype)
-        self.mean = as_number(_known(mean), "randn")
-        self.std = as_number(_known(std), "randn")
+        self.mean = as_number(mean, "randn")
+        self.std = as_number(std, "randn")
 
     def compute(self) -> Any:
         draw = ambient_stream().normal(self.shape, self.dtype)
@@ -78,7 +77,7 @@ class Bernoulli(Random):
 
     def __init__(self, shape: Any, p: float = 0.5, dtype: Any = "bool") -> None:
         super().__init__(shape, dtype)
-        self.p = float(as_probability(_known(p), "randb"))
+        self.p = float(as_probability(p, "randb"))
 
     def compute(self) -> Any:
         return (ambient_stream().uniform(self.shape, self.dtype) <= self.p).astype(self.dtype)
@@ -87,8 +86,3 @@ class Bernoulli(Random):
     def samples(cls) -> Iterator[Sample]:
         yield Sample(cls((3, 4), 0.25), ())
         yield Sample(cls((5,), dtype="float32"), ())
-
-
-def _known(number: Any) -> Any:
-    """A number that draws depend on: no gradient leads to it, so a tensor's value is read."""
-    return number.numpy() if isinstance(number, Value.tensor_class) else number
