@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -40,10 +41,7 @@ class Flatten(Module):
         x = as_tensor(x)
         if x.ndim == 0:
             raise ShapeError("input of shape () has no batch axis. Pass at least one axis")
-        size = 1
-        for n in x.shape[1:]:
-            size *= n
-        return x.reshape((x.shape[0], size))
+        return x.reshape((x.shape[0], math.prod(x.shape[1:])))
 
 
 class Linear(Module):
