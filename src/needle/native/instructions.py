@@ -100,12 +100,8 @@ class Instructions:
 
     def negate(self, x: Value) -> Value:
         """-x; on floats the sign bit flips, NaN and zero included."""
-        text = (
-            f"fneg {x.type} {x.text}"
-            if x.type.is_float
-            else f"sub {x.type} zeroinitializer, {x.text}"
-        )
-        return self.emit(x.type, text)
+        start = f"fneg {x.type}" if x.type.is_float else f"sub {x.type} zeroinitializer,"
+        return self.emit(x.type, f"{start} {x.text}")
 
     def fma(self, x: Value, y: Operand, z: Operand) -> Value:
         """Compute x * y + z, rounded once where the host has FMA and twice elsewhere."""
@@ -201,11 +197,9 @@ class Instructions:
         """All lanes combined into a scalar, upper half with lower half: a fixed order."""
         lanes = x.type.lanes
         while lanes > 1:
-            half = lanes // 2
-            x = combine(
-                self.shuffle(x, None, range(half)), self.shuffle(x, None, range(half, lanes))
-            )
-            lanes = half
+            halves = range(lanes // 2), range(lanes // 2, lanes)
+            x = combine(*[self.shuffle(x, None, half) for half in halves])
+            lanes //= 2
         return self.extract(x, 0)
 
     # -- memory ---------------------------------------------------------------------------------
