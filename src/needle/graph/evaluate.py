@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from typing import Any
-from weakref import ref
 
 import numpy as np
 
@@ -20,7 +19,6 @@ from .location import user_line
 from .node import Live, Node, Value, new_handle, realize, settled
 from .op import Op, TensorOp, TensorTupleOp, as_storage
 
-_new = object.__new__
 _NUMBER = Spec((), np.dtype(np.float64))  # of a run-time scalar
 
 
@@ -56,8 +54,8 @@ class Eager:
         if type(storage) is not np.ndarray or not op.ours:
             storage = as_storage(op, storage)
         if record and op.differentiable and ambient.gradients:
-            return _handle(Node(op, tuple(nodes), storage, True))
-        return _handle(Node(None, (), storage, False))
+            return new_handle(Node(op, tuple(nodes), storage, True))
+        return new_handle(Node(None, (), storage, False))
 
     def _make_with_scalars(self, op: Op, inputs: tuple[Any, ...]) -> Any:
         """An operator whose last operands are run-time scalars."""
@@ -72,8 +70,8 @@ class Eager:
             raise
         if op.differentiable and ambient.gradients and any(node.requires_grad for node in nodes):
             lifted = tuple([Node(None, (), np.asarray(number), False) for number in scalars])
-            return _handle(Node(op, nodes + lifted, storage, True))
-        return _handle(Node(None, (), storage, False))
+            return new_handle(Node(op, nodes + lifted, storage, True))
+        return new_handle(Node(None, (), storage, False))
 
     def gradient(self, op: Op, out_grad: Any, value: Any) -> Any:
         """What an operator's rule makes of the gradient of its result."""
@@ -92,7 +90,7 @@ class Eager:
         storage = value.node.storage
         if storage is None or value.node.requires_grad:
             return None
-        return [_handle(Node(None, (), array, False)) for array in storage]
+        return [new_handle(Node(None, (), array, False)) for array in storage]
 
     def read(self, node: Node) -> Any:
         """The storage of a node, for whoever wants its numbers."""
@@ -230,16 +228,6 @@ def _explain(op: Op, nodes: Sequence[Node]) -> None:
         op.infer(*[node.specs() for node in nodes], *[_NUMBER] * op.scalars)
     except NeedleError as error:
         raise error from None
-
-
-def _handle(node: Node) -> Any:
-    """`new_handle`, spelled out: it is on the path of every operator."""
-    cls = Value.tuple_class if type(node.storage) is tuple else Value.tensor_class
-    handle = _new(cls)
-    handle.node = node
-    handle._grad = None
-    node.handle = ref(handle)
-    return handle
 
 
 def _describe(op: Op, inputs: tuple[Any, ...], array: np.ndarray[Any, Any]) -> str:

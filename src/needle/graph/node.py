@@ -178,8 +178,13 @@ def owner_of(node: Node) -> Value | None:
     return node.handle() if node.handle is not None else None
 
 
-def new_handle(node: Node, cls: type[Any]) -> Any:
-    """A handle of class `cls` on `node`, made known to the node."""
+def new_handle(node: Node, cls: Any = None) -> Any:
+    """A handle on `node`, made known to it; of class `cls`, or of the one that its storage has.
+
+    It is on the path of every operator, and makes do without further calls.
+    """
+    if cls is None:
+        cls = Value.tuple_class if type(node.storage) is tuple else Value.tensor_class
     handle: Any = _new(cls)
     handle.node = node
     handle._grad = None

@@ -10,7 +10,7 @@ import numpy as np
 from ..context import ambient
 from ..graph.evaluate import Eager, weak_scalars
 from ..graph.kinds import Elementwise, ElementwiseTuple
-from ..graph.node import Node, Value, new_handle, settled
+from ..graph.node import Node, new_handle, settled
 
 Row = tuple[Any, ...]
 Arrays = list[np.ndarray[Any, Any]]
@@ -76,7 +76,7 @@ def _storage(value: Any) -> Any:
 
 
 def _tensor(array: Any) -> Any:
-    return new_handle(Node(None, (), array, False), Value.tensor_class)
+    return new_handle(Node(None, (), array, False))
 
 
 class SGDUpdate(UpdateRule):
