@@ -52,7 +52,7 @@ class Program:
         self._most = min(most or layout.MAX_CHUNKS, widest(phases))
         self._ready[1] = self._made_ready(1, None)
         self._alone = self._ready[1].run
-        self._choice = ThreadChoice(self._limit(_processors()))
+        self._choice = ThreadChoice(min(self._most, _processors()))
 
     def run(self) -> None:
         """Run all phases and return when they are done."""
@@ -66,9 +66,6 @@ class Program:
         start = time.perf_counter_ns()
         self._run(self._choice.threads)
         self._choice.add(time.perf_counter_ns() - start)
-
-    def _limit(self, count: int) -> int:
-        return max(1, min(count, self._most))
 
     def _run(self, count: int) -> None:
         pool = _pool(count) if count > 1 else None

@@ -6,9 +6,9 @@ import os
 import platform
 import sys
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+from threadpoolctl import threadpool_info
 
 from .. import config
 from ..native import llvm
@@ -30,8 +30,9 @@ def versions() -> dict[str, str]:
 
 def blas() -> str:
     """Name, version and processor family of the BLAS library NumPy calls."""
+    pools = [pool for pool in threadpool_info() if pool["user_api"] == "blas"]
     keys = ("internal_api", "version", "architecture")
-    named = (" ".join(str(pool[key]) for key in keys if pool.get(key)) for pool in _blas_pools())
+    named = (" ".join(str(pool[key]) for key in keys if pool.get(key)) for pool in pools)
     return ", ".join(named) or "unknown"
 
 
@@ -44,8 +45,10 @@ def compiler() -> str:
         return "NumPy (NEEDLE_JIT=numpy)"
     if reason := llvm.unavailable():
         return f"NumPy ({reason})"
-    host = llvm.host()
-    return f"LLVM {_llvm_version()}, vectors of {host.lanes} floats, {host.cpu}"
+    from llvmlite import binding  # loads LLVM: not at import time
+
+    host, version = llvm.host(), ".".join(map(str, binding.llvm_version_info))
+    return f"LLVM {version}, vectors of {host.lanes} floats, {host.cpu}"
 
 
 def processor() -> str:
@@ -82,15 +85,3 @@ def _version(distribution: str) -> str | None:
         return metadata.version(distribution)
     except metadata.PackageNotFoundError:
         return None
-
-
-def _llvm_version() -> str:
-    from llvmlite import binding  # loads LLVM: not at import time
-
-    return ".".join(map(str, binding.llvm_version_info))
-
-
-def _blas_pools() -> list[dict[str, Any]]:
-    import threadpoolctl  # looks at every loaded library: not at import time
-
-    return [pool for pool in threadpoolctl.threadpool_info() if pool["user_api"] == "blas"]
