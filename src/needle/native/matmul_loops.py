@@ -265,12 +265,10 @@ class _Sweep:
         zeros = code.symbol(self.kernels.zeros())
         stride = code.select(self.fresh, 0, table["ldc"])
         first_row, first_unit = table.first("row", rows[0]), table.first("column", columns[0])
-        with code.loop(*columns, carry=[first_unit]) as panel:  # carried: a division takes long
-            after = table.first("column", panel.index + 1)
-            column, units = panel.values[0] * table["column.unit"], after - panel.values[0]
-            kernel = self._kernel(panel.index, units)
-            right, ldb, tail = self._right(column, units)
-            panel.update(after)
+
+        def write_tiles(
+            column: Value, kernel: Value, right: Value, ldb: Value, tail: Value
+        ) -> None:
             with code.loop(*rows, carry=[first_row]) as tile:
                 row, after = tile.values[0], table.first("row", tile.index + 1)
                 tile.update(after)
@@ -282,17 +280,25 @@ class _Sweep:
                     code.select(self.fresh, zeros, c), self.size, lda, ldb, table["ldc"], stride,
                     tail,
                 )  # fmt: skip
-        last = code.compare("==", columns[1], table["column.count"])
-        code.either(
-            last & (table["rest"] > 0), lambda: self._write_rest(chunk, a, top, rows, zeros)
-        )
 
-    def _write_rest(
-        self, chunk: Value, a: Value, top: Value, rows: tuple[Value, Value], zeros: Value
-    ) -> None:
-        """The columns beyond the panels: their sums run along K."""
+        def write_rest() -> None:
+            kernel, (right, ldb) = code.constant(_KERNELS + 2 * _REST, I64), self._rest(chunk)
+            write_tiles(table["column.total"], kernel, right, ldb, table["rest"])
+
+        with code.loop(*columns, carry=[first_unit]) as panel:  # carried: a division takes long
+            after = table.first("column", panel.index + 1)
+            column, units = panel.values[0] * table["column.unit"], after - panel.values[0]
+            kernel = self._kernel(panel.index, units)
+            right, ldb, tail = self._right(column, units)
+            panel.update(after)
+            write_tiles(column, kernel, right, ldb, tail)
+        last = code.compare("==", columns[1], table["column.count"])
+        code.either(last & (table["rest"] > 0), write_rest)
+
+    def _rest(self, chunk: Value) -> Sequence[Value]:
+        """The columns beyond the panels, whose sums run along K: a panel of B, and its stride."""
         code, table = self.code, self.table
-        column, stride = table["column.total"], code.select(self.fresh, 0, table["ldc"])
+        column = table["column.total"]
         b = code.offset(
             self.b, self.kind, column * table["source.column"] + self.k * table["source.k"]
         )
@@ -306,18 +312,7 @@ class _Sweep:
             )  # fmt: skip
             return target, table["rest.width"]
 
-        right, ldb = code.either(table["rest.width"] > 0, pack, lambda: (b, table["ldb"]))
-        with code.loop(*rows, carry=[table.first("row", rows[0])]) as tile:
-            row, after = tile.values[0], table.first("row", tile.index + 1)
-            tile.update(after)
-            other = table.is_short("row", after - row)
-            c = code.offset(self.c, self.kind, row * table["ldc"] + column)
-            code.call_pointer(
-                table.pointer(other + (_KERNELS + 2 * _REST)), VOID,
-                code.offset(a, self.kind, (row - top) * table["a.row"]), right, c,
-                code.select(self.fresh, zeros, c), self.size, table["lda"], ldb, table["ldc"],
-                stride, table["rest"],
-            )  # fmt: skip
+        return code.either(table["rest.width"] > 0, pack, lambda: (b, table["ldb"]))
 
     def _left(self, chunk: Value, rows: tuple[Value, Value]) -> Sequence[Value]:
         """Where a block of A begins, its stride, and its first row; packed first if it is to be."""
