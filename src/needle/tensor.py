@@ -152,7 +152,7 @@ class Tensor(Value):
     @property
     def cached_data(self) -> Any:
         """The live storage: writing into it changes the tensor. Assigning an array rebinds it."""
-        return ambient.evaluator.read(self.node)
+        return self.realize_cached_data()
 
     @cached_data.setter
     def cached_data(self, array: Any) -> None:

@@ -1,5 +1,7 @@
 """In place: programs update state in memory of their own; what was read before stays as it was."""
 
+import sys
+
 import numpy as np
 import pytest
 
@@ -374,3 +376,119 @@ def test_what_an_operator_keeps_of_its_operands_stays():
         step(np.full(2, float(k)))
     np.testing.assert_allclose([old for old, _ in keep.kept], [[2, 4], [4, 8], [8, 16]])
     np.testing.assert_allclose([x[0] for _, x in keep.kept], np.exp([0, 1, 2]))
+
+
+def reads(w):
+    """What eager code gives that computes with a tensor, in several ways."""
+    with ndl.no_grad():
+        shown = [(w * 1).tolist(), w.reshape((2, 1)).tolist()]
+    return [*shown, w.data.tolist(), w.detach().numpy().tolist(), (w * w).data.numpy().tolist()]
+
+
+def test_eager_code_computes_with_the_values_of_then(world):
+    w = world.w
+    for _ in range(4):
+        values = w.tolist()
+        squared = [v * v for v in values]
+        assert reads(w) == [values, [[v] for v in values], values, values, squared]
+        assert reads(w) == reads(w)
+        world.run()
+        assert w.tolist() != values
+
+
+def test_a_graph_over_state_has_one_leaf_for_it_and_sets_its_gradient(world):
+    w = world.w
+    y = w * 2 + w.exp()
+    leaves = {part.inputs[0].node for part in y.inputs}
+    assert len(leaves) == 1
+    world.run()
+    assert {part.inputs[0].node for part in (w * 2 + w.exp()).inputs}.isdisjoint(leaves)
+    before = y.inputs[0].inputs[0].numpy()
+    y.sum().backward()
+    np.testing.assert_allclose(w.grad.numpy(), 2 + np.exp(before), rtol=1e-6)
+    assert not np.array_equal(before, w.numpy())
+
+
+def test_a_second_program_that_changes_state_is_seen_by_eager_code(world):
+    w = world.w
+
+    @ndl.jit(warmup=0)
+    def halve():
+        w.data = w * 0.5
+        return w.sum()
+
+    for _ in range(3):
+        for run in (halve, world.run):
+            before = (w * 1).tolist()
+            run()
+            assert before != w.tolist() == (w * 1).tolist()
+
+
+def test_what_is_written_into_live_memory_is_seen_by_eager_code(world):
+    w = world.w
+    assert reads(w)
+    shown = w.cached_data
+    for number in (3.0, 4.0):
+        shown[:] = number
+        assert reads(w)[0] == w.data.tolist() == [number, number]
+
+
+def test_copies_of_state_cannot_be_written_to(world, backend):
+    if backend == "numpy":
+        pytest.skip("memory is the tensor's own, as it is eagerly")
+    for copy in (world.w.data, world.w.detach()):
+        with pytest.raises(ValueError, match="read-only"):
+            copy.cached_data[0] = 9.0
+        copy.numpy()[0] = 9.0  # a copy once more
+    assert 9.0 not in world.w.numpy()
+
+
+def test_a_flag_that_is_set_counts_for_graphs_that_follow(world):
+    w = world.w
+    assert (w * 1).requires_grad
+    w.requires_grad = False
+    assert not (w * 1).requires_grad
+    w.requires_grad = True
+    y = (w * 3).sum()
+    y.backward()
+    assert w.grad.tolist() == [3.0, 3.0]
+
+
+def test_state_that_a_compiled_call_is_given_keeps_its_values_in_the_graph(world):
+    w = world.w
+    square = ndl.jit(lambda v: (v * v).sum(), warmup=0)
+    for _ in range(2):
+        before = w.numpy()
+        y = square(w)
+        world.run()
+        y.backward()
+        np.testing.assert_allclose(w.grad.numpy(), 2 * before)
+
+
+@pytest.mark.parametrize("way", ["run", "__call__"])
+def test_a_call_that_is_interrupted_after_state_was_written_is_seen(way, backend):
+    if backend == "numpy":
+        pytest.skip("nothing is written in place")
+    w = nn.Parameter([1.0, 2.0])
+
+    @ndl.jit(warmup=0)
+    def step(x):
+        w.data = w - x
+        return (w * x).sum().detach() if way == "run" else (x * 2, x * 3)
+
+    def interrupting(frame, event, arg):
+        code = frame.f_code
+        if event == "return" and code.co_name == way and "native_executor" in code.co_filename:
+            sys.setprofile(None)
+            raise KeyboardInterrupt
+
+    x = ndl.Tensor([1.0, 1.0], requires_grad=False)
+    for _ in range(3):
+        step(x)
+    assert (w * 1).tolist() == [-2.0, -1.0]
+    sys.setprofile(interrupting)
+    with pytest.raises(KeyboardInterrupt):
+        step(x)
+    assert (w * 1).tolist() == w.tolist() == [-3.0, -2.0]
+    step(x)
+    assert (w * 1).tolist() == w.tolist() == [-4.0, -3.0]

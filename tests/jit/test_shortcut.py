@@ -324,6 +324,28 @@ def test_what_is_set_to_what_it_was_sends_no_program_the_long_way(x):
     assert taken(step, turn(), y) is not None
 
 
+def test_reading_parameters_sends_no_program_the_long_way(x):
+    y = ndl.Tensor([0, 1], requires_grad=False)
+    model = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Linear(4, 2))
+    optimizer = ndl.optim.Adam(model.parameters())
+    step = ndl.jit(training(model, optimizer))
+    predict = ndl.jit(model)
+    seen = []
+
+    def turn():
+        step(x, y)
+        for w in model.parameters():
+            w.numpy()
+            seen.append((w * w).sum().item())
+            np.testing.assert_array_equal((w.data * 1).numpy(), w.numpy())
+        predict(x).sum()
+        optimizer.state_dict()
+
+    assert changes_counted(turn) == 0
+    assert taken(step, x, y) is not None
+    assert len(set(seen)) > len(seen) // 2
+
+
 def test_a_gradient_is_reset_whenever_it_was_set():
     """Also that of an argument, which may be another one at each call."""
     weights = [nn.Parameter(np.ones(3, np.float32)) for _ in range(2)]

@@ -8,8 +8,8 @@ memory goes when the last handle goes.
 from __future__ import annotations
 
 import gc
-from typing import TYPE_CHECKING, Any, ClassVar
-from weakref import ref
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from weakref import WeakSet, ref
 
 import numpy as np
 
@@ -131,12 +131,15 @@ class Value:
 
     def realize_cached_data(self) -> Any:
         """The live storage, computed now if it was not: writing into it changes the value."""
-        return ambient.evaluator.read(self.node)
+        node = self.node
+        if isinstance(node, Live):
+            node.lent = True
+        return ambient.evaluator.read(node)
 
     @property
     def cached_data(self) -> Any:
         """The live storage, as `realize_cached_data()`."""
-        return ambient.evaluator.read(self.node)
+        return self.realize_cached_data()
 
     def rebind(self, node: Node) -> None:
         """Make this a handle on another node; the old one still knows whom to give its gradient."""
@@ -192,30 +195,63 @@ def new_handle(node: Node, cls: Any = None) -> Any:
     return handle
 
 
-class Live(Node):
-    """A leaf whose storage is the memory of a compiled program, which changes it in place.
+class Program(Protocol):
+    """What changes values in place, and counts its calls: each is counted once it has done so."""
 
-    `storage` stays None, so that whoever computes with the value takes a copy first (`settled`):
-    graphs keep the values that they were computed with. `copy` is the leaf that it then moved to.
+    calls: int
+
+
+class Live(Node):
+    """A leaf whose storage is the memory of compiled programs, which change it in place.
+
+    `storage` stays None, so that whoever computes with the value computes with a copy (`settled`):
+    graphs keep the values that they were computed with, and the tensor stays where programs find
+    it.
+
+    Attributes:
+        memory: Where the values are.
+        programs: Who changes them. None does without counting the call.
+        lent: Whether a user may hold the memory, and change it at any time.
     """
 
-    __slots__ = ("copy", "memory")
+    __slots__ = ("_copy", "_then", "lent", "memory", "programs")
 
     def __init__(self, memory: Storage, requires_grad: bool) -> None:
         super().__init__(None, (), None, requires_grad, spec_of(memory))
         self.memory = memory
-        self.copy: Node | None = None
+        self.programs: WeakSet[Program] = WeakSet()
+        self.lent = False
+        self._copy: Node | None = None
+        self._then: list[Any] = []  # what held when the copy was made
+
+    def changed_by(self, program: Program) -> None:
+        """Let a program change the values from now on."""
+        self._copy = None
+        self.programs.add(program)
+
+    def copy(self, owner: Value) -> Node:
+        """A leaf of `owner` with the values of now: the same one until they may have changed.
+
+        Nobody can write into it, since that would not be seen here.
+        """
+        now = [self.requires_grad, *[program.calls for program in self.programs]]
+        copy = self._copy
+        if copy is None or self.lent or self._then != now:
+            array = self.memory.copy()
+            array.flags.writeable = False
+            copy = Node(None, (), array, self.requires_grad)
+            copy.handle = ref(owner)
+            self._copy, self._then = copy, now
+        return copy
 
 
 def settled(value: Any) -> Any:
-    """`value`, moved from a program's memory to storage of its own, or computed if it was not."""
+    """`value`, computed if it was not; for one in a program's memory, a tensor of its values."""
     node = value.node
     if node.storage is None:
         if isinstance(node, Live):
-            node.copy = Node(None, (), node.memory.copy(), node.requires_grad)
-            value.rebind(node.copy)
-        else:
-            realize(node)
+            return handle_of(node.copy(value))
+        realize(node)
     return value
 
 

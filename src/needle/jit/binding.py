@@ -13,7 +13,7 @@ State that is changed in place moves into memory of its own first: nobody else m
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from sys import getrefcount
 from typing import Any
 from weakref import ref
@@ -21,7 +21,7 @@ from weakref import ref
 import numpy as np
 
 from ..context import changes
-from ..graph.node import Live, Node, owner_of, realize
+from ..graph.node import Live, Node, Program, owner_of, realize, settled
 from ..shapes import Spec
 from ..state import Counted
 from ..tensor import Tensor
@@ -76,11 +76,13 @@ class Inputs:
         ]
 
     def values(self, leaves: list[Any]) -> tuple[list[Any], list[Any]]:
-        """All inputs as arrays, and the tensors that they were read from."""
-        tensors = [*leaves, *[None] * len(self.scalars), *[c.read(leaves) for c in self.captured]]
+        """All inputs as arrays that stay as they are, and the tensors that they were read from."""
+        leaves = [settled(leaf) if isinstance(leaf, Tensor) else leaf for leaf in leaves]
+        captured = [settled(captured.read(leaves)) for captured in self.captured]
+        tensors = [*leaves, *[None] * len(self.scalars), *captured]
         arrays = [_array(leaf) for leaf in leaves]
         arrays += [np.asarray(held[name], np.float64) for held, name in self.scalars]
-        arrays += [realize(tensor.node) for tensor in tensors[len(arrays) :]]
+        arrays += [tensor.node.storage for tensor in captured]
         return arrays, tensors
 
 
@@ -118,6 +120,7 @@ class Binding:
         trace: What a call does.
         compiled: The code.
         in_place: State that it writes where it lies.
+        program: Counts the calls.
 
     Attributes:
         in_place: Where that is found.
@@ -130,8 +133,14 @@ class Binding:
     """
 
     def __init__(
-        self, inputs: Inputs, trace: Trace, compiled: Compiled, in_place: Iterable[Captured]
+        self,
+        inputs: Inputs,
+        trace: Trace,
+        compiled: Compiled,
+        in_place: Iterable[Captured],
+        program: Program,
     ) -> None:
+        self._program: Callable[[], Any] = ref(program)
         self.bound = False
         self.native = NativeExecutor(compiled)
         self._scalars = inputs.scalars
@@ -148,7 +157,6 @@ class Binding:
         ]
         self.each_call: list[tuple[int, Captured]] = []  # what has to be looked up again
         self.written: set[int] = set()
-        self._live: list[Live] = []  # state in such blocks
 
     def _bind_numbers(self, inputs: Inputs) -> Any:
         """The words that floats among the arguments, and hyperparameters, are written to."""
@@ -175,11 +183,7 @@ class Binding:
             self.bind_numbers(len(leaves))
         for place, captured in self.each_call:
             native.bind(place, self._apart(_dense(realize(captured.read(leaves).node))))
-        before = changes.count
-        results = native()
-        if changes.count != before and results is not None:
-            self._take_back()
-        return results
+        return native()
 
     def bind_numbers(self, first: int) -> None:
         """Write the hyperparameters as they are now into their words, the first of which is named.
@@ -195,17 +199,6 @@ class Binding:
         is_state = array.base is not None and id(array.base) in self.written
         return array.copy() if is_state else array
 
-    def _take_back(self) -> None:
-        """Let state be in memory that was written, though an operator of the user's read it.
-
-        Who computes with state moves it out of that memory, with the values of the last call.
-        """
-        for live in self._live:
-            tensor = owner_of(live)
-            if tensor is not None and tensor.node is live.copy:
-                tensor.node, live.copy = live, None
-                changes.count += 1
-
     def _is_held(self) -> bool:
         """Whether somebody took hold of a tensor in a slot, which may then not change in place."""
         return any(c.count_references() > c.references for c in self.may_be_held)
@@ -213,8 +206,8 @@ class Binding:
     def _bind_captured(self, leaves: list[Any]) -> None:
         """Look up all captured tensors; state moves into memory that may be changed in place."""
         self.bound = False
-        self.each_call, self.written, self._live = [], set(), []
-        moved = False
+        self.each_call, self.written = [], set()
+        moved, program = False, self._program()
         places = list(enumerate(self._captured, self._first_captured))
         for place, captured in places:
             if captured.source in self.in_place:
@@ -222,7 +215,7 @@ class Binding:
                 live = tensor.node
                 if not self._is_own(captured, tensor):
                     live, moved = _moved(captured, tensor), True
-                self._live.append(live)
+                live.changed_by(program)
                 self.written.add(id(live.memory.base))
                 self.native.bind(place, live.memory)
         for place, captured in places:

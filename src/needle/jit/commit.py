@@ -21,7 +21,7 @@ from weakref import ref
 import numpy as np
 
 from ..context import changes
-from ..graph.node import Node, new_handle, settled
+from ..graph.node import Node, new_handle
 from ..ops.tuples import MakeTensorTuple
 from ..tensor import Tensor
 from .binding import Inputs
@@ -132,8 +132,6 @@ class Commit:
         """The call as a node of the graph, if it can be differentiated."""
         if self._differentiable is None:
             return None
-        for captured in self._inputs.captured:
-            settled(captured.read(leaves))  # the graph keeps the values of this call
         # The caller may write into an array later: the graph keeps a copy.
         kept = [leaf.copy() if isinstance(leaf, np.ndarray) else leaf for leaf in leaves]
         arrays, tensors = self._inputs.values(kept)

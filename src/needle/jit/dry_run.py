@@ -13,7 +13,7 @@ from ..graph.op import Op
 from .slots import Slot
 from .streams import Streams, draws_undone
 from .trace import Trace
-from .trees import mapped, tensors_in
+from .trees import mapped
 
 
 class _Recording(Eager):
@@ -67,7 +67,6 @@ class DryRun:
 
     def __init__(self, function: Callable[..., Any], args: Any, kwargs: Any, trace: Trace) -> None:
         slots = [slot for slot, _ in trace.slots]
-        moved = {tensor for _, tensor in tensors_in([slot.held() for slot in slots])}
         self.result: Any = None
         self.error: Exception | None = None
         with _undone(slots) as recording:
@@ -76,8 +75,7 @@ class DryRun:
                     self.result = arrays_of(function(args, kwargs))
             except Exception as error:
                 self.error = error
-            # Out of a program's memory, when they were read: that is no change of state.
-            self.state = [(v, realize(v.node)) for v in recording.nodes if v not in moved]
+            self.state = [(value, realize(value.node)) for value in recording.nodes]
             self.grads = [(value, arrays_of(value._grad)) for value in recording.grads]
             self.slots = [(slot, arrays_of(slot.held())) for slot in slots]
             self.streams = Streams()

@@ -72,7 +72,7 @@ class Program:
             self._execute, results, in_place = binding.run, compiled.handed, binding.in_place
         commit = Commit(trace, self.inputs, results, in_place, differentiable)
         self._commit = commit
-        self.shortcut: Shortcut | None = None
+        self.shortcut: Shortcut = None
         if self._binding is not None:
             self.shortcut = shortcut(self.guards, self._binding, look, commit)
 
@@ -141,7 +141,7 @@ class Program:
         new = {captured.node: node for captured, node in state.items()}
         compiled = Compiled(self.inputs.nodes, self.trace.nodes, handed, new)
         in_place = [captured for captured in state if captured.node in compiled.state]
-        return Binding(self.inputs, self.trace, compiled, in_place)
+        return Binding(self.inputs, self.trace, compiled, in_place, self)
 
     # -- a call ------------------------------------------------------------------------------------
 
@@ -152,10 +152,12 @@ class Program:
         with inside_turn(self) if inside else self.lock:
             mine["inside"] = (*inside, self)
             try:
-                results = self._execute(leaves)
+                try:
+                    results = self._execute(leaves)
+                finally:
+                    self.calls += 1  # after state was written, if it was
                 if results is None:
                     self.raise_index_error(leaves)
-                self.calls += 1
                 return self._commit.write(leaves, results, self._steady)
             finally:
                 mine["inside"] = inside

@@ -34,10 +34,10 @@ Modes = tuple[bool, bool, type[Any]]
 """Whether gradients are recorded, shapes broadcast by themselves, and the kind of stream."""
 Look = tuple[Modes, tuple[tuple[Any, ...], ...]]
 """Modes and, for each argument, shape, dtype, need of a gradient, and whether it is a leaf."""
-Shortcut = Callable[["Program", Sequence[Any], dict[str, Any]], Any]
+Shortcut = Callable[["Program", Sequence[Any], dict[str, Any]], Any] | None
 """From a program, arguments, and the thread's modes to the result.
 
-None where the long way has to be gone.
+That is None where the long way has to be gone; there is no function where it always has to be.
 """
 
 
@@ -59,9 +59,7 @@ def look_of(args: Sequence[Any], kwargs: dict[str, Any]) -> Look | None:
     return modes_of(ambient.__dict__), tuple(looks)
 
 
-def shortcut(
-    guards: Guards, binding: Binding, look: Look | None, commit: Commit
-) -> Shortcut | None:
+def shortcut(guards: Guards, binding: Binding, look: Look | None, commit: Commit) -> Shortcut:
     """The short way of a program that leaves a tensor, and else only state in place.
 
     Returns:
@@ -70,8 +68,8 @@ def shortcut(
     run = binding.native.quick(plain[0]) if (plain := commit.plain) else None
     if not (plain and look and run) or guards.looks_at_calls or binding.may_be_held:
         return None
-    (modes, expected), (_, cls) = look, plain
-    count, unchanged, others = len(expected), guards.unchanged, guards.others
+    (modes, likes), (_, cls) = look, plain
+    count, unchanged, others = len(likes), guards.unchanged, guards.others
     bind_numbers = binding.bind_numbers if binding.has_numbers else None
 
     def call(program: Program, args: Sequence[Any], mine: dict[str, Any]) -> Any:
@@ -86,15 +84,14 @@ def shortcut(
                 if not binding.bound or binding.each_call:
                     return None
                 arrays = []
-                for place, tensor in enumerate(args):
+                for k, tensor in enumerate(args):
                     if type(tensor) is not Tensor or id(tensor) in others:
                         return None
                     node = tensor.node
                     array = node.storage
                     if array is None or not array.flags.c_contiguous:
                         return None
-                    like = array.shape, array.dtype, node.requires_grad, node.op is None
-                    if like != expected[place]:
+                    if (array.shape, array.dtype, node.requires_grad, node.op is None) != likes[k]:
                         return None
                     if array.base is not None and id(array.base) in binding.written:
                         return None
@@ -109,6 +106,9 @@ def shortcut(
                 program.calls += 1
             except BusyError:
                 return None
+            except BaseException:  # as Ctrl-C after state was written, which has to be counted
+                program.calls += 1
+                raise
             finally:
                 mine["inside"] = ()
         return new_handle(Node(None, (), array, False), cls)
