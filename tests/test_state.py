@@ -1,11 +1,11 @@
-"""Walking objects that hold tensors, and the counter that says whether one may have changed."""
+"""Walking objects that hold tensors, and who is told that one may have changed."""
 
 import numpy as np
 import pytest
 
 import needle as ndl
-from needle.context import changes
-from needle.state import CountedList, Stateful, children, walk
+from needle.context import ALL, VALUE, changes
+from needle.state import Stateful, Telling, TellingList, children, walk
 
 
 class Box(Stateful):
@@ -63,24 +63,51 @@ def test_a_walk_may_change_attributes_as_it_goes():
     assert box.inner.seen
 
 
-def test_setting_and_deleting_attributes_that_a_program_relies_on_counts_as_a_change():
-    box, other = Box(), Box()
-    changes.rely(box, ["x"])
-    counts = [changes.count]
+class Hearing:
+    """Remembers what it was told."""
+
+    def __init__(self):
+        self.told = []
+
+    def tell(self, owner, name):
+        self.told.append((owner, name))
+
+
+def test_who_relies_on_attributes_is_told_when_they_are_set_or_deleted():
+    box, other, hearing, writing = Box(), Box(), Hearing(), Hearing()
+    for each in (hearing, hearing, writing, Hearing()):  # the last one is gone at once
+        changes.rely(each, box, ["x", "z"])
     box.y = other.x = 1
     del box.y
-    assert changes.count == counts[0]
+    assert hearing.told == []
     box.x = 1
-    counts.append(changes.count)
     box.x = 1  # again: nothing changed
-    assert changes.count == counts[-1]
+    assert hearing.told == [(box, "x")]
     box.x = 2
-    counts.append(changes.count)
     del box.x
-    counts.append(changes.count)
-    assert counts == sorted(set(counts))
+    assert hearing.told == [(box, "x")] * 3
     with pytest.raises(AttributeError):
         del box.x
+    changes.note(box, "z", but=writing)
+    assert hearing.told == [*writing.told, (box, "z")]
+
+
+def test_who_relies_on_all_attributes_is_told_of_each_and_of_a_new_order():
+    box, hearing = Box(x=1), Hearing()
+    changes.rely(hearing, box, [ALL])
+    box.x = 2
+    del box.x
+    assert hearing.told == [(box, "x"), (box, "x"), (box, ALL)]
+
+
+def test_who_relies_on_a_tensor_is_told_of_its_data_and_flag():
+    tensor, hearing = ndl.Tensor([1.0]), Hearing()
+    changes.rely(hearing, tensor, [VALUE])
+    tensor.data = tensor * 2
+    tensor.cached_data = tensor.numpy()
+    tensor.requires_grad = False
+    tensor.requires_grad = False  # again: nothing changed
+    assert hearing.told == [(tensor, VALUE)] * 3
 
 
 @pytest.mark.parametrize(
@@ -101,14 +128,35 @@ def test_setting_and_deleting_attributes_that_a_program_relies_on_counts_as_a_ch
         (lambda x: x.__imul__(2), [3, 1, 2, 3, 1, 2]),
     ],
 )
-def test_every_change_of_a_counted_list_counts(change, expected):
-    counted = CountedList([3, 1, 2])
-    before = changes.count
-    change(counted)
-    assert counted == expected
-    assert changes.count > before
+def test_every_change_of_a_telling_list_is_told(change, expected):
+    held, hearing = TellingList([3, 1, 2]), Hearing()
+    changes.rely(hearing, held, [ALL])
+    change(held)
+    assert held == expected
+    assert hearing.told == [(held, ALL)]
 
 
-def test_an_optimizers_parameters_are_a_counted_list():
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda x: x.__setitem__("b", 2),
+        lambda x: x.__delitem__("a"),
+        lambda x: x.__ior__({"b": 2}),
+        lambda x: x.clear(),
+        lambda x: x.pop("a"),
+        lambda x: x.popitem(),
+        lambda x: x.setdefault("b", 2),
+        lambda x: x.update(b=2),
+    ],
+)
+def test_every_change_of_a_telling_dict_is_told(change):
+    held, hearing = Telling(a=1), Hearing()
+    changes.rely(hearing, held, [ALL])
+    change(held)
+    assert held != {"a": 1}
+    assert hearing.told == [(held, ALL)]
+
+
+def test_an_optimizers_parameters_are_a_telling_list():
     optimizer = ndl.optim.SGD([ndl.Tensor([1.0])], lr=0.1)
-    assert isinstance(optimizer.params, CountedList)
+    assert isinstance(optimizer.params, TellingList)

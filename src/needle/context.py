@@ -11,11 +11,13 @@ from collections.abc import Callable, Generator, Iterable
 from contextlib import AbstractContextManager
 from functools import wraps
 from inspect import isgeneratorfunction
-from typing import Any
-from weakref import finalize
+from typing import Any, Protocol
+from weakref import finalize, ref
 
 ALL = "*"
-"""Stands for all attributes of an object."""
+"""Stands for all attributes of an object, or all that a list or dict holds."""
+VALUE = "value"
+"""Stands for the data of a tensor, and its `requires_grad`."""
 
 
 class Ambient(threading.local):
@@ -35,33 +37,45 @@ class Ambient(threading.local):
 ambient = Ambient()
 
 
+class Relying(Protocol):
+    """What is told of changes."""
+
+    def tell(self, owner: Any, name: Any) -> None:
+        """An attribute that this relies on was set."""
+
+
 class Changes:
-    """Counts changes of what compiled programs rely on: tensors given new data, attributes set.
+    """Tells compiled programs what happens to what they rely on: tensors, and attributes.
 
     Attributes:
-        count: Of all changes but these:
-        grads: Of times that a `.grad` was set. Programs look for those that they read at each call;
+        grads: How often a `.grad` was set. Programs look for those that they read at each call;
             that none was set since matters to those that reset them.
     """
 
     def __init__(self) -> None:
-        self.count = 0
         self.grads = 0
-        self._names: dict[int, set[str]] = {}  # attributes that matter, by identity of the object
+        # By identity of the object, and the name of what was used of it.
+        self._relying: dict[int, dict[Any, tuple[ref[Relying], ...]]] = {}
 
-    def rely(self, owner: Any, names: Iterable[str]) -> None:
-        """Let these attributes of an object matter, as long as it lives."""
-        known = self._names.get(id(owner))
+    def rely(self, program: Relying, owner: Any, names: Iterable[str]) -> None:
+        """Tell a program of what happens to these attributes of an object, as long as it lives."""
+        known = self._relying.get(id(owner))
         if known is None:
-            known = self._names[id(owner)] = set()
-            finalize(owner, self._names.pop, id(owner), None).atexit = False
-        known.update(names)
+            known = self._relying[id(owner)] = {}
+            finalize(owner, self._relying.pop, id(owner), None).atexit = False
+        for name in names:
+            others = [other for other in known.get(name, ()) if other() not in (None, program)]
+            known[name] = (*others, ref(program))
 
-    def attribute(self, owner: Any, name: str) -> None:
-        """An attribute of an object was set: that counts if a program relies on it."""
-        names = self._names.get(id(owner))
-        if names is not None and (name in names or ALL in names):
-            self.count += 1
+    def note(self, owner: Any, name: Any, but: Relying | None = None) -> None:
+        """Tell all programs that rely on an attribute, but one, that it was set."""
+        known = self._relying.get(id(owner))
+        if known is not None:
+            for key in {name, ALL}:
+                for reference in known.get(key, ()):
+                    program = reference()
+                    if program is not None and program is not but:
+                        program.tell(owner, name)
 
 
 changes = Changes()

@@ -1,8 +1,8 @@
 """`Stateful`: base of everything that holds tensors between calls, modules and optimisers.
 
 State is found by walking attributes, lists, tuples and dictionaries; nothing is registered. Setting
-an attribute that a compiled program has read or written to another thing moves a version counter,
-so that it can see cheaply that nothing was swapped.
+an attribute to another thing tells the compiled programs that have read or written it: they need
+not look whether it was swapped.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from functools import wraps
 from typing import Any
 
-from .context import changes
+from .context import ALL, changes
 from .errors import ArgumentError, DTypeError, ShapeError, StateError
 from .tensor import Tensor
 
@@ -29,43 +29,42 @@ class Stateful(Watched):
         held = _own(self, "__dict__").get(name, changes)  # which no attribute is
         object.__setattr__(self, name, value)
         if held is not value:  # as `model.train()` before each step sets what is set
-            changes.attribute(self, name)
+            changes.note(self, name)
 
     def __delattr__(self, name: str) -> None:
         object.__delattr__(self, name)
-        changes.attribute(self, name)
+        changes.note(self, name)
+        changes.note(self, ALL)  # the order, too, if it comes back
 
 
-class Counted(dict[Any, Any]):
-    """A dict whose every change moves the counter: compiled programs need not look into it."""
-
-    def __setitem__(self, key: Any, value: Any) -> None:
-        super().__setitem__(key, value)
-        changes.count += 1
+class Telling(dict[Any, Any]):
+    """A dict that tells of every change: compiled programs need not look into it."""
 
 
-class CountedList(list[Any]):
-    """A list whose every change moves the counter."""
+class TellingList(list[Any]):
+    """A list that tells of every change."""
 
 
-def _counting(method: Any) -> Any:
-    """A method of dict or list that moves the counter too."""
+def _telling(method: Any) -> Any:
+    """A method of dict or list that tells of it."""
 
     @wraps(method)
-    def counting(self: Any, *args: Any, **kwargs: Any) -> Any:
-        changes.count += 1
-        return method(self, *args, **kwargs)
+    def telling(self: Any, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return method(self, *args, **kwargs)
+        finally:
+            changes.note(self, ALL)
 
-    return counting
+    return telling
 
 
 for _class, _names in {
-    Counted: "__delitem__ __ior__ clear pop popitem setdefault update",
-    CountedList: "__delitem__ __iadd__ __imul__ __setitem__ append clear extend insert pop remove "
+    Telling: "__delitem__ __ior__ __setitem__ clear pop popitem setdefault update",
+    TellingList: "__delitem__ __iadd__ __imul__ __setitem__ append clear extend insert pop remove "
     "reverse sort",
 }.items():
     for _name in _names.split():
-        setattr(_class, _name, _counting(getattr(_class, _name)))
+        setattr(_class, _name, _telling(getattr(_class, _name)))
 
 
 def by_name(state: Any) -> Mapping[str, Any]:

@@ -7,7 +7,8 @@ import pytest
 
 import needle as ndl
 from needle import nn
-from needle.context import ambient, changes
+from needle.context import ambient
+from needle.jit.guards import Guards
 
 pytestmark = pytest.mark.parametrize("backend", ["native"], indirect=True)
 
@@ -250,28 +251,28 @@ def test_programs_in_turn_do_not_send_each_other_the_long_way(x):
         np.testing.assert_allclose(shown, model(x).detach().numpy(), rtol=1e-4, atol=1e-5)
         return loss
 
-    def count(turns):
-        before = changes.count
-        for _ in range(turns):
-            step(scaled(x), y)
-            logits(x)
-        return changes.count - before
-
-    for _ in range(4):
-        turn()
-    count(2)
-    assert count(5) == 0
-    assert turn() < 1
+    first = turn()
+    assert long_ways(lambda: (step(scaled(x), y), logits(x))) == 0
+    assert turn() < first
 
 
-def changes_counted(turn):
-    """How far the counter moved in five turns, once all is compiled."""
+def long_ways(turn):
+    """How often programs looked at all of the world in five turns, once all is compiled."""
     for _ in range(6):
         turn()
-    before = changes.count
-    for _ in range(5):
-        turn()
-    return changes.count - before
+    looks, difference = [], Guards.difference
+
+    def counted(guards, leaves):
+        found = difference(guards, leaves)
+        if found is None:
+            looks.append(guards)
+        return found
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Guards, "difference", counted)
+        for _ in range(5):
+            turn()
+    return len(looks)
 
 
 def test_gradients_that_are_set_send_no_program_the_long_way(x):
@@ -301,7 +302,7 @@ def test_gradients_that_are_set_send_no_program_the_long_way(x):
         return loss
 
     first = turn()
-    assert changes_counted(turn) == 0
+    assert long_ways(turn) == 0
     assert turn() < first
     assert len(gradients.programs) == len(update.programs) == 1
 
@@ -320,7 +321,7 @@ def test_what_is_set_to_what_it_was_sends_no_program_the_long_way(x):
         step(noise, y)
         return noise
 
-    assert changes_counted(turn) == 0
+    assert long_ways(turn) == 0
     assert taken(step, turn(), y) is not None
 
 
@@ -341,9 +342,91 @@ def test_reading_parameters_sends_no_program_the_long_way(x):
         predict(x).sum()
         optimizer.state_dict()
 
-    assert changes_counted(turn) == 0
+    assert long_ways(turn) == 0
     assert taken(step, x, y) is not None
     assert len(set(seen)) > len(seen) // 2
+
+
+def test_tensors_that_no_program_uses_may_be_given_anything(x):
+    """As the eager average of a model's parameters, and the parameters of another model."""
+    y = ndl.Tensor([0, 1], requires_grad=False)
+    model, other = nn.Linear(3, 2), nn.Linear(3, 1)
+    step = ndl.jit(training(model, ndl.optim.Adam(model.parameters())))
+    eager = ndl.optim.SGD(other.parameters(), lr=0.1)
+    averages = [leaf(w.numpy()) for w in model.parameters()]
+
+    def turn():
+        step(x, y)
+        other(x).sum().backward()
+        eager.step()
+        for average, w in zip(averages, model.parameters(), strict=True):
+            average.data = average.data * 0.5 + w.data * 0.5
+            average.requires_grad = not average.requires_grad
+
+    assert long_ways(turn) == 0
+    turn()
+    pairs = list(zip(averages, model.parameters(), strict=True))
+    before = [(average.numpy().copy(), w.numpy()) for average, w in pairs]
+    assert all(not np.array_equal(*pair) for pair in before)
+    step(x, y)
+    for average, (values, w) in zip(averages, before, strict=True):
+        np.testing.assert_array_equal(average.numpy(), values)
+        assert not np.array_equal(w, values)
+
+
+@pytest.mark.parametrize("one", [False, True])
+def test_training_and_evaluation_in_turn_take_the_short_way(x, one):
+    """Whether two functions do it or one, of which there are two programs."""
+    y = ndl.Tensor([0, 1], requires_grad=False)
+    model = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Dropout(0.5), nn.Linear(4, 2))
+    step = ndl.jit(training(model, ndl.optim.Adam(model.parameters())))
+    logits = ndl.jit(lambda x: model(x).detach())
+    compiled = [logits] if one else [step, logits]
+
+    def turn():
+        model.train()
+        noisy = logits(x) if one else step(x, y)
+        model.eval()
+        np.testing.assert_allclose(logits(x).numpy(), model(x).detach().numpy(), rtol=1e-4)
+        return noisy
+
+    drawn = [turn().numpy() for _ in range(3)]
+    assert long_ways(turn) == 0
+    assert [len(function.programs) for function in compiled] == ([2] if one else [1, 1])
+    assert not np.array_equal(drawn[0], drawn[1])
+    model.train()
+    assert not np.array_equal(logits(x).numpy(), logits(x).numpy())  # of a dropout
+
+
+def test_state_in_tuples_sends_no_other_program_the_long_way(x):
+    cell = nn.Module()
+    cell.state = leaf(np.zeros((2, 3))), leaf(np.zeros((2, 3)))
+    cell.seen = []
+
+    def forward(x):
+        h, c = cell.state
+        cell.state = h * 0.5 + x, c + h
+        cell.seen = [c]
+        return h * 1
+
+    recur, scaled = ndl.jit(forward), ndl.jit(lambda x: x * 3)
+    assert long_ways(lambda: (recur(scaled(x)), scaled(x))) == 0
+    for change in (
+        lambda: setattr(cell, "state", (leaf(np.ones((2, 3))), cell.state[1])),
+        lambda: setattr(cell.state[0], "data", leaf(np.full((2, 3), 7))),
+        lambda: setattr(cell.state[1], "cached_data", np.full((2, 3), 5, np.float32)),
+        lambda: cell.state[1].cached_data.fill(4),
+    ):
+        change()
+        h, c = (part.numpy().copy() for part in cell.state)
+        np.testing.assert_array_equal(recur(x).numpy(), h)
+        np.testing.assert_array_equal(cell.state[0].numpy(), h * 0.5 + x.numpy())
+        np.testing.assert_array_equal(cell.state[1].numpy(), c + h)
+        np.testing.assert_array_equal(cell.seen[0].numpy(), c)
+    for part in cell.state:
+        part.data = leaf(np.ones((2, 1)))
+    with pytest.raises(ndl.ShapeError):
+        recur(x)
 
 
 def test_a_gradient_is_reset_whenever_it_was_set():

@@ -13,7 +13,7 @@ from weakref import WeakSet, ref
 
 import numpy as np
 
-from ..context import ambient, changes
+from ..context import VALUE, ambient, changes
 from ..errors import ArgumentError, TraceError
 from ..shapes import Spec, spec_of
 
@@ -122,7 +122,7 @@ class Value:
         ambient.evaluator.touch_flag(self, bool(value))
         if self.node.requires_grad is not bool(value):
             self.node.requires_grad = bool(value)
-            changes.count += 1
+            changes.note(self, VALUE)
 
     def is_leaf(self) -> bool:
         """True for a value that reverse mode does not go on from: no recorded operator made it."""
@@ -147,7 +147,7 @@ class Value:
         node.requires_grad = self.node.requires_grad
         node.handle = ref(self)
         self.node = node
-        changes.count += 1
+        changes.note(self, VALUE)
 
 
 def _check_grad(owner: Value, grad: Any) -> None:

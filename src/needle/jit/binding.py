@@ -20,10 +20,10 @@ from weakref import ref
 
 import numpy as np
 
-from ..context import changes
+from ..context import VALUE, changes
 from ..graph.node import Live, Node, Program, owner_of, realize, settled
 from ..shapes import Spec
-from ..state import Counted
+from ..state import Telling
 from ..tensor import Tensor
 from .compiled import Compiled
 from .native_executor import NativeExecutor, aligned, view_of
@@ -153,7 +153,7 @@ class Binding:
         self._moving = {target for target, _ in trace.rebound if target not in self.in_place}
         # Nobody keeps an optimiser's moments; other tensors in slots may be kept between calls.
         self.may_be_held = [
-            c for c in in_place if c.slot and not isinstance(c.slot.container.owner(), Counted)
+            c for c in in_place if c.slot and not isinstance(c.slot.container.owner(), Telling)
         ]
         self.each_call: list[tuple[int, Captured]] = []  # what has to be looked up again
         self.written: set[int] = set()
@@ -188,7 +188,7 @@ class Binding:
     def bind_numbers(self, first: int) -> None:
         """Write the hyperparameters as they are now into their words, the first of which is named.
 
-        A schedule that sets one moves no counter.
+        Nobody is told of one that a schedule sets.
         """
         numbers = self._numbers
         for place, (held, name) in enumerate(self._scalars, first):
@@ -207,15 +207,19 @@ class Binding:
         """Look up all captured tensors; state moves into memory that may be changed in place."""
         self.bound = False
         self.each_call, self.written = [], set()
-        moved, program = False, self._program()
+        program, news = self._program(), self._guards.news
         places = list(enumerate(self._captured, self._first_captured))
         for place, captured in places:
             if captured.source in self.in_place:
                 tensor = captured.read(leaves)
                 live = tensor.node
                 if not self._is_own(captured, tensor):
-                    live, moved = _moved(captured, tensor), True
+                    live = _moved(captured, tensor)
+                    changes.note(tensor, VALUE, but=news)  # others have to look for it anew
+                    if captured.slot is not None:
+                        captured.slot.note(but=news)
                 live.changed_by(program)
+                changes.rely(news, owner_of(live), [VALUE])
                 self.written.add(id(live.memory.base))
                 self.native.bind(place, live.memory)
         for place, captured in places:
@@ -227,8 +231,6 @@ class Binding:
                     self.each_call.append((place, captured))
                 else:
                     self.native.bind(place, _dense(array))
-        if moved:  # other programs have to look for it anew
-            changes.count += 1
         self._guards.accept()
         for captured in self.may_be_held:
             captured.references = captured.count_references()

@@ -20,7 +20,7 @@ from weakref import ref
 
 import numpy as np
 
-from ..context import changes
+from ..context import VALUE, changes
 from ..graph.node import Node, new_handle
 from ..ops.tuples import MakeTensorTuple
 from ..tensor import Tensor
@@ -61,6 +61,7 @@ class Commit:
         self._place = {node: k for k, node in enumerate(results)}
         self._rebound = [item for item in trace.rebound if item[0] not in in_place]
         self._slots = [item for item in trace.slots if item[0] not in in_place]
+        self._guards.look_into([slot for slot, _ in self._slots])
         self._changes_guards = trace.reshapes or any(
             _holds_constants(tree) for _, tree in self._slots
         )
@@ -105,6 +106,7 @@ class Commit:
             tensor = target.tensor(leaves)
             if tensor is not None:
                 _give(tensor, values[node])
+                changes.note(tensor, VALUE, but=self._guards.news)
         for target, node in self._grads:  # of what slots hold, before they are given other tensors
             tensor = target.tensor(leaves)
             if tensor is not None:
@@ -118,11 +120,11 @@ class Commit:
         made: dict[Out, Any] = {}
         for slot, tree in self._slots:  # new tensors: somebody may hold those that it had
             slot.assign(self._filled(tree, leaves, values, made))
+            slot.note(but=self._guards.news)
         if self._rebound or self._slots:
-            changes.count += 1
             self._guards.accept()
         if self._changes_guards:  # this program, too, may rely on what is there now
-            changes.count += 1
+            self._guards.news.distrust()
         result = self._trace.result
         if type(result) is Out and self._differentiable is None:
             return self._output(result, values, None)

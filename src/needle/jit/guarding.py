@@ -21,6 +21,7 @@ from ..context import ALL, changes
 from ..state import Stateful
 from ..tensor import Tensor
 from .effects import owners_inside
+from .news import News
 from .slots import Slot
 from .stand_ins import StandIns
 from .trace import Argument, Grad, Held, Source, Trace
@@ -38,7 +39,7 @@ def guard(trace: Trace, tracer: Tracer, watch: Watch, stand_ins: StandIns) -> No
     written = {slot for slot, _ in trace.slots}
     numbers = {slot for slot, _ in trace.scalars}
     inside = owners_inside(written, watch)
-    _count_changes(watch, written)
+    _rely(guards.news, watch, written)
     read = [seen for owner, seen in watch.found.items() if owner not in inside]
     for seen in read:
         # What was given the value that it had is not written: it has to have it at each call.
@@ -68,13 +69,13 @@ def guard(trace: Trace, tracer: Tracer, watch: Watch, stand_ins: StandIns) -> No
     guards.aliases += _aliases(read, written, watch, stand_ins)
 
 
-def _count_changes(watch: Watch, written: set[Slot]) -> None:
-    """Let what is set of the attributes that were read or written move the counter."""
+def _rely(news: News, watch: Watch, written: set[Slot]) -> None:
+    """Let guards have news of the attributes that were read or written."""
     for seen in watch.found.values():
-        if isinstance(seen.owner, Stateful):
+        if seen.container.tells or isinstance(seen.owner, Stateful):
             keys = [slot.key for slot in written if slot.container is seen.container]
             names = {*seen.reads, *seen.assigned, *keys}
-            changes.rely(seen.owner, {ALL} if seen.whole else {"__class__", *names})
+            changes.rely(news, seen.owner, {ALL} if seen.whole else {"__class__", *names})
 
 
 def _aliases(

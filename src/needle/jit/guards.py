@@ -1,29 +1,32 @@
 """Guards: what must still hold for a program to be the right one.
 
-The cheap look: no attribute of a `Stateful` object that a program uses was set and no tensor was
-given new data since the last call, and the names, other objects, dicts, lists, sets, deques and
-small arrays that were read hold the same things.
+The cheap look: these guards were not told of an attribute of a `Stateful` object that the program
+uses, nor of a tensor, and the names, other objects, dicts, lists, sets, deques and small arrays
+that were read hold the same things.
 Only if that fails is everything compared in detail::
 
-    between two calls         the cheap look     the detailed look            what follows
+    between two calls        the cheap look          the detailed look         what follows
 
-    nothing                   nothing changed                                 the program runs
-    w.data = new              a counter moved    nothing that matters         it runs; the world is
-                                                                              accepted as it is
-    model.training = False    a counter moved    "model.training changed"     another, or a new one
+    nothing                  nothing changed                                   the program runs
+    model.eval()             told of `training`,                               it runs
+    model.train()            which is what it was
+    w.data = new             told of a tensor        nothing that matters      it runs; the world
+                                                                               is accepted as it is
+    model.training = False   told of `training`      "model.training changed"  another, or a new one
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 from weakref import ReferenceType, ref
 
-from ..context import changes
+from ..context import VALUE, changes
 from ..graph.node import Specs
 from ..tensor import Tensor
 from .looks import Arrays, Globals, Look, Parts, Pin, Slots, Views, Written, dies
 from .names import Defaults, Names
+from .news import Heard, News
 from .slots import MISSING, Container, Slot, is_equal, is_rate
 
 if TYPE_CHECKING:
@@ -41,6 +44,7 @@ class Guards:
     Attributes:
         alive: False once something died without which the program cannot be used again.
         when_gone: Called then, with the name of the slot that held it, if one did.
+        news: What these guards are told of.
         others: Identities of tensors that may not be passed as arguments.
         grads: Where a `.grad` was read, and its shape and dtype; None for one that was None.
         aliases: Lists of places that hold one and the same tensor.
@@ -49,6 +53,7 @@ class Guards:
     def __init__(self) -> None:
         self.alive = True
         self.when_gone: Callable[[str], None] = _nothing
+        self.news = News()
         self._slots: list[Slots] = []
         self._parts, self._arrays, self._views = Parts(), Arrays(), Views()
         self._globals: dict[int, Globals] = {}
@@ -59,7 +64,7 @@ class Guards:
         self.aliases: list[list[Source]] = []
         self.others: set[int] = set()
         self._owners: list[ReferenceType[Any]] = []
-        self._seen = -1
+        self._written: dict[Slot, Pin] = {}
 
     # -- what is relied on, told by the trace ------------------------------------------------------
 
@@ -80,18 +85,27 @@ class Guards:
             if slot in numbers:
                 places.append((key, MISSING, is_rate))
             elif slot in written:
-                pin = _alike(value)
+                self._written[slot] = pin = _alike(value)
                 places.append((key, MISSING, pin))
-                if _can_change(value):
-                    self._see(Written(container, key, pin))
             else:
                 places.append(self._place(container, key, value))
         slots = Slots(container, list(seen.before) if seen.whole else None, places)
         self._slots.append(slots)
+        if container.tells and container.dotted:
+            owner = id(container.owner())
+            for key, check in slots.checks():
+                if Slot(container, key) not in written:
+                    self.news.checks[owner, key] = check
         if isinstance(container, Names):
             self._look_at_variables(container, places)
         else:
             self._look_at(slots)
+
+    def look_into(self, slots: Iterable[Slot]) -> None:
+        """Look at each call into these slots, which each call of the program fills anew."""
+        for slot in slots:
+            if slot in self._written:
+                self._see(Written(slot.container, slot.key, self._written[slot]))
 
     def _place(self, container: Container, key: Any, value: Any) -> tuple[Any, Any, Pin]:
         """A slot that has to hold what it held."""
@@ -134,11 +148,11 @@ class Guards:
             self._see(slots)
 
     def _look_at(self, slots: Slots) -> None:
-        """Let the cheap look see some slots, unless a counter tells of what happens to them."""
+        """Let the cheap look see some slots, unless these guards are told what happens to them."""
         container, owner = slots.container, slots.container.owner()
         if container.dotted and dies(owner):
             self.add_life(owner)
-        if not container.counted:
+        if not container.tells:
             views = container.views() if slots.whole is not None else []
             self._views.add(*views)
             self._see(self._views if views else slots)
@@ -160,8 +174,9 @@ class Guards:
             self._owners.append(ref(item, self._gone))
 
     def add_flag(self, tensor: Tensor | None, flag: bool) -> None:
-        """Rely on whether a tensor needs a gradient."""
+        """Rely on whether a tensor needs a gradient, and on its data."""
         if tensor is not None:
+            changes.rely(self.news, tensor, [VALUE])
             self._flags.append((ref(tensor), flag))
 
     def add_apart(self, tensor: Tensor) -> None:
@@ -192,16 +207,22 @@ class Guards:
 
     def unchanged(self) -> bool:
         """The cheap look: True when surely nothing changed."""
-        if self._seen != changes.count:
+        news = self.news
+        if news.last is not news.seen and not news.is_as_before():
             return False
         for unchanged in self._cheap.values():
             if not unchanged():
                 return False
         return self.alive
 
-    def accept(self) -> None:
-        """Take the world as it is for the one that the next cheap look compares with."""
-        self._seen = changes.count
+    def accept(self, heard: Heard | None = None) -> None:
+        """Take the world as it is for the one that the next cheap look compares with.
+
+        Args:
+            heard: The news of when it was looked at in detail.
+        """
+        if heard is not None:
+            self.news.see_to(heard)
         for look in self._cheap:
             look.accept()
 
@@ -210,7 +231,7 @@ class Guards:
         self._views.let_go()
         if not self.alive:
             return "something that was used is gone"
-        for look in [self._parts, *self._slots, self._arrays, self._views]:
+        for look in [self.news, self._parts, *self._slots, self._arrays, self._views]:
             difference = look.difference()
             if difference is not None:
                 return difference
@@ -227,7 +248,7 @@ class Guards:
         return None
 
     def difference_of_call(self, leaves: list[Any]) -> str | None:
-        """What differs that no counter tells: arguments that are state too, and `.grad`."""
+        """What differs that nobody tells of: arguments that are state too, and `.grad`."""
         others = self.others
         for leaf in leaves:
             if id(leaf) in others:
@@ -294,13 +315,6 @@ def _alike(value: Any) -> Pin:
             and all(pin(now[key]) for key, pin in inner.items())
         )
     return lambda now: now is value or is_equal(now, value)
-
-
-def _can_change(value: Any) -> bool:
-    """Whether there is a list or dict in a tree."""
-    if isinstance(value, tuple):
-        return any(map(_can_change, value))
-    return isinstance(value, list | dict)
 
 
 def _nothing(label: str) -> None:

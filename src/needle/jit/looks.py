@@ -98,9 +98,20 @@ class Slots(_Things):
                 return f"{self.container.label(key)} changed"
         return None
 
+    def checks(self) -> Iterable[tuple[Any, Callable[[], str | None]]]:
+        """For each slot, what says whether it has changed."""
+        return [
+            (key, partial(self._difference_at, key, pin))
+            for key, pin in zip(self._keys, self._pins, strict=True)
+        ]
+
+    def _difference_at(self, key: Any, pin: Pin) -> str | None:
+        value = self.container.slots().get(key, MISSING)
+        return None if pin(value) else f"{self.container.label(key)} changed"
+
 
 class Written:
-    """A slot that is given a new list or dict by each call: nothing tells what is put into that."""
+    """A slot that each call gives something new: nobody is told what happens to that."""
 
     def __init__(self, container: Container, key: Any, pin: Pin) -> None:
         self._slots = container.slots
@@ -142,9 +153,9 @@ class Parts:
         self._parts.append((function, _defaults_of))
 
     def add_class(self, container: Container) -> None:
-        """Rely on the class of a container's owner. The counter tells of some others."""
+        """Rely on the class of a container's owner. Guards are told of some others."""
         self._classes.append((container, type(container.owner())))
-        if not container.counted:
+        if not container.tells:
             self._parts.append((container.owner, type))
 
     def unchanged(self) -> bool:

@@ -115,12 +115,13 @@ class Program:
         self._steady = guards.unchanged()
         if self._steady:
             return guards.difference_of_call(leaves)
+        heard = guards.news.heard()
         difference = guards.difference(leaves) or guards.difference_of_call(leaves)
         if difference is None:
             if self._binding is not None:
                 self._binding.bound = False
             self._commit.reset_at = -1  # there may be others to reset
-            guards.accept()
+            guards.accept(heard)
         return difference
 
     # -- code --------------------------------------------------------------------------------------

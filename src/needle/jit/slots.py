@@ -24,7 +24,8 @@ from weakref import ref
 
 import numpy as np
 
-from ..state import Counted, CountedList, Stateful
+from ..context import Relying, changes
+from ..state import Stateful, Telling, TellingList
 from ..tensor import Tensor
 from .trees import Path
 
@@ -51,8 +52,8 @@ class Container:
 
     dotted = False
     """Whether slots are attributes: named with a dot, of an owner that is held weakly."""
-    counted = False
-    """Whether `changes.count` moves with each assignment to a slot that a program uses."""
+    tells = False
+    """Whether programs are told when a slot that they use is assigned."""
     expected: Sequence[str] = ()
     """Slots that are watched also where there is nothing yet."""
 
@@ -111,7 +112,7 @@ class Entries(Container):
 
     def __init__(self, owner: Any, path: str) -> None:
         super().__init__(owner, path)
-        self.counted = isinstance(owner, Counted | Stateful)
+        self.tells = isinstance(owner, Telling | Stateful)
 
     def slots(self) -> dict[Any, Any]:
         return self.owner()
@@ -121,7 +122,10 @@ class Entries(Container):
         return [held, held.values()]
 
     def assign(self, key: Any, value: Any) -> None:
-        self.slots()[key] = value
+        if self.tells:  # in silence: whoever does it tells of it
+            dict.__setitem__(self.slots(), key, value)
+        else:
+            self.slots()[key] = value
 
     def restore(self, slots: dict[Any, Any]) -> None:
         held = self.slots()
@@ -235,7 +239,7 @@ class Items(Container):
 
     def __init__(self, owner: Any, path: str) -> None:
         super().__init__(owner, path)
-        self.counted = isinstance(owner, CountedList)
+        self.tells = isinstance(owner, TellingList)
 
     def slots(self) -> dict[Any, Any]:
         return dict(enumerate(self.owner()))
@@ -264,6 +268,10 @@ class Slot(NamedTuple):
     def assign(self, value: Any) -> None:
         """Put a value into the slot."""
         self.container.assign(self.key, value)
+
+    def note(self, but: Relying) -> None:
+        """Tell all programs but one that the slot was assigned."""
+        changes.note(self.container.owner(), self.key, but)
 
     @property
     def label(self) -> str:

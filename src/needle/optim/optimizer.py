@@ -12,7 +12,7 @@ from ..context import no_grad
 from ..errors import ArgumentError, DTypeError, StateError
 from ..ops.operands import as_number
 from ..shapes import holds_several
-from ..state import Counted, CountedList, Stateful, by_name, taken_from
+from ..state import Stateful, Telling, TellingList, by_name, taken_from
 from ..tensor import Tensor
 
 Row = tuple[Tensor, Tensor, dict[str, Tensor]]
@@ -67,8 +67,8 @@ class Optimizer(Stateful):
                     f"{type(self).__name__}: params holds a {type(param).__name__}. "
                     "Pass tensors: model.parameters()"
                 )
-        self.params: list[Tensor] = CountedList(dict.fromkeys(given))
-        self.state: dict[Tensor, dict[str, Tensor]] = Counted()
+        self.params: list[Tensor] = TellingList(dict.fromkeys(given))
+        self.state: dict[Tensor, dict[str, Tensor]] = Telling()
 
     def __setattr__(self, name: str, value: Any) -> None:
         if not self._allows(name, value):
@@ -119,7 +119,7 @@ class Optimizer(Stateful):
                 if grad is not None:
                     known = self.state.get(param)
                     grad = self._cast(grad, param)
-                    rows.append((param, grad, Counted() if known is None else known))
+                    rows.append((param, grad, Telling() if known is None else known))
             for (param, _, state), new in zip(rows, self.updates(rows), strict=True):
                 param.data = new
                 if state and param not in self.state:
@@ -251,7 +251,7 @@ def _take_over(
     if loaded is None:
         state.pop(param, None)
         return
-    kept = state.setdefault(param, Counted())
+    kept = state.setdefault(param, Telling())
     for name in [name for name in kept if name not in loaded]:
         del kept[name]
     for name, tensor in loaded.items():

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, MutableMapping
 from typing import Any
 
-from ..state import Counted
+from ..state import Telling
 
 
 class Remembered(MutableMapping[Any, Any]):
@@ -27,7 +27,7 @@ class Remembered(MutableMapping[Any, Any]):
         return known[self._name]
 
     def __setitem__(self, param: Any, value: Any) -> None:
-        self._state.setdefault(param, Counted())[self._name] = value
+        self._state.setdefault(param, Telling())[self._name] = value
 
     def __delitem__(self, param: Any) -> None:
         self[param]  # KeyError where there is nothing to forget
