@@ -481,3 +481,16 @@ def test_a_float_argument_that_is_kept_is_told():
         assert step(ndl.Tensor([1.0]), k + 0.5).item() == settings.factor == k + 0.5
     with pytest.raises(ndl.TraceError, match=r"Set settings\.factor outside the jitted function"):
         step(ndl.Tensor([1.0]), 5.0)
+
+
+def test_an_optimizers_state_may_come_into_being_parameter_by_parameter():
+    found = []
+    for jit in (ndl.jit, lambda function: function):
+        weights = [nn.Parameter([1.0, 2.0]) for _ in range(5)]
+        update = jit(ndl.optim.SGD(weights, lr=0.1, momentum=0.9).step)
+        for k in range(8):
+            for w in weights[: k + 1]:
+                w.grad = ndl.Tensor([1.0, 1.0], requires_grad=False)
+            update()
+        found.append([w.numpy() for w in weights])
+    np.testing.assert_allclose(*found, rtol=1e-6)

@@ -207,7 +207,8 @@ class Jitted(Wrapper):
         except NewStateError as state:
             ran = sum(program.calls for program in self._programs.get(key, ()))
             times, then = self._patience.get(key, (0, ran))
-            times = times + 1 if then == ran else 1  # after a program ran, it is no longer in a row
+            in_a_row = then == ran and not state.bounded  # no program has run since
+            times = times + 1 if in_a_row else 1
             self._patience[key] = times, ran
             if times >= PATIENCE:
                 raise TraceError(

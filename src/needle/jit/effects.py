@@ -21,6 +21,7 @@ import numpy as np
 from ..errors import TraceError
 from ..graph.node import Node, Value
 from ..graph.order import topological_order
+from ..state import Telling
 from ..tensor import Tensor
 from .guards import Guards
 from .hidden import hidden_in
@@ -38,15 +39,19 @@ class NewStateError(Exception):
     Args:
         slot: Where.
         advice: What to write instead, if there is something new at every call.
+        bounded: Whether there can only be so much of it, as an optimiser's for each parameter.
     """
 
     def __init__(
         self,
         slot: str,
         advice: str = "Keep a fixed number of tensors and assign their .data, or return the tensor",
+        *,
+        bounded: bool = False,
     ) -> None:
         super().__init__(slot)
         self.advice = advice
+        self.bounded = bounded
 
 
 class ChangedNumberError(TraceError):
@@ -195,7 +200,9 @@ class Effects:
         if old is MISSING and isinstance(slot.container, Items) and not holds_tensors:
             return False
         if old is MISSING or (holds_tensors and _structure(old) != _structure(new)):
-            raise NewStateError(slot.label)
+            owner = slot.container.owner()
+            bounded = isinstance(owner, Telling) and isinstance(slot.key, Tensor)
+            raise NewStateError(slot.label, bounded=bounded)
         return holds_tensors or not is_equal(old, new)
 
     def _keep_what_grew(self) -> None:
