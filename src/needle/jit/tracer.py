@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, NoReturn
-from weakref import ReferenceType, ref
+from weakref import ReferenceType, WeakKeyDictionary, ref
 
 import numpy as np
 
@@ -27,13 +27,16 @@ from ..graph.node import Live, Node, Value, new_handle, realize
 from ..graph.op import Op
 from ..graph.order import topological_order
 from ..ops.comparison import StopGradient
+from ..ops.tuples import MakeTensorTuple
 from ..shapes import Spec
 from ..tensor import Tensor
 from .operators import Operators
 from .pullback import Pullback, is_users, run_rule
 from .streams import draws_undone
 
-_STOP = StopGradient()
+_STOP, _TUPLE = StopGradient(), MakeTensorTuple()
+_ELEMENTS: WeakKeyDictionary[Value, tuple[Tensor, ...]] = WeakKeyDictionary()
+"""Of tuples that programs captured: they live as long as the tuple does."""
 
 
 class Scalar(Tensor):
@@ -132,6 +135,7 @@ class Tracer:
         self._real: dict[Node, Any] = {}  # values in this call
         self._arguments: set[Node] = set()
         self._made: set[Node] = set()
+        self._tuples: dict[Node, Node] = {}
 
     def argument(self, node: Node, value: Any = None) -> None:
         """`node` stands for what is given at each call; `value` is what that is in this one."""
@@ -242,10 +246,25 @@ class Tracer:
     def known(self, value: Value) -> Node:
         """The node of a value, captured if it existed before."""
         node = value.node
-        if node not in self._made and node not in self._arguments and node not in self.captured:
-            realize(node)
-            self.captured[node] = (ref(value), self.flag_of(value))
+        if node in self._made or node in self._arguments or node in self.captured:
+            return node
+        realize(node)
+        if isinstance(value, Value.tuple_class):
+            return self._tuple(value)
+        self.captured[node] = (ref(value), self.flag_of(value))
         return node
+
+    def _tuple(self, value: Any) -> Node:
+        """A tuple that existed before: one that is made here, of its captured elements."""
+        made = self._tuples.get(value.node)
+        if made is None:
+            parts = _ELEMENTS.get(value)
+            if parts is None:
+                with ambient_set(evaluator=EAGER, gradients=True):
+                    parts = _ELEMENTS[value] = tuple([value[k] for k in range(len(value))])
+            with ambient_set(gradients=True):  # it may be used again outside of no_grad
+                made = self._tuples[value.node] = self.make(_TUPLE, parts).node
+        return made
 
     def flag_of(self, value: Value) -> bool:
         """The `requires_grad` that a value had before the trace."""
