@@ -223,13 +223,18 @@ def _elements(step: Node) -> Shape:
 
 
 def _profile(program: Program, compiled: Compiled, leaves: list[Any]) -> dict[str, float]:
-    """Best time of each function, run alone on one thread on copies of what the program reads."""
+    """Best time of each function, run alone on one thread on copies of what the program reads.
+
+    Of none where an index is out of range: the call itself would be an error.
+    """
     executor = NativeExecutor(compiled)
     arrays, _ = program.inputs.values(leaves)
     for place, array in enumerate(arrays):
         executor.bind(place, np.array(array, order="C"))
+    kept = executor.give_results()  # functions that run alone write there, too
     with draws_undone():
-        kept = executor()  # functions that run alone write their results there
+        if not executor.fill():
+            return {}  # and would read what was not computed
     times = {}
     for call in compiled.emitted.calls:
         run = executor.alone(call)

@@ -175,7 +175,10 @@ class NativeExecutor:
         return self._arena[start : start + layout.bytes[slot]].view(dtype).reshape(shape)
 
     def alone(self, call: Call) -> Callable[[], None]:
-        """A function that runs one call of the program by itself, on one thread."""
+        """A function that runs one call of the program by itself, on one thread.
+
+        It writes into the results given last.
+        """
         word = ctypes.c_int64
         pointer = ctypes.c_void_p
         run = self.compiled.module.function(call.function, None, pointer, word, word, word, pointer)
@@ -234,25 +237,36 @@ class NativeExecutor:
 
         return run
 
-    def __call__(self) -> list[Array] | None:
-        """Run on the inputs that are bound.
-
-        Returns:
-            The results; None where an index was out of range, and no state was written.
-        """
+    def give_results(self) -> list[Array]:
+        """New memory for each result. Functions write there; whoever runs them keeps it."""
         words = self._words
         results = []
         for slot, shape, dtype in self._results:
             array = _empty(shape, dtype)
             words[slot] = address_of(array)
             results.append(array)
+        return results
+
+    def fill(self) -> bool:
+        """Run into the results given last; False where an index was out of range."""
         if self._draws:
             self._draw(ambient_stream())
         for run in self._main:
             run()
             if self._status[0]:
                 self._status[0] = 0
-                return None
+                return False
+        return True
+
+    def __call__(self) -> list[Array] | None:
+        """Run on the inputs that are bound.
+
+        Returns:
+            The results; None where an index was out of range, and no state was written.
+        """
+        results = self.give_results()
+        if not self.fill():
+            return None
         if self._order is None:
             return results
         ordered = [results[k] for k in self._order]
