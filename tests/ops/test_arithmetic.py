@@ -309,6 +309,14 @@ def test_gradient_of_power_where_base_or_exponent_is_zero():
     np.testing.assert_allclose(b.grad.numpy(), [0, 0, np.log(3)], rtol=1e-15)
 
 
+def test_gradient_of_a_float64_exponent_of_a_float32_base():
+    base, exponent = ndl.Tensor([1.1, 3.3], dtype="float32"), ndl.Tensor([0.7, -1.3])
+    (base**exponent).sum().backward()
+    a = base.numpy().astype("float64")
+    expected = a ** exponent.numpy() * np.log(a)
+    np.testing.assert_allclose(exponent.grad.numpy(), expected, rtol=1e-14)
+
+
 def test_gradient_of_integer_powers():
     a, b = ndl.Tensor([2, 3]), ndl.Tensor([0, 2])
     (a**b).backward()

@@ -241,7 +241,8 @@ class EWisePow(Elementwise):
             base_grad = out_grad * b * base ** (b - 1.0)
         if b.requires_grad:
             # Where a is 0 the power is constant in b (0 ** b = 0), and log(0) must not be formed.
-            exponent_grad = out_grad * node * one.where(a.equal(0), a).log()
+            # In the result's dtype: the logarithm of a float32 has no digits of a float64.
+            exponent_grad = out_grad * node * one.where(a.equal(0), a).astype(node.dtype).log()
         return base_grad, exponent_grad
 
 
