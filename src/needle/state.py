@@ -40,6 +40,10 @@ class Stateful(Watched):
 class Telling(dict[Any, Any]):
     """A dict that tells of every change: compiled programs need not look into it."""
 
+    def __setitem__(self, key: Any, value: Any) -> None:
+        super().__setitem__(key, value)
+        changes.note(self, ALL)
+
 
 class TellingList(list[Any]):
     """A list that tells of every change."""
@@ -59,7 +63,7 @@ def _telling(method: Any) -> Any:
 
 
 for _class, _names in {
-    Telling: "__delitem__ __ior__ __setitem__ clear pop popitem setdefault update",
+    Telling: "__delitem__ __ior__ clear pop popitem setdefault update",
     TellingList: "__delitem__ __iadd__ __imul__ __setitem__ append clear extend insert pop remove "
     "reverse sort",
 }.items():
