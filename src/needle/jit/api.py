@@ -36,7 +36,7 @@ from .dry_run import DryRun
 from .interpret import is_random
 from .program import Program
 from .shortcut import look_of, modes_of
-from .signature import Key, holds_arrays, is_array, keeps_objects, signature
+from .signature import Key, attributes, holds_arrays, is_array, keeps_objects, signature
 from .tracing import NewStateError, trace
 from .trees import mapped
 from .turns import BusyError, add, making, paused
@@ -71,6 +71,7 @@ class Jitted(Wrapper):
         self._calls_kept: dict[Key, int] = {}  # whose keys keep objects alive
         self._signatures = 0
         self._patience: dict[Key, tuple[int, int]] = {}
+        self._asked: set[str] = set()  # attributes of arguments, which are part of a signature
         self._programs: dict[Key, tuple[Program, ...]] = {}
         self._recent: Program | None = None
         self._in_vain = 0  # programs in a row that were gone after a few calls
@@ -112,7 +113,7 @@ class Jitted(Wrapper):
         mine = ambient.__dict__
         if mine["evaluator"] is not EAGER:
             return self._as_written(args, kwargs)
-        program = None if kwargs else self._recent
+        program = None if kwargs or self._asked else self._recent
         if program is not None:
             if program.shortcut is not None and not self._check:
                 try:
@@ -158,17 +159,20 @@ class Jitted(Wrapper):
     def _looked_up(self, args: Any, kwargs: Any) -> tuple[Program | None, list[Any]]:
         """The program for a call, found or made, and what it runs on."""
         leaves, arguments = signature(args, kwargs)
-        key = (arguments, *modes_of(ambient.__dict__))
+        key = self._key(arguments, leaves)
         program, reason = self._fitting(key, leaves)
         if program is None:
             with suppress(BusyError), making():
-                program = self._made(key, reason, args, kwargs, leaves)
+                program = self._made(arguments, reason, args, kwargs, leaves)
         recent = self._recent
         if program is not None and program is not recent:
             if recent is not None:
                 recent.last_used = time.monotonic()  # till now no other was
             self._recent = program
         return program, leaves
+
+    def _key(self, arguments: Key, leaves: list[Any]) -> Key:
+        return arguments, *modes_of(ambient.__dict__), attributes(leaves, self._asked)
 
     def _as_written(self, args: Any, kwargs: Any) -> Any:
         """An eager call; arrays arrive as tensors, and jitted functions are part of it.
@@ -193,9 +197,10 @@ class Jitted(Wrapper):
         return None, reason or "first call with this signature"
 
     def _made(
-        self, key: Key, reason: str, args: Any, kwargs: Any, leaves: list[Any]
+        self, arguments: Key, reason: str, args: Any, kwargs: Any, leaves: list[Any]
     ) -> Program | None:
         """A new program; None where the call has to be made eagerly first."""
+        key = self._key(arguments, leaves)
         program, _ = self._fitting(key, leaves)  # another thread may have made it
         if program is not None or config.jit_mode() == "0":
             return program
@@ -218,7 +223,8 @@ class Jitted(Wrapper):
             return None
         self._patience.pop(key, None)
         program = Program(done, reason, look_of(args, kwargs))
-        self._keep(key, program)
+        self._asked = self._asked | done.asked  # another thread may be reading it
+        self._keep(self._key(arguments, leaves), program)
         return program
 
     def _count(self, key: Key) -> int:

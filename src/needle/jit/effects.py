@@ -105,6 +105,7 @@ class Effects:
         """
         tracer = self._tracer
         self._check_flags()
+        self._check_attributes()
         changed = self._changed_slots()
         slots = [(slot, new) for slot, _, new in changed]
         for slot, old, _ in changed:
@@ -131,6 +132,7 @@ class Effects:
             slots=[(slot, self._tree(new)) for slot, new in slots],
             captured=[self._inputs[node] for node in tracer.captured if node in self._inputs],
             reshapes=self._reshapes(changed),
+            asked=self._stand_ins.asked,
         )
 
     def _was_read(self, slot: Slot) -> bool:
@@ -146,6 +148,16 @@ class Effects:
                     "function was traced. Set it back in the function, set it outside, or set it "
                     "on tensor.detach()"
                 )
+
+    def _check_attributes(self) -> None:
+        """Nobody would find what was given to an argument that is no state."""
+        for leaf in self._stand_ins.leaves:
+            if isinstance(leaf, Tensor) and id(leaf) not in self._watch.tensors:
+                for name in self._stand_ins.changed(leaf):
+                    raise TraceError(
+                        f"the attribute {name} of an argument was set while a jitted function was "
+                        "traced, and a program would not set it again. Return what is new instead"
+                    )
 
     # -- slots -------------------------------------------------------------------------------------
 

@@ -35,7 +35,7 @@ class Noting:
 
     def instances_of(self, cls: type) -> bool:
         """Let a class tell of its instances; False if it cannot be changed."""
-        if cls in self._own:
+        if "__getattribute__" in self._own.get(cls, {}):
             return True
         told = self._told
         read: Any = cls.__getattribute__
@@ -71,8 +71,6 @@ class Noting:
 
     def tensors(self) -> None:
         """Let tensors tell which attributes were asked for that are not there."""
-        if Tensor in self._own:
-            return
         told = self._told
 
         def __getattr__(owner: Any, name: str) -> Any:  # noqa: N807
@@ -100,6 +98,7 @@ class Noting:
         return self._watch() if threading.get_ident() == self._thread else None
 
     def _give(self, cls: type, methods: dict[str, Any]) -> None:
-        self._own[cls] = {name: vars(cls).get(name, MISSING) for name in methods}
+        own = self._own.setdefault(cls, {})
+        own.update({name: vars(cls).get(name, MISSING) for name in methods})
         for name, method in methods.items():
             type.__setattr__(cls, name, method)

@@ -44,6 +44,25 @@ def signature(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[list[Any],
     return leaves, key
 
 
+def attributes(leaves: list[Any], names: set[str]) -> Key:
+    """What tensors among the arguments have of the attributes of these names, each with its key.
+
+    >>> import needle as ndl
+    >>> x = ndl.Tensor([1.0])
+    >>> x.scale = 2
+    >>> attributes([x], {"scale", "mask"})
+    ((0, 'scale', (<class 'int'>, 2)),)
+    """
+    return tuple(
+        [
+            (place, name, _static_key(vars(leaf)[name], None))
+            for place, leaf in enumerate(leaves)
+            if isinstance(leaf, Tensor)
+            for name in sorted(names & vars(leaf).keys())
+        ]
+    )
+
+
 def is_leaf(item: Any) -> bool:
     """Whether an argument is read at each call: a tensor, an array of real numbers or a float."""
     return is_array(item) or isinstance(item, Tensor | float | np.floating)

@@ -6,6 +6,9 @@ may compare it, or look it up in a dict. An array or a float gets a new tensor::
     before: a call                   after: what the function is given
 
     step(x, np.ones(2), 0.1)         x, on a new node; a `Tensor`; a `Scalar`
+
+What a user gave to a tensor beside its value (`x.scale = 2`) is a constant of the program; the
+names that a function asks for are noted, and are part of the signature from then on.
 """
 
 from __future__ import annotations
@@ -33,15 +36,18 @@ class StandIns:
     Attributes:
         handles: A stand-in for each leaf.
         nodes: The nodes that they are on when the function begins.
+        asked: Names of the attributes of tensors that the function asked for.
     """
 
     def __init__(self, leaves: list[Any], tracer: Tracer) -> None:
         self.leaves = leaves
         self.handles: list[Any] = []
         self.nodes: list[Node] = []
+        self.asked: set[str] = set()
         self._tracer = tracer
         self._places: dict[int, int] = {}
         self._own = [leaf.node if isinstance(leaf, Tensor) else None for leaf in leaves]
+        self._attributes = {id(i): dict(vars(i)) for i in leaves if isinstance(i, Tensor)}
 
     def put_in(self) -> None:
         """Make them; from now on tensors among the arguments have no values."""
@@ -66,10 +72,35 @@ class StandIns:
         return new_handle(node, Scalar if isinstance(leaf, float) else Tensor)
 
     def put_back(self) -> None:
-        """Give the tensors among the arguments their values again."""
+        """Give the tensors among the arguments their values and attributes again."""
         for leaf, own in zip(self.leaves, self._own, strict=True):
             if own is not None:
                 leaf.node = own
+                if self.changed(leaf):
+                    vars(leaf).clear()
+                    vars(leaf).update(self._attributes[id(leaf)])
+
+    def changed(self, tensor: Tensor) -> list[str]:
+        """The attributes of an argument that are not what they were."""
+        before, now = self._attributes[id(tensor)], vars(tensor)
+        names = [*before, *[name for name in now if name not in before]]
+        return [name for name in names if before.get(name, self) is not now.get(name, self)]
+
+    def has_attributes(self) -> bool:
+        """Whether a tensor among the arguments was given any."""
+        return any(self._attributes.values())
+
+    def ask(self, tensor: Any, name: str) -> dict[str, Any]:
+        """Note that a function asks for an attribute of a tensor; what it was given of that name.
+
+        Asked for its `__dict__` these are all.
+        """
+        held = self._attributes.get(id(tensor))
+        if held is None:
+            return {}
+        found = held if name == "__dict__" else {name: held[name]} if name in held else {}
+        self.asked.update(found)
+        return found
 
     def place(self, value: Any) -> int | None:
         """Which leaf a tensor stands for; None if for none."""

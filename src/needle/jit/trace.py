@@ -124,6 +124,7 @@ class Trace:
         slots: Slots that are given new things, each with a tree like `result`.
         captured: Nodes that stand for tensors that existed before, and where those are found.
         reshapes: Whether state has another shape, dtype or flag after a call than before it.
+        asked: Names of the attributes that it asks tensors among its arguments for.
     """
 
     arguments: list[Node]
@@ -136,6 +137,7 @@ class Trace:
     slots: list[tuple[Slot, Any]]
     captured: list[tuple[Node, Source]]
     reshapes: bool
+    asked: set[str]
 
     @property
     def writes_state(self) -> bool:

@@ -68,8 +68,8 @@ class _Tracing:
         self.kwargs = kwargs
         self.streams = Streams()
         self.tracer = Tracer()
-        self.watch = Watch(self.tracer, self.streams)
         self.stand_ins = StandIns(leaves, self.tracer)
+        self.watch = Watch(self.tracer, self.streams, self.stand_ins)
 
     def run(self) -> Trace:
         """The trace; everything is as before after it."""

@@ -56,6 +56,7 @@ from .slots import (
     is_rate,
     is_same,
 )
+from .stand_ins import StandIns
 from .streams import Streams
 from .things import container_of, is_of_class, is_own, is_users_object
 from .tracer import Rate, Scalar, Tracer
@@ -100,6 +101,7 @@ class Watch:
     Args:
         tracer: Is told of hyperparameters, which become run-time scalars.
         streams: Is told of random generators.
+        stand_ins: Is told of the attributes of arguments.
 
     Attributes:
         found: By identity of the owner, in the order in which they were reached.
@@ -110,12 +112,13 @@ class Watch:
         weak: Weak references that were reached, or made of proxies that were.
     """
 
-    def __init__(self, tracer: Tracer, streams: Streams) -> None:
+    def __init__(self, tracer: Tracer, streams: Streams, stand_ins: StandIns) -> None:
         self.found: dict[int, Seen] = {}
         self.tensors: dict[int, tuple[Tensor, bool]] = {}
         self.scalars: dict[Slot, Scalar] = {}
         self._tracer = tracer
         self._streams = streams
+        self._stand_ins = stand_ins
         self._things: dict[int, Any] = {}  # all that was looked at, by identity
         self.arrays: dict[int, tuple[str, Any, Any]] = {}
         self.elements: list[tuple[str, Collection[Any], list[Any]]] = []
@@ -124,6 +127,9 @@ class Watch:
         self._classes: dict[type, None] = {}  # that were reached
         self._named: frozenset[str] = frozenset()
         self._noting = Noting(self)
+        self._noting.tensors()
+        if stand_ins.has_attributes():
+            self._noting.instances_of(Tensor)
 
     def add(self, path: str, item: Any) -> None:
         """Look at a thing that the function can read from now on. Each is looked at once."""
@@ -214,7 +220,6 @@ class Watch:
 
     def _add_tensor(self, tensor: Tensor, path: str) -> None:
         """Its flag, and what a program's author gave to it: attributes, or a class of its own."""
-        self._noting.tensors()
         self.tensors[id(tensor)] = tensor, self._tracer.flag_of(tensor)
         if vars(tensor) or not is_library(type(tensor).__module__):
             self._add_whole(tensor, Attributes(tensor, path))
@@ -370,8 +375,11 @@ class Watch:
 
     def missed(self, tensor: Any, name: str) -> None:
         """An attribute of a tensor was asked for and may come: those that it has are watched."""
-        seen = id(tensor) in self.found or id(tensor) not in self.tensors
-        if not seen and not name.startswith("__"):
+        if name.startswith("__"):
+            return
+        if self._stand_ins.place(tensor) is not None:
+            self._stand_ins.asked.add(name)
+        if id(tensor) in self.tensors and id(tensor) not in self.found:
             self._add_whole(tensor, Attributes(tensor, f"a tensor of shape {tensor.shape}"))
 
     def assigned(self, owner: Any, name: str) -> None:
@@ -383,7 +391,11 @@ class Watch:
     def read(self, owner: Any, name: str) -> None:
         """An attribute is about to be read."""
         seen = self.found.get(id(owner))
-        if seen is None or name in seen.reads:
+        if seen is None:
+            for asked, held in self._stand_ins.ask(owner, name).items():
+                self.add(f"{asked} of an argument", held)
+            return
+        if name in seen.reads:
             return
         if name == "__dict__":
             if not seen.whole:
