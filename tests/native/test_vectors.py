@@ -228,6 +228,29 @@ def test_gather(lanes):
     np.testing.assert_array_equal(out, [*table[index], 0])
 
 
+@pytest.mark.parametrize("lanes", HOSTS)
+@pytest.mark.parametrize("kind", [F32, F64, I8], ids=str)
+def test_scatter(lanes, kind):
+    x, index = np.arange(75), np.random.permutation(90)[:75]
+    source = Source(llvm.host(lanes))
+    function = source.function("kernel", {"x": PTR, "index": PTR, "y": PTR})
+    b, (values, i, y) = function.body, function.arguments
+
+    def body(at, mask):
+        where = b.load(i, I64.vector(lanes), at, mask=mask)
+        b.scatter(b.load(values, kind.vector(lanes), at, mask=mask), y, where, mask)
+
+    b.vector_loop(0, 75, lanes, body)
+    b.ret()
+    module = llvm.compile_ir(source.text(), source.host, cache=False)
+    x = x.astype({F32: np.float32, F64: np.float64, I8: np.int8}[kind])
+    out, expected = (np.full(90, -1, x.dtype) for _ in range(2))
+    expected[index] = x
+    pointers = [a.ctypes.data for a in (x, index, out)]
+    module.function("kernel", None, *[ctypes.c_void_p] * 3)(*pointers)
+    np.testing.assert_array_equal(out, expected)
+
+
 def reduction(lanes, combine, start, unroll, static=None):
     """A reduction over `unroll` accumulators that are rotated."""
     source = Source(llvm.host(lanes))

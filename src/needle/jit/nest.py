@@ -40,7 +40,7 @@ from ..native.vectors import Builder
 from ..ops.creation import Arange
 from ..ops.indexing import OneHot, Pick, Take
 from .access import Index, address, own_index, spec
-from .expression import Stored, lookup
+from .expression import Read, Stored, lookup
 from .kernels import Kernel
 from .tiles import SIDE, tiling
 
@@ -143,7 +143,7 @@ class Nest:
         self.lanes = _lanes(kernel.steps, host)
         positional = list(positions(self.steps, stored))
         self.uses_positions = bool(positional)
-        groups = self._groups(positional)
+        groups = self._grouped(positional)
         self.loops = [group[-1] for group in groups]
         self.sizes = {group[-1]: math.prod(kernel.loops[k] for k in group) for group in groups}
         self.vector = self.loops[-1] if self.loops else None
@@ -180,23 +180,46 @@ class Nest:
         """Where the sums of a reduction begin: for each part, and each item, a vector or number."""
         return reduction * self.parts * self.items * (self.lanes if self.by_column else 1)
 
-    def _groups(self, positional: list[Step]) -> list[list[int]]:
+    def _grouped(self, positional: list[Step]) -> list[list[int]]:
+        """The loops, each together with those that are walked through as if they were one.
+
+        They are in the order of the axes, unless what is reduced lies in another order.
+        """
+        counted = {_counted(*step) for step in positional}
+        reads = self._strides([*self.reads, *_lookups(positional)])
+        writes = self._strides((node, self.kernel.home[node]) for node in self.kernel.steps)
+        best = self._groups(range(len(self.kernel.loops)), counted, {*reads, *writes})
+        if self.kernel.outer is None or not best:
+            return best
+        accesses = [*reads, *writes]
+        for strides in reads:
+            if not (gathers := _gathers(accesses, best)):
+                break
+            order = sorted(range(len(strides)), key=lambda loop: -strides[loop])
+            other = self._groups(order, counted, {*reads, *writes})
+            long = math.prod(self.kernel.loops[loop] for loop in other[-1]) >= self.lanes
+            if long and _gathers(accesses, other) < gathers:
+                best = other
+        return best
+
+    def _strides(self, accesses: Iterable[Read]) -> list[tuple[int, ...]]:
+        """How far apart what is read or written at neighbouring positions of each loop lies."""
+        count = len(self.kernel.loops)
+        return [address(at, spec(node).shape, count)[1] for node, at in accesses]
+
+    def _groups(
+        self, order: Iterable[int], counted: set[int | None], accesses: set[tuple[int, ...]]
+    ) -> list[list[int]]:
         """Neighbouring loops that every access walks through as if they were one."""
         loops, outer = self.kernel.loops, self.kernel.outer
-        writes = [(node, self.kernel.home[node]) for node in self.kernel.steps]
-        accesses = {
-            address(at, spec(node).shape, len(loops))
-            for node, at in [*self.reads, *writes, *_lookups(positional)]
-        }
-        counted = {_counted(*step) for step in positional}
         groups: list[list[int]] = []
-        for loop, size in enumerate(loops):
-            before = loop - 1
+        for loop in order:
+            before = groups[-1][-1] if groups else loop
             if (
                 groups
                 and counted.isdisjoint((before, loop))
                 and (outer is None or (before in outer) == (loop in outer))
-                and all(strides[before] == strides[loop] * size for _, strides in accesses)
+                and all(strides[before] == strides[loop] * loops[loop] for strides in accesses)
             ):
                 groups[-1].append(loop)
             else:
@@ -341,6 +364,12 @@ def _lookups(positional: Iterable[Step]) -> Iterator[Step]:
     for node, at in positional:
         if isinstance(node.op, Pick | Take):
             yield node.inputs[0], lookup(node, at)[2]
+
+
+def _gathers(accesses: list[tuple[int, ...]], groups: list[list[int]]) -> int:
+    """How many accesses lie apart in the lanes of vectors: along the last loop."""
+    last = groups[-1][-1]
+    return sum(strides[last] not in (0, 1) for strides in accesses)
 
 
 def _counted(node: Node, at: Index) -> int | None:

@@ -198,7 +198,11 @@ class Scope:
             value = b.cast(value, memory_type(dtype))
         if self.lanes and stride:
             value = value if value.type.lanes else b.splat(value, self.lanes)
-            b.store(value, self.memory.pointer(node), index, mask=self.mask)
+            if stride == 1:
+                b.store(value, self.memory.pointer(node), index, mask=self.mask)
+            else:
+                places = self._spread(index, stride)
+                b.scatter(value, self.memory.pointer(node), places, self.mask)
         else:  # what was read for vectors holds one number in all lanes
             value = b.extract(value, 0) if value.type.lanes else value
             b.store(value, self.memory.pointer(node), index)

@@ -266,6 +266,15 @@ class Instructions:
         text = f"{addresses!r}, i32 {kind.bits // 8}, {mask!r}, {kind} zeroinitializer"
         return self.emit(kind, f"call {kind} {symbol}({text})")
 
+    def scatter(self, x: Value, pointer: Value, index: Value, mask: Value | None = None) -> None:
+        """Store each lane of x at its index, only the lanes where `mask` holds."""
+        kind, addresses = x.type, self.offset(pointer, x.type, index)
+        mask = self._lane_mask(mask or self.constant(1, kind.like(I1)), kind)
+        symbol = f"@llvm.masked.scatter.{kind.mangled}.v{kind.lanes}p0"
+        self.source.add(f"declare void {symbol}({kind}, {addresses.type}, i32, {mask.type})")
+        text = f"{x!r}, {addresses!r}, i32 {kind.bits // 8}, {mask!r}"
+        self.lines.append(f"  call void {symbol}({text})")
+
     # Atomic operations on i64 and pointers, all sequentially consistent: one order for all threads.
 
     def atomic_load(self, pointer: Value, kind: Type = I64) -> Value:
