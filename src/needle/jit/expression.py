@@ -201,6 +201,11 @@ def is_called(node: Node) -> bool:
     return not (isinstance(node.op, _WITH_CODE) or is_view(node) or is_random(node))
 
 
+def is_copied(node: Node) -> bool:
+    """Whether an operator is one that copies its operands into an array, or adds them there."""
+    return isinstance(node.op, _SPECIAL)
+
+
 def is_special(node: Node) -> bool:
     """Whether an operator is no expression: it has code of its own, or is called in Python."""
-    return isinstance(node.op, _SPECIAL) or is_random(node) or is_called(node)
+    return is_copied(node) or is_random(node) or is_called(node)

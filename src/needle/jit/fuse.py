@@ -49,7 +49,7 @@ def fuse(graph: Graph, results: Sequence[Node], state: dict[Node, Node]) -> Fuse
     """
     choice = Choice(graph, results, state)
     gathering = _Gathering(choice)
-    for node in [*graph.nodes, *choice.results.values(), *choice.asides]:
+    for node in dict.fromkeys([*graph.nodes, *choice.results.values(), *choice.asides]):
         if node in choice.stored:
             gathering.place(node)
     last = gathering.place_state()

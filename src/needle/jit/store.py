@@ -12,7 +12,8 @@ array or would compute it again and again::
     %6 = EWiseAdd %5 %3            no, but the result handed out is a stored copy of it
 
 Results and new state are copies by nodes of their own. So a value may be handed out twice, and an
-input or a constant may be a result.
+input or a constant may be a result. Only what has code that fills an array is made where it is
+handed out.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ from .expression import (
     base,
     domain,
     is_called,
+    is_copied,
     is_special,
     untransposed,
 )
@@ -63,7 +65,7 @@ class Choice:
         state: For inputs that are state, the node that replaces each in place.
 
     Attributes:
-        results: For each result, the node that is its copy where it is handed out.
+        results: For each result, the node that is its copy where it is handed out; or itself.
         state: For inputs that are state, the copy that overwrites each.
         asides: Copies of new state that is computed before any state is overwritten.
         stored: The nodes that are kept in memory.
@@ -71,7 +73,7 @@ class Choice:
 
     def __init__(self, graph: Graph, results: Sequence[Node], state: dict[Node, Node]) -> None:
         self.graph = graph
-        self.results = {node: _copy_of(node) for node in results}
+        self.results = {n: n if is_copied(n) else _copy_of(n) for n in results}
         self.state = {old: _copy_of(new) for old, new in state.items()}
         self.asides: list[Node] = []
         self.stored = Stored()
