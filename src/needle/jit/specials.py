@@ -251,7 +251,10 @@ def _visit(
 
 
 def _scatter(b: Builder, memory: Memory, node: Node, op: ScatterAdd) -> None:
-    """Add slices one after the other: the order, and so the sums, are always the same."""
+    """Add slices one after the other: the order, and so the sums, are always the same.
+
+    Rows are added in vectors.
+    """
     values, places = node.inputs
     shape, dtype = spec(node)
     if dtype.kind != "f":
@@ -261,6 +264,7 @@ def _scatter(b: Builder, memory: Memory, node: Node, op: ScatterAdd) -> None:
     strides = dense(shape)
     rest = [*index[: op.axis], *index[op.axis + ndim :]]
     others = [stride for axis, stride in enumerate(strides) if axis != op.axis]
+    lanes = b.host.lanes if op.axis < len(shape) - 1 and shape[-1] > 1 else 0
 
     def element(scope: Scope) -> None:
         at = index[op.axis : op.axis + ndim]
@@ -270,8 +274,8 @@ def _scatter(b: Builder, memory: Memory, node: Node, op: ScatterAdd) -> None:
             counter = None if loop is None else scope.loops[loop]
             if counter is not None:
                 target = counter * stride + target
-        kind, out = memory_type(dtype), memory.pointer(node)
-        value = scope.load(values, index).to(dtype)
-        b.store(b.load(out, kind, target) + value, out, target)
+        kind, out = memory_type(dtype).vector(lanes), memory.pointer(node)
+        value = b.load(out, kind, target, mask=scope.mask) + scope.load(values, index).to(dtype)
+        b.store(value, out, target, mask=scope.mask)
 
-    _visit(b, memory, loops_of(values_shape), element)
+    _visit(b, memory, loops_of(values_shape), element, lanes)

@@ -99,6 +99,8 @@ class ScatterAdd(Indexed):
         yield Sample(cls((4, 3), 0), ((4, 3), np.array([0, 2, 2, -1])))
         yield Sample(cls((2, 3), 1), ((2, 1, 2), np.array([[2, 0]])))
         yield Sample(cls((4,), 0), ((), np.array(1)))
+        yield Sample(cls((2, 3), 1), ((2,), np.array(1)))
+        yield Sample(cls((4, 19), 0), ((3, 19), np.array([0, 2, 2])))
 
 
 class Pick(Indexed):
