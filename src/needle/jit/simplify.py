@@ -4,6 +4,7 @@
 - what changes nothing (`StopGradient`, casts to the same dtype, elements of a tuple just made) is
   passed over,
 - operators on constants become constants,
+- axes that are put in order several times are so once; the last two swapped are a `Transpose`,
 - equal operators on equal inputs are merged; draws are not,
 - a sum of values that are each in a slice of zeros (the gradient of what was read slice by slice)
   is put together in one array, instead of one as large for each,
@@ -44,6 +45,7 @@ from .tracer import Tracer
 
 _VIEWS = (BroadcastTo, Permute, Reshape, Slice, Transpose)
 _SAME_VALUES = (BroadcastTo, Cast, Reshape)
+_ORDERS = (Permute, Transpose)
 
 
 class Graph:
@@ -134,6 +136,8 @@ class _Rewriting:
             self._became[node] = self._decomposed(decompose, node, inputs)
 
     def _made(self, op: Any, inputs: tuple[Node, ...], like: Node) -> Node:
+        if isinstance(op, _ORDERS):
+            op, inputs = _in_order(op, inputs[0])
         same = _passed_over(op, inputs, like)
         if same is not None:
             return same
@@ -204,7 +208,30 @@ def _passed_over(op: Any, inputs: tuple[Node, ...], like: Node) -> Node | None:
         return inputs[0].inputs[op.index]
     if isinstance(op, _SAME_VALUES) and inputs[0].specs() == like.specs():
         return inputs[0]
+    if isinstance(op, Permute) and op.axes == tuple(range(len(op.axes))):
+        return inputs[0]
     return None
+
+
+def _in_order(op: Permute | Transpose, value: Node) -> tuple[Permute | Transpose, tuple[Node]]:
+    """One operator for the order of axes of a value that may have been put in another before."""
+    order = _order(op, value)
+    if isinstance(value.op, _ORDERS):
+        before, (value,) = _order(value.op, value.inputs[0]), value.inputs
+        order = tuple([before[axis] for axis in order])
+    ndim = len(order)
+    swapped = (*range(ndim - 2), ndim - 1, ndim - 2)
+    return Transpose() if order == swapped else Permute(order), (value,)
+
+
+def _order(op: Permute | Transpose, value: Node) -> tuple[int, ...]:
+    """The axes of a value in the order in which an operator puts them."""
+    order = list(range(len(spec(value).shape)))
+    if isinstance(op, Permute):
+        return tuple([order[axis] for axis in op.axes])
+    i, j = op.axes
+    order[i], order[j] = order[j], order[i]
+    return tuple(order)
 
 
 def _folded(op: Any, inputs: tuple[Node, ...], like: Node) -> Full | None:
