@@ -208,6 +208,12 @@ def turned(shape, **further):
     return product
 
 
+@pytest.mark.parametrize("n", [2, 4, 8, 12])
+@pytest.mark.parametrize(("k", "m"), [(100, 784), (1000, 50), (256, 64)])
+def test_a_transposed_factor_of_few_columns_is_read_along_its_rows(k, m, n):
+    assert matmul_blocking.plan(Product(m, n, k, transpose_a=True), llvm.host(16)).turned
+
+
 @pytest.mark.usefixtures("_any_is_turned")
 @pytest.mark.parametrize("lanes", LANES)
 @pytest.mark.parametrize(("kind", "accumulate"), [(F32, False), (F64, True)])

@@ -34,6 +34,7 @@ NARROW_BYTES = 2**17  # rows come from L2 one by one, so that a B of this size i
 NARROW_USES = 128  # ... if so many rows of C make use of it
 PACK_COST = 0.4  # multiplications that take as long as to transpose an element of B,
 TURN_COST = 0.6  # ... and to turn over one of C
+LEAST_ROW = 0.6  # ... and to take in a row's factor, for however few columns,
 LEAST_LOADS = 1.7  # ... and to load a row's factor and a whole vector and a part of B
 TURNED_VECTORS = 8  # of columns that are turned over at a time
 PACKED_A_ROWS = 192  # rows that a chunk packs
@@ -219,7 +220,8 @@ def _is_turned(product: Product, lanes: int) -> bool:
     m, n, k = product.m, product.n, product.k
     if not product.transpose_a or n == 1:
         return False
-    return n * _row_cost(m, lanes) * k + TURN_COST * m * n < _by_tiles(product, lanes)
+    tiles = max(_by_tiles(product, lanes), LEAST_ROW * m * k)
+    return n * _row_cost(m, lanes) * k + TURN_COST * m * n < tiles
 
 
 def _is_dot(product: Product, lanes: int) -> bool:
