@@ -108,6 +108,20 @@ def test_every_shape_and_order(data):
     expect_numpy(f, x, y, rtol=tolerance, host=llvm.host(lanes))
 
 
+@LANES
+@pytest.mark.parametrize("dtype", ["float32", "float64", "bool", "int8", "uint16", "int64"])
+@pytest.mark.parametrize("shape", [(1, 1), (3, 16), (5, 37), (2, 64), (3, 0)])
+def test_what_lies_reversed_is_read_in_vectors_that_are_turned_round(shape, dtype, lanes, rng):
+    x = ndl.Tensor(rng.integers(-3, 4, shape).astype(dtype), requires_grad=False)
+
+    def f(x):
+        ends, half = x[:, ::-1], x[::-1, shape[1] // 2 :: -1]
+        return ends.equal(x), half.astype("float32") * 2, ends.astype("float32").sum(1)
+
+    expect_numpy(f, x, rtol=0, host=llvm.host(lanes))
+    assert "gather" not in compiled(f, x, host=llvm.host(lanes)).emitted.ir
+
+
 @pytest.mark.parametrize("shape", [(3000, 70), (70, 3000), (40, 5, 900)])
 def test_threads_give_the_same_bits(shape, rng):
     x = ndl.Tensor(rng.standard_normal(shape).astype(np.float32))

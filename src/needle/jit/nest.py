@@ -369,7 +369,7 @@ def _lookups(positional: Iterable[Step]) -> Iterator[Step]:
 def _gathers(accesses: list[tuple[int, ...]], groups: list[list[int]]) -> int:
     """How many accesses lie apart in the lanes of vectors: along the last loop."""
     last = groups[-1][-1]
-    return sum(strides[last] not in (0, 1) for strides in accesses)
+    return sum(strides[last] not in (-1, 0, 1) for strides in accesses)
 
 
 def _counted(node: Node, at: Index) -> int | None:

@@ -170,6 +170,8 @@ class Scope:
 
     def _load(self, node: Node, index: Value | int, stride: int) -> Symbol:
         """The element of a number; in vectors also those that follow, so far apart."""
+        if self.lanes and stride == -1:
+            return self._reversed(node, index)
         if self.lanes and stride not in (0, 1):
             return self._gather(node, self._spread(index, stride))
         lanes = self.lanes if stride else 0
@@ -180,6 +182,16 @@ class Scope:
         mask = self.mask if lanes else None
         value = self.b.load(pointer, memory_type(dtype).vector(lanes), index, mask=mask)
         return _from_memory(self.b, value, dtype)
+
+    def _reversed(self, node: Node, index: Value | int) -> Symbol:
+        """The element of a number, and those before it: a vector that is turned round."""
+        b, dtype, lanes = self.b, spec(node).dtype, self.lanes
+        around = range(lanes - 1, -1, -1)
+        mask = None if self.mask is None else b.shuffle(self.mask, None, around)
+        kind = memory_type(dtype).vector(lanes)
+        first = index + (1 - lanes)
+        value = b.load(self.memory.pointer(node), kind, first, mask=mask)
+        return _from_memory(b, b.shuffle(value, None, around), dtype)
 
     def _gather(self, node: Node, places: Value) -> Symbol:
         """The elements of a vector of numbers."""
