@@ -12,8 +12,8 @@ array or would compute it again and again::
     %6 = EWiseAdd %5 %3            no, but the result handed out is a stored copy of it
 
 Results and new state are copies by nodes of their own. So a value may be handed out twice, and an
-input or a constant may be a result. Only what has code that fills an array is made where it is
-handed out.
+input or a constant may be a result. Only concatenations, slices of zeros and scatters are made
+where they are handed out.
 """
 
 from __future__ import annotations

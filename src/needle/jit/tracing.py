@@ -83,6 +83,7 @@ class _Tracing:
         evaluator = ambient.evaluator
         try:
             self.stand_ins.put_in()
+            self.watch.open()
             self.watch.add("self", self.function)
             ambient.evaluator = self.tracer
             with no_entropy(refusal):

@@ -127,8 +127,11 @@ class Watch:
         self._classes: dict[type, None] = {}  # that were reached
         self._named: frozenset[str] = frozenset()
         self._noting = Noting(self)
+
+    def open(self) -> None:
+        """Let tensors note which attributes are read of them that Needle does not know."""
         self._noting.tensors()
-        if stand_ins.has_attributes():
+        if self._stand_ins.has_attributes():
             self._noting.instances_of(Tensor)
 
     def add(self, path: str, item: Any) -> None:
