@@ -288,6 +288,12 @@ def test_kernels_of_one_structure_share_their_code():
     assert len({call.symbol for call in calls}) == len({call.words for call in calls}) == 20
 
 
+def test_flat_kernels_of_any_shape_share_their_code():
+    shapes = [(12,), (3, 5), (5, 3), (2, 3, 7), (1, 9)]
+    many = compiled(lambda *xs: [x * 2 + 1 for x in xs], *[ones(*shape) for shape in shapes])
+    assert list(functions(many.emitted.ir)) == ["body1"]
+
+
 def test_kernels_of_other_structures_share_nothing():
     steps = [
         lambda x: x + 0.0,

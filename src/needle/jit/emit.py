@@ -165,7 +165,9 @@ class Emitter:
         what = nest.passes[task.number]
         starts = self._starts(nest.reads, kernel.made, len(kernel.loops))
         given = Pointers(self.plan, kernel.made, self.fused.sources(kernel), starts)
-        structure = Structure(nest.stored, len(kernel.loops), given, nest.uses_positions)
+        structure = Structure(
+            nest.stored, len(kernel.loops), nest.loops, given, nest.uses_positions
+        )
         loops = "flat" if nest.flat else (kernel.loops, kernel.outer, nest.parts, nest.pieces)
         is_state = kernel in self.fused.last
         key = (loops, structure.of(nest.steps, kernel.home), task.number, is_state)
@@ -227,7 +229,7 @@ class Emitter:
             reads = [r for step in steps for r in stored.reads(*step) if r[0] is not work.node]
             starts = self._starts(reads, work.epilogue, len(index))
             given = Pointers(self.plan, work.epilogue, read, starts)
-            structure = Structure(stored, 2, given, any(positions(steps, stored)))
+            structure = Structure(stored, 2, range(2), given, any(positions(steps, stored)))
             key = (key, structure.of(steps, dict(steps)))
             epilogue = partial(write_epilogue, work, given, stored)
         found = self._products.get(key)

@@ -11,7 +11,7 @@ entry by place among the pointers that the code gets, not by name::
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 
 from ..graph.node import Node
 from ..ops.comparison import StopGradient
@@ -30,13 +30,22 @@ class Structure:
     Args:
         stored: The nodes in memory.
         loops: Number of loops around.
+        walked: Those of them that are loops of the code: others were merged into these.
         given: The memory that the code has pointers to.
         positions: Whether the code depends on where the loops are, beside through memory.
     """
 
-    def __init__(self, stored: Stored, loops: int, given: Pointers, positions: bool) -> None:
+    def __init__(
+        self,
+        stored: Stored,
+        loops: int,
+        walked: Sequence[int],
+        given: Pointers,
+        positions: bool,
+    ) -> None:
         self.stored = stored
         self.loops = loops
+        self.walked = range(loops) if positions else walked
         self.given = given
         self.positions = positions
         self._entries: list[Hashable] = []
@@ -71,6 +80,7 @@ class Structure:
     def _memory(self, node: Node, at: Index) -> Hashable:
         shape, dtype = spec(node)
         offset, strides = address(at, shape, self.loops)
+        strides = tuple([strides[loop] for loop in self.walked])
         return self.given.place(node), offset - self.given.start(node), strides, dtype
 
     def _computed(self, node: Node, at: Index) -> int:
