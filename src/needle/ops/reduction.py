@@ -12,6 +12,8 @@ from ..errors import ShapeError
 from ..graph.kinds import SAMPLE_SHAPES, Reduction
 from ..graph.op import Sample, TensorOp
 from ..shapes import Axes, Spec, as_int, frozen_axes, normalize_axes, reduced_shape
+from .comparison import where
+from .creation import arange
 from .operands import as_tensor
 
 
@@ -122,6 +124,21 @@ class ArgMax(TensorOp):
         if not a.ndim:  # NumPy takes axis 0 of a 0-d array
             normalize_axes(self.axis, 0, self.name)
         return np.argmax(a, axis=self.axis, keepdims=self.keepdims)
+
+    def decompose(self, a: Any) -> Any:
+        """The same in terms of other operators, for the compiler: NaN is the largest of all."""
+        shape = reduced_shape(a.shape, normalize_axes(self.axis, a.ndim, self.name), self.keepdims)
+        if self.axis is None:
+            a = a.reshape((a.size,))
+        axis = self.axis or 0
+        count = a.shape[axis]
+        places = [count if k == axis % a.ndim else 1 for k in range(a.ndim)]
+        place = arange(0, count, dtype=np.int64).reshape(places).broadcast_to(a.shape)
+        hit = a.equal(a.max(axis, keepdims=True).broadcast_to(a.shape))
+        found = where(hit, place, count)
+        if a.dtype.kind == "f":
+            found = where(a.not_equal(a), place, found)
+        return found.min(axis).reshape(shape)
 
     def infer(self, a: Any) -> Any:
         listed = normalize_axes(self.axis, len(a.shape), self.name)
