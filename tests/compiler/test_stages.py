@@ -329,6 +329,12 @@ def test_slices_of_a_value_share_their_code():
     assert sum(name.startswith("body") for name in names) == 1
 
 
+def test_conditions_stay_masks():
+    ir = compiled(lambda x: ndl.where(x.greater(0), x, 1), ones(96)).emitted.ir
+    assert "fcmp" in ir
+    assert "zext" not in ir
+
+
 def test_draws_of_one_kind_share_their_code():
     ndl.seed(0)
     found = compiled(lambda: [ndl.init.rand(7), ndl.init.rand(7), ndl.init.rand(8)])

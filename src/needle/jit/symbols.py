@@ -83,6 +83,8 @@ def _comparison(relation: str) -> Callable[[Symbol, Any], Symbol]:
     """The method of a comparison."""
 
     def method(self: Symbol, other: Any) -> Symbol:
+        if relation == "!=" and self.dtype == BOOL and type(other) is int and other == 0:
+            return self  # a condition, which stays a mask
         dtype = _promoted(self, other)
         b, x, y = _both(INT64 if dtype == BOOL else dtype, self, other)
         return Symbol(b, b.compare(relation, x, y), BOOL)

@@ -135,10 +135,9 @@ class ArgMax(TensorOp):
         places = [count if k == axis % a.ndim else 1 for k in range(a.ndim)]
         place = arange(0, count, dtype=np.int64).reshape(places).broadcast_to(a.shape)
         hit = a.equal(a.max(axis, keepdims=True).broadcast_to(a.shape))
-        found = where(hit, place, count)
         if a.dtype.kind == "f":
-            found = where(a.not_equal(a), place, found)
-        return found.min(axis).reshape(shape)
+            hit = where(a.equal(a), hit, True)
+        return where(hit, place, count).min(axis).reshape(shape)
 
     def infer(self, a: Any) -> Any:
         listed = normalize_axes(self.axis, len(a.shape), self.name)
