@@ -122,6 +122,21 @@ def test_what_lies_reversed_is_read_in_vectors_that_are_turned_round(shape, dtyp
     assert "gather" not in compiled(f, x, host=llvm.host(lanes)).emitted.ir
 
 
+@LANES
+@pytest.mark.parametrize("dtype", ["float32", "float64", "bool", "int8", "uint16", "int64"])
+@pytest.mark.parametrize("shape", [(3, 37), (2, 64), (5, 2), (4, 130)])
+def test_every_second_element_is_read_in_whole_vectors(lanes, dtype, shape, rng):
+    x = ndl.Tensor(rng.integers(-3, 4, shape).astype(dtype), requires_grad=False)
+
+    def f(x):
+        even, odd = x[:, ::2], x[:, 1::2]
+        return even.astype("float32") * 2, odd.astype("float32").sum(1)
+
+    expect_numpy(f, x, rtol=0, host=llvm.host(lanes))
+    if shape == (2, 64):  # no ragged end
+        assert "gather" not in compiled(f, x, host=llvm.host(lanes)).emitted.ir
+
+
 @pytest.mark.parametrize("shape", [(3000, 70), (70, 3000), (40, 5, 900)])
 def test_threads_give_the_same_bits(shape, rng):
     x = ndl.Tensor(rng.standard_normal(shape).astype(np.float32))

@@ -172,6 +172,8 @@ class Scope:
         """The element of a number; in vectors also those that follow, so far apart."""
         if self.lanes and stride == -1:
             return self._reversed(node, index)
+        if self.lanes and stride == 2 and self.mask is None:
+            return self._every_second(node, index)
         if self.lanes and stride not in (0, 1):
             return self._gather(node, self._spread(index, stride))
         lanes = self.lanes if stride else 0
@@ -192,6 +194,17 @@ class Scope:
         first = index + (1 - lanes)
         value = b.load(self.memory.pointer(node), kind, first, mask=mask)
         return _from_memory(b, b.shuffle(value, None, around), dtype)
+
+    def _every_second(self, node: Node, index: Value | int) -> Symbol:
+        """The element of a number, and every second one after it, from two whole vectors.
+
+        The other one begins where the first ends, so that it ends with the last element needed.
+        """
+        b, dtype, lanes = self.b, spec(node).dtype, self.lanes
+        pointer, kind = self.memory.pointer(node), memory_type(dtype).vector(lanes)
+        first, other = (b.load(pointer, kind, index + ahead) for ahead in (0, lanes - 1))
+        picked = [*range(0, lanes, 2), *range(lanes + 1, 2 * lanes, 2)]
+        return _from_memory(b, b.shuffle(first, other, picked), dtype)
 
     def _gather(self, node: Node, places: Value) -> Symbol:
         """The elements of a vector of numbers."""
