@@ -137,6 +137,19 @@ def test_every_second_element_is_read_in_whole_vectors(lanes, dtype, shape, rng)
         assert "gather" not in compiled(f, x, host=llvm.host(lanes)).emitted.ir
 
 
+def test_nothing_is_stored_across_what_is_added_up(rng):
+    images = ndl.Tensor(rng.standard_normal((3, 40, 9, 20)).astype(np.float32))
+
+    def f(x):
+        last = x.permute((0, 2, 3, 1))
+        return last.softmax(-1), centred(last, (3,)), centred(last, (0, 1, 2))
+
+    expect_numpy(f, images, rtol=2e-5)
+    ir = compiled(f, images).emitted.ir
+    assert "scatter" not in ir
+    assert "gather" not in ir
+
+
 @pytest.mark.parametrize("shape", [(3000, 70), (70, 3000), (40, 5, 900)])
 def test_threads_give_the_same_bits(shape, rng):
     x = ndl.Tensor(rng.standard_normal(shape).astype(np.float32))

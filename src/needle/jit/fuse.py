@@ -14,8 +14,9 @@ So a batch norm is one kernel::
     y  = d * BroadcastTo …                       for i: y[i, j] = …
 
 A value joins a kernel that is there if what it reads was made at earlier levels, or by that kernel
-at the same outer position; otherwise a new kernel begins. Values over a matrix product join its
-epilogue. Kernels that overwrite state come last, when nobody reads the old values any more.
+at the same outer position, and if a kernel that adds up goes through memory as it does
+(`directions`); otherwise a new kernel begins. Values over a matrix product join its epilogue.
+Kernels that overwrite state come last, when nobody reads the old values any more.
 """
 
 from __future__ import annotations
@@ -26,7 +27,9 @@ from ..errors import CompileError
 from ..graph.kinds import Reduction
 from ..graph.node import Node
 from ..ops.contraction import MatMul
+from ..shapes import Shape
 from .access import Index, spec
+from .directions import Directions, agree, directions
 from .expression import Domain, base, domain, is_called, is_special, result_index, untransposed
 from .kernels import Fused, Kernel, Product, Special, Work
 from .simplify import Graph
@@ -88,7 +91,7 @@ class _Gathering:
                     work.size += size
                     return
             level = self._after(self._reads(node, found.index))
-            self._add_work(_kernel(node, found, level, size))
+            self._add_work(self._kernel(node, found, level, size))
 
     def place_state(self) -> list[Kernel]:
         """The kernels that write new state over the old.
@@ -101,9 +104,9 @@ class _Gathering:
             groups.setdefault(self.choice.made_with(new), []).append(new)
         kernels: list[Kernel] = []
         for first, *others in groups.values():
-            kernel = _kernel(first, domain(first), level, self.size(first))
+            kernel = self._kernel(first, domain(first), level, self.size(first))
             for node in others:
-                _add_step(kernel, node, domain(node).index)
+                self._add_step(kernel, node, domain(node).index)
             kernels.append(kernel)
         return kernels
 
@@ -134,12 +137,29 @@ class _Gathering:
             if self._after(s for s in reads if s not in inside) > work.level:
                 continue
             outer = outer if work.outer is None else work.outer
+            along = self._directions(node, index, work.loops)
+            if outer is not None and not agree(work.along, along):
+                continue
             if all(_same_place(work.home[s], at, outer) for s in inside for at in reads[s]):
                 work.outer = outer
-                _add_step(work, node, index)
+                self._add_step(work, node, index)
                 self.maker[node] = work
                 return True
         return False
+
+    def _kernel(self, node: Node, own: Domain, level: int, size: int) -> Kernel:
+        """A kernel for one value."""
+        kernel = Kernel(own.loops, own.outer, level, size=size)
+        self._add_step(kernel, node, own.index)
+        return kernel
+
+    def _add_step(self, kernel: Kernel, node: Node, index: Index) -> None:
+        kernel.steps.append(node)
+        kernel.home[node] = result_index(node, index)
+        kernel.along.append(self._directions(node, index, kernel.loops))
+
+    def _directions(self, node: Node, index: Index, loops: Shape) -> Directions:
+        return directions(node, index, self.stored.reads(node, index), loops)
 
     def _joins_epilogue(self, node: Node, own: Domain, product: Product) -> bool:
         """Add a value to what is computed over a product, element by element."""
@@ -157,18 +177,6 @@ class _Gathering:
         product.epilogue.append(node)
         self.maker[node] = product
         return True
-
-
-def _kernel(node: Node, own: Domain, level: int, size: int) -> Kernel:
-    """A kernel for one value."""
-    kernel = Kernel(own.loops, own.outer, level, size=size)
-    _add_step(kernel, node, own.index)
-    return kernel
-
-
-def _add_step(kernel: Kernel, node: Node, index: Index) -> None:
-    kernel.steps.append(node)
-    kernel.home[node] = result_index(node, index)
 
 
 def _ways_in(own: Domain, kernel: Kernel) -> list[Domain]:

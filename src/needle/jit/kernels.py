@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from ..graph.node import Node
 from ..shapes import Shape
 from .access import Index
+from .directions import Directions
 from .expression import Stored, base, domain, untransposed
 from .simplify import Graph
 
@@ -30,6 +31,7 @@ class Kernel:
         level: When it may run.
         steps: What it computes: reductions (over the other loops) and stored values, in order.
         home: For each value it makes, the index under which it does.
+        along: The loops along which each step goes through memory.
         size: About the operators in the expressions of its steps.
     """
 
@@ -38,6 +40,7 @@ class Kernel:
     level: int
     steps: list[Node] = field(default_factory=list[Node])
     home: dict[Node, Index] = field(default_factory=dict[Node, Index])
+    along: list[Directions] = field(default_factory=list[Directions])
     size: int = 0
 
     @property
