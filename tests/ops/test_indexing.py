@@ -89,6 +89,22 @@ def test_one_hot_dtypes(dtype):
     np.testing.assert_array_equal(ndl.Tensor([0, 2]).one_hot(3, dtype).numpy(), np.eye(3)[[0, 2]])
 
 
+@given(hnp.array_shapes(max_dims=3, min_side=0, max_side=4), st.data())
+def test_scatter_add_is_that_of_numpy_to_the_bit(shape, data):
+    axis = data.draw(st.integers(0, len(shape) - 1))
+    size = shape[axis]
+    places = hnp.array_shapes(min_dims=0, max_dims=2, min_side=0, max_side=4)
+    index = data.draw(hnp.arrays(np.int64, places, elements=st.integers(-size, max(size - 1, 0))))
+    if not size:
+        index = np.zeros((0,), np.int64)
+    values = (*shape[:axis], *index.shape, *shape[axis + 1 :])
+    a = data.draw(hnp.arrays(np.float32, values, elements=st.floats(-99, 99, width=32)))
+    expected = np.zeros(shape, np.float32)
+    np.add.at(expected, (*[slice(None)] * axis, index), a)
+    result = ndl.ScatterAdd(shape, axis)(ndl.Tensor(a), index).numpy()
+    assert result.tobytes() == expected.tobytes()
+
+
 def test_scatter_add_adds_where_indices_repeat():
     result = ndl.ScatterAdd((3,), 0)(ndl.Tensor([1.0, 2.0, 4.0]), np.array([0, 2, 0]))
     np.testing.assert_array_equal(result.numpy(), [5, 0, 2])

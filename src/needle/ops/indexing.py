@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -77,10 +78,13 @@ class ScatterAdd(Indexed):
         self.axis = axis
 
     def compute(self, a: Any, index: Any) -> Any:
-        index = as_indices(index, self.shape[self.axis], "scatter_add", negative=True)
+        size, after = self.shape[self.axis], math.prod(self.shape[self.axis + 1 :])
+        index = as_indices(index, size, "scatter_add", negative=True) % size
+        # A place for each element: NumPy adds at those several times faster than at slices.
+        before = np.arange(math.prod(self.shape[: self.axis])).reshape(-1, 1, 1)
+        places = (before * size + index.reshape(-1, 1)) * after + np.arange(after)
         result = np.zeros(self.shape, a.dtype)
-        positions: Any = (*[slice(None)] * self.axis, index)
-        np.add.at(result, positions, a)
+        np.add.at(result.reshape(-1), places.reshape(-1), a.reshape(-1))
         return result
 
     def infer(self, a: Any, index: Any) -> Any:
