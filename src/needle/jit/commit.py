@@ -127,8 +127,8 @@ class Commit:
             self._guards.news.distrust()
         result = self._trace.result
         if type(result) is Out and self._differentiable is None:
-            return self._output(result, values, None)
-        return self._filled(result, leaves, values, {}, self._recorded(leaves, values))
+            return made.get(result) or self._output(result, values, None)
+        return self._filled(result, leaves, values, made, self._recorded(leaves, values))
 
     def _recorded(self, leaves: list[Any], values: dict[Node, Any]) -> Any:
         """The call as a node of the graph, if it can be differentiated."""

@@ -145,8 +145,9 @@ class Trace:
         return bool(self.rebound or self.slots)
 
     def shared(self) -> set[Out]:
-        """The tensors that several slots are given: they stay one tensor."""
-        found = [out for _, tree in self.slots for out in dict.fromkeys(outs_in(tree))]
+        """The tensors that several slots are given, or a slot and the caller: they stay one."""
+        trees = [self.result, *[tree for _, tree in self.slots]]
+        found = [out for tree in trees for out in dict.fromkeys(outs_in(tree))]
         return {out for out, count in Counter(found).items() if count > 1}
 
     def wanted(self) -> list[Node]:
