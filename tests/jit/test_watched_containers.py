@@ -4,7 +4,7 @@ import contextvars
 import threading
 import types
 from array import array
-from collections import ChainMap, UserDict, UserList, defaultdict, deque
+from collections import ChainMap, OrderedDict, UserDict, UserList, defaultdict, deque
 from enum import IntEnum
 from weakref import WeakKeyDictionary, WeakSet, WeakValueDictionary, proxy, ref
 
@@ -298,3 +298,39 @@ def test_a_number_that_is_counted_up_in_a_thread_local_or_context_variable_is_to
         with pytest.raises(ndl.TraceError, match=r"modes.calls|count.value"):
             ndl.jit(function, warmup=0)(ndl.Tensor([1.0]))
     assert (modes.calls, count.get()) == (0, 0)
+
+
+@pytest.mark.parametrize("warmup", [0, 1])
+def test_the_order_of_a_dict_that_settles_is_that_of_the_function_as_written(warmup):
+    memory = {"a": ndl.init.zeros(2), "b": ndl.init.ones(2)}
+
+    @ndl.jit(warmup=warmup)
+    def step(x):
+        h = memory.pop("a") * 0.5 + x
+        memory["a"] = h.detach()
+        return h.sum()
+
+    for _ in range(4):
+        step(ndl.init.ones(2))
+        assert list(memory) == ["b", "a"]
+    assert memory["a"].tolist() == [1.875] * 2
+    assert len(step.programs) == 1
+
+
+def test_an_order_that_is_another_after_each_call_is_told():
+    recent = OrderedDict((name, ndl.init.zeros(2)) for name in "abc")
+
+    @ndl.jit
+    def step(x):
+        recent.move_to_end(next(iter(recent)))
+        return x + next(iter(recent.values()))
+
+    for order in ("bca", "cab", "abc"):  # a warm-up and two attempts
+        step(ndl.init.ones(2))
+        assert "".join(recent) == order
+    with pytest.raises(
+        ndl.TraceError,
+        match=r"the order of recent gets something new .* Change the order of recent outside",
+    ):
+        step(ndl.init.ones(2))
+    assert "".join(recent) == "abc"

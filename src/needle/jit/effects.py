@@ -25,7 +25,7 @@ from ..state import Telling
 from ..tensor import Tensor
 from .guards import Guards
 from .hidden import hidden_in
-from .slots import MISSING, Items, Slot, is_equal
+from .slots import MISSING, Entries, Items, Slot, is_equal
 from .stand_ins import StandIns
 from .trace import Argument, Grad, Held, Out, OutTuple, Source, Target, Trace
 from .tracer import Scalar, Tracer
@@ -168,12 +168,17 @@ class Effects:
         for tensor in first_attributes(self._watch):
             raise NewStateError(f"{next(iter(vars(tensor)))} of a tensor of shape {tensor.shape}")
         for seen in self._watch.found.values():
-            container, now = seen.container, seen.container.slots()
+            container = seen.container
+            now = container.slots()
             if any(key not in now for key in seen.before):
                 raise TraceError(
                     f"{container.path} lost an entry during a trace. Do that outside the jitted "
                     "function"
                 )
+            kept = filter(seen.before.__contains__, now)
+            if isinstance(container, Entries) and list(kept) != list(seen.before):
+                order = f"the order of {container.path}"
+                raise NewStateError(order, f"Change {order} outside the jitted function")
             for key, new in now.items():
                 old = seen.before.get(key, MISSING)
                 if new is old:
