@@ -93,17 +93,17 @@ def state_in_place(
     by_source: dict[Any, Captured] = {item.source: item for item in captured}
     state: dict[Captured, Node] = {}
     handed = list(outs_in(trace.result))
-    shared = trace.shared()
+    shared, replaced = trace.shared(), trace.replaced()
     for slot, tree in trace.slots:
         old = by_source.get(slot)
         alone = isinstance(tree, Out) and tree.is_plain() and tree not in shared
-        if old and alone and _is_like(old.node, tree):
+        if old and alone and slot not in replaced and _is_like(old.node, tree):
             state[old] = tree.node
         else:
             handed += outs_in(tree)
     for target, node in trace.rebound:  # the tensor needs a gradient as before
         old = by_source.get(target)
-        if old and old.node.specs() == node.specs():
+        if old and target not in replaced and old.node.specs() == node.specs():
             state[old] = node
         else:
             handed.append(Out(node))

@@ -26,7 +26,7 @@ from ..ops.tuples import MakeTensorTuple
 from ..tensor import Tensor
 from .binding import Inputs
 from .differentiate import Differentiable, StatefulCall
-from .trace import Argument, Held, Out, OutTuple, Source, Trace
+from .trace import Argument, Held, Moved, Out, OutTuple, Source, Trace, outs_in
 from .trees import leaves_in, mapped
 
 
@@ -62,9 +62,12 @@ class Commit:
         self._rebound = [item for item in trace.rebound if item[0] not in in_place]
         self._slots = [item for item in trace.slots if item[0] not in in_place]
         self._guards.look_into([slot for slot, _ in self._slots])
-        self._changes_guards = trace.reshapes or any(
-            _holds_constants(tree) for _, tree in self._slots
-        )
+        trees = [tree for _, tree in self._slots]
+        self._changes_guards = trace.reshapes or any(map(_holds_constants, trees))
+        if self._guards.changed:  # which may come to be at two places
+            outs = outs_in(trees)
+            self._changes_guards |= len(set(outs)) < len(outs)
+            self._changes_guards |= any(isinstance(leaf, Moved) for _, leaf in leaves_in(trees))
         self._grads = [(target, node) for target, node in trace.grads if node is not None]
         self._grads_reset = [target for target, node in trace.grads if node is None]
         self.resets = bool(self._grads_reset)
@@ -118,13 +121,19 @@ class Commit:
         if self._grads:
             changes.grads += 1
         made: dict[Out, Any] = {}
-        for slot, tree in self._slots:  # new tensors: somebody may hold those that it had
-            slot.assign(self._filled(tree, leaves, values, made))
+        trees = [self._filled(tree, leaves, values, made) for _, tree in self._slots]
+        result = self._result(leaves, values, made)
+        for (slot, _), new in zip(self._slots, trees, strict=True):
+            slot.assign(new)  # new tensors: somebody may hold those that it had
             slot.note(but=self._guards.news)
         if self._rebound or self._slots:
             self._guards.accept()
         if self._changes_guards:  # this program, too, may rely on what is there now
             self._guards.news.distrust()
+        return result
+
+    def _result(self, leaves: list[Any], values: dict[Node, Any], made: dict[Out, Any]) -> Any:
+        """What the function returns."""
         result = self._trace.result
         if type(result) is Out and self._differentiable is None:
             return made.get(result) or self._output(result, values, None)
@@ -159,7 +168,7 @@ class Commit:
                 return output(item)
             if isinstance(item, OutTuple):
                 return MakeTensorTuple()(*map(output, item.parts))
-            if isinstance(item, Argument | Held):
+            if isinstance(item, Argument | Held | Moved):
                 return item.tensor(leaves)
             return item.copy() if isinstance(item, np.ndarray) else item  # the caller's own
 
@@ -193,6 +202,6 @@ def _give(tensor: Tensor, array: Any) -> None:
 
 
 def _holds_constants(tree: Any) -> bool:
-    """Whether a tree that a slot is given is more than new tensors: an empty list is, too."""
-    are_new = [isinstance(leaf, Out) for _, leaf in leaves_in(tree)]
-    return not are_new or not all(are_new)
+    """Whether a slot is given more than new tensors and other slots': an empty list is, too."""
+    are_tensors = [isinstance(leaf, Out | Moved) for _, leaf in leaves_in(tree)]
+    return not are_tensors or not all(are_tensors)

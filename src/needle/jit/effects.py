@@ -27,7 +27,7 @@ from .guards import Guards
 from .hidden import hidden_in
 from .slots import MISSING, Entries, Items, Slot, is_equal
 from .stand_ins import StandIns
-from .trace import Argument, Grad, Held, Out, OutTuple, Source, Target, Trace
+from .trace import Argument, Grad, Held, Moved, Out, OutTuple, Source, Target, Trace
 from .tracer import Scalar, Tracer
 from .trees import mapped, outline, tensors_in
 from .watch import Watch
@@ -114,7 +114,6 @@ class Effects:
             for path, tensor in tensors_in(old):
                 self._by_slot[id(tensor)] = slot._replace(path=path)
         self._refuse_carried_graphs(slots)
-        self._read_moved_gradients([result, *[new for _, new in slots]])
         guards = Guards()
         self._read_gradients(guards)
         for node in tracer.nodes:
@@ -125,9 +124,7 @@ class Effects:
             nodes=tracer.nodes,
             guards=guards,
             result=self._tree(result),
-            rebound=[
-                (self._stand_ins.target(value), self._node(value)) for value, _ in self._rebound()
-            ],
+            rebound=[(self._target(value), self._node(value)) for value, _ in self._rebound()],
             grads=self._gradients(),
             slots=[(slot, self._tree(new)) for slot, new in slots],
             captured=[self._inputs[node] for node in tracer.captured if node in self._inputs],
@@ -270,12 +267,6 @@ class Effects:
                     "would go on at the next call, as a program does not. Assign its detach()"
                 )
 
-    def _read_moved_gradients(self, trees: list[Any]) -> None:
-        """A tensor that goes from one slot to another takes its `.grad` along."""
-        for _, tensor in tensors_in(trees):
-            if id(tensor) in self._by_slot:
-                self._tracer.touch_grad(tensor, reading=True)
-
     def _read_gradients(self, guards: Guards) -> None:
         """Gradients that were read before they were set are inputs."""
         for value, before in self._tracer.grad_before.items():
@@ -302,7 +293,7 @@ class Effects:
         return found
 
     def _target(self, value: Any) -> Target:
-        """Where a tensor whose `.grad` is read or set is found at a later call."""
+        """Where a tensor that is given data, or whose `.grad` is used, is found at a later call."""
         target = self._stand_ins.target(value)
         return target if isinstance(target, Argument) else self._by_slot.get(id(value), target)
 
@@ -344,7 +335,7 @@ class Effects:
         return self._by_slot.get(id(handle)) or Held(reference)
 
     def _tree(self, tree: Any) -> Any:
-        """What was returned or kept, with its tensors as `Out`, `Argument` or `Held`."""
+        """What was returned or kept, with its tensors as `Out`, or where they come from."""
         for inside, tensor in hidden_in(tree, lambda item: id(item) in self._watch.found):
             if self._stand_ins.own_node(tensor) is not None:
                 raise TraceError(
@@ -374,8 +365,9 @@ class Effects:
         exists = place is None and (
             value in tracer.node_before or not tracer.is_made_here(value.node)
         )
-        if exists and id(value) not in self._by_slot:
-            return Held(ref(value))
+        if exists:
+            slot = self._by_slot.get(id(value))
+            return Held(ref(value)) if slot is None else Moved(slot)
         grad = None if value._grad is None else self._node(value._grad)
         flag, leaf = value.requires_grad, value.is_leaf()
         return Out(self._node(value), flag, type(value), grad, leaf, dict(vars(value)))

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from types import FunctionType, ModuleType
+from typing import Any
 from weakref import ref
 
 from ..context import ALL, changes
@@ -67,6 +68,7 @@ def guard(trace: Trace, tracer: Tracer, watch: Watch, stand_ins: StandIns) -> No
             guards.add_source(source, node.specs())
     guards.add_others([target for target, _ in [*trace.rebound, *trace.grads]])
     guards.aliases += _aliases(read, written, watch, stand_ins)
+    _guard_changed(trace, stand_ins.leaves)
 
 
 def _rely(news: News, watch: Watch, written: set[Slot]) -> None:
@@ -98,3 +100,20 @@ def _aliases(
     for identity, slots in found.items():
         if len(slots) > 1 and identity in in_written:
             yield slots
+
+
+def _guard_changed(trace: Trace, leaves: list[Any]) -> None:
+    """A tensor that is changed has to be another one than all that are used, as it was.
+
+    It may become one of them where a slot is written: all others hold what they held.
+    """
+    guards = trace.guards
+    targets = [target for target, _ in [*trace.rebound, *trace.grads, *guards.grads]]
+    changed = {id(target.tensor(leaves)): target for target in targets}
+    changed.pop(id(None), None)  # what is gone
+    used = [source for _, source in trace.captured if not isinstance(source, Grad)]
+    if not any(isinstance(target, Slot) for target in changed.values()):
+        used = [source for source in used if isinstance(source, Slot)]
+    kept = [source for source in used if id(source.tensor(leaves)) not in changed]
+    if any(isinstance(place, Slot) for place in [*changed.values(), *kept]):
+        guards.changed, guards.kept = list(changed.values()), kept

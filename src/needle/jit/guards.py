@@ -48,6 +48,8 @@ class Guards:
         others: Identities of tensors that may not be passed as arguments.
         grads: Where a `.grad` was read, and its shape and dtype; None for one that was None.
         aliases: Lists of places that hold one and the same tensor.
+        changed: Where the tensors are that the program changes, none of them at two places.
+        kept: Where others are that it uses.
     """
 
     def __init__(self) -> None:
@@ -62,6 +64,8 @@ class Guards:
         self._sources: list[tuple[Source, Specs]] = []
         self.grads: list[tuple[Target, Specs | None]] = []
         self.aliases: list[list[Source]] = []
+        self.changed: list[Target] = []
+        self.kept: list[Target] = []
         self.others: set[int] = set()
         self._owners: list[ReferenceType[Any]] = []
         self._written: dict[Slot, Pin] = {}
@@ -245,6 +249,21 @@ class Guards:
                 return "a tensor that was used is gone"
             if tensor.node.specs() != specs:
                 return f"a tensor has shape {tensor.shape} now"
+        return self._difference_of_places(leaves)
+
+    def _difference_of_places(self, leaves: list[Any]) -> str | None:
+        """What is one tensor now, and was two."""
+        changed: dict[int, Tensor] = {}
+        for target in self.changed:
+            tensor = target.tensor(leaves)
+            if id(tensor) in changed:
+                return _at_two_places(tensor)
+            if tensor is not None:
+                changed[id(tensor)] = tensor
+        for source in self.kept:
+            tensor = source.tensor(leaves)
+            if id(tensor) in changed:
+                return _at_two_places(tensor)
         return None
 
     def difference_of_call(self, leaves: list[Any]) -> str | None:
@@ -315,6 +334,10 @@ def _alike(value: Any) -> Pin:
             and all(pin(now[key]) for key, pin in inner.items())
         )
     return lambda now: now is value or is_equal(now, value)
+
+
+def _at_two_places(tensor: Tensor) -> str:
+    return f"a tensor of shape {tensor.shape} is found at two places, and was not"
 
 
 def _nothing(label: str) -> None:

@@ -105,6 +105,17 @@ class Grad:
         return None if tensor is None else tensor._grad
 
 
+@dataclass(frozen=True)
+class Moved:
+    """In a tree: the tensor that a slot held when the call began, which holds another one then."""
+
+    slot: Slot
+
+    def tensor(self, leaves: list[Any]) -> Any:
+        """The tensor, as long as the slot was not written; None if it is gone."""
+        return self.slot.tensor(leaves)
+
+
 Target = Argument | Held | Slot
 Source = Target | Grad
 
@@ -149,6 +160,13 @@ class Trace:
         trees = [self.result, *[tree for _, tree in self.slots]]
         found = [out for tree in trees for out in dict.fromkeys(outs_in(tree))]
         return {out for out, count in Counter(found).items() if count > 1}
+
+    def replaced(self) -> set[Target]:
+        """Slots whose tensor lives on when they are given another one: changed, or elsewhere."""
+        trees = [self.result, *[tree for _, tree in self.slots]]
+        leaves = [leaf for _, leaf in leaves_in(trees)]
+        moved = {leaf.slot for leaf in leaves if isinstance(leaf, Moved)}
+        return {*moved, *[target for target, _ in self.rebound if isinstance(target, Slot)]}
 
     def wanted(self) -> list[Node]:
         """The nodes whose values a call needs, each once: results, then state, then gradients."""
