@@ -26,7 +26,7 @@ from ..ops.tuples import MakeTensorTuple
 from ..tensor import Tensor
 from .binding import Inputs
 from .differentiate import Differentiable, StatefulCall
-from .trace import Argument, Held, Moved, Out, OutTuple, Source, Trace, outs_in
+from .trace import Argument, Grad, Held, Moved, Out, OutTuple, Source, Trace, outs_in
 from .trees import leaves_in, mapped
 
 
@@ -67,7 +67,9 @@ class Commit:
         if self._guards.changed:  # which may come to be at two places
             outs = outs_in(trees)
             self._changes_guards |= len(set(outs)) < len(outs)
-            self._changes_guards |= any(isinstance(leaf, Moved) for _, leaf in leaves_in(trees))
+            self._changes_guards |= any(
+                isinstance(leaf, Moved | Grad) for _, leaf in leaves_in(trees)
+            )
         self._grads = [(target, node) for target, node in trace.grads if node is not None]
         self._grads_reset = [target for target, node in trace.grads if node is None]
         self.resets = bool(self._grads_reset)
@@ -110,19 +112,11 @@ class Commit:
             if tensor is not None:
                 _give(tensor, values[node])
                 changes.note(tensor, VALUE, but=self._guards.news)
-        for target, node in self._grads:  # of what slots hold, before they are given other tensors
-            tensor = target.tensor(leaves)
-            if tensor is not None:
-                tensor._grad = Tensor.wrap(values[node])
-        for target in self._grads_reset:
-            tensor = target.tensor(leaves)
-            if tensor is not None:
-                tensor._grad = None
-        if self._grads:
-            changes.grads += 1
         made: dict[Out, Any] = {}
         trees = [self._filled(tree, leaves, values, made) for _, tree in self._slots]
         result = self._result(leaves, values, made)
+        # All that is found through slots, before they are given other tensors.
+        self._set_gradients(leaves, values, {out.node: tensor for out, tensor in made.items()})
         for (slot, _), new in zip(self._slots, trees, strict=True):
             slot.assign(new)  # new tensors: somebody may hold those that it had
             slot.note(but=self._guards.news)
@@ -132,11 +126,29 @@ class Commit:
             self._guards.news.distrust()
         return result
 
+    def _set_gradients(
+        self, leaves: list[Any], values: dict[Node, Any], made: dict[Node, Any]
+    ) -> None:
+        """Set and reset `.grad`. One that is also handed out or kept is one and the same tensor."""
+        for target, node in self._grads:
+            tensor = target.tensor(leaves)
+            if tensor is not None:
+                new = made.get(node)
+                tensor._grad = Tensor.wrap(values[node]) if new is None else new
+        for target in self._grads_reset:
+            tensor = target.tensor(leaves)
+            if tensor is not None:
+                tensor._grad = None
+        if self._grads:
+            changes.grads += 1
+
     def _result(self, leaves: list[Any], values: dict[Node, Any], made: dict[Out, Any]) -> Any:
         """What the function returns."""
         result = self._trace.result
         if type(result) is Out and self._differentiable is None:
-            return made.get(result) or self._output(result, values, None)
+            if result not in made:
+                made[result] = self._output(result, values, None)
+            return made[result]
         return self._filled(result, leaves, values, made, self._recorded(leaves, values))
 
     def _recorded(self, leaves: list[Any], values: dict[Node, Any]) -> Any:
@@ -168,7 +180,7 @@ class Commit:
                 return output(item)
             if isinstance(item, OutTuple):
                 return MakeTensorTuple()(*map(output, item.parts))
-            if isinstance(item, Argument | Held | Moved):
+            if isinstance(item, Argument | Held | Moved | Grad):
                 return item.tensor(leaves)
             return item.copy() if isinstance(item, np.ndarray) else item  # the caller's own
 
@@ -203,5 +215,5 @@ def _give(tensor: Tensor, array: Any) -> None:
 
 def _holds_constants(tree: Any) -> bool:
     """Whether a slot is given more than new tensors and other slots': an empty list is, too."""
-    are_tensors = [isinstance(leaf, Out | Moved) for _, leaf in leaves_in(tree)]
+    are_tensors = [isinstance(leaf, Out | Moved | Grad) for _, leaf in leaves_in(tree)]
     return not are_tensors or not all(are_tensors)

@@ -95,6 +95,7 @@ class Effects:
         self._inputs: dict[Node, tuple[Node, Source]] = {}  # by the node that was captured
         self._by_grad: dict[Node, Grad] = {}
         self._by_slot: dict[int, Slot] = {}  # of tensors in slots that are written
+        self._grads: dict[int, Grad | None] = {}  # of gradients from before; None: others are set
 
     def trace(self, result: Any) -> Trace:
         """All that it did, given what it returned, `taken_apart`.
@@ -272,6 +273,7 @@ class Effects:
         for value, before in self._tracer.grad_before.items():
             if value in self._tracer.grad_read and self._stand_ins.is_real(value):
                 target = self._target(value)
+                self._grads[id(before)] = Grad(target) if value._grad is before else None
                 node = None if before is None else self._tracer.known(before)
                 guards.grads.append((target, None if node is None else node.specs()))
                 if node is not None:
@@ -362,10 +364,12 @@ class Effects:
             return Argument(place)
         if isinstance(value, Scalar):
             return Out(value.node, cls=float)
+        if found := self._grads.get(id(value)):
+            return found
         exists = place is None and (
             value in tracer.node_before or not tracer.is_made_here(value.node)
         )
-        if exists:
+        if exists and id(value) not in self._grads:
             slot = self._by_slot.get(id(value))
             return Held(ref(value)) if slot is None else Moved(slot)
         grad = None if value._grad is None else self._node(value._grad)
