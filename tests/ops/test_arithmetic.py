@@ -309,6 +309,16 @@ def test_gradient_of_power_where_base_or_exponent_is_zero():
     np.testing.assert_allclose(b.grad.numpy(), [0, 0, np.log(3)], rtol=1e-15)
 
 
+def test_second_derivatives_of_power_where_the_exponent_is_zero():
+    ndl.check_gradients(ndl.power, [0.5, 2.0, 3.0], [0.0, 0.0, 1.0], order=2)
+
+
+def test_what_is_no_number_to_the_power_of_zero_is_constant():
+    a, b = ndl.Tensor([np.nan, np.inf]), ndl.Tensor([0.0, 0.0], requires_grad=False)
+    (a**b).backward()
+    np.testing.assert_array_equal(a.grad.numpy(), [0, 0])
+
+
 def test_gradient_of_a_float64_exponent_of_a_float32_base():
     base, exponent = ndl.Tensor([1.1, 3.3], dtype="float32"), ndl.Tensor([0.7, -1.3])
     (base**exponent).sum().backward()

@@ -236,8 +236,10 @@ class EWisePow(Elementwise):
         one = a.ones_like()
         base_grad, exponent_grad = None, None
         if a.requires_grad:
-            # a ** 0 is constant, also at a = 0, where 0 * 0 ** -1 would be NaN.
-            base = one.where(b.equal(0), a)
+            # a ** 0 is constant, also at a = 0, where 0 * 0 ** -1 would be NaN. Elsewhere a stays
+            # what it is: b * a ** (b - 1) is differentiated by b.
+            some = a.where(a.abs().greater(0), one)
+            base = some.where(b.equal(0), a)
             base_grad = out_grad * b * base ** (b - 1.0)
         if b.requires_grad:
             # Where a is 0 the power is constant in b (0 ** b = 0), and log(0) must not be formed.
