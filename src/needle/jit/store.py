@@ -12,8 +12,8 @@ array or would compute it again and again::
     %6 = EWiseAdd %5 %3            no, but the result handed out is a stored copy of it
 
 Results and new state are copies by nodes of their own. So a value may be handed out twice, and an
-input or a constant may be a result. Only concatenations, slices of zeros and scatters are made
-where they are handed out.
+input or a constant may be a result. Only matrix products, concatenations, slices of zeros and
+scatters are made where they are handed out.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ class Choice:
 
     def __init__(self, graph: Graph, results: Sequence[Node], state: dict[Node, Node]) -> None:
         self.graph = graph
-        self.results = {n: n if is_copied(n) else _copy_of(n) for n in results}
+        self.results = {n: n if _is_made_whole(n) else _copy_of(n) for n in results}
         self.state = {old: _copy_of(new) for old, new in state.items()}
         self.asides: list[Node] = []
         self.stored = Stored()
@@ -220,6 +220,11 @@ class Choice:
 
 def _is_free_view(node: Node) -> bool:
     return isinstance(node.op, Reshape) or is_view(node)
+
+
+def _is_made_whole(node: Node) -> bool:
+    """Whether a value has code that fills an array, which may be the one that is handed out."""
+    return isinstance(node.op, MatMul) or is_copied(node)
 
 
 def _copy_of(node: Node) -> Node:
