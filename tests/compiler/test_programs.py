@@ -467,16 +467,3 @@ def test_a_long_chain_over_a_product_is_cut_too():
     tensors = [ndl.Tensor(np.linspace(-1, 1, 16).reshape(4, 4)) for _ in range(2)]
     assert all(work.size <= LARGEST_KERNEL for work in compiled(f, *tensors).fused.works)
     expect_numpy(f, *tensors, rtol=1e-11)
-
-
-@pytest.mark.parametrize("batch", [(), (3,)])
-@pytest.mark.parametrize("inner", [0, 5, 3000])
-def test_a_product_is_made_where_it_is_handed_out(batch, inner, rng):
-    def f(x, w):
-        y = x @ w
-        return y, y, y.tanh()
-
-    x, w = (ndl.Tensor(rng.standard_normal(s)) for s in ((*batch, 7, inner), (*batch, inner, 9)))
-    expect_numpy(f, x, w, rtol=1e-11)
-    program = compiled(lambda x, w: x @ w, x, w)
-    assert [work.made for work in program.fused.all_works] == [program.results]

@@ -8,7 +8,8 @@ A product reads transposed operands as they lie, and is applied batch by batch::
     %3 = MatMul %0 %2                       %0 + 20·batch, %1 + 15·batch, %3 + 12·batch
          (2, 4, 5) @ (2, 5, 3)
 
-The epilogue runs over each chunk of sums that is done, while it is still in the cache.
+Where all batches of rows meet one matrix, (2, 4, 5) @ (5, 3), they are the rows of one product, of
+m=8. The epilogue runs over each chunk of sums that is done, while it is still in the cache.
 """
 
 from __future__ import annotations
@@ -51,12 +52,12 @@ class Shapes:
         self.operands = [untransposed(child) for child in node.inputs]
         swapped = [untransposed(child) is not child for child in node.inputs]
         left, right = (spec(child).shape for child in node.inputs)
-        self._batch: Shape = shape[:-2]
+        is_one = size_of(right[:-2]) == 1 and not swapped[0]
+        m = size_of(shape[:-1]) if is_one else shape[-2]
+        self._batch: Shape = () if is_one else shape[:-2]
         self._shapes = (left, right, shape)
         self.batches = size_of(self._batch)
-        self.product = matmul.Product(
-            shape[-2], shape[-1], left[-1], swapped[0], swapped[1], _KINDS[dtype]
-        )
+        self.product = matmul.Product(m, shape[-1], left[-1], swapped[0], swapped[1], _KINDS[dtype])
 
     def cut(self, host: Host) -> Plan:
         """How one of them is cut."""
