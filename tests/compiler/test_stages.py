@@ -236,6 +236,15 @@ def test_plan_text():
     ]
 
 
+def test_draws_of_numpys_lie_in_the_order_of_the_program():
+    """So a program is the same in each process, and its code is found on disk."""
+    program = compiled(lambda: [ndl.init.rand(7) * 2 for _ in range(12)])
+    draws = [node for node in program.graph.nodes if not node.inputs]
+    slots = [program.plan.slot[node] for node in draws]
+    assert len(slots) == 12
+    assert slots == sorted(slots)
+
+
 @pytest.mark.parametrize("columns", (100, 200))
 def test_small_memory_is_used_again_by_values_of_its_size_alone(columns):
     """So each thread meets its own rows; what is larger shares memory as it fits."""

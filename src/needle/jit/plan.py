@@ -100,15 +100,16 @@ def _lay_out(
 
 
 def _spans(fused: Fused, scheduled: Schedule) -> Spans:
-    stages, made = scheduled.stages, {node for work in fused.works for node in work.made}
+    stages, made = scheduled.stages, [node for work in fused.works for node in work.made]
+    known, later = set(made), set[Node]().union(*[stage.made for stage in stages])
     found: Spans = {}
 
     def need(stage: int, *things: Node | Work) -> None:
         for thing in things:
-            if not isinstance(thing, Node) or thing in made:
+            if not isinstance(thing, Node) or thing in known:
                 found[thing] = found.get(thing, (stage, stage))[0], stage
 
-    need(0, *made.difference(*[stage.made for stage in stages]))  # what is drawn before, or empty
+    need(0, *[node for node in made if node not in later])  # what is drawn before, or empty
     for number, stage in enumerate(stages):
         for task in stage.tasks:
             need(number, task.work, *task.makes, *scheduled.reads[task])
