@@ -175,14 +175,13 @@ class _Writer:
     def vectors(self, scope: Scope, start: Value, stop: Value) -> None:
         """The vector loop, where it is not inside of others."""
 
-        def body(counter: Value, mask: Value | None) -> tuple[()]:
+        def body(counter: Value, mask: Value | None) -> None:
             inside = scope.inside(self.nest.loops[-1], counter, self.lanes, mask)
             if self.tiles is not None:
                 self.tiles.read(inside)
             if not self.nest.flat:
                 self.prepare(inside)
             self.phases(inside)
-            return ()
 
         self.b.vector_loop(start, stop, self.lanes, body)
 
@@ -221,13 +220,9 @@ class _Writer:
         """Remember a value in a scope, and store it: `once`, if all parts compute it."""
         at = self.kernel.home[node]
         scope.known[node, at] = symbol
-
-        def store() -> tuple[()]:
-            scope.store(node, symbol, at)
-            return ()
-
+        store = partial(scope.store, node, symbol, at)
         if once and self.part is not None:
-            self.b.either(self.part.is_first, store)
+            self.b.when(self.part.is_first, store)
         else:
             store()
 

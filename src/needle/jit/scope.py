@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from copy import copy
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from ..graph.kinds import Pointwise
@@ -274,12 +275,8 @@ class Scope:
         bad = b.binary("xor", good, b.constant(1, good.type))
         if self.mask is not None and bad.type.lanes:
             bad = b.binary("and", bad, self.mask)
-
-        def flag() -> tuple[()]:
-            b.store(b.constant(1, I64), self.memory.status)
-            return ()
-
-        b.either(b.any(bad), flag, unlikely=True)
+        flag = partial(b.store, b.constant(1, I64), self.memory.status)
+        b.when(b.any(bad), flag, unlikely=True)
         return b.select(whole < 0, whole + size, whole) if negative else whole
 
     def _one_hot(self, op: OneHot, source: Node, at: Index) -> Symbol:

@@ -293,7 +293,7 @@ class _Sweep:
             panel.update(after)
             write_tiles(column, kernel, right, ldb, tail)
         last = code.compare("==", columns[1], table["column.count"])
-        code.either(last & (table["rest"] > 0), write_rest)
+        code.when(last & (table["rest"] > 0), write_rest)
 
     def _rest(self, chunk: Value) -> Sequence[Value]:
         """The columns beyond the panels, whose sums run along K: a panel of B, and its stride."""

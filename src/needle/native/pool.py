@@ -19,7 +19,6 @@ one that is not empty, plus 1), and for each chunk the place of its row (the lay
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
 
 from .llvm import Host
 from .values import I1, I8, I32, I64, PTR, VOID, Type, Value
@@ -84,15 +83,6 @@ def _word(b: Builder, base: Value, word: int, kind: Type = I64) -> Value:
 
 def _record(b: Builder, pool: Value, thread: Value) -> Value:
     return b.offset(_at(b, pool, RECORDS), I8, thread * RECORD_SIZE)
-
-
-def _when(b: Builder, condition: Value, then: Callable[[], object]) -> None:
-    """Code that runs only where the condition holds and has no result."""
-
-    def run() -> None:
-        then()
-
-    b.either(condition, run)
 
 
 def _call_phase(b: Builder, program: Value, row: Value, chunks: tuple[Value, Value, Value]) -> None:
@@ -170,8 +160,8 @@ def _help_until_done(b: Builder, pool: Value, chunks: Value) -> None:
     def turn(spins: Value) -> tuple[Value, Value]:
         ran = b.call("attempt", I1, pool, b.constant(0, I64))
         spins = b.select(ran, b.constant(0, I64), spins + 1)
-        _when(b, ~ran, lambda: _rest(b))
-        _when(b, spins > patience, lambda: b.call_c("sched_yield", I32))
+        b.when(~ran, lambda: _rest(b))
+        b.when(spins > patience, lambda: b.call_c("sched_yield", I32))
         return b.compare("!=", b.atomic_load(_at(b, pool, DONE)), chunks), spins
 
     b.repeat(turn, [b.constant(0, I64)])
@@ -198,10 +188,10 @@ def _attempt(source: Source) -> None:
             left = b.select(own, word + NEXT, word - 1)
             number = b.select(own, first, end - 1)
             won = b.compare_swap(queue, word, left)
-            _when(b, won, lambda: b.call("chunk", VOID, pool, number, thread))
+            b.when(won, lambda: b.call("chunk", VOID, pool, number, thread))
 
-        _when(b, early, lambda: _rest(b, STEAL_PAUSES))
-        _when(b, available & ~early, take)
+        b.when(early, lambda: _rest(b, STEAL_PAUSES))
+        b.when(available & ~early, take)
         step = b.select(early, b.constant(0, I64), step + 1)
         return early | (~available & (step < limit)), step, waited | early, available
 
@@ -222,7 +212,7 @@ def _chunk(source: Source) -> None:
     stage_end, following = _word(b, row, ROW_STAGE_END), _word(b, row, ROW_NEXT_QUEUES)
     done = b.atomic_add(_at(b, pool, DONE), 1) + 1
     opens = b.compare("==", done, stage_end) & b.compare("!=", following, 0)
-    _when(b, opens, lambda: b.call("publish", VOID, pool, b.offset(program, I64, following)))
+    b.when(opens, lambda: b.call("publish", VOID, pool, b.offset(program, I64, following)))
     b.ret()
 
 
@@ -237,7 +227,7 @@ def _publish(source: Source) -> None:
         word = b.load(_at(b, queues, 8), I64, loop.index)
         some = b.binary("lshr", word, 32) < (word & (NEXT - 1))
         queue = _record(b, pool, loop.index)
-        _when(b, some, functools.partial(b.atomic_store, word, queue))
+        b.when(some, functools.partial(b.atomic_store, word, queue))
     b.call("wake", VOID, pool)
     b.ret()
 
@@ -254,7 +244,7 @@ def _wake(source: Source) -> None:
             b.call_c("pthread_cond_signal", I32, _at(b, record, CONDITION))
             _lock(b, "unlock", record)
 
-        _when(b, b.compare("!=", b.atomic_load(_at(b, record, ASLEEP)), 0), wake)
+        b.when(b.compare("!=", b.atomic_load(_at(b, record, ASLEEP)), 0), wake)
     b.ret()
 
 
@@ -267,7 +257,7 @@ def _worker(source: Source) -> None:
     def idle(spins: Value) -> list[Value]:
         _rest(b)
         tired = spins > patience
-        _when(b, tired, lambda: b.call("sleep", VOID, pool, thread))
+        b.when(tired, lambda: b.call("sleep", VOID, pool, thread))
         return [b.select(tired, zero, spins + 1)]
 
     def turn(spins: Value) -> tuple[Value, Value]:
@@ -298,12 +288,12 @@ def _sleep(source: Source) -> None:
         loop.update(loop.values[0] | (b.binary("lshr", word, 32) < (word & (NEXT - 1))))
     work = loop.values[0] & (thread < limit)
     work |= b.compare("!=", b.atomic_load(_at(b, pool, STOP)), 0)
-    _when(b, work, lambda: b.atomic_store(b.constant(0, I64), asleep))
+    b.when(work, lambda: b.atomic_store(b.constant(0, I64), asleep))
 
     def wait() -> tuple[Value]:
         still = b.compare("!=", b.atomic_load(asleep), 0)
         condition, mutex = _at(b, record, CONDITION), _at(b, record, MUTEX)
-        _when(b, still, lambda: b.call_c("pthread_cond_wait", I32, condition, mutex))
+        b.when(still, lambda: b.call_c("pthread_cond_wait", I32, condition, mutex))
         return (still,)
 
     b.repeat(wait)

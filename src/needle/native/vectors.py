@@ -173,7 +173,7 @@ class Builder(Instructions):
         self,
         condition: Value,
         then: Callable[[], Results],
-        otherwise: Callable[[], Results] = tuple,
+        otherwise: Callable[[], Results],
         *,
         unlikely: bool = False,
     ) -> tuple[Value, ...]:
@@ -194,6 +194,14 @@ class Builder(Instructions):
         self.jump(end)
         self.begin(end)
         return tuple(self.phi(x, yes_end, y, no_end) for x, y in zip(first, second, strict=True))
+
+    def when(self, condition: Value, then: Callable[[], object], *, unlikely: bool = False) -> None:
+        """Run `then` only where the condition holds; it has no results."""
+
+        def run() -> None:
+            then()
+
+        self.either(condition, run, lambda: None, unlikely=unlikely)
 
     @contextmanager
     def loop(
