@@ -41,7 +41,7 @@ class Commit:
         differentiable: What is needed to differentiate the call from outside, if it can be.
 
     Attributes:
-        plain: For a call that only hands out a tensor: the place of its value, and its class.
+        plain: The class of the tensor, for a call that only hands out one, of its first value.
         resets: Whether a call resets gradients.
         reset_at: What `changes.grads` was when the gradients that a call resets were last seen to.
     """
@@ -76,22 +76,14 @@ class Commit:
         self.reset_at = -1
         self.plain = self._plain_result()
 
-    def _plain_result(self) -> tuple[int, type[Any]] | None:
-        """For a call that only hands out a tensor: the place of its value, and its class."""
+    def _plain_result(self) -> type[Any] | None:
+        """The class of the tensor, for a call that only hands out one, of values alone."""
         result = self._trace.result
         writes = self._rebound or self._slots or self._grads
         # Each call may have another argument, the `.grad` of which was set before.
         writes = writes or any(isinstance(target, Argument) for target in self._grads_reset)
-        if writes or self._differentiable is not None or not isinstance(result, Out):
-            return None
-        if (
-            result.cls is float
-            or result.grad
-            or result.attributes
-            or (result.requires_grad and (result.is_leaf or self._trace.writes_state))
-        ):
-            return None
-        return self._place[result.node], result.cls
+        is_plain = isinstance(result, Out) and result.is_plain()
+        return result.cls if is_plain and not writes else None
 
     def write(self, leaves: list[Any], results: list[Any], steady: bool) -> Any:
         """Write state, set gradients, and make what the function returns.
@@ -103,8 +95,7 @@ class Commit:
         """
         is_reset = not self.resets or self.reset_at == changes.grads
         if steady and is_reset and self.plain is not None:
-            place, cls = self.plain
-            return new_handle(Node(None, (), results[place], False), cls)
+            return new_handle(Node(None, (), results[0], False), self.plain)
         self.reset_at = changes.grads  # now: other threads may set some after these are reset
         values = dict(zip(self._place, results, strict=True))
         for target, node in self._rebound:
@@ -193,12 +184,10 @@ class Commit:
             return float(array)
         if item.is_leaf:
             output = item.cls.wrap(array, item.requires_grad)
-        elif recorded and item.requires_grad:
+        elif recorded:
             output = recorded(item.node)
-        elif item.requires_grad and self._trace.writes_state:
+        else:  # of a call that assigned state
             output = new_handle(Node(StatefulCall(), (), array, True), Tensor)
-        else:
-            output = item.cls.wrap(array)
         if item.grad is not None:
             output._grad = Tensor.wrap(values[item.grad])
         if item.attributes:

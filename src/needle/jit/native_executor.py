@@ -204,27 +204,25 @@ class NativeExecutor:
         self._keep[slot] = array
         self._words[slot] = address_of(array)
 
-    def quick(self, result: int) -> Callable[[Sequence[Array]], Array | None] | None:
+    def quick(self) -> Callable[[Sequence[Array]], Array | None] | None:
         """What runs the program on arrays of the first inputs, dense ones of their size.
 
         Returns:
-            A function that gives one result, None where an index was out of range; or None for a
-            program that calls operators in Python, which may do anything.
+            A function that gives the one result, None where an index was out of range; or None for
+            a program that has another number of results, nothing to run, or operators to call in
+            Python, which may do anything.
         """
-        if any(isinstance(stage, Special) for stage in self.compiled.emitted.stages):
+        calls = any(isinstance(stage, Special) for stage in self.compiled.emitted.stages)
+        if calls or not len(self._results) == len(self._main) == 1:
             return None
         inputs, keep, words = self._input_slots, self._keep, self._words
-        one = len(self._results) == len(self._main) == 1
-        slot, shape, dtype = self._results[result if one else 0]
-        code = self._main[0] if one else None
+        (slot, shape, dtype), code = self._results[0], self._main[0]
         status, draws = self._status, bool(self._draws)
 
         def run(arrays: Sequence[Array]) -> Array | None:
             for place, array in enumerate(arrays):
                 keep[inputs[place]] = array
                 words[inputs[place]] = address_of(array)
-            if code is None:
-                return None if (results := self()) is None else results[result]
             array = _empty(shape, dtype)
             words[slot] = address_of(array)
             if draws:

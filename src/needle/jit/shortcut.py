@@ -65,10 +65,10 @@ def shortcut(guards: Guards, binding: Binding, look: Look | None, commit: Commit
     Returns:
         None if it has none, because each call has to be looked at more closely.
     """
-    run = binding.native.quick(plain[0]) if (plain := commit.plain) else None
-    if not (plain and look and run) or guards.looks_at_calls or binding.may_be_held:
+    run = binding.native.quick() if (cls := commit.plain) else None
+    if not (cls and look and run) or guards.looks_at_calls or binding.may_be_held:
         return None
-    (modes, likes), (_, cls) = look, plain
+    modes, likes = look
     count, unchanged, others = len(likes), guards.unchanged, guards.others
     bind_numbers = binding.bind_numbers if binding.has_numbers else None
 
