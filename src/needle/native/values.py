@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import functools
 import struct
+from collections.abc import Callable
+from ctypes import c_float
 from typing import TYPE_CHECKING, NamedTuple
 
 from ..errors import CompileError
@@ -64,9 +66,7 @@ def literal(number: Number, kind: Type) -> str:
     Not remembered by number: 0.0 and -0.0 are equal.
     """
     if kind.is_float:
-        value = float(number)
-        if kind.scalar == "float":
-            value = _nearest_float32(value)
+        value = c_float(number).value if kind.scalar == "float" else float(number)
         scalar = f"0x{struct.unpack('<Q', struct.pack('<d', value))[0]:016X}"
     elif isinstance(number, int):
         scalar = str(int(number))
@@ -75,11 +75,20 @@ def literal(number: Number, kind: Type) -> str:
     return f"splat ({kind.scalar} {scalar})" if kind.lanes else scalar
 
 
-def _nearest_float32(value: float) -> float:
-    try:
-        return struct.unpack("<f", struct.pack("<f", value))[0]
-    except OverflowError:  # beyond the largest float32
-        return float("inf") if value > 0 else float("-inf")
+_Method = Callable[["Value", "Operand"], "Value"]
+
+
+def _operator(name: str) -> _Method:
+    return lambda x, y: x.builder.binary(name, x, y)
+
+
+def _reflected(name: str) -> _Method:
+    """The method of an operator that has the number on its left."""
+    return lambda x, y: x.builder.binary(name, y, x)
+
+
+def _comparison(relation: str) -> _Method:
+    return lambda x, y: x.builder.compare(relation, x, y)
 
 
 class Value:
@@ -95,62 +104,17 @@ class Value:
     def __repr__(self) -> str:
         return f"{self.type} {self.text}"
 
-    def __add__(self, other: Operand) -> Value:
-        return self.builder.binary("add", self, other)
-
-    def __radd__(self, other: Operand) -> Value:
-        return self.builder.binary("add", other, self)
-
-    def __sub__(self, other: Operand) -> Value:
-        return self.builder.binary("sub", self, other)
-
-    def __rsub__(self, other: Operand) -> Value:
-        return self.builder.binary("sub", other, self)
-
-    def __mul__(self, other: Operand) -> Value:
-        return self.builder.binary("mul", self, other)
-
-    def __rmul__(self, other: Operand) -> Value:
-        return self.builder.binary("mul", other, self)
-
-    def __truediv__(self, other: Operand) -> Value:
-        return self.builder.binary("div", self, other)
-
-    def __rtruediv__(self, other: Operand) -> Value:
-        return self.builder.binary("div", other, self)
+    __add__, __sub__, __mul__, __truediv__ = map(_operator, ("add", "sub", "mul", "div"))
+    __radd__, __rsub__, __rmul__, __rtruediv__ = map(_reflected, ("add", "sub", "mul", "div"))
+    __and__, __or__, __xor__ = map(_operator, ("and", "or", "xor"))
+    __lshift__, __rshift__ = map(_operator, ("shl", "ashr"))
+    __lt__, __le__, __gt__, __ge__ = map(_comparison, ("<", "<=", ">", ">="))
 
     def __neg__(self) -> Value:
         return self.builder.negate(self)
 
-    def __and__(self, other: Operand) -> Value:
-        return self.builder.binary("and", self, other)
-
-    def __or__(self, other: Operand) -> Value:
-        return self.builder.binary("or", self, other)
-
-    def __xor__(self, other: Operand) -> Value:
-        return self.builder.binary("xor", self, other)
-
     def __invert__(self) -> Value:
         return self.builder.binary("xor", self, -1)
-
-    def __lshift__(self, other: Operand) -> Value:
-        return self.builder.binary("shl", self, other)
-
-    def __rshift__(self, other: Operand) -> Value:
-        return self.builder.binary("ashr", self, other)
-
-    def __lt__(self, other: Operand) -> Value:
-        return self.builder.compare("<", self, other)
-
-    def __le__(self, other: Operand) -> Value:
-        return self.builder.compare("<=", self, other)
-
-    def __gt__(self, other: Operand) -> Value:
-        return self.builder.compare(">", self, other)
-
-    def __ge__(self, other: Operand) -> Value:
-        return self.builder.compare(">=", self, other)
 
 
 Operand = Value | Number
