@@ -79,20 +79,23 @@ def is_view(node: Node) -> bool:
     return isinstance(op, _VIEWS)
 
 
+def order(op: Permute | Transpose, ndim: int) -> tuple[int, ...]:
+    """The axes of an input in the order in which an operator puts them."""
+    axes = list(range(ndim))
+    if isinstance(op, Permute):
+        return tuple([axes[axis] for axis in op.axes])
+    i, j = op.axes
+    axes[i], axes[j] = axes[j], axes[i]
+    return tuple(axes)
+
+
 def through(node: Node, index: Index) -> Index:
     """The index of a view's input that reads the view's element at `index`."""
     op = node.op
     shape = spec(node.inputs[0]).shape
-    if isinstance(op, Transpose):
-        entries = list(index)
-        i, j = (axis % len(shape) for axis in op.axes)
-        entries[i], entries[j] = entries[j], entries[i]
-        return tuple(entries)
-    if isinstance(op, Permute):
-        entries = [FIXED] * len(shape)
-        for place, axis in enumerate(op.axes):
-            entries[axis % len(shape)] = index[place]
-        return tuple(entries)
+    if isinstance(op, Permute | Transpose):
+        entries = dict(zip(order(op, len(shape)), index, strict=True))
+        return tuple([entries[axis] for axis in range(len(shape))])
     if isinstance(op, Slice):
         return tuple([_sliced(*pair) for pair in zip(index, op.ranges, strict=True)])
     if isinstance(op, BroadcastTo):

@@ -38,7 +38,7 @@ from ..ops.slicing import Slice, Unslice
 from ..ops.tuples import MakeTensorTuple, TupleGetItem
 from ..shapes import Spec
 from ..tensor import Tensor
-from .access import spec
+from .access import order, spec
 from .indices import checks
 from .interpret import live_nodes, with_calls
 from .tracer import Tracer
@@ -215,23 +215,13 @@ def _passed_over(op: Any, inputs: tuple[Node, ...], like: Node) -> Node | None:
 
 def _in_order(op: Permute | Transpose, value: Node) -> tuple[Permute | Transpose, tuple[Node]]:
     """One operator for the order of axes of a value that may have been put in another before."""
-    order = _order(op, value)
+    ndim = len(spec(value).shape)
+    axes = order(op, ndim)
     if isinstance(value.op, _ORDERS):
-        before, (value,) = _order(value.op, value.inputs[0]), value.inputs
-        order = tuple([before[axis] for axis in order])
-    ndim = len(order)
+        before, (value,) = order(value.op, ndim), value.inputs
+        axes = tuple([before[axis] for axis in axes])
     swapped = (*range(ndim - 2), ndim - 1, ndim - 2)
-    return Transpose() if order == swapped else Permute(order), (value,)
-
-
-def _order(op: Permute | Transpose, value: Node) -> tuple[int, ...]:
-    """The axes of a value in the order in which an operator puts them."""
-    order = list(range(len(spec(value).shape)))
-    if isinstance(op, Permute):
-        return tuple([order[axis] for axis in op.axes])
-    i, j = op.axes
-    order[i], order[j] = order[j], order[i]
-    return tuple(order)
+    return Transpose() if axes == swapped else Permute(axes), (value,)
 
 
 def _folded(op: Any, inputs: tuple[Node, ...], like: Node) -> Full | None:
