@@ -14,16 +14,11 @@ from .slots import Slot
 from .streams import Streams, draws_undone
 from .trace import Trace
 from .trees import mapped
+from .undo import UndoLog
 
 
-class _Recording(Eager):
+class _Recording(UndoLog, Eager):
     """Eager evaluation that remembers which tensors were given new data or gradients."""
-
-    def __init__(self) -> None:
-        self.nodes: dict[Value, Node] = {}
-        self.grads: dict[Any, Any] = {}
-        self.flags: dict[Value, bool] = {}
-        self.made: set[Node] = set()
 
     def make(self, op: Op, inputs: tuple[Any, ...]) -> Any:
         value = super().make(op, inputs)
@@ -39,18 +34,6 @@ class _Recording(Eager):
     def _own(self, node: Node) -> Node:
         self.made.add(node)
         return node
-
-    def touch_node(self, value: Value) -> None:
-        if value.node not in self.made:
-            self.nodes.setdefault(value, value.node)
-
-    def touch_grad(self, value: Any, *, reading: bool) -> None:
-        if value.node not in self.made or value in self.nodes:
-            self.grads.setdefault(value, value._grad)
-
-    def touch_flag(self, value: Value, flag: bool) -> None:
-        if value.node not in self.made or value in self.nodes:
-            self.flags.setdefault(value, value.requires_grad)
 
 
 class DryRun:
@@ -75,8 +58,8 @@ class DryRun:
                     self.result = arrays_of(function(args, kwargs))
             except Exception as error:
                 self.error = error
-            self.state = [(value, realize(value.node)) for value in recording.nodes]
-            self.grads = [(value, arrays_of(value._grad)) for value in recording.grads]
+            self.state = [(value, realize(value.node)) for value in recording.node_before]
+            self.grads = [(value, arrays_of(value._grad)) for value in recording.grad_before]
             self.slots = [(slot, arrays_of(slot.held())) for slot in slots]
             self.streams = Streams()
 
@@ -90,12 +73,7 @@ def _undone(slots: list[Slot]) -> Generator[_Recording]:
         try:
             yield recording
         finally:
-            for value, node in recording.nodes.items():
-                value.node = node
-            for value, grad in recording.grads.items():
-                value._grad = grad
-            for value, flag in recording.flags.items():
-                value.node.requires_grad = flag
+            recording.undo()
             for slot, item in before:
                 slot.assign(item)
 

@@ -366,10 +366,7 @@ class Effects:
             return Out(value.node, cls=float)
         if found := self._grads.get(id(value)):
             return found
-        exists = place is None and (
-            value in tracer.node_before or not tracer.is_made_here(value.node)
-        )
-        if exists and id(value) not in self._grads:
+        if place is None and tracer.exists(value) and id(value) not in self._grads:
             slot = self._by_slot.get(id(value))
             return Held(ref(value)) if slot is None else Moved(slot)
         grad = None if value._grad is None else self._node(value._grad)

@@ -33,6 +33,7 @@ from ..tensor import Tensor
 from .operators import Operators
 from .pullback import Pullback, is_users, run_rule
 from .streams import draws_undone
+from .undo import UndoLog
 
 _STOP, _TUPLE = StopGradient(), MakeTensorTuple()
 _ELEMENTS: WeakKeyDictionary[Value, tuple[Tensor, ...]] = WeakKeyDictionary()
@@ -104,7 +105,7 @@ class Rate(Scalar):
     __hash__ = Scalar.__hash__
 
 
-class Tracer:
+class Tracer(UndoLog):
     """Records what a function does. Values that existed before are captured by reference.
 
     Attributes:
@@ -112,10 +113,7 @@ class Tracer:
         captured: Nodes that existed before, with a weak reference to the tensor they were read
             from and whether it needed a gradient.
         constants: Leaves made during the trace from Python data.
-        node_before: Tensors that were given new data, with the node they had.
-        grad_before: Tensors whose `.grad` was touched, with what it was.
-        flag_before: Tensors whose `requires_grad` was set, with what it was.
-        grad_read: Those of them whose `.grad` was read before it was set.
+        made: Nodes that came into being during the trace, which arguments did not.
         operators: Those that were run to learn what they give.
         refusals: Why values that were asked for were not given.
     """
@@ -123,18 +121,14 @@ class Tracer:
     computes = False
 
     def __init__(self) -> None:
+        super().__init__()
         self.nodes: list[Node] = []
         self.captured: dict[Node, tuple[ReferenceType[Any], bool]] = {}
         self.constants: set[Node] = set()
-        self.node_before: dict[Value, Node] = {}
-        self.grad_before: dict[Any, Any] = {}
-        self.flag_before: dict[Value, bool] = {}
-        self.grad_read: set[Value] = set()
         self.operators = Operators()
         self.refusals: list[TraceError] = []
         self._real: dict[Node, Any] = {}  # values in this call
         self._arguments: set[Node] = set()
-        self._made: set[Node] = set()
         self._tuples: dict[Node, Node] = {}
 
     def argument(self, node: Node, value: Any = None) -> None:
@@ -155,7 +149,7 @@ class Tracer:
         )
         node = Node(op, nodes, None, requires, spec, user_line())
         self.nodes.append(node)
-        self._made.add(node)
+        self.made.add(node)
         if learnt is not None:
             self._real[node] = learnt
         if node.is_tuple():
@@ -184,7 +178,7 @@ class Tracer:
         """A constant made from Python data during the trace."""
         node = Node(None, (), storage, requires_grad)
         self.constants.add(node)
-        self._made.add(node)
+        self.made.add(node)
         return node
 
     def detached(self, value: Any) -> Node:
@@ -210,43 +204,17 @@ class Tracer:
         """The values of a constant; None, where they are not known."""
         return node.storage if node in self.constants else None
 
-    def touch_node(self, value: Value) -> None:
-        """A tensor is about to be given new data: remember what it had."""
-        if not self.is_made_here(value.node):
-            self.node_before.setdefault(value, value.node)
-
-    def touch_grad(self, value: Any, *, reading: bool) -> None:
-        """A `.grad` is about to be read or set: remember what it was."""
-        made_here = self.is_made_here(value.node) and value not in self.node_before
-        if not made_here and value not in self.grad_before:
-            self.grad_before[value] = value._grad
-            if reading:
-                self.grad_read.add(value)
-
     def touch_flag(self, value: Value, flag: bool) -> None:
-        """A `requires_grad` is about to be set: remember what it was.
-
-        What was recorded without a gradient becomes a leaf: reverse mode is to stop there.
-        """
+        """What was recorded without a gradient becomes a leaf: reverse mode is to stop there."""
+        super().touch_flag(value, flag)
         node = value.node
-        if value in self.node_before or not self.is_made_here(node):
-            self.flag_before.setdefault(value, node.requires_grad)
-        if flag and not node.requires_grad and node.op is not None and self.is_made_here(node):
+        if flag and not node.requires_grad and node.op is not None and node in self.made:
             value.rebind(self.detached(value))
-
-    def let_go(self) -> None:
-        """Keep no tensor alive that was given data, a `.grad` or a flag, once that was undone."""
-        for noted in (self.node_before, self.grad_before, self.flag_before, self.grad_read):
-            noted.clear()
-
-    def is_made_here(self, node: Node) -> bool:
-        """Whether a node came into being during the trace (arguments did not)."""
-        return node in self._made
 
     def known(self, value: Value) -> Node:
         """The node of a value, captured if it existed before."""
         node = value.node
-        if node in self._made or node in self._arguments or node in self.captured:
+        if node in self.made or node in self._arguments or node in self.captured:
             return node
         realize(node)
         if isinstance(value, Value.tuple_class):

@@ -143,13 +143,8 @@ class _Tracing:
     def _put_back(self) -> None:
         """Let everything be as it was before. Done twice, it does the same."""
         self.watch.close()
-        for value, node in self.tracer.node_before.items():
-            value.node = node
+        self.tracer.undo()
         self.stand_ins.put_back()
-        for value, grad in self.tracer.grad_before.items():
-            value._grad = grad
-        for value, flag in self.tracer.flag_before.items():
-            value.node.requires_grad = flag
         # A variable that two functions name has two slots; the one found first knows what it was.
         for seen in reversed(self.watch.found.values()):
             seen.container.restore(seen.before)
