@@ -106,6 +106,20 @@ def test_what_a_module_does_that_a_program_would_not(make_settings, name, messag
     assert type(settings) is types.ModuleType
 
 
+def test_a_module_of_constants_may_refuse_assignments():
+    class Constants(types.ModuleType):
+        def __setattr__(self, name, value):
+            raise AttributeError(f"{name} is a constant")
+
+    settings, x = Constants("my_constants"), ndl.Tensor([1.0])
+    vars(settings)["rate"] = 2.0
+    step = ndl.jit(lambda x: x * settings.rate, warmup=0)
+    assert step(x).item() == 2.0
+    assert type(settings) is Constants
+    vars(settings)["rate"] = 3.0
+    assert step(x).item() == 3.0
+
+
 def test_a_module_that_is_imported_during_a_trace_stays(make_settings):
     settings = make_settings()
 

@@ -24,6 +24,10 @@ if TYPE_CHECKING:
     from .watch import Watch
 
 
+_set = object.__setattr__
+"""What a class says of assignments holds for its user: a module of constants may refuse them."""
+
+
 class Noting:
     """What was changed of classes, so that they tell a watch what this thread does."""
 
@@ -58,16 +62,13 @@ class Noting:
             return False
         return True
 
-    def module(self, module: ModuleType) -> bool:
-        """Let a module tell; False if its class is one that cannot be derived from."""
+    def module(self, module: ModuleType) -> None:
+        """Let a module tell."""
         own = type(module)
         derived = type(own.__name__, (own,), {})
-        try:
-            module.__class__ = derived
-        except TypeError:
-            return False
+        _set(module, "__class__", derived)
         self._modules[module] = own
-        return self.instances_of(derived)
+        self.instances_of(derived)
 
     def tensors(self) -> None:
         """Let tensors tell which attributes were asked for that are not there."""
@@ -85,7 +86,7 @@ class Noting:
         """Let everything be as it was. Done twice, it does the same."""
         self._thread = None
         for module, cls in self._modules.items():
-            module.__class__ = cls
+            _set(module, "__class__", cls)
         for cls, methods in self._own.items():
             for name, own in methods.items():
                 if own is not MISSING:

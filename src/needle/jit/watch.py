@@ -180,7 +180,6 @@ class Watch:
         self.elements = [item for item in self.elements if is_same(item[1], item[2])]
         for path, array, before in self.arrays.values():
             if not is_equal(array, before):
-                np.copyto(array, before)
                 raise TraceError(
                     f"the NumPy array {path} was written while a jitted function was traced, and a "
                     "program would not write it again. Keep it in a tensor and assign its .data"
@@ -258,9 +257,8 @@ class Watch:
 
     def _add_module(self, module: ModuleType) -> None:
         """A file of the user's own."""
-        container = Variables(module)
-        if self._noting.module(module):
-            self.found[id(module)] = Seen(module, container, whole=False)
+        self.found[id(module)] = Seen(module, Variables(module), whole=False)
+        self._noting.module(module)
 
     def _add_class(self, cls: type) -> None:
         """What the code that was reached names of a class, and what Python calls unnamed."""
