@@ -29,7 +29,7 @@ from .slots import MISSING, Entries, Items, Slot, is_equal
 from .stand_ins import StandIns
 from .trace import Argument, Grad, Held, Moved, Out, OutTuple, Source, Target, Trace
 from .tracer import Scalar, Tracer
-from .trees import mapped, outline, tensors_in
+from .trees import mapped, outline, parts_of, tensors_in
 from .watch import Watch
 
 
@@ -387,7 +387,7 @@ def owners_inside(written: set[Slot], watch: Watch) -> set[int]:
     def note(item: Any) -> None:
         if isinstance(item, list | dict | tuple):
             found.add(id(item))
-            for part in item.values() if isinstance(item, dict) else item:
+            for part in parts_of(item):
                 note(part)
 
     for seen in watch.found.values():

@@ -16,6 +16,7 @@ from typing import Any
 from ..tensor import Tensor
 from .slots import Fields
 from .things import has_fields_only, is_users_object
+from .trees import parts_of
 
 
 def hidden_in(tree: Any, is_state: Callable[[Any], bool]) -> Iterator[tuple[str, Tensor]]:
@@ -33,16 +34,10 @@ def hidden_in(tree: Any, is_state: Callable[[Any], bool]) -> Iterator[tuple[str,
             yield inside, item
         elif id(item) not in seen:
             seen.add(id(item))
-            todo += [(inside, part) for part in _parts(item)]
+            todo += [(inside, part) for part in parts_of(item)]
             if not is_state(item):
                 inside = inside or f"a {type(item).__name__}"
                 todo += [(inside, part) for part in _hidden_parts(item)]
-
-
-def _parts(item: Any) -> Iterable[Any]:
-    if isinstance(item, dict):
-        return item.values()
-    return item if isinstance(item, list | tuple) else ()
 
 
 def _hidden_parts(item: Any) -> Iterable[Any]:

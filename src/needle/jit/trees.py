@@ -7,13 +7,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from copy import copy
 from typing import Any
 
 from ..tensor import Tensor
 
 Path = tuple[Any, ...]
+
+
+def parts_of(tree: Any) -> Iterable[Any]:
+    """What stands directly in a list, tuple or dict; nothing in a leaf."""
+    if isinstance(tree, dict):
+        return tree.values()
+    return tree if isinstance(tree, list | tuple) else ()
 
 
 def leaves_in(tree: Any, path: Path = ()) -> Iterator[tuple[Path, Any]]:
