@@ -244,9 +244,9 @@ def verify(scheduled: Schedule, fused: Fused) -> None:
     done: dict[Work, int] = {}  # the stage of its last function so far
     for number, chain, place, task in tasks:
         if place and not chain.takes(task.rows, task.chunks):
-            raise CompileError(f"schedule: {_name(task)} has other chunks than its chain")
+            raise CompileError(f"schedule: {task.name} has other chunks than its chain")
         if done.get(task.work, -1) >= number:
-            raise CompileError(f"schedule: {_name(task)} does not wait for what comes before it")
+            raise CompileError(f"schedule: {task.name} does not wait for what comes before it")
         done[task.work] = number
         for node in task.makes:
             if node in made:
@@ -255,11 +255,11 @@ def verify(scheduled: Schedule, fused: Fused) -> None:
     for number, chain, place, task in tasks:
         for node, own in _reads_of(task, scheduled, fused):
             if node not in scheduled.reads[task]:
-                raise CompileError(f"schedule: {_name(task)} does not say it reads {node.op!r}")
+                raise CompileError(f"schedule: {task.name} does not say it reads {node.op!r}")
             stage, maker, earlier = made.get(node, (-1, None, 0))
             in_chain = own and node in scheduled.by_rows and maker is chain and earlier < place
             if stage >= number and not in_chain:
-                raise CompileError(f"schedule: {_name(task)} reads {node.op!r} before it is there")
+                raise CompileError(f"schedule: {task.name} reads {node.op!r} before it is there")
     for number, stage in enumerate(scheduled.stages):
         for work in stage.called:
             for node in fused.sources(work):
@@ -292,7 +292,3 @@ def _reads_of(task: Task, scheduled: Schedule, fused: Fused) -> Reads:
             own = base(source) is source and loops.count(row) == 1 and index[0] == (row, 0, 1)
             found.append((base(source), own))
     return [read for read in found if read[0] not in task.makes]
-
-
-def _name(task: Task) -> str:
-    return f"{task.work.made[0].op!r} {task.part}".rstrip()

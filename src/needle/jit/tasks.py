@@ -49,6 +49,11 @@ class Task:
     packs: int | None = None
     part: str = ""
 
+    @property
+    def name(self) -> str:
+        """What it does, for people."""
+        return f"{self.work.made[0].op!r} {self.part}".rstrip()
+
 
 @dataclass(eq=False)
 class Chain:
@@ -133,7 +138,7 @@ class Schedule:
         for number, stage in enumerate(self.stages, 1):
             lines.append(f"stage {number}")
             for chain in stage.chains:
-                names = [f"{t.work.made[0].op!r} {t.part}".rstrip() for t in chain.tasks]
-                lines.append(f"  {chain.chunks} chunks: {', then '.join(names)}")
+                names = ", then ".join([task.name for task in chain.tasks])
+                lines.append(f"  {chain.chunks} chunks: {names}")
             lines += [f"  called: {work.node.op!r}" for work in stage.called]
         return "\n".join(lines)
