@@ -167,9 +167,7 @@ class Instructions:
         return self.compare("!=", whole, 0)
 
     def splat(self, x: Value, lanes: int) -> Value:
-        """The vector with scalar x in every lane; lanes=0 gives x itself."""
-        if not lanes:
-            return x
+        """The vector with scalar x in every lane."""
         kind = x.type.vector(lanes)
         one = self.insert(Value(self, "poison", kind), x, 0)
         text = f"shufflevector {kind} {one.text}, {kind} poison, <{lanes} x i32> zeroinitializer"

@@ -127,10 +127,6 @@ def _write_whole(source: Source, emitted: Emitted, further: dict[str, Type]) -> 
     b.ret()
 
 
-def _all_at_once(count: int) -> list[tuple[int, int]]:
-    return [(0, count)]
-
-
 class CompiledProduct:
     """One product, compiled by itself, for arrays of NumPy.
 
@@ -170,9 +166,11 @@ class CompiledProduct:
         b: np.ndarray,
         c: np.ndarray | None = None,
         *further: np.ndarray,
-        chunks: Chunks = _all_at_once,
+        chunks: Chunks | None = None,
     ) -> np.ndarray:
-        """Multiply arrays that lie as the product says; `chunks` gives the calls of a phase.
+        """Multiply arrays that lie as the product says.
+
+        `chunks` gives the calls of a phase, which is one unless it is given.
 
         The strides of the arrays are not looked at: A has rows `lda` apart, and so on.
         """
@@ -188,7 +186,7 @@ class CompiledProduct:
         b: np.ndarray,
         c: np.ndarray,
         *further: np.ndarray,
-        chunks: Chunks = _all_at_once,
+        chunks: Chunks | None = None,
     ) -> list[Callable[[], None]]:
         """The calls that compute C from these arrays; they and the product must stay alive."""
         for array in (a, b, c):
@@ -199,7 +197,7 @@ class CompiledProduct:
         pointers = [
             ctypes.c_void_p(array.ctypes.data) for array in (a, b, c, self._scratch, *further)
         ]
-        if chunks is _all_at_once:
+        if chunks is None:
             return [functools.partial(self._whole, *pointers)]
         return [
             functools.partial(function, *pointers, ctypes.c_int64(begin), ctypes.c_int64(end))
