@@ -1,4 +1,6 @@
-"""Attributes of tensors that a function asks for, and that come later."""
+"""Attributes that a function asks for, or sets, and that are not there yet."""
+
+import types
 
 import numpy as np
 import pytest
@@ -58,3 +60,26 @@ def test_an_attribute_that_a_function_gives_a_tensor_it_asked_for_it():
     step = ndl.jit(function, warmup=0)
     assert [step(ndl.Tensor([2.0])).item() for _ in range(4)] == [2, 4, 6, 8]
     assert len(step.programs) == 1
+
+
+class Fields:
+    __slots__ = ("note",)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [lambda: ndl.Tensor([2.0]), Fields, lambda: types.ModuleType("my_module")],
+    ids=["tensor", "fields", "module"],
+)
+def test_the_first_attribute_of_a_thing_is_put_back_and_made_eagerly(make):
+    thing, w = make(), ndl.Tensor([2.0])
+
+    def step(x):
+        thing.note = x * w
+        return thing.note + 1
+
+    step = ndl.jit(step, warmup=0)
+    for k in range(3):
+        assert step(ndl.Tensor([float(k)])).tolist() == [2.0 * k + 1]
+        assert thing.note.tolist() == [2.0 * k]
+        assert len(step.programs) == (k > 0)

@@ -30,6 +30,7 @@ from ..graph.evaluate import AS_WRITTEN, EAGER
 from ..shapes import as_int
 from ..state import Wrapper
 from ..tensor import Tensor
+from .changed import NewStateError
 from .check import compare_with_eager
 from .differentiate import Differentiable
 from .dry_run import DryRun
@@ -37,7 +38,7 @@ from .interpret import is_random
 from .program import Program
 from .shortcut import look_of, modes_of
 from .signature import Key, attributes, holds_arrays, is_array, keeps_objects, signature
-from .tracing import NewStateError, trace
+from .tracing import trace
 from .trees import mapped
 from .turns import BusyError, add, making, paused
 

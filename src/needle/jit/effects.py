@@ -21,50 +21,16 @@ import numpy as np
 from ..errors import TraceError
 from ..graph.node import Node, Value
 from ..graph.order import topological_order
-from ..state import Telling
 from ..tensor import Tensor
+from .changed import Change, changed_slots
 from .guards import Guards
 from .hidden import hidden_in
-from .slots import MISSING, Entries, Items, Slot, is_equal
+from .slots import Slot
 from .stand_ins import StandIns
 from .trace import Argument, Grad, Held, Moved, Out, OutTuple, Source, Target, Trace
 from .tracer import Scalar, Tracer
-from .trees import mapped, outline, parts_of, tensors_in
+from .trees import mapped, tensors_in
 from .watch import Watch
-
-
-class NewStateError(Exception):
-    """State came into being: the call has to be made eagerly first.
-
-    Args:
-        slot: Where.
-        advice: What to write instead, if there is something new at every call.
-        bounded: Whether there can only be so much of it, as an optimiser's for each parameter.
-    """
-
-    def __init__(
-        self,
-        slot: str,
-        advice: str = "Keep a fixed number of tensors and assign their .data, or return the tensor",
-        *,
-        bounded: bool = False,
-    ) -> None:
-        super().__init__(slot)
-        self.advice = advice
-        self.bounded = bounded
-
-
-class ChangedNumberError(TraceError):
-    """A Python number changed during a trace."""
-
-    def __init__(self, changed: list[tuple[Slot, Any]]) -> None:
-        where = changed[0][0].label
-        super().__init__(
-            f"the Python number {where} changed while a jitted function was traced, and a program "
-            f"would not change it again. Change it outside the jitted function, or keep it in a "
-            f"tensor: {where} = ndl.Tensor(0), and {where}.data = {where} + 1"
-        )
-        self.changed = changed
 
 
 class _Parts:
@@ -107,7 +73,7 @@ class Effects:
         tracer = self._tracer
         self._check_flags()
         self._check_attributes()
-        changed = self._changed_slots()
+        changed = changed_slots(self._watch)
         slots = [(slot, new) for slot, _, new in changed]
         for slot, old, _ in changed:
             if not self._was_read(slot):  # its tensor may be used, but was found elsewhere
@@ -157,77 +123,7 @@ class Effects:
                         "traced, and a program would not set it again. Return what is new instead"
                     )
 
-    # -- slots -------------------------------------------------------------------------------------
-
-    def _changed_slots(self) -> list[tuple[Slot, Any, Any]]:
-        """The slots that a program has to write, with what they held before and hold now."""
-        written: list[tuple[Slot, Any, Any]] = []
-        numbers: list[tuple[Slot, Any]] = []
-        for tensor in first_attributes(self._watch):
-            raise NewStateError(f"{next(iter(vars(tensor)))} of a tensor of shape {tensor.shape}")
-        for seen in self._watch.found.values():
-            container = seen.container
-            now = container.slots()
-            if any(key not in now for key in seen.before):
-                raise TraceError(
-                    f"{container.path} lost an entry during a trace. Do that outside the jitted "
-                    "function"
-                )
-            kept = filter(seen.before.__contains__, now)
-            if isinstance(container, Entries) and list(kept) != list(seen.before):
-                order = f"the order of {container.path}"
-                raise NewStateError(order, f"Change {order} outside the jitted function")
-            for key, new in now.items():
-                old = seen.before.get(key, MISSING)
-                if new is old:
-                    continue
-                slot = Slot(container, key)
-                if _is_number(old) and _is_number(new):
-                    if new != old:
-                        numbers.append((slot, new))
-                elif self._is_written(slot, old, new):
-                    written.append((slot, old, new))
-        if numbers:
-            raise ChangedNumberError(numbers)
-        self._keep_what_grew()
-        self._refuse_changed_and_replaced([slot for slot, _, _ in written])
-        return written
-
-    def _refuse_changed_and_replaced(self, written: list[Slot]) -> None:
-        """The next call finds another list or dict than the one that a program would change."""
-        inside = owners_inside(set(written), self._watch)
-        for slot in written:
-            if id(slot.container.owner()) in inside:
-                raise TraceError(
-                    f"{slot.label} was assigned while a jitted function was traced, and the "
-                    f"{type(slot.container.owner()).__name__} that it is in was replaced. "
-                    "Do one of the two"
-                )
-
-    def _is_written(self, slot: Slot, old: Any, new: Any) -> bool:
-        """Whether a program has to write what a slot holds now."""
-        scalar = self._watch.scalars.get(slot)
-        if scalar is not None and isinstance(new, Scalar):
-            return new is not scalar
-        if scalar is None and isinstance(new, Scalar) and _is_number(old):
-            raise NewStateError(slot.label, f"Set {slot.label} outside the jitted function")
-        holds_tensors = bool(tensors_in(new))
-        if old is MISSING and isinstance(slot.container, Items) and not holds_tensors:
-            return False
-        if old is MISSING or (holds_tensors and _structure(old) != _structure(new)):
-            owner = slot.container.owner()
-            bounded = isinstance(owner, Telling) and isinstance(slot.key, Tensor)
-            raise NewStateError(slot.label, bounded=bounded)
-        return holds_tensors or not is_equal(old, new)
-
-    def _keep_what_grew(self) -> None:
-        """A list that grew by Python values: a side effect that stays; nothing relies on it."""
-        for seen in self._watch.found.values():
-            now = seen.container.slots()
-            if isinstance(seen.container, Items) and len(now) > len(seen.before):
-                seen.before, seen.whole = now, False
-
-    def _reshapes(self, changed: list[tuple[Slot, Any, Any]]) -> bool:
+    def _reshapes(self, changed: list[Change]) -> bool:
         """Whether tensors that are given new data, or stand in slots, are others to a program."""
         return any(_specs_in(old) != _specs_in(new) for _, old, new in changed) or any(
             value.node.specs() != node.specs() for value, node in self._rebound()
@@ -374,38 +270,6 @@ class Effects:
         return Out(self._node(value), flag, type(value), grad, leaf, dict(vars(value)))
 
 
-def first_attributes(watch: Watch) -> list[Tensor]:
-    """Tensors that were given attributes and had none before; those that had some are watched."""
-    tensors = [tensor for tensor, _ in watch.tensors.values() if id(tensor) not in watch.found]
-    return [tensor for tensor in tensors if vars(tensor)]
-
-
-def owners_inside(written: set[Slot], watch: Watch) -> set[int]:
-    """Lists and dicts in slots that are written, by identity: the slot's guard looks at them."""
-    found: set[int] = set()
-
-    def note(item: Any) -> None:
-        if isinstance(item, list | dict | tuple):
-            found.add(id(item))
-            for part in parts_of(item):
-                note(part)
-
-    for seen in watch.found.values():
-        for key, value in seen.before.items():
-            if Slot(seen.container, key) in written and tensors_in(value):
-                note(value)
-    return found
-
-
 def _specs_in(item: Any) -> list[Any]:
     """What a program relies on of the tensors in a tree, beside its structure."""
     return [(tensor.node.specs(), tensor.requires_grad) for _, tensor in tensors_in(item)]
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float | np.number) and not isinstance(value, bool)
-
-
-def _structure(item: Any) -> Any:
-    """Where in a tree the tensors are: what a program relies on."""
-    return outline(item, lambda leaf: isinstance(leaf, Tensor))

@@ -26,6 +26,7 @@ from ..ops.contraction import MatMul
 from ..shapes import Shape
 from .access import bytes_of, is_view, size_of, spec
 from .api import Jitted
+from .changed import NewStateError
 from .compiled import Compiled
 from .emit import Call
 from .expression import domain, is_special
@@ -35,7 +36,7 @@ from .printer import Printer, kind_of
 from .program import Program
 from .signature import signature
 from .streams import draws_undone
-from .tracing import NewStateError, trace
+from .tracing import trace
 from .turns import making, paused
 
 

@@ -21,7 +21,7 @@ from weakref import ref
 from ..context import ALL, changes
 from ..state import Stateful
 from ..tensor import Tensor
-from .effects import owners_inside
+from .changed import owners_inside
 from .news import News
 from .slots import Slot
 from .stand_ins import StandIns

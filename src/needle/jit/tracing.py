@@ -6,7 +6,8 @@ are put back, and the trace says what a program has to write after each call::
     before a call     stand_ins.py   tensors without values for the arguments
     during it         tracer.py      operators are recorded
                       watch.py       what the function reads is noted
-    after it          effects.py     what it changed and returned: the `Trace`
+    after it          changed.py     which slots it changed
+                      effects.py     what it changed and returned: the `Trace`
                       guarding.py    what it relied on: the guards
 """
 
@@ -21,7 +22,8 @@ import numpy as np
 from ..context import ambient
 from ..errors import TraceError
 from ..graph.node import Node, owner_of
-from .effects import ChangedNumberError, Effects, NewStateError, first_attributes, taken_apart
+from .changed import ChangedNumberError, NewStateError, first_attributes
+from .effects import Effects, taken_apart
 from .guarding import guard
 from .signature import is_leaf
 from .slots import is_equal

@@ -1,0 +1,177 @@
+"""Which slots a function changed while it was traced, and which of those a program has to write.
+
+::
+
+    what a slot held, and holds           what follows
+
+    a tensor, another tensor              the program writes it
+    1, 1 + 1                              `ChangedNumberError`: a program would not count on
+    nothing, a tensor                     `NewStateError`: this call has to be made eagerly
+    a list, the same with 0.5 at its end  a side effect, which stays
+    a dict, the same with one key less    `TraceError`
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ..errors import TraceError
+from ..state import Telling
+from ..tensor import Tensor
+from .slots import MISSING, Entries, Items, Slot, is_equal
+from .tracer import Scalar
+from .trees import outline, parts_of, tensors_in
+from .watch import Watch
+
+
+class Change(NamedTuple):
+    """A slot that a program has to write, with what it held before and holds now."""
+
+    slot: Slot
+    old: Any
+    new: Any
+
+
+class NewStateError(Exception):
+    """State came into being: the call has to be made eagerly first.
+
+    Args:
+        slot: Where.
+        advice: What to write instead, if there is something new at every call.
+        bounded: Whether there can only be so much of it, as an optimiser's for each parameter.
+    """
+
+    def __init__(
+        self,
+        slot: str,
+        advice: str = "Keep a fixed number of tensors and assign their .data, or return the tensor",
+        *,
+        bounded: bool = False,
+    ) -> None:
+        super().__init__(slot)
+        self.advice = advice
+        self.bounded = bounded
+
+
+class ChangedNumberError(TraceError):
+    """A Python number changed during a trace."""
+
+    def __init__(self, changed: list[tuple[Slot, Any]]) -> None:
+        where = changed[0][0].label
+        super().__init__(
+            f"the Python number {where} changed while a jitted function was traced, and a program "
+            f"would not change it again. Change it outside the jitted function, or keep it in a "
+            f"tensor: {where} = ndl.Tensor(0), and {where}.data = {where} + 1"
+        )
+        self.changed = changed
+
+
+def changed_slots(watch: Watch) -> list[Change]:
+    """The slots that a program has to write.
+
+    Raises:
+        TraceError: a function did what a program could not repeat.
+        NewStateError: state came into being.
+    """
+    written: list[Change] = []
+    numbers: list[tuple[Slot, Any]] = []
+    for tensor in first_attributes(watch):
+        raise NewStateError(f"{next(iter(vars(tensor)))} of a tensor of shape {tensor.shape}")
+    for seen in watch.found.values():
+        container, now = seen.container, seen.container.slots()
+        if any(key not in now for key in seen.before):
+            raise TraceError(
+                f"{container.path} lost an entry during a trace. Do that outside the jitted "
+                "function"
+            )
+        kept = filter(seen.before.__contains__, now)
+        if isinstance(container, Entries) and list(kept) != list(seen.before):
+            order = f"the order of {container.path}"
+            raise NewStateError(order, f"Change {order} outside the jitted function")
+        for key, new in now.items():
+            old = seen.before.get(key, MISSING)
+            if new is old:
+                continue
+            slot = Slot(container, key)
+            if _is_number(old) and _is_number(new):
+                if new != old:
+                    numbers.append((slot, new))
+            elif _is_written(slot, old, new, watch):
+                written.append(Change(slot, old, new))
+    if numbers:
+        raise ChangedNumberError(numbers)
+    _keep_what_grew(watch)
+    _refuse_changed_and_replaced([change.slot for change in written], watch)
+    return written
+
+
+def _refuse_changed_and_replaced(written: list[Slot], watch: Watch) -> None:
+    """The next call finds another list or dict than the one that a program would change."""
+    inside = owners_inside(set(written), watch)
+    for slot in written:
+        if id(slot.container.owner()) in inside:
+            raise TraceError(
+                f"{slot.label} was assigned while a jitted function was traced, and the "
+                f"{type(slot.container.owner()).__name__} that it is in was replaced. "
+                "Do one of the two"
+            )
+
+
+def _is_written(slot: Slot, old: Any, new: Any, watch: Watch) -> bool:
+    """Whether a program has to write what a slot holds now."""
+    scalar = watch.scalars.get(slot)
+    if isinstance(new, Scalar):
+        if scalar is not None:
+            return new is not scalar
+        if _is_number(old):
+            raise NewStateError(slot.label, f"Set {slot.label} outside the jitted function")
+    holds_tensors = bool(tensors_in(new))
+    if old is MISSING and isinstance(slot.container, Items) and not holds_tensors:
+        return False
+    if old is MISSING or (holds_tensors and _structure(old) != _structure(new)):
+        owner = slot.container.owner()
+        bounded = isinstance(owner, Telling) and isinstance(slot.key, Tensor)
+        raise NewStateError(slot.label, bounded=bounded)
+    return holds_tensors or not is_equal(old, new)
+
+
+def _keep_what_grew(watch: Watch) -> None:
+    """A list that grew by Python values: a side effect that stays; nothing relies on it."""
+    for seen in watch.found.values():
+        now = seen.container.slots()
+        if isinstance(seen.container, Items) and len(now) > len(seen.before):
+            seen.before, seen.whole = now, False
+
+
+def first_attributes(watch: Watch) -> list[Tensor]:
+    """Tensors that were given attributes and had none before; those that had some are watched."""
+    tensors = [tensor for tensor, _ in watch.tensors.values() if id(tensor) not in watch.found]
+    return [tensor for tensor in tensors if vars(tensor)]
+
+
+def owners_inside(written: set[Slot], watch: Watch) -> set[int]:
+    """Lists and dicts in slots that are written, by identity: the slot's guard looks at them."""
+    found: set[int] = set()
+
+    def note(item: Any) -> None:
+        if isinstance(item, list | dict | tuple):
+            found.add(id(item))
+            for part in parts_of(item):
+                note(part)
+
+    for seen in watch.found.values():
+        for key, value in seen.before.items():
+            if Slot(seen.container, key) in written and tensors_in(value):
+                note(value)
+    return found
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float | np.number) and not isinstance(value, bool)
+
+
+def _structure(item: Any) -> Any:
+    """Where in a tree the tensors are: what a program relies on."""
+    return outline(item, lambda leaf: isinstance(leaf, Tensor))
