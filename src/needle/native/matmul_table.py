@@ -1,0 +1,152 @@
+"""The table of constants by which one product differs from another, and how loops read it.
+
+The loops are compiled once. For C[100, 64] with K = 784, in tiles of six rows or five::
+
+    before: what a plan says           after: what `write_table` appends to the module
+
+    k 784, parts 2, row chunks 8 ...   @product.table = private constant { i64, ..., ptr, ... }
+    tiles 17, panels 1                     { i64 784, ..., ptr @matmul.tile.6x4nm.f32,
+                                             ptr @matmul.tile.5x4nm.f32, ptr null, ptr null }
+
+A `Table` is that as the code of a loop sees it: `table["k"]` is a register.
+"""
+
+from __future__ import annotations
+
+import math
+
+from . import matmul_packing as packing
+from .matmul_blocking import Plan
+from .matmul_finish import Edges
+from .matmul_kernels import Dot, Kernels, Tile
+from .matmul_product import Cut, narrow
+from .transposing import transposing
+from .vectors import I64, PTR, Builder, Value
+
+_CUT = ("total", "unit", "count", "whole", "size")
+_NUMBERS = (
+    "k", "blocks", "parts", "row.chunks", "column.chunks", "accumulate", "c.part",
+    "lda", "a.row", "a.k", "ldb", "b.column", "ldc", "source.column",
+    "packed.b", "packed.k", "packed.rows", "packed.a.size", "packed.b.size",
+    "rest", "rest.width", "rest.size", "rest.start", "source.k",
+    *(f"{axis}.{name}" for axis in ("row", "column") for name in _CUT),
+)  # fmt: skip
+PACK, KERNELS = len(_NUMBERS), len(_NUMBERS) + 1  # places of pointers
+_WIDE, _NARROW, LAST, REST = range(4)  # kinds of panels; each has a kernel for either height
+
+
+class Table:
+    """The table of a product as the loops see it: its numbers, loaded."""
+
+    def __init__(self, code: Builder, pointer: Value) -> None:
+        self.code = code
+        self.base = pointer
+        self.numbers = {name: code.load(pointer, I64, i) for i, name in enumerate(_NUMBERS)}
+
+    def __getitem__(self, name: str) -> Value:
+        return self.numbers[name]
+
+    def pointer(self, place: Value | int) -> Value:
+        """The pointer at a place of the table."""
+        return self.code.load(self.base, PTR, place)
+
+    def first(self, axis: str, piece: Value) -> Value:
+        """See `Cut.first`."""
+        return self.code.binary("udiv", piece * self[f"{axis}.whole"], self[f"{axis}.count"])
+
+    def start(self, axis: str, piece: Value) -> Value:
+        """See `Cut.start`."""
+        first = self.first(axis, piece) * self[f"{axis}.unit"]
+        return self.code.minimum(self[f"{axis}.total"], first)
+
+    def units(self, axis: str, piece: Value) -> Value:
+        """Units of a piece."""
+        return self.first(axis, piece + 1) - self.first(axis, piece)
+
+    def is_short(self, axis: str, units: Value) -> Value:
+        """1 for a piece with the fewest units, 0 for one with one more."""
+        return self.code.cast(units <= self[f"{axis}.size"], I64)
+
+    def shares(self, chunk: Value) -> tuple[tuple[Value, Value], tuple[Value, Value]]:
+        """Tiles and panels of a chunk: of each the first, and the first of the next part."""
+        parts = self["column.chunks"]
+        down, across = (self.code.binary(op, chunk, parts) for op in ("udiv", "urem"))
+        return self._share("row", down), self._share("column", across)
+
+    def edges(self, chunk: Value) -> Edges:
+        """Rows and columns of a chunk: of each the first, and the end."""
+        rows, columns = self.shares(chunk)
+        left, right = (self.start("column", i) for i in columns)
+        is_last = self.code.compare("==", right, self["column.total"])
+        right = self.code.select(is_last, right + self["rest"], right)
+        return [self.start("row", i) for i in rows], [left, right]
+
+    def _share(self, axis: str, part: Value) -> tuple[Value, Value]:
+        count, parts = self[f"{axis}.count"], self[f"{axis}.chunks"]
+        return (
+            self.code.binary("udiv", part * count, parts),
+            self.code.binary("udiv", (part + 1) * count, parts),
+        )
+
+
+def write_table(kernels: Kernels, cut: Plan, name: str) -> str:
+    """Write the table of a product; returns its name."""
+    product, packed = cut.product, cut.packed_b
+    parted = cut.last.count > 0  # then C is where the sums of the parts lie, without gaps
+    numbers = {
+        "k": product.k, "blocks": cut.blocks, "parts": cut.parts,
+        "accumulate": product.accumulate and not parted,
+        "row.chunks": cut.row_chunks, "column.chunks": cut.column_chunks,
+        "lda": product.lda, "ldc": product.n if parted else product.ldc,
+        "c.part": product.m * product.n if parted else 0,
+        "a.row": 1 if product.transpose_a else product.lda,
+        "a.k": product.lda if product.transpose_a else 1,
+        "ldb": product.ldb, "b.column": cut.packed_k if packed else product.ldb if cut.dot else 1,
+        "source.column": product.ldb if product.transpose_b else 1,
+        "packed.b": packed, "packed.k": cut.packed_k, "packed.rows": cut.packed_rows,
+        "packed.a.size": cut.packed_a_size, "packed.b.size": cut.packed_b_size,
+        **{f"row.{field}": getattr(cut.tiles, field) for field in _CUT},
+        **{f"column.{field}": getattr(cut.panels, field) for field in _CUT},
+        "rest": cut.rest, "rest.width": cut.rest_shape[1], "rest.size": math.prod(cut.rest_shape),
+        "rest.start": cut.packed_b_size + cut.chunks * cut.packed_a_size,
+        "source.k": 1 if product.transpose_b else product.ldb,
+    }  # fmt: skip
+    pointers = ["null"]
+    if packed and product.transpose_b:
+        pointers = [f"@{transposing(kernels.source, product.kind)}"]
+    elif packed:
+        pointers = [f"@{packing.copy_panel(kernels, product.kind)}"]
+    for panel in (_WIDE, _NARROW, LAST, REST):
+        for tile in (0, 1):
+            shape = _shape(cut, panel, tile)
+            pointers.append(f"@{kernels.tile(shape, product.kind)}" if shape else "null")
+    items = [*(f"i64 {int(numbers[name])}" for name in _NUMBERS), *(f"ptr {p}" for p in pointers)]
+    kinds = ", ".join(item.split()[0] for item in items)
+    kernels.source.add(f"@{name} = private constant {{ {kinds} }} {{ {', '.join(items)} }}")
+    return name
+
+
+def _shape(cut: Plan, panel: int, tile: int) -> Tile | Dot | None:
+    """Shape of the kernel for a kind of panels and of tiles; None if there are none of them."""
+    rows = _size(cut.tiles, cut.tiles.count, tile)
+    if panel == REST:
+        return Dot(rows, cut.rest) if rows and cut.rest else None
+    before = cut.panels.count - 1
+    columns = cut.panels.longest if panel == LAST else _size(cut.panels, before, panel)
+    if not rows or not columns:
+        return None
+    if cut.dot:
+        return Dot(rows, columns)
+    tail = cut.panels.total % cut.lanes if panel == LAST else 0
+    last = narrow(tail, cut.lanes) if cut.free_masks else 0
+    moved = tail > 0 and columns > 1 and not cut.free_masks
+    masked = last != tail if last else (tail > 0 and not moved) or cut.free_masks
+    across, block = cut.product.transpose_a, cut.blocks > 1
+    return Tile(rows, columns, across, masked, last, block, moved)
+
+
+def _size(cut: Cut, last: int, kind: int) -> int:
+    """Units of the longer pieces (kind 0) or the others (1) before `last`; 0 if there are none."""
+    longer = cut.first(last) - last * cut.size
+    there = longer if kind == 0 else last - longer
+    return cut.size + (kind == 0) if there else 0
