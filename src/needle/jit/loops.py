@@ -28,7 +28,8 @@ from ..native.vectors import Builder
 from .access import spec
 from .blocks import BLOCK, Blocks, combined
 from .expression import UnsupportedError
-from .nest import Nest, Pass, body_index
+from .nest import Nest, body_index
+from .phases import Pass
 from .scope import Memory, Scope
 from .symbols import CODE, Symbol, register_type
 from .tiles import Bounds, Tiles

@@ -1,4 +1,4 @@
-"""The shape of a kernel's code: its loops merged, cut into chunks, and its steps put in phases.
+"""The shape of a kernel's code: its loops merged, and cut into chunks.
 
 Neighbouring loops that every access walks through as if they were one become one. What is left is
 cut into chunks for threads, so that the cut follows from the shapes alone::
@@ -8,29 +8,14 @@ cut into chunks for threads, so that the cut follows from the shapes alone::
     for i < 100, j < 50:                      for ij < 5000 in chunks of 8192:
         y[i, j] = x[i, j] * 2                     y[ij] = x[ij] * 2
 
-For each outer position a kernel goes through phases. A "loop" phase runs over the inner loops: it
-adds up reductions and stores values of the whole domain. A "tail" phase computes values of the
-outer position alone, from reductions that are done::
-
-    for i:  loop   s = Σⱼ x[i, j]
-            tail   m = s / n
-            loop   v = Σⱼ (x[i, j] - m)²
-
-Where columns are added up, or a few long rows, the inner loop is shared out instead: each *part* of
-it leaves sums of its own, and the next *pass*, begun when all parts are done, first adds those up.
-So a thread keeps the rows that it has in its cache, and there is work for many threads in a narrow
-matrix::
-
-    pass 1, for part in rows 0 ... 50, 50 ... 100:   loop   s[part] = Σᵢ x[i, j] of its rows
-    pass 2, for part in rows 0 ... 50, 50 ... 100:   tail   m = (s[0] + s[1]) / n
-                                                     loop   v[part] = Σᵢ (x[i, j] - m)² ...
+Where columns are added up, or a few long rows, the first inner loop is cut instead, into parts. In
+which order the steps are done inside all that is said by `phases.py`.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 
 from ..graph.kinds import Reduction
 from ..graph.node import Node
@@ -42,6 +27,7 @@ from ..ops.indexing import OneHot, Pick, Take
 from .access import Index, address, own_index, spec
 from .expression import Read, Stored, lookup
 from .kernels import Kernel
+from .phases import Pass, Step, in_parts, phases_of
 from .tiles import SIDE, tiling
 
 CHUNK_WORK = 3_000
@@ -62,38 +48,6 @@ FLAT_PARTS = 4
 thread finds in its cache what it made of the values, and what it left there a step ago."""
 
 _POSITIONAL = (Arange, OneHot, Pick, Take)
-
-Phase = tuple[str, list[Node]]
-
-
-@dataclass(frozen=True)
-class Pass:
-    """What is done before all chunks have to be done.
-
-    Attributes:
-        phases: The steps of one outer position.
-        sums: Reductions of which the pass before left the sums of parts, if there are parts.
-        leaves: Reductions of which this one leaves such sums.
-        chunks: Number of chunks.
-    """
-
-    phases: list[Phase]
-    sums: list[Node]
-    leaves: list[Node]
-    chunks: int
-
-    @property
-    def steps(self) -> list[Node]:
-        """The steps of all its phases."""
-        return [step for _, steps in self.phases for step in steps]
-
-    @property
-    def makes(self) -> list[Node]:
-        """What is in memory when it is done."""
-        return [*self.sums, *[step for step in self.steps if step not in self.leaves]]
-
-
-Step = tuple[Node, Index]
 
 
 class Nest:
@@ -169,7 +123,10 @@ class Nest:
             self.pieces = self.parts
         elif pieces is not None and self.rows:
             self.pieces = min(pieces, self.rows)
-        self.passes = self._passes()
+        whole = self.flat or not self.inner
+        phases = [("loop", kernel.steps)] if whole else phases_of(kernel, self.steps, stored)
+        one = [Pass(phases, [], [], self.pieces)]
+        self.passes = in_parts(phases, self.parts) if self.parts else one
 
     @property
     def sums_size(self) -> int:
@@ -283,60 +240,6 @@ class Nest:
         if self.flat:
             return b.minimum(chunk * piece, items)
         return b.binary("udiv", chunk * items, self.pieces)
-
-    # -- phases ------------------------------------------------------------------------------------
-
-    def _passes(self) -> list[Pass]:
-        """All phases in one pass; with parts, a pass ends with each loop that adds up."""
-        phases = self._phases()
-        if not self.parts:
-            return [Pass(phases, [], [], self.pieces)]
-        passes: list[Pass] = []
-        waiting: list[Phase] = []
-        sums: list[Node] = []
-        for kind, steps in phases:
-            waiting.append((kind, steps))
-            if kind == "loop":
-                leaves = [node for node in steps if node in self.reductions]
-                passes.append(Pass(waiting, sums, leaves, self.parts))
-                waiting, sums = [], leaves
-        if waiting or sums:
-            passes.append(Pass(waiting, sums, [], 1))
-        return passes
-
-    def _phases(self) -> list[Phase]:
-        """The steps in phases, with no phase empty."""
-        if not self.inner or self.flat:
-            return [("loop", list(self.kernel.steps))]
-        number: dict[Node, int] = {}  # even ones are loops, odd ones the tails of the loop before
-        for node, at in self.steps:
-            whole = self._is_whole(node)
-            number[node] = 0 if whole else 1
-            for source, index in self.stored.reads(node, at):
-                if source in number:
-                    earliest = self._after(source, index, number[source], whole)
-                    number[node] = max(number[node], earliest)
-        phases: list[Phase] = [
-            ("tail" if k % 2 else "loop", [node for node in number if number[node] == k])
-            for k in range(max(number.values()) + 1)
-        ]
-        return [phase for phase in phases if phase[1]]
-
-    def _after(self, source: Node, index: Index, phase: int, whole: bool) -> int:
-        """The first phase of its kind in which a step can read what is made in another phase."""
-        alike = whole == self._is_whole(source)
-        here = not whole or index == self.kernel.home[source]
-        if alike and here and not isinstance(source.op, Reduction):
-            return phase
-        return phase + (2 if alike else 1)
-
-    def _is_whole(self, node: Node) -> bool:
-        """Whether a step runs over the inner loops, rather than at the outer position alone."""
-        outer = self.kernel.outer
-        if isinstance(node.op, Reduction) or outer is None or len(outer) == len(self.kernel.loops):
-            return True
-        loops = {entry[0] for entry in self.kernel.home[node]} - {None}
-        return not loops <= set(outer)
 
 
 def is_row(index: Index, loop: int) -> bool:
