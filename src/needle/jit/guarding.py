@@ -23,12 +23,13 @@ from ..state import Stateful
 from ..tensor import Tensor
 from .changed import owners_inside
 from .news import News
+from .seen import Seen
 from .slots import Slot
 from .stand_ins import StandIns
 from .trace import Argument, Grad, Held, Source, Trace
 from .tracer import Tracer
 from .trees import tensors_in
-from .watch import Seen, Watch
+from .watch import Watch
 
 _PLAIN = (dict, list, FunctionType, ModuleType)
 """Of these nobody changes the class."""

@@ -27,11 +27,11 @@ from ..tensor import Tensor
 from .looks import Arrays, Globals, Look, Parts, Pin, Slots, Views, Written, dies
 from .names import Defaults, Names
 from .news import Heard, News
+from .seen import Seen
 from .slots import MISSING, Container, Slot, is_equal, is_rate
 
 if TYPE_CHECKING:
     from .trace import Source, Target
-    from .watch import Seen
 
 
 WATCHED_BYTES = 2**16

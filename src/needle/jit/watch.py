@@ -17,7 +17,6 @@ import sys
 from array import ArrayType
 from collections import deque
 from collections.abc import Collection, Iterable, Iterator, MappingView
-from collections.abc import Set as AbstractSet
 from functools import partial
 from gc import get_referents
 from io import IOBase
@@ -39,8 +38,10 @@ from ..graph.op import Op
 from ..shapes import Spec
 from ..state import Watched
 from ..tensor import Tensor
+from .classes import Classes
 from .names import Names, is_library, modules_in, names_in
 from .noting import Noting
+from .seen import Seen
 from .slots import (
     MISSING,
     Attributes,
@@ -48,7 +49,6 @@ from .slots import (
     Entries,
     Fields,
     Items,
-    Members,
     Slot,
     Variables,
     fields_of,
@@ -66,33 +66,6 @@ WATCHED_ELEMENTS = 4096
 _PLAIN = (int, float, str, bytes, tuple, frozenset, set, deque, np.ndarray)
 """What is known by its value, or by what it holds; a class of the user's own may add attributes."""
 _ATOMS = (int, float, str, bytes, type(None), np.generic, Op)
-
-
-class Seen:
-    """A container that was reached: its slots as they were, and those that were read.
-
-    Attributes:
-        assigned: Attributes that were assigned, as far as that is seen.
-    """
-
-    def __init__(self, owner: Any, container: Container, whole: bool) -> None:
-        self.owner = owner
-        self.container = container
-        self.before = dict(container.slots())
-        self.reads: dict[Any, None] = {}
-        self.assigned: set[Any] = set()
-        self.whole = whole
-        """Whether all slots count as read."""
-
-    def read(self) -> list[Any]:
-        """The slots that were read, also where there is nothing yet."""
-        slots = [*self.container.expected, *self.before] if self.whole else self.reads
-        return list(dict.fromkeys(slots))
-
-    def is_relied_on(self) -> bool:
-        """Whether slots were read, or a dict or list may have been found empty, or code was run."""
-        container = self.container
-        return bool(self.read()) or (self.whole and isinstance(container, Entries | Items | Names))
 
 
 class Watch:
@@ -124,8 +97,7 @@ class Watch:
         self.elements: list[tuple[str, Collection[Any], list[Any]]] = []
         self.weak: list[ref[Any]] = []
         self._variables: dict[tuple[int, str], Any] = {}  # what each held when it was found first
-        self._classes: dict[type, None] = {}  # that were reached
-        self._named: frozenset[str] = frozenset()
+        self._classes = Classes()
         self._noting = Noting(self)
 
     def open(self) -> None:
@@ -148,7 +120,7 @@ class Watch:
         elif isinstance(item, deque | set | bytearray | ArrayType):
             self._add_elements(item, path)
         elif isinstance(item, type):
-            self._add_class(item)
+            self._classes.add(item, self)
         elif isinstance(item, ModuleType):
             if is_own(item):
                 self._add_module(item)
@@ -175,7 +147,7 @@ class Watch:
             TraceError: a NumPy array was written.
         """
         self.close()
-        self._note_what_may_hide()
+        self._classes.note_what_may_hide(self.found)
         # What the function itself put there or took is a side effect, which nothing relies on.
         self.elements = [item for item in self.elements if is_same(item[1], item[2])]
         for path, array, before in self.arrays.values():
@@ -196,7 +168,7 @@ class Watch:
         self._add_all(seen)
         if isinstance(owner, dict | list) and is_users_object(owner):  # what it has beside entries
             self.add(container.path, vars(owner))
-        self._add_class(type(owner))
+        self._classes.add(type(owner), self)
 
     def _add_elements(self, owner: Collection[Any], path: str) -> None:
         if len(owner) <= WATCHED_ELEMENTS:
@@ -218,7 +190,7 @@ class Watch:
         if is_users_object(item):
             self._add_object(item, path)
         else:  # as a NamedTuple
-            self._add_class(type(item))
+            self._classes.add(type(item), self)
 
     def _add_tensor(self, tensor: Tensor, path: str) -> None:
         """Its flag, and what a program's author gave to it: attributes, or a class of its own."""
@@ -250,50 +222,12 @@ class Watch:
             self.add(path, vars(function))
         for name in modules_in(function.__code__):
             self.add(name, sys.modules.get(name))
-        named = names_in(function.__code__) - self._named
-        self._named |= named
-        for cls in list(self._classes):
-            self._add_members(cls, named)
+        self._classes.add_names(names_in(function.__code__), self)
 
     def _add_module(self, module: ModuleType) -> None:
         """A file of the user's own."""
         self.found[id(module)] = Seen(module, Variables(module), whole=False)
         self._noting.module(module)
-
-    def _add_class(self, cls: type) -> None:
-        """What the code that was reached names of a class, and what Python calls unnamed."""
-        for base in cls.__mro__:
-            if base not in self._classes and not is_library(base.__module__):
-                self._classes[base] = None
-                self.found[id(base)] = Seen(base, Members(base), whole=False)
-                special = {name for name in vars(base) if name.startswith("__")}
-                self._add_members(base, special | self._named)
-        if not is_library(type(cls).__module__):
-            self._add_class(type(cls))
-
-    def _add_members(self, cls: type, names: AbstractSet[str]) -> None:
-        seen = self.found[id(cls)]
-        for name, value in seen.before.items():
-            if name not in names:
-                continue
-            special = name.startswith("__")
-            if not special or isinstance(value, FunctionType):
-                seen.reads[name] = None
-            if hasattr(value, "__get__"):
-                self._add_member(f"{cls.__name__}.{name}", value)
-            elif not special:
-                self.add(seen.container.label(name), value)
-
-    def _note_what_may_hide(self) -> None:
-        """What was read of a class may come to be in one derived from it, and hide that."""
-        for cls in self._classes:
-            derived: list[Seen] = []
-            meta: Any = type(cls)  # a class may hide what it has, too
-            for base in filter(self._classes.__contains__, [*cls.__mro__, *meta.__mro__]):
-                seen = self.found[id(base)]
-                for nearer in derived:
-                    nearer.reads.update(seen.reads)
-                derived.append(seen)
 
     def _add_defaults(self, function: FunctionType) -> None:
         code, values = function.__code__, function.__defaults__ or ()
@@ -323,7 +257,7 @@ class Watch:
             self.weak.append(item)
             self.add(path, item())
         elif not self._streams.add(item):
-            self._add_member(path, item)
+            self.add_member(path, item)
 
     def _behind(self, path: str, proxy: Any) -> Any:
         """What a weak proxy stands for."""
@@ -337,7 +271,7 @@ class Watch:
         self.weak.append(ref(item))
         return item
 
-    def _add_member(self, path: str, member: Any) -> None:
+    def add_member(self, path: str, member: Any) -> None:
         """What stands in a class: functions, wrapped ones, properties, other descriptors."""
         if isinstance(member, FunctionType):
             self.add(path, member)
@@ -355,7 +289,7 @@ class Watch:
         seen = self.found[id(owner)] = Seen(owner, kind(owner, path), whole=False)
         for name in getattr(cls, "hyperparameters", ()):
             self._add_hyperparameter(seen, name)
-        self._add_class(cls)
+        self._classes.add(cls, self)
         if not self._noting.instances_of(cls):
             seen.whole = True
             self._add_all(seen)
@@ -410,6 +344,4 @@ class Watch:
             elif isinstance(seen.container, Variables):
                 self.add(path, seen.container.space.get(name))
             else:
-                for base in filter(self._classes.__contains__, type(owner).__mro__):
-                    self.found[id(base)].reads[name] = None  # also where it is not, but may come
-                    self._add_members(base, {name})
+                self._classes.read(type(owner), name, self)
