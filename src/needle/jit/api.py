@@ -36,7 +36,7 @@ from .differentiate import Differentiable
 from .dry_run import DryRun
 from .interpret import is_random
 from .program import Program
-from .shortcut import look_of, modes_of
+from .shortcut import modes_of, quick_key
 from .signature import Key, attributes, holds_arrays, is_array, keeps_objects, signature
 from .tracing import trace
 from .trees import mapped
@@ -223,7 +223,7 @@ class Jitted(Wrapper):
                 ) from None
             return None
         self._patience.pop(key, None)
-        program = Program(done, reason, look_of(args, kwargs))
+        program = Program(done, reason, quick_key(args, kwargs))
         self._asked = self._asked | done.asked  # another thread may be reading it
         self._keep(self._key(arguments, leaves), program)
         return program

@@ -27,7 +27,7 @@ from .compiled import Compiled
 from .differentiate import Differentiable
 from .expression import UnsupportedError
 from .interpret import Interpreter
-from .shortcut import Look, Shortcut, modes_of, shortcut
+from .shortcut import QuickKey, Shortcut, modes_of, shortcut
 from .streams import draws_undone
 from .trace import Source, Trace
 from .turns import inside_turn
@@ -39,14 +39,14 @@ class Program:
     Args:
         trace: What a call does.
         reason: Why it was traced, for `step.programs`.
-        look: What a quick look at the traced call gives.
+        quick_key: The key of the traced call, if it has one that is quick to tell.
 
     Attributes:
         backend: "native", or why it is not.
         shortcut: The short way of a call, if the program has one.
     """
 
-    def __init__(self, trace: Trace, reason: str, look: Look | None = None) -> None:
+    def __init__(self, trace: Trace, reason: str, quick_key: QuickKey | None = None) -> None:
         self.trace = trace
         self.reason = reason
         self.calls = 0
@@ -54,7 +54,7 @@ class Program:
         self.guards = trace.guards
         self.inputs = Inputs(trace)
         self.lock = threading.RLock()
-        self._look = look
+        self._quick_key = quick_key
         self._steady = False
         differentiable = Differentiable.of(trace, self.inputs.nodes)
         draws = differentiable.draws if differentiable else []
@@ -74,7 +74,7 @@ class Program:
         self._commit = commit
         self.shortcut: Shortcut = None
         if self._binding is not None:
-            self.shortcut = shortcut(self.guards, self._binding, look, commit)
+            self.shortcut = shortcut(self.guards, self._binding, quick_key, commit)
 
     @property
     def compiled(self) -> Compiled | None:
@@ -87,15 +87,15 @@ class Program:
     # -- whether it is the right one ---------------------------------------------------------------
 
     def fits(self, args: tuple[Any, ...], mine: dict[str, Any]) -> bool:
-        """Whether a call is surely like that of the trace, by a quick look.
+        """Whether a call is surely like that of the trace, by a quick key.
 
         Args:
             args: Its arguments.
             mine: The modes of this thread.
         """
-        if self._look is None:
+        if self._quick_key is None:
             return False
-        modes, expected = self._look
+        modes, expected = self._quick_key
         if len(args) != len(expected) or modes_of(mine) != modes:
             return False
         for argument, like in zip(args, expected, strict=True):

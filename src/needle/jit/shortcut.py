@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 Modes = tuple[bool, bool, type[Any]]
 """Whether gradients are recorded, shapes broadcast by themselves, and the kind of stream."""
-Look = tuple[Modes, tuple[tuple[Any, ...], ...]]
+QuickKey = tuple[Modes, tuple[tuple[Any, ...], ...]]
 """Modes and, for each argument, shape, dtype, need of a gradient, and whether it is a leaf."""
 Shortcut = Callable[["Program", Sequence[Any], dict[str, Any]], Any] | None
 """From a program, arguments, and the thread's modes to the result.
@@ -46,8 +46,8 @@ def modes_of(mine: dict[str, Any]) -> Modes:
     return mine["gradients"], mine["implicit_broadcasting"], type(ambient_stream())
 
 
-def look_of(args: Sequence[Any], kwargs: dict[str, Any]) -> Look | None:
-    """What is known of a call at a quick look; None if its arguments are not all plain tensors.
+def quick_key(args: Sequence[Any], kwargs: dict[str, Any]) -> QuickKey | None:
+    """The key of a call that is quick to tell; None if its arguments are not all plain tensors.
 
     Nor may one come twice.
     """
@@ -55,20 +55,20 @@ def look_of(args: Sequence[Any], kwargs: dict[str, Any]) -> Look | None:
         return None
     if not all(type(argument) is Tensor and argument.dtype.isnative for argument in args):
         return None
-    looks = [(i.shape, i.dtype, i.requires_grad, i.node.op is None) for i in args]
-    return modes_of(ambient.__dict__), tuple(looks)
+    likes = [(i.shape, i.dtype, i.requires_grad, i.node.op is None) for i in args]
+    return modes_of(ambient.__dict__), tuple(likes)
 
 
-def shortcut(guards: Guards, binding: Binding, look: Look | None, commit: Commit) -> Shortcut:
+def shortcut(guards: Guards, binding: Binding, key: QuickKey | None, commit: Commit) -> Shortcut:
     """The short way of a program that leaves a tensor, and else only state in place.
 
     Returns:
         None if it has none, because each call has to be looked at more closely.
     """
     run = binding.native.quick() if (cls := commit.plain) else None
-    if not (cls and look and run) or guards.looks_at_calls or binding.may_be_held:
+    if not (cls and key and run) or guards.looks_at_calls or binding.may_be_held:
         return None
-    modes, likes = look
+    modes, likes = key
     count, unchanged, others = len(likes), guards.unchanged, guards.others
     bind_numbers = binding.bind_numbers if binding.has_numbers else None
 
