@@ -35,9 +35,11 @@ from .check import compare_with_eager
 from .differentiate import Differentiable
 from .dry_run import DryRun
 from .interpret import is_random
+from .methods import WeakMethod
+from .occurrences import Occurrences
 from .program import Program
 from .shortcut import modes_of, quick_key
-from .signature import Key, attributes, holds_arrays, is_array, keeps_objects, signature
+from .signature import Key, attributes, holds_arrays, is_array, signature
 from .tracing import trace
 from .trees import mapped
 from .turns import BusyError, add, making, paused
@@ -50,10 +52,6 @@ MOST_PROGRAMS = 64
 """So many programs are kept for one function; the longest unused goes first."""
 MANY_SIGNATURES = 64
 """After so many signatures without a program a warning says that nothing is compiled."""
-MOST_SIGNATURES = 4096
-"""Of so many signatures is it remembered that they occurred."""
-MOST_KEPT = 8
-"""Of so many, if that keeps objects alive: batches in objects without weak references are large."""
 PATIENCE = 3
 """So often in a row may a trace find that state came into being."""
 
@@ -68,9 +66,7 @@ class Jitted(Wrapper):
         self.__name__ = getattr(function, "__name__", type(function).__name__)
         self._warmup = warmup
         self._check = check
-        self._calls: dict[Key, int] = {}
-        self._calls_kept: dict[Key, int] = {}  # whose keys keep objects alive
-        self._signatures = 0
+        self._occurrences = Occurrences()
         self._patience: dict[Key, tuple[int, int]] = {}
         self._asked: set[str] = set()  # attributes of arguments, which are part of a signature
         self._programs: dict[Key, tuple[Program, ...]] = {}
@@ -89,7 +85,7 @@ class Jitted(Wrapper):
         if known is None:
             place, methods = id(instance), self._methods
             gone = ref(instance, lambda _: methods.pop(place, None))
-            bound = Jitted(_Method(self.__wrapped__, instance), self._warmup, self._check)
+            bound = Jitted(WeakMethod(self.__wrapped__, instance), self._warmup, self._check)
             known = self._methods[place] = (gone, bound)
         return known[1]
 
@@ -205,7 +201,10 @@ class Jitted(Wrapper):
         program, _ = self._fitting(key, leaves)  # another thread may have made it
         if program is not None or config.jit_mode() == "0":
             return program
-        if self._count(key) <= self._warmup:
+        calls = self._occurrences.count(key)
+        if calls <= self._warmup:
+            if calls == 1:
+                self._warn_of_signatures()
             return None
         try:
             with paused():
@@ -228,28 +227,14 @@ class Jitted(Wrapper):
         self._keep(self._key(arguments, leaves), program)
         return program
 
-    def _count(self, key: Key) -> int:
-        """How often a signature has occurred, with this call."""
-        counts, most = self._calls, MOST_SIGNATURES
-        if keeps_objects(key):
-            counts, most = self._calls_kept, MOST_KEPT
-        calls = counts[key] = counts.pop(key, 0) + 1
-        if len(counts) > most:
-            counts.pop(next(iter(counts)))
-        if calls == 1:
-            self._signatures += 1
-            if self._warmup:
-                self._warn_of_signatures()
-        return calls
-
     def _warn_of_signatures(self) -> None:
-        if self._signatures == MANY_SIGNATURES and not self._programs:
+        if self._occurrences.different == MANY_SIGNATURES and not self._programs:
             warnings.warn(
                 f"jit: {self.__name__} was called with {MANY_SIGNATURES} different signatures, "
                 "each too seldom to be compiled, so all calls were eager. Integers, strings, "
                 "shapes and objects of your own are part of a signature: pass numbers that change "
                 "as floats or tensors, and a batch as a tuple or dict of tensors",
-                stacklevel=6,
+                stacklevel=5,
             )
 
     def _warn_of_loss(self) -> None:
@@ -306,8 +291,7 @@ class Jitted(Wrapper):
             self._programs[key] = group
         else:
             self._programs.pop(key, None)
-            if self._calls.pop(key, None) or self._calls_kept.pop(key, None):
-                self._signatures -= 1
+            self._occurrences.forget(key)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Jitted:
         """A copy of the function, which makes programs of its own."""
@@ -331,28 +315,6 @@ def _arriving(item: Any) -> Any:
 
 def _as_tensor(item: Any) -> Any:
     return Tensor(item, requires_grad=False) if is_array(item) else item
-
-
-class _Method:
-    """A function bound to an instance that it does not keep alive."""
-
-    def __init__(self, function: Callable[..., Any], instance: Any) -> None:
-        self.__wrapped__ = function
-        self.__name__ = getattr(function, "__name__", "method")
-        self._instance = ref(instance)
-
-    @property
-    def __self__(self) -> Any:
-        return self._instance()
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        instance = self._instance()
-        if instance is None:
-            raise ArgumentError(
-                f"jit: {self.__name__} was called when its object was gone, which a jitted method "
-                "does not keep alive. Give the object a name: model = Model(), then model(x)"
-            )
-        return self.__wrapped__(instance, *args, **kwargs)
 
 
 def jit(function: Callable[..., Any] | None = None, *, warmup: int = 1, check: bool = False) -> Any:
