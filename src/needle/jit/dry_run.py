@@ -1,4 +1,12 @@
-"""Dry runs: a jitted function is called eagerly to see what it does, and all of that undone."""
+"""Dry runs: a jitted function is called eagerly to see what it does, and all of that undone.
+
+::
+
+    before: a function                   after: what is known of the call; `w` is as it was
+
+    w.data = w * 2                       state    [(w, its new values)]
+    return w.sum()                       result   the sum
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,12 @@
-"""What users' operators keep between calls, so that a trace can leave it as it found it."""
+"""What users' operators keep between calls, so that a trace can leave it as it found it.
+
+::
+
+    an operator that is run in a trace         after the trace
+
+    self.mask = x > 0                          the mask that it had before, if it had one
+    self.calls.append(1)                       the list is as long as before
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,10 @@
-"""Slots whose contents depend on the thread that calls: context variables, thread-local objects."""
+"""Slots whose contents depend on the thread that calls: context variables, thread-local objects.
+
+::
+
+    scale = ContextVar("scale")          Context of the variable, "value"
+    mine = threading.local()             Local of the object: the attributes that this thread set
+"""
 
 from __future__ import annotations
 

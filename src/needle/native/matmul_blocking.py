@@ -5,7 +5,14 @@ the registers allow. B is read through the caches as it lies where it is small, 
 where it is large or transposed. Where C is small against K, K is cut into parts, each with sums of
 its own, which are added up at the end: so a thread has rows of B to itself, and few others share
 them. The rest of the columns beyond a first vector, where they are few, are sums along K instead.
-Nothing depends on the number of threads, so neither do the bits of the result.
+Nothing depends on the number of threads, so neither do the bits of the result::
+
+    before: a product                    after: its plan, for vectors of 16 floats
+
+    A[100, 100] B[784, 100]^T            17 tiles of rows: 15 of 6, and 2 of 5
+                                         13 panels of columns: 10 of 4 vectors, and 3 of 3
+                                         B is packed first, panel by panel
+                                         16 chunks: some rows, and all columns
 """
 
 from __future__ import annotations

@@ -1,4 +1,13 @@
-"""What follows the sums: parts of K are added up, C^T is turned over, the epilogue applied."""
+"""What follows the sums: parts of K are added up, C^T is turned over, the epilogue applied.
+
+::
+
+    before: what the tiles left          after: in C, row by row
+
+    s0[i, j], s1[i, j]                   epilogue(s0[i, j] + s1[i, j])
+    s0[j, i] of C^T                      epilogue(s0[j, i]), copied transposed first
+    C[i, j], of one part                 epilogue(C[i, j]), while it is in the cache
+"""
 
 from __future__ import annotations
 

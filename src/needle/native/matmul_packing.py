@@ -2,7 +2,12 @@
 
 A panel is a few vectors wide; packed, its rows (one for each k) follow each other without gaps.
 Rows that lie far apart share few places in the caches. The lanes beyond the last column of B are
-left as they are: kernels mask them out. A B that lies transposed is packed by `transposing`.
+left as they are: kernels mask them out. A B that lies transposed is packed by `transposing`::
+
+    before: a panel of B                 after: the panel, packed
+
+    0  1 [2  3] 4                        2 3 7 8
+    5  6 [7  8] 9
 """
 
 from __future__ import annotations
