@@ -20,7 +20,7 @@ SPINS = 64
 def build(threads: int | None) -> Hardware | MatrixProduct:
     """Native code where LLVM is there, else NumPy's matrix product."""
     del threads
-    return Hardware() if llvm.available() else MatrixProduct()
+    return MatrixProduct() if llvm.unavailable() else Hardware()
 
 
 class Hardware:

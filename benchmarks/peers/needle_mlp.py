@@ -108,7 +108,7 @@ class Training:
     def first_result(self) -> float:
         """Seconds from the call that compiles to its loss."""
         self._step(*self._batches[0])  # the eager call in which the optimiser's state appears
-        llvm.available()  # imports llvmlite
+        llvm.unavailable()  # imports llvmlite
         start = perf_counter()
         float(self._step(*self._batches[1]))
         return perf_counter() - start

@@ -82,11 +82,6 @@ def unavailable() -> str | None:
     return None
 
 
-def available() -> bool:
-    """Whether llvmlite is installed and works here."""
-    return unavailable() is None
-
-
 @functools.cache
 def host(lanes: int | None = None) -> Host:
     """The machine we run on, or with `lanes` one like it with that many floats a vector.
