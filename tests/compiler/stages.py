@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 
 import needle as ndl
@@ -52,3 +54,9 @@ def expect_numpy(function, *args, rtol, host=None):
         assert result.shape == reference.shape
         assert result.dtype == reference.dtype
         np.testing.assert_allclose(result, reference, rtol=rtol, atol=rtol)
+
+
+def functions(ir):
+    """The functions of a module by name."""
+    parts = re.split(r"^(?=define )", ir, flags=re.MULTILINE)[1:]
+    return {re.match(r"define .*?@([\w.]+)", part)[1]: part for part in parts}

@@ -1,0 +1,62 @@
+"""Functions of a program that do the same with other memory are one function."""
+
+from __future__ import annotations
+
+import needle as ndl
+from tests.compiler.stages import compiled, functions
+
+ones = ndl.init.ones
+
+
+def test_kernels_of_one_structure_share_their_code():
+    many = compiled(lambda *xs: [x * 2 + 1 for x in xs], *[ones(n) for n in range(10, 30)])
+    assert list(functions(many.emitted.ir)) == ["body1"]
+    calls = many.emitted.calls
+    assert len({call.symbol for call in calls}) == len({call.words for call in calls}) == 20
+
+
+def test_flat_kernels_of_any_shape_share_their_code():
+    shapes = [(12,), (3, 5), (5, 3), (2, 3, 7), (1, 9)]
+    many = compiled(lambda *xs: [x * 2 + 1 for x in xs], *[ones(*shape) for shape in shapes])
+    assert list(functions(many.emitted.ir)) == ["body1"]
+
+
+def test_kernels_of_other_structures_share_nothing():
+    steps = [
+        lambda x: x + 0.0,
+        lambda x: x + -0.0,
+        lambda x: x * 2,
+        lambda x: x.exp(),
+        lambda x: x + x[::-1],
+        lambda x: x.sum(),
+        lambda x: x.max(),
+        lambda x: x.astype("float64") * 2,
+        lambda x: x.relu(),
+    ]
+
+    def f(*xs):
+        return [step(x) for step, x in zip(steps, xs, strict=True)]
+
+    names = functions(compiled(f, *[ones(n) for n in range(10, 10 + len(steps))]).emitted.ir)
+    assert sum(name.startswith("body") for name in names) == len(steps)
+
+
+def test_layers_of_one_shape_share_their_code():
+    def network(x, w, b):
+        for _ in range(10):
+            x = (x @ w + b.broadcast_to(x.shape)).tanh()
+        return x
+
+    names = functions(compiled(network, ones(4, 8), ones(8, 8), ones(8)).emitted.ir)
+    assert sum(name.startswith("product") for name in names) == 1
+
+
+def test_slices_of_a_value_share_their_code():
+    names = functions(compiled(lambda x: [x[k].exp() for k in range(8)], ones(8, 5)).emitted.ir)
+    assert sum(name.startswith("body") for name in names) == 1
+
+
+def test_draws_of_one_kind_share_their_code():
+    ndl.seed(0)
+    found = compiled(lambda: [ndl.init.rand(7), ndl.init.rand(7), ndl.init.rand(8)])
+    assert sum(name.startswith("draw") for name in functions(found.emitted.ir)) == 2
