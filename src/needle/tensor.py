@@ -28,7 +28,7 @@ from .ops import (
     reduction,
     slicing,
 )
-from .ops.creation import Full
+from .ops.creation import full
 from .ops.operators import binary, reflected, subtract, subtract_from, subtract_scalar
 from .ops.subscript import subscript
 from .shapes import Shape, as_dtype
@@ -438,7 +438,7 @@ class Tensor(Value):
 
     def full_like(self, value: float, dtype: Any = None) -> Tensor:
         """A constant of this shape, and of this dtype unless another is named."""
-        return Full(self.shape, value, self.dtype if dtype is None else dtype)()
+        return full(self.shape, value, self.dtype if dtype is None else dtype)
 
     def zeros_like(self) -> Tensor:
         """Zeros of this shape and dtype."""

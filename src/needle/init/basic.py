@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..device import Device, check_device
-from ..ops.creation import Full
+from ..ops.creation import full
 from ..ops.indexing import OneHot
 from ..ops.operands import as_tensor
 from ..ops.random import Bernoulli, Normal, Uniform
@@ -115,7 +115,7 @@ def constant(
         >>> ndl.init.constant(2, c=0.5).numpy()
         array([0.5, 0.5], dtype=float32)
     """
-    return _finished(Full(_sizes(shape), c, dtype)(), device, requires_grad)
+    return _finished(full(_sizes(shape), c, dtype), device, requires_grad)
 
 
 def ones(

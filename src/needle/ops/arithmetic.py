@@ -9,7 +9,7 @@ import numpy as np
 from ..errors import ArgumentError
 from ..graph.kinds import Elementwise
 from ..shapes import broadcast_shapes
-from .operands import Number, as_number, as_operands, as_tensor, is_number
+from .operands import Number, as_number, as_operands, as_tensor, is_number, is_unknown
 
 
 class EWiseAdd(Elementwise):
@@ -77,6 +77,8 @@ def add_scalar(a: Any, scalar: Any) -> Any:
         >>> ndl.add_scalar(ndl.Tensor([1.0, 2.0]), 3).numpy()
         array([4., 5.])
     """
+    if is_unknown(scalar):
+        return add(a, scalar)
     number = as_number(scalar, "add_scalar")
     if number < 0:
         a = as_tensor(a)
@@ -152,7 +154,7 @@ def mul_scalar(a: Any, scalar: Any) -> Any:
         >>> ndl.mul_scalar(ndl.Tensor([1.0, 2.0]), 3).numpy()
         array([3., 6.])
     """
-    return MulScalar(scalar)(a)
+    return multiply(a, scalar) if is_unknown(scalar) else MulScalar(scalar)(a)
 
 
 class EWiseDiv(Elementwise):
@@ -211,7 +213,7 @@ def divide_scalar(a: Any, scalar: Any) -> Any:
         >>> ndl.divide_scalar(ndl.Tensor([3.0]), 4).numpy()
         array([0.75])
     """
-    return DivScalar(scalar)(a)
+    return divide(a, scalar) if is_unknown(scalar) else DivScalar(scalar)(a)
 
 
 class EWisePow(Elementwise):
@@ -302,7 +304,7 @@ def power_scalar(a: Any, scalar: Any) -> Any:
         >>> ndl.power_scalar(ndl.Tensor([4.0, 9.0]), 0.5).numpy()
         array([2., 3.])
     """
-    return PowerScalar(scalar)(a)
+    return power(a, scalar) if is_unknown(scalar) else PowerScalar(scalar)(a)
 
 
 class Negate(Elementwise):

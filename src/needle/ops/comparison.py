@@ -8,7 +8,7 @@ import numpy as np
 
 from ..errors import ArgumentError
 from ..graph.kinds import Elementwise
-from .operands import as_number, as_operands, as_tensor, is_number
+from .operands import as_number, as_operands, as_tensor, is_number, is_unknown
 
 
 class Comparison(Elementwise, abstract=True):
@@ -257,7 +257,11 @@ def clip(a: Any, low: float | None = None, high: float | None = None) -> Any:
         >>> ndl.clip(ndl.Tensor([-2.0, 0.5, 2.0]), -1, 1).numpy()
         array([-1. ,  0.5,  1. ])
     """
-    return Clip(low, high)(a)
+    if not (is_unknown(low) or is_unknown(high)):
+        return Clip(low, high)(a)
+    limited = a if low is None else maximum(a, low)
+    limited = limited if high is None else minimum(limited, high)
+    return where(equal(a, limited), a, limited.detach())
 
 
 class Cast(Elementwise):

@@ -12,7 +12,7 @@ from ..errors import ArgumentError, DTypeError, ShapeError
 from ..graph.kinds import Source
 from ..graph.op import Sample
 from ..shapes import Spec, as_dtype, checked_shape
-from .operands import Number, as_number
+from .operands import Number, as_number, is_unknown
 
 
 class Full(Source):
@@ -60,6 +60,8 @@ def full(shape: Any, value: float, dtype: Any = "float32") -> Any:
         >>> ndl.full((2,), 3).numpy()
         array([3., 3.], dtype=float32)
     """
+    if is_unknown(value):
+        return (Full(shape, 1, dtype)() * value).astype(dtype)
     return Full(shape, value, dtype)()
 
 

@@ -86,6 +86,11 @@ def is_number(value: Any) -> bool:
     )
 
 
+def is_unknown(value: Any) -> bool:
+    """Whether a number is a run-time scalar of a trace: it is known when the program runs."""
+    return isinstance(value, Value) and value.weak
+
+
 def constant_like(a: Any, number: Any, operation: str) -> Any:
     """A constant of `a`'s shape, and of its dtype where that can hold the number.
 

@@ -1,0 +1,42 @@
+"""Float arguments where the library's functions take a number."""
+
+import numpy as np
+import pytest
+
+import needle as ndl
+
+FUNCTIONS = {
+    "add_scalar": ndl.add_scalar,
+    "mul_scalar": ndl.mul_scalar,
+    "divide_scalar": ndl.divide_scalar,
+    "power_scalar": ndl.power_scalar,
+    "clip": lambda x, c: x.clip(-c, c),
+    "clip below": lambda x, c: ndl.clip(x, c),
+    "clip above": lambda x, c: ndl.clip(x, None, c),
+    "full": lambda x, c: ndl.full((2, 3), c),
+    "full of no axes": lambda x, c: ndl.full((), c, "float64"),
+    "full of integers": lambda x, c: ndl.full((2,), c, "int64"),
+    "full_like": lambda x, c: x.full_like(c),
+    "constant": lambda x, c: ndl.init.constant(3, c=c),
+}
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "int32"])
+@pytest.mark.parametrize("function", FUNCTIONS.values(), ids=FUNCTIONS.keys())
+def test_functions_of_a_number_take_a_float_argument(function, dtype):
+    x = ndl.Tensor(np.array([1, 2, 3]), dtype=dtype, requires_grad=False)
+    step = ndl.jit(function, warmup=0)
+    for number in (0.5, 2.0, 0.25, 3.0):
+        got, expected = step(x, number), function(x, number)
+        assert (got.shape, got.dtype) == (expected.shape, expected.dtype)
+        np.testing.assert_allclose(got.numpy(), expected.numpy(), rtol=1e-6)
+    assert len(step.programs) == 1
+
+
+def test_the_derivative_of_a_clip_is_one_at_its_limits():
+    x = ndl.Tensor(np.array([-3.0, -2.0, 0.5, 2.0, np.nan]))
+    slope = ndl.jit(ndl.grad(lambda x, c: x.clip(-c, c).sum()), warmup=0)
+    np.testing.assert_array_equal(slope(x, 2.0).numpy(), [0, 1, 1, 1, 0])
+    np.testing.assert_array_equal(slope(x, 0.5).numpy(), [0, 0, 1, 0, 0])
+    eager = ndl.grad(lambda x: x.clip(-2.0, 2.0).sum())(x)
+    np.testing.assert_array_equal(eager.numpy(), [0, 1, 1, 1, 0])
