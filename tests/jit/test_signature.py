@@ -282,11 +282,11 @@ def test_the_value_of_a_float_is_not_known(compare):
         lambda k: k.is_integer(),
         lambda k: k.real,
         lambda k: statistics.mean([k, 1.0]),
-        lambda k: ndl.full((2,), k),
+        lambda k: ndl.arange(k),
         lambda k: ndl.init.randn(2, std=k),
         lambda k: ndl.init.rand(2, low=-k, high=k),
         lambda k: ndl.init.randb(2, p=k),
-        lambda k: ndl.clip(ndl.ones(2), -k, k),
+        lambda k: ndl.fused_add_scalars(ndl.ones(2), k, 1.0),
     ],
 )
 def test_where_a_number_has_to_be_known_a_float_is_refused(use):
