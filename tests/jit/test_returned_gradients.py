@@ -82,3 +82,64 @@ def test_a_gradient_of_zero_is_one_tensor_too():
 
     compiled = ndl.jit(step, warmup=0)
     assert [compiled() is w.grad for _ in range(3)] == [True] * 3
+
+
+def h_alone(model, x):
+    model.h = (model.h * 0.5 + x).detach()
+
+
+def h_whose_gradient_is_returned(model, x):
+    grad = model.h.grad
+    h_alone(model, x)
+    return grad
+
+
+def h_whose_gradient_is_set(model, x):
+    model.h.grad = x * 1
+    h_alone(model, x)
+
+
+@pytest.mark.parametrize("warmup", [0, 1])
+@pytest.mark.parametrize("hold", [False, True])
+@pytest.mark.parametrize(
+    "function", [h_alone, h_whose_gradient_is_returned, h_whose_gradient_is_set]
+)
+def test_a_new_tensor_in_a_slot_has_no_gradient_of_the_one_before(function, hold, warmup):
+    def run(jit):
+        model = nn.Module()
+        model.h = ones(1, 2)
+        step = jit(lambda x: function(model, x))
+
+        def call(number):
+            if number in (0, 3, 4, 6):
+                model.h.grad = ones(number, 1)
+            before = [model.h] if hold else []
+            result = step(ones(number, 1))
+            grads = [tensor.grad for tensor in [*before, model.h]]
+            return [model.h.tolist(), *[grad and grad.tolist() for grad in [*grads, result]]]
+
+        return [call(number) for number in range(9)]
+
+    assert run(lambda f: ndl.jit(f, warmup=warmup)) == run(lambda f: f)
+
+
+def test_a_tensor_that_is_given_its_gradient_is_not_the_new_one_in_a_slot():
+    """Both slots hold it at the call."""
+
+    def run(jit):
+        model = nn.Module()
+        model.h = model.k = ones(1, 2)
+
+        def step(x):
+            model.h.grad = model.k
+            model.k = (model.k * 0.5 + x).detach()
+
+        step(ones(1, 1))
+        compiled, seen = jit(step), []
+        for number in range(4):
+            compiled(ones(number, 1))
+            seen += [model.h.grad.tolist(), model.k.tolist(), model.k.grad]
+            model.h = model.k
+        return seen
+
+    assert run(lambda f: ndl.jit(f, warmup=0)) == run(lambda f: f)

@@ -200,8 +200,14 @@ class Binding:
         return array.copy() if is_state else array
 
     def _is_held(self) -> bool:
-        """Whether somebody took hold of a tensor in a slot, which may then not change in place."""
-        return any(c.count_references() > c.references for c in self.may_be_held)
+        """Whether somebody took hold of a tensor in a slot, which may then not change in place.
+
+        Nor may one that was given a `.grad`: the tensor that comes after it has none.
+        """
+        return any(
+            c.count_references() > c.references or c.read([])._grad is not None
+            for c in self.may_be_held
+        )
 
     def _bind_captured(self, leaves: list[Any]) -> None:
         """Look up all captured tensors; state moves into memory that may be changed in place."""

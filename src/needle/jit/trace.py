@@ -162,11 +162,15 @@ class Trace:
         return {out for out, count in Counter(found).items() if count > 1}
 
     def replaced(self) -> set[Target]:
-        """Slots whose tensor lives on when they are given another one: changed, or elsewhere."""
+        """Slots whose tensor is seen when they are given another one: changed, or elsewhere.
+
+        So is its `.grad`, which the new tensor does not have.
+        """
         trees = [self.result, *[tree for _, tree in self.slots]]
         leaves = [leaf for _, leaf in leaves_in(trees)]
         moved = {leaf.slot for leaf in leaves if isinstance(leaf, Moved)}
-        return {*moved, *[target for target, _ in self.rebound if isinstance(target, Slot)]}
+        touched = [*self.rebound, *self.grads, *self.guards.grads]
+        return {*moved, *[target for target, _ in touched if isinstance(target, Slot)]}
 
     def wanted(self) -> list[Node]:
         """The nodes whose values a call needs, each once: results, then state, then gradients."""
