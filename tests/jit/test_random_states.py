@@ -63,6 +63,8 @@ class Writer:
             f"if {p}.grad is not None: {a} = {p}.grad.detach()",
             "if v.grad is not None: v.data = v - 0.1 * v.grad",
             f"{p}.grad = None",
+            f"{a}.grad = ({self._value()}).detach()",
+            f"if {a}.grad is not None: {b} = {a}.grad.detach()",
             "cells.append(cells.pop(0))",
         ]
         return self._random.choice(choices)
@@ -71,7 +73,8 @@ class Writer:
         a, b = self._random.sample(SLOTS, 2)
         new = f"ndl.Tensor(np.full(3, {self._random.random():.2f}), requires_grad=False)"
         choices = [f"{a}.data = {new}", f"{a} = {new}", f"{a} = {b}", f"held.append({a})"]
-        return self._random.choice([*choices, f"result[0].data = {new}", "w.grad = None", "", ""])
+        choices += [f"result[0].data = {new}", f"{a}.grad = {new}", "w.grad = None", "", ""]
+        return self._random.choice(choices)
 
 
 def played(writer, jit):
