@@ -178,7 +178,7 @@ class Plan:
 
 def plan(product: Product, host: Host) -> Plan:
     """Decide how to compute `product` on `host`."""
-    asked, column = product, product.n == 1 and product.m > 1 and product.ldc == 1
+    asked, column = product, product.n == 1 and product.m > 1
     lanes = host.lanes // (2 if product.kind == F64 else 1)
     if column or _is_turned(asked, lanes):
         product = asked.swapped()

@@ -76,7 +76,7 @@ def finish(
     parts: Parts | None = None,
 ) -> None:
     """Apply the epilogue to C between the edges, first adding up the parts if there are any."""
-    kind, stride = cut.product.kind, cut.asked.ldc
+    kind, stride = cut.product.kind, cut.asked.n
     if cut.swap and not cut.turned:  # C is one column, computed as one row
         edges = edges[1], edges[0]
     (top, bottom), (left, right) = edges
@@ -86,7 +86,7 @@ def finish(
 
         def body(column: Value, mask: Value | None) -> None:
             vector = kind.vector(cut.lanes)
-            lines = [(line, column)] if parts is None or cut.product.accumulate else []
+            lines = [(line, column)] if parts is None else []
             if parts is not None:
                 at = row * parts.row + column
                 lines += [(parts.base, at + part * parts.part) for part in range(cut.parts)]

@@ -99,7 +99,7 @@ def _write_chunks(kernels: Kernels, code: Builder, arguments: Sequence[Value], k
             k, stop = (
                 code.binary("udiv", i * table["k"], blocks) for i in (block.index, block.index + 1)
             )
-            fresh = code.compare("==", block.index - first + table["accumulate"], 0)
+            fresh = code.compare("==", block.index, first)
             sums = code.offset(c, kind, part * table["c.part"])
             sweep = _Sweep(kernels, table, [a, b, sums, scratch], kind, (k, stop - k), fresh)
             sweep.write(chunk.index, rows, columns)

@@ -10,11 +10,10 @@ from .vectors import F32, Type
 
 @dataclass(frozen=True)
 class Product:
-    """C[m, n] = op(A)[m, k] op(B)[k, n], or C += ... with `accumulate`.
+    """C[m, n] = op(A)[m, k] op(B)[k, n], all of them dense.
 
     op transposes where `transpose_a` or `transpose_b` is set: A then lies as [k, m], B as [n, k].
-    Rows are contiguous and `lda`, `ldb`, `ldc` elements apart; 0 stands for dense. A dense column
-    that is transposed lies as the row that it is read as, and A counts as that.
+    A column that is transposed lies as the row that it is read as, and A counts as that.
     """
 
     m: int
@@ -23,32 +22,24 @@ class Product:
     transpose_a: bool = False
     transpose_b: bool = False
     kind: Type = F32
-    lda: int = 0
-    ldb: int = 0
-    ldc: int = 0
-    accumulate: bool = False
 
     def __post_init__(self) -> None:
-        widths = {
-            "lda": self.m if self.transpose_a else self.k,
-            "ldb": self.k if self.transpose_b else self.n,
-            "ldc": self.n,
-        }
-        for name, width in widths.items():
-            stride = getattr(self, name) or max(width, 1)
-            if stride < width:
-                raise ArgumentError(
-                    f"Product: {name}={stride} is shorter than a row of {width} elements."
-                    f" Give the distance between rows, at least {width}"
-                )
-            object.__setattr__(self, name, stride)
-        if self.transpose_a and self.m == self.lda == 1:
+        if self.m == 1:
             object.__setattr__(self, "transpose_a", False)
-            object.__setattr__(self, "lda", max(self.k, 1))
         if min(self.m, self.n, self.k) < 0:
             raise ArgumentError(
                 f"Product: size {self.m}x{self.k} @ {self.k}x{self.n} is negative. Use sizes >= 0"
             )
+
+    @property
+    def lda(self) -> int:
+        """Elements from one row of A, as it lies, to the next."""
+        return self.m if self.transpose_a else self.k
+
+    @property
+    def ldb(self) -> int:
+        """Elements from one row of B, as it lies, to the next."""
+        return self.k if self.transpose_b else self.n
 
     @property
     def flop(self) -> int:
@@ -56,11 +47,9 @@ class Product:
         return 2 * self.m * self.n * self.k
 
     def swapped(self) -> Product:
-        """The same sums as C^T = op(B)^T op(A)^T, dense."""
-        return replace(
-            self, m=self.n, n=self.m, lda=self.ldb, ldb=self.lda, ldc=max(self.m, 1),
-            transpose_a=not self.transpose_b, transpose_b=not self.transpose_a,
-        )  # fmt: skip
+        """The same sums as C^T = op(B)^T op(A)^T."""
+        transposed = {"transpose_a": not self.transpose_b, "transpose_b": not self.transpose_a}
+        return replace(self, m=self.n, n=self.m, **transposed)
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ from .vectors import I64, PTR, Builder, Value
 
 _CUT = ("total", "unit", "count", "whole", "size")
 _NUMBERS = (
-    "k", "blocks", "parts", "row.chunks", "column.chunks", "accumulate", "c.part",
+    "k", "blocks", "parts", "row.chunks", "column.chunks", "c.part",
     "lda", "a.row", "a.k", "ldb", "b.column", "ldc", "source.column",
     "packed.b", "packed.k", "packed.rows", "packed.a.size", "packed.b.size",
     "rest", "rest.width", "rest.size", "rest.start", "source.k",
@@ -92,13 +92,11 @@ class Table:
 def write_table(kernels: Kernels, cut: Plan, name: str) -> str:
     """Write the table of a product; returns its name."""
     product, packed = cut.product, cut.packed_b
-    parted = cut.last.count > 0  # then C is where the sums of the parts lie, without gaps
     numbers = {
         "k": product.k, "blocks": cut.blocks, "parts": cut.parts,
-        "accumulate": product.accumulate and not parted,
         "row.chunks": cut.row_chunks, "column.chunks": cut.column_chunks,
-        "lda": product.lda, "ldc": product.n if parted else product.ldc,
-        "c.part": product.m * product.n if parted else 0,
+        "lda": product.lda, "ldc": product.n,
+        "c.part": product.m * product.n,
         "a.row": 1 if product.transpose_a else product.lda,
         "a.k": product.lda if product.transpose_a else 1,
         "ldb": product.ldb, "b.column": cut.packed_k if packed else product.ldb if cut.dot else 1,
