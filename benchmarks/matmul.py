@@ -11,6 +11,7 @@ import statistics
 import sys
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 # OpenBLAS chooses its kernels when it is loaded: let it see this processor, not a stand-in.
 _FORCED = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE")
@@ -21,7 +22,10 @@ if any(name in os.environ for name in _FORCED):
 import numpy as np  # noqa: E402
 from threadpoolctl import threadpool_limits  # noqa: E402
 
-from needle.native.matmul import CompiledProduct, Product  # noqa: E402
+sys.path.insert(0, str(Path(__file__).parents[1]))  # run as a file, too: the package is found
+
+from benchmarks.one_product import CompiledProduct  # noqa: E402
+from needle.native.matmul import Product  # noqa: E402
 
 ROUNDS = 25
 BARS = [  # forward, weight gradient, input gradient of each layer, and batch 1

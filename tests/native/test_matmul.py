@@ -4,15 +4,17 @@ import itertools
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from benchmarks.one_product import CompiledProduct
 from needle.errors import ArgumentError
 from needle.native import llvm, matmul_blocking
-from needle.native.matmul import CompiledProduct, Kernels, Product, emit
+from needle.native.matmul import Kernels, Product, emit
 from needle.native.matmul_kernels import Tile
 from needle.native.vectors import F32, F64, PTR, Source
 
@@ -277,8 +279,9 @@ def test_batch_is_a_loop_over_pointers():
 GUARDED = """
 import ctypes, mmap
 import numpy as np
-from needle.native.matmul import CompiledProduct, Product
+from benchmarks.one_product import CompiledProduct
 from needle.native.llvm import host
+from needle.native.matmul import Product
 
 PAGE = mmap.PAGESIZE
 libc = ctypes.CDLL(None)
@@ -315,7 +318,8 @@ print("inside")
 @pytest.mark.skipif(sys.platform == "win32", reason="mprotect is POSIX")
 def test_no_access_outside_the_operands():
     script = f"LANES = {LANES}{GUARDED}"
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    command, root = [sys.executable, "-c", script], Path(__file__).parents[2]
+    done = subprocess.run(command, cwd=root, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert done.stdout == "inside\n"
 
@@ -347,9 +351,6 @@ def test_plan_covers_everything_once(m, n, k, transpose_b):
 def test_errors_say_what_to_do():
     with pytest.raises(ArgumentError, match=r"size -1x4 @ 4x3 is negative"):
         Product(-1, 3, 4)
-    multiply = CompiledProduct(Product(2, 3, 4))
-    with pytest.raises(ArgumentError, match=r"product of float32 got float64. Cast it first"):
-        multiply(np.ones((2, 4)), np.ones((4, 3), np.float32))
 
 
 @pytest.mark.parametrize("n", [9, 17, 50, 100, 15])

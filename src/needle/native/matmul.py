@@ -1,4 +1,4 @@
-"""Matrix products as functions of IR that a program calls, and one product to run on its own.
+"""Matrix products as functions of IR that a program calls.
 
 `emit` appends to a module the functions for one product. All have the signature::
 
@@ -11,30 +11,21 @@ is the same to the bit however they are shared out. Batches are calls with other
 
 from __future__ import annotations
 
-import ctypes
-import functools
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
-from ..errors import ArgumentError
-from .llvm import Host, compile_ir
-from .llvm import host as this_host
 from .matmul_blocking import Plan, plan
 from .matmul_finish import Epilogue
 from .matmul_kernels import Kernels
 from .matmul_loops import write_phases
 from .matmul_product import Product
-from .vectors import F64, I64, PTR, VOID, Source, Type
+from .vectors import Type
 
-__all__ = ["CompiledProduct", "Emitted", "Epilogue", "Kernels", "Phase", "Product", "emit"]
+__all__ = ["Emitted", "Epilogue", "Kernels", "Phase", "Product", "emit"]
 
 FLOP_COST, PACK_COST = 0.01, 0.25
 """About the nanoseconds that an operation takes, and that packing an element takes."""
-
-Chunks = Callable[[int], Iterable[tuple[int, int]]]
 
 
 @dataclass(frozen=True)
@@ -114,93 +105,3 @@ def phases(cut: Plan, name: str = "") -> list[Phase]:
         phase(".sum", cut.last.count, add, last, even_rows=rows, adds=True),
     ]
     return [phase for phase in found if phase.chunks]
-
-
-def _write_whole(source: Source, emitted: Emitted, further: dict[str, Type]) -> None:
-    """Append `whole`: all phases one after the other, as a program without threads calls them."""
-    pointers = dict.fromkeys(("a", "b", "c", "scratch"), PTR)
-    function = source.function("whole", {**pointers, **further})
-    b = function.body
-    for phase in emitted.phases:
-        bounds = [b.constant(bound, I64) for bound in (0, phase.chunks)]
-        b.call(phase.symbol, VOID, *function.arguments, *bounds)
-    b.ret()
-
-
-class CompiledProduct:
-    """One product, compiled by itself, for arrays of NumPy.
-
-    >>> import numpy as np
-    >>> multiply = CompiledProduct(Product(2, 3, 4))
-    >>> c = multiply(np.ones((2, 4), np.float32), np.ones((4, 3), np.float32))
-    >>> print(c)
-    [[4. 4. 4.]
-     [4. 4. 4.]]
-    """
-
-    def __init__(
-        self,
-        product: Product,
-        host: Host | None = None,
-        epilogue: Epilogue | None = None,
-        further: Mapping[str, Type] | None = None,
-    ) -> None:
-        source = Source(host or this_host())
-        self.product = product
-        self.emitted = emit(Kernels(source), product, "product", epilogue, further)
-        _write_whole(source, self.emitted, dict(further or {}))
-        self.module = compile_ir(source.text(), source.host)
-        self.dtype = np.dtype(np.float64 if product.kind == F64 else np.float32)
-        self._scratch = np.empty(self.emitted.scratch, self.dtype)
-        pointers = [ctypes.c_void_p] * (4 + len(further or {}))
-        signature = (*pointers, ctypes.c_int64, ctypes.c_int64)
-        self._whole = self.module.function("whole", None, *pointers)
-        self._functions = [
-            (self.module.function(phase.symbol, None, *signature), phase.chunks)
-            for phase in self.emitted.phases
-        ]
-
-    def __call__(
-        self,
-        a: np.ndarray,
-        b: np.ndarray,
-        c: np.ndarray | None = None,
-        *further: np.ndarray,
-        chunks: Chunks | None = None,
-    ) -> np.ndarray:
-        """Multiply arrays that lie as the product says.
-
-        `chunks` gives the calls of a phase, which is one unless it is given.
-
-        The strides of the arrays are not looked at: A has rows `lda` apart, and so on.
-        """
-        product = self.product
-        c = np.zeros((product.m, product.n), self.dtype) if c is None else c
-        for call in self.bind(a, b, c, *further, chunks=chunks):
-            call()
-        return c
-
-    def bind(
-        self,
-        a: np.ndarray,
-        b: np.ndarray,
-        c: np.ndarray,
-        *further: np.ndarray,
-        chunks: Chunks | None = None,
-    ) -> list[Callable[[], None]]:
-        """The calls that compute C from these arrays; they and the product must stay alive."""
-        for array in (a, b, c):
-            if array.dtype != self.dtype:
-                raise ArgumentError(
-                    f"CompiledProduct: a product of {self.dtype} got {array.dtype}. Cast it first"
-                )
-        pointers = [
-            ctypes.c_void_p(array.ctypes.data) for array in (a, b, c, self._scratch, *further)
-        ]
-        if chunks is None:
-            return [functools.partial(self._whole, *pointers)]
-        return [
-            functools.partial(function, *pointers, ctypes.c_int64(begin), ctypes.c_int64(end))
-            for function, count in self._functions
-            for begin, end in chunks(count)
-        ]
