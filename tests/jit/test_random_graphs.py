@@ -52,6 +52,13 @@ OVER_AN_AXIS = {
         ndl.Tensor([x.shape[axis] - 1, 0], requires_grad=False), axis
     ),
 }
+
+
+def flat_rows(x, w):
+    """A product of all rows of several matrices."""
+    return (x.reshape((-1, x.shape[2])) @ w).reshape((*x.shape[:2], w.shape[1]))
+
+
 BINARY = {
     "add": lambda a, b: a + b,
     "subtract": lambda a, b: a - b,
@@ -63,6 +70,8 @@ BINARY = {
     "concatenate": lambda a, b: ndl.concatenate([a, b], 0) if a.ndim else a + b,
     "matmul": lambda a, b: a @ b.T * 0.25 if a.ndim == 2 else a * b,
     "batched matmul": lambda a, b: a @ b.transpose((1, 2)) * 0.25 if a.ndim == 3 else a - b,
+    "rows matmul": lambda a, b: a @ b[0].T * 0.25 if a.ndim == 3 else a + 2 * b,
+    "flat rows matmul": lambda a, b: flat_rows(a, b[0].T) * 0.25 if a.ndim == 3 else a - 2 * b,
 }
 
 PLACES = st.integers(0, 99)

@@ -26,14 +26,15 @@ from ..native import matmul
 from ..native.llvm import Host
 from ..native.values import I8, I64, PTR, VOID, Type, Value
 from ..native.vectors import Source
-from .access import address, own_index, size_of, spec
+from .access import address, size_of, spec
+from .epilogues import loops_around, steps_of, write_epilogue
 from .expression import Read, base
 from .interpret import is_random
 from .kernels import Fused, Kernel, Product, Special
 from .layout import Plan, Pointers
 from .loops import write
 from .nest import positions
-from .products import Shapes, write_epilogue
+from .products import Shapes
 from .scope import Memory
 from .specials import special_key, write_draw, write_special
 from .structure import Structure
@@ -224,12 +225,13 @@ class Emitter:
         given = epilogue = None
         if work.epilogue:
             read = [node for node in self.fused.read_by(work.epilogue) if node is not work.node]
-            index = own_index(spec(work.node).shape)
-            steps = [(node, index) for node in work.epilogue]
-            reads = [r for step in steps for r in stored.reads(*step) if r[0] is not work.node]
-            starts = self._starts(reads, work.epilogue, len(index))
+            steps, loops = steps_of(work), len(loops_around(work))
+            reads = [found for step in steps for found in stored.reads(*step)]
+            others = [(source, at) for source, at in reads if base(source) is not work.node]
+            starts = self._starts(others, work.epilogue, loops)
             given = Pointers(self.plan, work.epilogue, read, starts)
-            structure = Structure(stored, 2, range(2), given, any(positions(steps, stored)))
+            walked, counted = range(loops - 2, loops), any(positions(steps, stored))
+            structure = Structure(stored, loops, walked, given, counted)
             key = (key, structure.of(steps, dict(steps)))
             epilogue = partial(write_epilogue, work, given, stored)
         found = self._products.get(key)

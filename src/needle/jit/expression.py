@@ -28,7 +28,7 @@ from ..ops.movement import Reshape, Transpose
 from ..ops.slicing import Concatenate, Unslice
 from ..ops.tuples import TupleGetItem
 from ..shapes import Shape, normalize_axes
-from .access import FIXED, Index, is_view, loops_of, own_index, spec, through
+from .access import FIXED, Index, is_view, loops_of, own_index, size_of, spec, through
 from .interpret import is_random
 
 Read = tuple[Node, Index]
@@ -193,6 +193,13 @@ def untransposed(node: Node) -> Node:
     In a simplified graph a `Transpose` is no other swap.
     """
     return node.inputs[0] if isinstance(node.op, Transpose) else node
+
+
+def is_one_product(node: Node) -> bool:
+    """Whether all batches of rows of a product meet one matrix: they are the rows of one."""
+    left, right = node.inputs
+    one_batch = size_of(spec(node).shape[:-2]) == 1
+    return one_batch or (size_of(spec(right).shape[:-2]) == 1 and untransposed(left) is left)
 
 
 def is_called(node: Node) -> bool:

@@ -24,12 +24,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from ..errors import CompileError
-from ..graph.kinds import Reduction
 from ..graph.node import Node
 from ..ops.contraction import MatMul
 from ..shapes import Shape
-from .access import Index, spec
+from .access import Index
 from .directions import Directions, agree, directions
+from .epilogues import fits
 from .expression import Domain, base, domain, is_called, is_special, result_index, untransposed
 from .kernels import Fused, Kernel, Product, Special, Work
 from .simplify import Graph
@@ -128,7 +128,7 @@ class _Gathering:
     def _joins(self, node: Node, own: Domain, work: Kernel | Product) -> bool:
         """Add a node to a kernel, if nothing has to wait and all that it reads there is ready."""
         if isinstance(work, Product):
-            return self._joins_epilogue(node, own, work)
+            return self._joins_epilogue(node, own.index, work)
         for loops, outer, index in _ways_in(own, work):
             reads = self._reads(node, index)
             inside = {s for s in reads if self.maker.get(s) is work}
@@ -161,18 +161,13 @@ class _Gathering:
     def _directions(self, node: Node, index: Index, loops: Shape) -> Directions:
         return directions(node, index, self.stored.reads(node, index), loops)
 
-    def _joins_epilogue(self, node: Node, own: Domain, product: Product) -> bool:
+    def _joins_epilogue(self, node: Node, index: Index, product: Product) -> bool:
         """Add a value to what is computed over a product, element by element."""
-        shape = spec(node).shape
-        if isinstance(node.op, Reduction) or shape != spec(product.node).shape:
-            return False
-        if len(shape) != 2 or 1 in shape:
-            return False
-        reads = self._reads(node, own.index)
+        reads = self._reads(node, index)
         inside = {s for s in reads if self.maker.get(s) is product}
         if not inside or self._after(s for s in reads if s not in inside) > product.level:
             return False
-        if any(at != own.index for s in inside for at in reads[s]):
+        if not fits(node, product, self.stored):
             return False
         product.epilogue.append(node)
         self.maker[node] = product
@@ -218,6 +213,8 @@ def verify(fused: Fused) -> None:
                 _verify_level(source, made.get(source), work)
     for kernel in [work for work in fused.all_works if not isinstance(work, Special)]:
         _verify_steps(fused, kernel)
+        if isinstance(kernel, Product):
+            _verify_epilogue(fused, kernel)
     overwritten = set(fused.state)
     for kernel in fused.last:
         own = {old for old, new in fused.state.items() if new in kernel.home}
@@ -241,3 +238,9 @@ def _verify_steps(fused: Fused, work: Kernel | Product) -> None:
         if not isinstance(node.op, MatMul) and later.intersection(fused.read_by([node])):
             raise CompileError(f"fuse: {node.op!r} reads what a later step of its kernel makes")
         later.remove(node)
+
+
+def _verify_epilogue(fused: Fused, work: Product) -> None:
+    for count, node in enumerate(work.epilogue):
+        if not fits(node, Product(work.node, work.level, work.epilogue[:count]), fused.stored):
+            raise CompileError(f"fuse: {node.op!r} does not follow the rows of its product")

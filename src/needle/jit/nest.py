@@ -15,7 +15,7 @@ which order the steps are done inside all that is said by `phases.py`.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence, Set
 
 from ..graph.kinds import Reduction
 from ..graph.node import Node
@@ -24,6 +24,7 @@ from ..native.values import Value
 from ..native.vectors import Builder
 from ..ops.creation import Arange
 from ..ops.indexing import OneHot, Pick, Take
+from ..shapes import Shape
 from .access import Index, address, own_index, spec
 from .expression import Read, Stored, lookup
 from .kernels import Kernel
@@ -142,8 +143,8 @@ class Nest:
 
         They are in the order of the axes, unless what is reduced lies in another order.
         """
-        counted = {_counted(*step) for step in positional}
-        reads = self._strides([*self.reads, *_lookups(positional)])
+        counted = {counted_loop(*step) for step in positional}
+        reads = self._strides([*self.reads, *lookups(positional)])
         writes = self._strides((node, self.kernel.home[node]) for node in self.kernel.steps)
         best = self._groups(range(len(self.kernel.loops)), counted, {*reads, *writes})
         if self.kernel.outer is None or not best:
@@ -174,9 +175,8 @@ class Nest:
             before = groups[-1][-1] if groups else loop
             if (
                 groups
-                and counted.isdisjoint((before, loop))
                 and (outer is None or (before in outer) == (loop in outer))
-                and all(strides[before] == strides[loop] * loops[loop] for strides in accesses)
+                and are_one(loops, before, loop, accesses, counted)
             ):
                 groups[-1].append(loop)
             else:
@@ -242,6 +242,26 @@ class Nest:
         return b.binary("udiv", chunk * items, self.pieces)
 
 
+def are_one(
+    sizes: Shape,
+    before: int,
+    loop: int,
+    accesses: Iterable[tuple[int, ...]],
+    counted: Set[int | None],
+) -> bool:
+    """Whether a loop, and the one inside it, can be one loop.
+
+    Args:
+        sizes: Turns of the loops.
+        before, loop: The two.
+        accesses: For each access the stride of each loop.
+        counted: Loops whose counters are numbers that something is computed from.
+    """
+    return counted.isdisjoint((before, loop)) and all(
+        strides[before] == strides[loop] * sizes[loop] for strides in accesses
+    )
+
+
 def is_row(index: Index, loop: int) -> bool:
     """Whether an index is of a row: the first axis follows a loop step by step, no other does."""
     return bool(index) and index[0] == (loop, 0, 1) and all(at[0] != loop for at in index[1:])
@@ -262,7 +282,7 @@ def positions(steps: Iterable[Step], stored: Stored) -> Iterator[Step]:
                 yield value
 
 
-def _lookups(positional: Iterable[Step]) -> Iterator[Step]:
+def lookups(positional: Iterable[Step]) -> Iterator[Step]:
     """What is read of tables, without the axis along which another value says the position."""
     for node, at in positional:
         if isinstance(node.op, Pick | Take):
@@ -275,7 +295,7 @@ def _gathers(accesses: list[tuple[int, ...]], groups: list[list[int]]) -> int:
     return sum(strides[last] not in (-1, 0, 1) for strides in accesses)
 
 
-def _counted(node: Node, at: Index) -> int | None:
+def counted_loop(node: Node, at: Index) -> int | None:
     """The loop whose counter is a number that a value is computed from."""
     return None if isinstance(node.op, Pick | Take) else at[-1][0]
 

@@ -25,6 +25,7 @@ from ..ops.tuples import TupleGetItem
 from ..shapes import Shape
 from .access import FIXED, Entry, Index, is_view, loops_of, own_index, spec, through
 from .emit import Call
+from .epilogues import steps_of
 from .expression import Read, base, lookup, operands
 from .kernels import Fused, Kernel, Product, Special, Work
 from .nest import body_index
@@ -104,7 +105,7 @@ class Printer:
             for child, way in zip(node.inputs, ways, strict=True)
         ]
         product = Assignment(values.target(node, index), "Σ", left * right)
-        steps = [values.assignment(step, index, index) for step in work.epilogue]
+        steps = [values.assignment(step, at, at) for step, at in steps_of(work)]
         each = ", ".join(_counted(loops_of(shape)))
         title = self._title(work, f"for each ({each}), Σ over {LETTERS[k]} < {inner}")
         return [title, *lines([[product], *[[step] for step in steps]])]

@@ -1,4 +1,4 @@
-"""Matrix products: what the native room needs to know of one, and the code of its epilogue.
+"""Matrix products: what the native room needs to know of one.
 
 A product reads transposed operands as they lie, and is applied batch by batch::
 
@@ -9,7 +9,7 @@ A product reads transposed operands as they lie, and is applied batch by batch::
          (2, 4, 5) @ (2, 5, 3)
 
 Where all batches of rows meet one matrix, (2, 4, 5) @ (5, 3), they are the rows of one product, of
-m=8. The epilogue runs over each chunk of sums that is done, while it is still in the cache.
+m=8.
 """
 
 from __future__ import annotations
@@ -24,12 +24,10 @@ from ..native.matmul_blocking import Plan, plan
 from ..native.values import F32, F64, I64, Value
 from ..native.vectors import Builder
 from ..shapes import Shape
-from .access import own_index, size_of, spec
-from .expression import Stored, UnsupportedError, untransposed
+from .access import size_of, spec
+from .expression import UnsupportedError, is_one_product, untransposed
 from .kernels import Product
-from .layout import Pointers
-from .scope import Memory, Scope
-from .symbols import FLOAT32, FLOAT64, Symbol
+from .symbols import FLOAT32, FLOAT64
 
 _KINDS = {FLOAT32: F32, FLOAT64: F64}
 
@@ -52,7 +50,7 @@ class Shapes:
         self.operands = [untransposed(child) for child in node.inputs]
         swapped = [untransposed(child) is not child for child in node.inputs]
         left, right = (spec(child).shape for child in node.inputs)
-        is_one = size_of(right[:-2]) == 1 and not swapped[0]
+        is_one = is_one_product(node)
         m = size_of(shape[:-1]) if is_one else shape[-2]
         self._batch: Shape = () if is_one else shape[:-2]
         self._shapes = (left, right, shape)
@@ -93,38 +91,3 @@ def scratch_size(work: Product, host: Host) -> int:
 
 
 _cut = lru_cache(1024)(plan)
-
-
-def write_epilogue(
-    work: Product,
-    given: Pointers,
-    stored: Stored,
-    b: Builder,
-    sums: Value,
-    row: Value,
-    column: Value,
-    mask: Value | None,
-    *pointers: Value,
-) -> Value:
-    """Append the epilogue of a product for one vector of its sums, and give what C gets.
-
-    Args:
-        work: The product.
-        given: The memory that it has pointers to.
-        stored: The nodes that are in memory.
-        b: Builder of the function.
-        sums: The vector.
-        row, column: Where in C its first lane lies.
-        mask: The lanes that are there, None for all.
-        pointers: What the epilogue reads and writes.
-    """
-    shape, dtype = spec(work.node)
-    index = own_index(shape)
-    top = Scope(b, Memory(given, pointers, stored), [row, None])
-    inside = top.inside(1, column, sums.type.lanes, mask)
-    inside.known[work.node, index] = Symbol(b, sums, dtype)
-    for step in work.epilogue:
-        symbol = inside.body(step, index)
-        inside.known[step, index] = symbol
-        inside.store(step, symbol, index)
-    return sums

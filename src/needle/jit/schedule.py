@@ -24,7 +24,8 @@ from ..errors import CompileError
 from ..graph.node import Node
 from ..native import matmul
 from ..native.llvm import Host
-from .access import own_index, size_of, spec
+from .access import size_of, spec
+from .epilogues import row_loop, steps_of
 from .expression import base, is_called, untransposed
 from .interpret import is_random
 from .kernels import Fused, Kernel, Product, Special, Work
@@ -164,8 +165,9 @@ class _Scheduling:
                 stage = self._pack(packing, task, reads)
             stage = self._place(task, reads, stage).stage
             reads = [(work.node, False)]
-        if tasks and tasks[-1].rows:
-            self.result.by_rows.update(work.made)
+        rows = tasks[-1].rows if tasks else 0
+        if rows:
+            self.result.by_rows.update(n for n in work.made if spec(n).shape[0] == rows)
 
     def _pack(self, packing: Task, multiplying: Task, reads: Reads) -> int:
         """Place what packs a factor as late as may be: in the stage before that of its product."""
@@ -175,12 +177,12 @@ class _Scheduling:
         return self._place(packing, [reads[packing.packs]], stage - 2).stage
 
     def _read_by_epilogue(self, work: Product) -> Reads:
-        index, made = own_index(spec(work.node).shape), set(work.made)
+        made, row = set(work.made), row_loop(work)
         return [
-            (base(source), base(source) is source and is_row(at, 0))
-            for step in work.epilogue
-            for source, at in self.fused.stored.reads(step, index)
-            if source not in made
+            (base(source), base(source) is source and row is not None and is_row(at, row))
+            for step in steps_of(work)
+            for source, at in self.fused.stored.reads(*step)
+            if base(source) not in made
         ]
 
     # -- specials ----------------------------------------------------------------------------------
@@ -274,14 +276,14 @@ def verify(scheduled: Schedule, fused: Fused) -> None:
 
 def _reads_of(task: Task, scheduled: Schedule, fused: Fused) -> Reads:
     """What a function reads, found anew, and whether a chunk reads its own rows only."""
-    work, row, found = task.work, 0, list[tuple[Node, bool]]()
+    work, found = task.work, list[tuple[Node, bool]]()
     if isinstance(work, Special):
         return [(node, False) for node in fused.sources(work)]
     if isinstance(work, Kernel):
         nest = scheduled.nests[work]
         row, steps = nest.row, nest.steps
     else:
-        steps = [(node, own_index(spec(node).shape)) for node in work.epilogue]
+        row, steps = row_loop(work), steps_of(work)
         for place, child in enumerate(work.node.inputs):
             if task.packs == place or (task.packs is None and work.node in task.steps):
                 factor = untransposed(child)
