@@ -101,7 +101,6 @@ def test_an_epilogue_is_printed_with_its_own_loops(rng):
         "# phase2, level 1: for each (i < 6, j < 7), Σ over k < 7",
         "a1[i, j] = Σ x0.reshape(6, 7)[i, k] * x1[k, j]",
         "a2[i, j, k] = tanh(a1.reshape(2, 3, 7)[i, j, k] + x2[k]) * x0[i, j, k]",
-        "a3[i, j, k] = a1.reshape(2, 3, 7)[i, j, k]",
     ]
 
 

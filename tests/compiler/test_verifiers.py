@@ -120,6 +120,13 @@ def test_fused_state_that_is_read_while_it_is_overwritten():
         fuse.verify(fused)
 
 
+def test_fused_results_that_are_stored_in_one_place(fused):
+    first, second = fused.results
+    fused.results[second] = fused.results[first]
+    with pytest.raises(CompileError, match="is handed out where"):
+        fuse.verify(fused)
+
+
 # -- schedules -------------------------------------------------------------------------------------
 
 

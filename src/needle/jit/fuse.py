@@ -27,7 +27,7 @@ from ..errors import CompileError
 from ..graph.node import Node
 from ..ops.contraction import MatMul
 from ..shapes import Shape
-from .access import Index
+from .access import Index, size_of, spec
 from .directions import Directions, agree, directions
 from .epilogues import fits
 from .expression import Domain, base, domain, is_called, is_special, result_index, untransposed
@@ -215,12 +215,21 @@ def verify(fused: Fused) -> None:
         _verify_steps(fused, kernel)
         if isinstance(kernel, Product):
             _verify_epilogue(fused, kernel)
+    _verify_results(fused)
     overwritten = set(fused.state)
     for kernel in fused.last:
         own = {old for old, new in fused.state.items() if new in kernel.home}
         for source in fused.sources(kernel):
             if source in overwritten and source not in own:
                 raise CompileError("fuse: state is read while another kernel overwrites it")
+
+
+def _verify_results(fused: Fused) -> None:
+    made = list(fused.results.values())
+    for node, stored in fused.results.items():
+        (shape, dtype), (other, its_dtype) = spec(node), spec(stored)
+        if size_of(shape) != size_of(other) or dtype != its_dtype or made.count(stored) > 1:
+            raise CompileError(f"fuse: {node.op!r} is handed out where {stored.op!r} is stored")
 
 
 def _verify_level(source: Node, maker: Work | None, reader: Work) -> None:

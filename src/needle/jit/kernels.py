@@ -92,7 +92,8 @@ class Fused:
         works: The kernels.
         last: Kernels that write state in place: they run after all others.
         stored: The nodes that are kept in memory.
-        results: For each value that is handed out, the node that is stored where it goes.
+        results: For each value that is handed out, the node that is stored where it goes, maybe in
+            another shape.
         state: State inputs and the nodes that replace them in place.
     """
 

@@ -107,7 +107,7 @@ class NativeExecutor:
         self._sizes = [bytes_of(node) for node in compiled.graph.inputs]
         self._results = [
             (slot, spec(node).shape, spec(node).dtype)
-            for slot, node in zip(layout.results, compiled.fused.results.values(), strict=True)
+            for slot, node in zip(layout.results, compiled.fused.results, strict=True)
         ]
         place = {node: k for k, node in enumerate(compiled.fused.results)}
         order = [place[node] for node in compiled.results]

@@ -13,7 +13,8 @@ array or would compute it again and again::
 
 Results and new state are copies by nodes of their own. So a value may be handed out twice, and an
 input or a constant may be a result. Only matrix products, concatenations, slices of zeros and
-scatters are made where they are handed out.
+scatters are made where they are handed out. What is handed out in another shape, after a `Reshape`,
+is made in its own: the elements lie in the same order.
 """
 
 from __future__ import annotations
@@ -65,7 +66,8 @@ class Choice:
         state: For inputs that are state, the node that replaces each in place.
 
     Attributes:
-        results: For each result, the node that is its copy where it is handed out; or itself.
+        results: For each result, the node that is its copy where it is handed out; or itself. Its
+            shape may be another.
         state: For inputs that are state, the copy that overwrites each.
         asides: Copies of new state that is computed before any state is overwritten.
         stored: The nodes that are kept in memory.
@@ -73,7 +75,7 @@ class Choice:
 
     def __init__(self, graph: Graph, results: Sequence[Node], state: dict[Node, Node]) -> None:
         self.graph = graph
-        self.results = {n: n if _is_made_whole(n) else _copy_of(n) for n in results}
+        self.results = _handed_out(results)
         self.state = {old: _copy_of(new) for old, new in state.items()}
         self.asides: list[Node] = []
         self.stored = Stored()
@@ -84,21 +86,21 @@ class Choice:
         for node in graph.nodes:
             for child in node.inputs:
                 self._users.setdefault(child, []).append(node)
-        self._uses = self._counted(state)
+        self._new_state = set(state.values())
+        self._uses = self._counted()
         self._choose()
         for node in [*self.results.values(), *self.state.values()]:
             self.stored.add(node)
         self._part_state()
 
-    def _counted(self, state: dict[Node, Node]) -> dict[Node, int]:
+    def _counted(self) -> dict[Node, int]:
         """How often each value is computed if it is not stored; views count through."""
         uses: dict[Node, int] = {}
-        new_state = set(state.values())
         for node in reversed(self.graph.nodes):
             if node.is_tuple():
                 uses[node] = 1  # its elements are computed together
                 continue
-            count = (node in self.results) + (node in new_state)
+            count = (node in self.results) + (node in self._new_state)
             for user in self._users.get(node, ()):
                 count += uses[user] if _is_free_view(user) else 1
             uses[node] = count
@@ -173,7 +175,8 @@ class Choice:
         elif isinstance(op, Pick | Take):
             read = [table for table in node.inputs[:1] if not isinstance(table.op, Full)]
         elif isinstance(op, Reshape) and not is_view(node):
-            read = node.inputs[:1]
+            is_read = node in self._users or node in self._new_state
+            read = node.inputs[:1] if is_read else ()
         elif is_special(node):
             read = node.inputs
         for child in map(base, read):
@@ -220,6 +223,16 @@ class Choice:
 
 def _is_free_view(node: Node) -> bool:
     return isinstance(node.op, Reshape) or is_view(node)
+
+
+def _handed_out(results: Sequence[Node]) -> dict[Node, Node]:
+    """For each result the node that is made where it is handed out, each for one."""
+    found: dict[Node, Node] = {}
+    for node in dict.fromkeys(results):
+        value = base(node)
+        whole = _is_made_whole(value) and value not in found.values()
+        found[node] = value if whole else _copy_of(value)
+    return found
 
 
 def _is_made_whole(node: Node) -> bool:
