@@ -3,6 +3,7 @@
 import argparse
 from collections import deque
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import pytest
@@ -27,6 +28,14 @@ class Keeper(nn.Module):
         return self
 
 
+class Scaled:
+    def __init__(self, factor):
+        self.factor = factor
+
+    def apply(self):
+        return self.factor * 2
+
+
 def with_twin(x):
     result = x * 2
     result.twin = x
@@ -43,6 +52,13 @@ def with_twin(x):
         (lambda x: {x: x * 2}, "a dict"),
         (lambda x: {"a": {(1, x): 2}}, "a dict"),
         (with_twin, "a Tensor"),
+        (lambda x: (x * 2, lambda: x * 2), "a function"),
+        (lambda x: lambda by=x: by * 2, "a function"),
+        (lambda x: {"a": lambda *, by=(1, x): by}, "a function"),
+        (lambda x: lambda: lambda: x, "a function"),
+        (lambda x: Scaled(x).apply, "a method"),
+        (lambda x: partial(ndl.exp, x), "a partial"),
+        (lambda x: partial(max, key=[x]), "a partial"),
     ],
 )
 def test_an_argument_in_what_is_no_list_tuple_or_value_of_a_dict_is_told(function, within):

@@ -468,14 +468,15 @@ def test_arrays_and_tensors_are_put_back_where_a_trace_ends_early():
     assert not hasattr(w, "uses")
 
 
-def test_a_float_argument_that_is_kept_is_told():
+def test_a_float_argument_that_is_kept_beside_a_number_that_was_read_is_told():
     settings = nn.Module()
     settings.factor = 1.0
 
     @ndl.jit(warmup=0)
     def step(x, factor):
+        before = settings.factor
         settings.factor = factor
-        return x * factor
+        return x * factor + before * 0
 
     for k in range(2):
         assert step(ndl.Tensor([1.0]), k + 0.5).item() == settings.factor == k + 0.5

@@ -15,11 +15,10 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from ..errors import TraceError
 from ..state import Telling
 from ..tensor import Tensor
+from .seen import is_number
 from .slots import MISSING, Entries, Items, Slot, is_equal
 from .tracer import Scalar
 from .trees import outline, parts_of, tensors_in
@@ -95,7 +94,7 @@ def changed_slots(watch: Watch) -> list[Change]:
             if new is old:
                 continue
             slot = Slot(container, key)
-            if _is_number(old) and _is_number(new):
+            if is_number(old) and is_number(new):
                 if new != old:
                     numbers.append((slot, new))
             elif _is_written(slot, old, new, watch):
@@ -125,8 +124,10 @@ def _is_written(slot: Slot, old: Any, new: Any, watch: Watch) -> bool:
     if isinstance(new, Scalar):
         if scalar is not None:
             return new is not scalar
-        if _is_number(old):
-            raise NewStateError(slot.label, f"Set {slot.label} outside the jitted function")
+        if is_number(old):  # a constant of the program, if the function read it
+            if slot.key in watch.found[id(slot.container.owner())].read():
+                raise NewStateError(slot.label, f"Set {slot.label} outside the jitted function")
+            return True
     holds_tensors = bool(tensors_in(new))
     if old is MISSING and isinstance(slot.container, Items) and not holds_tensors:
         return False
@@ -166,10 +167,6 @@ def owners_inside(written: set[Slot], watch: Watch) -> set[int]:
             if Slot(seen.container, key) in written and tensors_in(value):
                 note(value)
     return found
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float | np.number) and not isinstance(value, bool)
 
 
 def _structure(item: Any) -> Any:

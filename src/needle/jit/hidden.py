@@ -5,12 +5,16 @@
     {"loss": a, b: [c]}      b is hidden, a and c are not
     Output(a, [b])           both are, if Output is a class of the user's
     a, with a.twin = b       b is hidden
+    lambda: a * b            both are: it would compute with those of the trace
 """
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+from gc import get_referents
+from types import FunctionType, MethodType
 from typing import Any
 
 from ..tensor import Tensor
@@ -45,6 +49,19 @@ def _hidden_parts(item: Any) -> Iterable[Any]:
         return list(item)
     if isinstance(item, Tensor):
         return vars(item).values()
+    if isinstance(item, FunctionType):
+        return _parts_of_function(item)
+    if isinstance(item, MethodType):
+        return item.__self__, item.__func__
+    if isinstance(item, partial):
+        return item.func, item.args, item.keywords
     if is_users_object(item) or has_fields_only(item):
         return Fields(item, "").slots().values()
     return ()
+
+
+def _parts_of_function(function: FunctionType) -> list[Any]:
+    """What a function keeps: variables of its closure, default arguments, attributes."""
+    cells = function.__closure__ or ()
+    found = [value for cell in cells for value in get_referents(cell)]  # none in an empty one
+    return [*found, function.__defaults__, function.__kwdefaults__, vars(function)]

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from .names import Names
 from .slots import Container, Entries, Items
 
@@ -19,6 +21,7 @@ class Seen:
 
     Attributes:
         assigned: Attributes that were assigned, as far as that is seen.
+        overwritten: Those that held a number which nobody had read till then.
     """
 
     def __init__(self, owner: Any, container: Container, whole: bool) -> None:
@@ -27,6 +30,7 @@ class Seen:
         self.before = dict(container.slots())
         self.reads: dict[Any, None] = {}
         self.assigned: set[Any] = set()
+        self.overwritten: set[Any] = set()
         self.whole = whole
         """Whether all slots count as read."""
 
@@ -35,7 +39,18 @@ class Seen:
         slots = [*self.container.expected, *self.before] if self.whole else self.reads
         return list(dict.fromkeys(slots))
 
+    def assign(self, name: str) -> None:
+        """Note that an attribute is about to be assigned."""
+        self.assigned.add(name)
+        if name not in self.reads and is_number(self.before.get(name)):
+            self.overwritten.add(name)
+
     def is_relied_on(self) -> bool:
         """Whether slots were read, or a dict or list may have been found empty, or code was run."""
         container = self.container
         return bool(self.read()) or (self.whole and isinstance(container, Entries | Items | Names))
+
+
+def is_number(value: Any) -> bool:
+    """Whether it is a number of Python's or NumPy's, which True and False are not."""
+    return isinstance(value, int | float | np.number) and not isinstance(value, bool)

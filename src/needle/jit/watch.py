@@ -321,7 +321,7 @@ class Watch:
         """An attribute is about to be assigned."""
         seen = self.found.get(id(owner))
         if seen is not None:
-            seen.assigned.add(name)
+            seen.assign(name)
 
     def read(self, owner: Any, name: str) -> None:
         """An attribute is about to be read."""
@@ -330,7 +330,7 @@ class Watch:
             for asked, held in self._stand_ins.ask(owner, name).items():
                 self.add(f"{asked} of an argument", held)
             return
-        if name in seen.reads:
+        if name in seen.reads or name in seen.overwritten:
             return
         if name == "__dict__":
             if not seen.whole:
