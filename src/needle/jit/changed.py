@@ -153,7 +153,7 @@ def first_attributes(watch: Watch) -> list[Tensor]:
 
 
 def owners_inside(written: set[Slot], watch: Watch) -> set[int]:
-    """Lists and dicts in slots that are written, by identity: the slot's guard looks at them."""
+    """Lists and dicts at which the guards of slots look that were read and are written."""
     found: set[int] = set()
 
     def note(item: Any) -> None:
@@ -163,7 +163,8 @@ def owners_inside(written: set[Slot], watch: Watch) -> set[int]:
                 note(part)
 
     for seen in watch.found.values():
-        for key, value in seen.before.items():
+        for key in seen.read():  # guards do not look at others
+            value = seen.before.get(key)
             if Slot(seen.container, key) in written and tensors_in(value):
                 note(value)
     return found

@@ -26,8 +26,21 @@ from ..ops.tuples import MakeTensorTuple
 from ..tensor import Tensor
 from .binding import Inputs
 from .differentiate import Differentiable, StatefulCall
-from .trace import Argument, Grad, Held, Moved, Out, OutTuple, Source, Trace, outs_in
+from .trace import Argument, Branch, Grad, Held, Moved, Out, OutTuple, Source, Trace, outs_in
 from .trees import leaves_in, mapped
+
+
+class _Made:
+    """What one call makes: each tensor, list and dict once, for all places where it is to stand.
+
+    Attributes:
+        tensors: By what stands for them in the trace.
+        branches: Lists and dicts, by the identity of those in the trace.
+    """
+
+    def __init__(self) -> None:
+        self.tensors: dict[Out, Any] = {}
+        self.branches: dict[int, Any] = {}
 
 
 class Commit:
@@ -103,11 +116,12 @@ class Commit:
             if tensor is not None:
                 _give(tensor, values[node])
                 changes.note(tensor, VALUE, but=self._guards.news)
-        made: dict[Out, Any] = {}
+        made = _Made()
         trees = [self._filled(tree, leaves, values, made) for _, tree in self._slots]
         result = self._result(leaves, values, made)
         # All that is found through slots, before they are given other tensors.
-        self._set_gradients(leaves, values, {out.node: tensor for out, tensor in made.items()})
+        tensors = {out.node: tensor for out, tensor in made.tensors.items()}
+        self._set_gradients(leaves, values, tensors)
         for (slot, _), new in zip(self._slots, trees, strict=True):
             slot.assign(new)  # new tensors: somebody may hold those that it had
             slot.note(but=self._guards.news)
@@ -133,13 +147,13 @@ class Commit:
         if self._grads:
             changes.grads += 1
 
-    def _result(self, leaves: list[Any], values: dict[Node, Any], made: dict[Out, Any]) -> Any:
+    def _result(self, leaves: list[Any], values: dict[Node, Any], made: _Made) -> Any:
         """What the function returns."""
         result = self._trace.result
         if type(result) is Out and self._differentiable is None:
-            if result not in made:
-                made[result] = self._output(result, values, None)
-            return made[result]
+            if result not in made.tensors:
+                made.tensors[result] = self._output(result, values, None)
+            return made.tensors[result]
         return self._filled(result, leaves, values, made, self._recorded(leaves, values))
 
     def _recorded(self, leaves: list[Any], values: dict[Node, Any]) -> Any:
@@ -156,15 +170,16 @@ class Commit:
         tree: Any,
         leaves: list[Any],
         values: dict[Node, Any],
-        made: dict[Out, Any],
+        made: _Made,
         recorded: Any = None,
     ) -> Any:
         """A tree of a trace, with the tensors of this call; those that were `made` are the same."""
+        tensors = made.tensors
 
         def output(item: Out) -> Any:
-            if item not in made:
-                made[item] = self._output(item, values, recorded)
-            return made[item]
+            if item not in tensors:
+                tensors[item] = self._output(item, values, recorded)
+            return tensors[item]
 
         def finished(item: Any) -> Any:
             if isinstance(item, Out):
@@ -173,9 +188,11 @@ class Commit:
                 return MakeTensorTuple()(*map(output, item.parts))
             if isinstance(item, Argument | Held | Moved | Grad):
                 return item.tensor(leaves)
+            if isinstance(item, Branch):
+                return item.found()
             return item.copy() if isinstance(item, np.ndarray) else item  # the caller's own
 
-        return mapped(tree, finished)
+        return mapped(tree, finished, made.branches)
 
     def _output(self, item: Out, values: dict[Node, Any], recorded: Any) -> Any:
         """A tensor, a tuple of them or a number that the function returns."""

@@ -27,22 +27,19 @@ from .guards import Guards
 from .hidden import hidden_in
 from .slots import Slot
 from .stand_ins import StandIns
-from .trace import Argument, Grad, Held, Moved, Out, OutTuple, Source, Target, Trace
+from .trace import Argument, Branch, Grad, Held, Moved, Out, OutTuple, Source, Target, Trace
 from .tracer import Scalar, Tracer
-from .trees import mapped, tensors_in
+from .trees import branches_in, leaves_in, mapped, tensors_in
 from .watch import Watch
 
 
-class _Parts:
-    """The elements of a `TensorTuple`."""
+def taken_apart(result: Any) -> dict[int, list[Any]]:
+    """The elements of each `TensorTuple` in what was returned, by its identity.
 
-    def __init__(self, value: Any) -> None:
-        self.tensors = [value[k] for k in range(len(value))]
-
-
-def taken_apart(result: Any) -> Any:
-    """What was returned, its tuples in parts: taking them is recorded, while that is possible."""
-    return mapped(result, lambda v: _Parts(v) if isinstance(v, Value.tuple_class) else v)
+    Taking them is recorded, while that is possible.
+    """
+    tuples: list[Any] = [v for _, v in leaves_in(result) if isinstance(v, Value.tuple_class)]
+    return {id(value): [value[k] for k in range(len(value))] for value in tuples}
 
 
 class Effects:
@@ -61,10 +58,12 @@ class Effects:
         self._inputs: dict[Node, tuple[Node, Source]] = {}  # by the node that was captured
         self._by_grad: dict[Node, Grad] = {}
         self._by_slot: dict[int, Slot] = {}  # of tensors in slots that are written
+        self._tuples: dict[int, list[Any]] = {}  # their elements
+        self._branches: dict[int, Any] = {}  # what stands in trees for lists and dicts
         self._grads: dict[int, Grad | None] = {}  # of gradients from before; None: others are set
 
-    def trace(self, result: Any) -> Trace:
-        """All that it did, given what it returned, `taken_apart`.
+    def trace(self, result: Any, tuples: dict[int, list[Any]]) -> Trace:
+        """All that it did, given what it returned, and the tuples in that, `taken_apart`.
 
         Raises:
             TraceError: it did something that a program could not repeat.
@@ -75,11 +74,15 @@ class Effects:
         self._check_attributes()
         changed = changed_slots(self._watch)
         slots = [(slot, new) for slot, _, new in changed]
+        self._tuples = tuples
+        self._note_branches()
         for slot, old, _ in changed:
             if not self._was_read(slot):  # its tensor may be used, but was found elsewhere
                 continue
             for path, tensor in tensors_in(old):
                 self._by_slot[id(tensor)] = slot._replace(path=path)
+            for path, branch in branches_in(old):
+                self._branches[id(branch)] = Branch(None, slot._replace(path=path))
         self._refuse_carried_graphs(slots)
         guards = Guards()
         self._read_gradients(guards)
@@ -98,6 +101,12 @@ class Effects:
             reshapes=self._reshapes(changed),
             asked=self._stand_ins.asked,
         )
+
+    def _note_branches(self) -> None:
+        """Lists and dicts that existed before are not made anew where they are returned or kept."""
+        for seen in self._watch.found.values():
+            if isinstance(seen.owner, list | dict):
+                self._branches[id(seen.owner)] = Branch(seen.owner)
 
     def _was_read(self, slot: Slot) -> bool:
         return slot.key in self._watch.found[id(slot.container.owner())].read()
@@ -243,8 +252,8 @@ class Effects:
                 )
 
         def leaf(value: Any) -> Any:
-            if isinstance(value, _Parts):
-                return OutTuple(tuple(map(self._leaf, value.tensors)))
+            if id(value) in self._tuples:
+                return OutTuple(tuple(map(self._leaf, self._tuples[id(value)])))
             if isinstance(value, Iterator | Coroutine):
                 raise TraceError(
                     f"a jitted function returned a {type(value).__name__}, which can be read only "
@@ -252,7 +261,7 @@ class Effects:
                 )
             return self._leaf(value) if isinstance(value, Tensor) else value
 
-        return mapped(tree, leaf)
+        return mapped(tree, leaf, self._branches)
 
     def _leaf(self, value: Any) -> Any:
         tracer, place = self._tracer, self._stand_ins.place(value)

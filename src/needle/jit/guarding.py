@@ -68,7 +68,7 @@ def guard(trace: Trace, tracer: Tracer, watch: Watch, stand_ins: StandIns) -> No
         if not isinstance(source, Grad):
             guards.add_source(source, node.specs())
     guards.add_others([target for target, _ in [*trace.rebound, *trace.grads]])
-    guards.aliases += _aliases(read, written, watch, stand_ins)
+    guards.aliases += _aliases(read, written, inside, watch, stand_ins)
     _guard_changed(trace, stand_ins.leaves)
 
 
@@ -82,7 +82,7 @@ def _rely(news: News, watch: Watch, written: set[Slot]) -> None:
 
 
 def _aliases(
-    read: list[Seen], written: set[Slot], watch: Watch, stand_ins: StandIns
+    read: list[Seen], written: set[Slot], inside: set[int], watch: Watch, stand_ins: StandIns
 ) -> Iterator[list[Source]]:
     """A tensor that is found at several places is one input: it has to be so at each call."""
     found: dict[int, list[Source]] = {}
@@ -90,7 +90,7 @@ def _aliases(
     for seen in read:
         for key in seen.read():
             value, slot = seen.before.get(key), Slot(seen.container, key)
-            if slot in written or isinstance(value, Tensor | tuple):
+            if slot in written or id(value) in inside or isinstance(value, Tensor | tuple):
                 for path, tensor in tensors_in(value):
                     found.setdefault(id(tensor), []).append(Slot(seen.container, key, path))
                     if slot in written:

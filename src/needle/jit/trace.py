@@ -116,6 +116,28 @@ class Moved:
         return self.slot.tensor(leaves)
 
 
+@dataclass(frozen=True)
+class Branch:
+    """In a tree: a list or dict that existed before the trace, not a new one that is like it.
+
+    Args:
+        held: It; None if a call finds it elsewhere.
+        slot: Where a call finds it that gives the slot another one.
+    """
+
+    held: Any
+    slot: Slot | None = None
+
+    def found(self) -> Any:
+        """The list or dict, as long as the slot was not written."""
+        if self.slot is None:
+            return self.held
+        item = self.slot.held()
+        for step in self.slot.path:
+            item = item[step]
+        return item
+
+
 Target = Argument | Held | Slot
 Source = Target | Grad
 

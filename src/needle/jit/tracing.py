@@ -89,14 +89,15 @@ class _Tracing:
             self.watch.add("self", self.function)
             ambient.evaluator = self.tracer
             with no_entropy(refusal):
-                result = taken_apart(self._call())
+                result = self._call()
+                tuples = taken_apart(result)
             ambient.evaluator = evaluator
             for refused in self.tracer.refusals:
                 refused.add_note("The function caught this and went on: so would every call")
                 raise refused
             self.streams.check()
             self.watch.settle()
-            return Effects(self.tracer, self.watch, self.stand_ins).trace(result)
+            return Effects(self.tracer, self.watch, self.stand_ins).trace(result, tuples)
         finally:
             ambient.evaluator = evaluator
             try:

@@ -44,6 +44,18 @@ def tensors_in(tree: Any) -> list[tuple[Path, Tensor]]:
     return [(path, leaf) for path, leaf in leaves_in(tree) if isinstance(leaf, Tensor)]
 
 
+def branches_in(tree: Any, path: Path = ()) -> Iterator[tuple[Path, Any]]:
+    """The lists and dicts in a tree, itself included, with the keys that lead there.
+
+    >>> list(branches_in({"a": ([1], 2)}))
+    [((), {'a': ([1], 2)}), (('a', 0), [1])]
+    """
+    if isinstance(tree, list | dict):
+        yield path, tree
+    for name, part in tree.items() if isinstance(tree, dict) else enumerate(parts_of(tree)):
+        yield from branches_in(part, (*path, name))
+
+
 def outline(tree: Any, of_leaf: Callable[[Any], Any]) -> Any:
     """What two trees have in common that are of one shape, with classes, and alike in their leaves.
 
@@ -57,20 +69,36 @@ def outline(tree: Any, of_leaf: Callable[[Any], Any]) -> Any:
     return of_leaf(tree)
 
 
-def mapped(tree: Any, function: Callable[[Any], Any]) -> Any:
-    """A tree of the same shape and classes, with `function` applied to its leaves."""
+def mapped(tree: Any, function: Callable[[Any], Any], twins: dict[int, Any] | None = None) -> Any:
+    """A tree of the same shape and classes, with `function` applied to its leaves.
+
+    Args:
+        tree: The tree.
+        function: Is given each leaf.
+        twins: What stands for lists and dicts, by their identity, is taken from there, and put
+            there: one that is found at several places stays one.
+    """
     if isinstance(tree, tuple):
-        return tuple.__new__(type(tree), [mapped(part, function) for part in tree])
+        return tuple.__new__(type(tree), [mapped(part, function, twins) for part in tree])
+    if not isinstance(tree, list | dict):
+        return function(tree)
+    if twins is None:
+        return _mapped_branch(tree, function, None)
+    if id(tree) not in twins:
+        twins[id(tree)] = _mapped_branch(tree, function, twins)
+    return twins[id(tree)]
+
+
+def _mapped_branch(tree: Any, function: Callable[[Any], Any], twins: dict[int, Any] | None) -> Any:
+    """The same of a list or dict."""
     if isinstance(tree, list):
-        parts = [mapped(part, function) for part in tree]
+        parts = [mapped(part, function, twins) for part in tree]
         if type(tree) is list:
             return parts
         twin = copy(tree)
         twin[:] = parts
         return twin
-    if isinstance(tree, dict):
-        twin = {} if type(tree) is dict else copy(tree)
-        for name, part in tree.items():
-            twin[name] = mapped(part, function)
-        return twin
-    return function(tree)
+    twin = {} if type(tree) is dict else copy(tree)
+    for name, part in tree.items():
+        twin[name] = mapped(part, function, twins)
+    return twin
