@@ -18,8 +18,9 @@ from typing import Any, NamedTuple
 from ..errors import TraceError
 from ..state import Telling
 from ..tensor import Tensor
+from .sameness import is_equal
 from .seen import is_number
-from .slots import MISSING, Entries, Items, Slot, is_equal
+from .slots import MISSING, Entries, Items, Slot
 from .tracer import Scalar
 from .trees import outline, parts_of, tensors_in
 from .watch import Watch

@@ -27,8 +27,9 @@ from ..tensor import Tensor
 from .looks import Arrays, Globals, Look, Parts, Pin, Slots, Views, Written, dies
 from .names import Defaults, Names
 from .news import Heard, News
+from .sameness import is_equal, is_rate
 from .seen import Seen
-from .slots import MISSING, Container, Slot, is_equal, is_rate
+from .slots import MISSING, Container, Slot
 
 if TYPE_CHECKING:
     from .trace import Source, Target

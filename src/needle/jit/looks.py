@@ -22,7 +22,8 @@ from operator import attrgetter, is_
 from typing import Any, Protocol
 from weakref import ReferenceType, ref
 
-from .slots import MISSING, Container, is_same
+from .sameness import is_same
+from .slots import MISSING, Container
 
 Pin = Callable[[Any], bool]
 """Says whether a slot's value is still the one that a trace relied on."""

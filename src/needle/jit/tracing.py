@@ -25,8 +25,8 @@ from ..graph.node import Node, owner_of
 from .changed import ChangedNumberError, NewStateError, first_attributes
 from .effects import Effects, taken_apart
 from .guarding import guard
+from .sameness import is_equal
 from .signature import is_leaf
-from .slots import is_equal
 from .stand_ins import StandIns
 from .streams import Streams, no_entropy
 from .trace import Trace

@@ -41,6 +41,7 @@ from ..tensor import Tensor
 from .classes import Classes
 from .names import Names, is_library, modules_in, names_in
 from .noting import Noting
+from .sameness import is_equal, is_rate, is_same
 from .seen import Seen
 from .slots import (
     MISSING,
@@ -52,9 +53,6 @@ from .slots import (
     Slot,
     Variables,
     fields_of,
-    is_equal,
-    is_rate,
-    is_same,
 )
 from .stand_ins import StandIns
 from .streams import Streams

@@ -1,0 +1,42 @@
+"""When two values are the same to a program, which looks at them before each call.
+
+::
+
+    0.5, 0.5          the same               nan, nan        the same
+    1, 1.0            not the same           0.0, -0.0       not the same
+    [1, 2], [1, 2]    the same               what raises     not the same
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Any
+
+import numpy as np
+
+
+def is_equal(a: Any, b: Any) -> bool:
+    """Whether two values are the same to a program; never if they cannot be compared."""
+    if type(a) is not type(b):
+        return False
+    try:
+        if isinstance(a, np.ndarray | np.generic | float):  # of which NaN is equal, and -0.0 is not
+            a, b = np.asarray(a), np.asarray(b)
+            if a.dtype != b.dtype or a.shape != b.shape:
+                return False
+            return a.tobytes() == b.tobytes() or (a.dtype == object and bool((a == b).all()))
+        return bool(a == b)
+    except Exception:
+        return False
+
+
+def is_same(a: Collection[Any], b: Collection[Any]) -> bool:
+    """Whether two collections hold the same values in the same order."""
+    pairs = zip(a, b, strict=False)
+    return len(a) == len(b) and all(x is y or is_equal(x, y) for x, y in pairs)
+
+
+def is_rate(value: Any) -> bool:
+    """Whether a hyperparameter is read at each call: a number, but 0, which may omit a term."""
+    is_number = isinstance(value, int | float | np.floating) and not isinstance(value, bool)
+    return is_number and bool(value)
