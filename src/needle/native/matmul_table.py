@@ -14,6 +14,8 @@ A `Table` is that as the code of a loop sees it: `table["k"]` is a register.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from operator import attrgetter
 
 from . import matmul_packing as packing
 from .matmul_blocking import Plan
@@ -23,14 +25,36 @@ from .matmul_product import Cut, narrow
 from .transposing import transposing
 from .vectors import I64, PTR, Builder, Value
 
-_CUT = ("total", "unit", "count", "whole", "size")
-_NUMBERS = (
-    "k", "blocks", "parts", "row.chunks", "column.chunks", "c.part",
-    "lda", "a.row", "a.k", "ldb", "b.column", "ldc", "source.column",
-    "packed.b", "packed.k", "packed.rows", "packed.a.size", "packed.b.size",
-    "rest", "rest.width", "rest.size", "rest.start", "source.k",
-    *(f"{axis}.{name}" for axis in ("row", "column") for name in _CUT),
-)  # fmt: skip
+_NUMBERS: dict[str, Callable[[Plan], int]] = {
+    "k": lambda cut: cut.product.k,
+    "blocks": lambda cut: cut.blocks,
+    "parts": lambda cut: cut.parts,
+    "row.chunks": lambda cut: cut.row_chunks,
+    "column.chunks": lambda cut: cut.column_chunks,
+    "c.part": lambda cut: cut.product.m * cut.product.n,
+    "lda": lambda cut: cut.product.lda,
+    "a.row": lambda cut: 1 if cut.product.transpose_a else cut.product.lda,
+    "a.k": lambda cut: cut.product.lda if cut.product.transpose_a else 1,
+    "ldb": lambda cut: cut.product.ldb,
+    "b.column": lambda cut: cut.packed_k if cut.packed_b else cut.product.ldb if cut.dot else 1,
+    "ldc": lambda cut: cut.product.n,
+    "source.column": lambda cut: cut.product.ldb if cut.product.transpose_b else 1,
+    "packed.b": lambda cut: cut.packed_b,
+    "packed.k": lambda cut: cut.packed_k,
+    "packed.rows": lambda cut: cut.packed_rows,
+    "packed.a.size": lambda cut: cut.packed_a_size,
+    "packed.b.size": lambda cut: cut.packed_b_size,
+    "rest": lambda cut: cut.rest,
+    "rest.width": lambda cut: cut.rest_shape[1],
+    "rest.size": lambda cut: math.prod(cut.rest_shape),
+    "rest.start": lambda cut: cut.packed_b_size + cut.chunks * cut.packed_a_size,
+    "source.k": lambda cut: 1 if cut.product.transpose_b else cut.product.ldb,
+    **{
+        f"{axis}.{field}": attrgetter(f"{pieces}.{field}")
+        for axis, pieces in (("row", "tiles"), ("column", "panels"))
+        for field in ("total", "unit", "count", "whole", "size")
+    },
+}
 PACK, KERNELS = len(_NUMBERS), len(_NUMBERS) + 1  # places of pointers
 _WIDE, _NARROW, LAST, REST = range(4)  # kinds of panels; each has a kernel for either height
 
@@ -91,34 +115,18 @@ class Table:
 
 def write_table(kernels: Kernels, cut: Plan, name: str) -> str:
     """Write the table of a product; returns its name."""
-    product, packed = cut.product, cut.packed_b
-    numbers = {
-        "k": product.k, "blocks": cut.blocks, "parts": cut.parts,
-        "row.chunks": cut.row_chunks, "column.chunks": cut.column_chunks,
-        "lda": product.lda, "ldc": product.n,
-        "c.part": product.m * product.n,
-        "a.row": 1 if product.transpose_a else product.lda,
-        "a.k": product.lda if product.transpose_a else 1,
-        "ldb": product.ldb, "b.column": cut.packed_k if packed else product.ldb if cut.dot else 1,
-        "source.column": product.ldb if product.transpose_b else 1,
-        "packed.b": packed, "packed.k": cut.packed_k, "packed.rows": cut.packed_rows,
-        "packed.a.size": cut.packed_a_size, "packed.b.size": cut.packed_b_size,
-        **{f"row.{field}": getattr(cut.tiles, field) for field in _CUT},
-        **{f"column.{field}": getattr(cut.panels, field) for field in _CUT},
-        "rest": cut.rest, "rest.width": cut.rest_shape[1], "rest.size": math.prod(cut.rest_shape),
-        "rest.start": cut.packed_b_size + cut.chunks * cut.packed_a_size,
-        "source.k": 1 if product.transpose_b else product.ldb,
-    }  # fmt: skip
+    kind = cut.product.kind
     pointers = ["null"]
-    if packed and product.transpose_b:
-        pointers = [f"@{transposing(kernels.source, product.kind)}"]
-    elif packed:
-        pointers = [f"@{packing.copy_panel(kernels, product.kind)}"]
+    if cut.packed_b and cut.product.transpose_b:
+        pointers = [f"@{transposing(kernels.source, kind)}"]
+    elif cut.packed_b:
+        pointers = [f"@{packing.copy_panel(kernels, kind)}"]
     for panel in (_WIDE, _NARROW, LAST, REST):
         for tile in (0, 1):
             shape = _shape(cut, panel, tile)
-            pointers.append(f"@{kernels.tile(shape, product.kind)}" if shape else "null")
-    items = [*(f"i64 {int(numbers[name])}" for name in _NUMBERS), *(f"ptr {p}" for p in pointers)]
+            pointers.append(f"@{kernels.tile(shape, kind)}" if shape else "null")
+    numbers = [f"i64 {int(number(cut))}" for number in _NUMBERS.values()]
+    items = [*numbers, *(f"ptr {p}" for p in pointers)]
     kinds = ", ".join(item.split()[0] for item in items)
     kernels.source.add(f"@{name} = private constant {{ {kinds} }} {{ {', '.join(items)} }}")
     return name
