@@ -205,6 +205,24 @@ def test_a_new_object_among_the_arguments_at_each_call_is_told():
         assert [step(Batch(), x).item() for _ in range(10)] == [4.0] * 10
 
 
+@pytest.mark.parametrize("layers", [1, 5])
+def test_a_new_model_at_each_call_is_told_at_the_ninth(layers):
+    """A program is gone once, however many of its tensors are."""
+    world, x = {}, ndl.init.ones(1, 2)
+    predict = ndl.jit(lambda x: world["model"](x), warmup=0)
+
+    def call():
+        world["model"] = nn.Sequential(*[nn.Linear(2, 2) for _ in range(layers)])
+        predict(x)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for _ in range(8):
+            call()
+    with pytest.warns(UserWarning, match="8 programs of <lambda> in a row were gone"):
+        call()
+
+
 def test_programs_that_were_used_for_long_may_go():
     with warnings.catch_warnings():
         warnings.simplefilter("error")

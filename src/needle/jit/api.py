@@ -276,7 +276,7 @@ class Jitted(Wrapper):
             program: None if it is forgotten already.
             label: The name of the slot that held the thing, if one did.
         """
-        if program is not None:
+        if program is not None and program in self._programs.get(key, ()):
             self._in_vain = self._in_vain + 1 if program.calls <= FEW_CALLS else 0
             self._lost = ""
             self.discard(key, program)
