@@ -231,6 +231,17 @@ def test_arrays_of_objects():
     )
 
 
+@pytest.mark.parametrize("warmup", [0, 1])
+def test_what_is_taken_out_of_a_queue_is_used_up(warmup):
+    queue = deque([ndl.Tensor([float(k)], requires_grad=False) for k in range(8)])
+    times = ndl.jit(lambda x: x * queue.popleft(), warmup=warmup)
+    assert [times(ndl.Tensor([10.0])).item() for _ in range(4)] == [0, 10, 20, 30]
+    taken = ndl.jit(lambda: {"first": queue.popleft()}, warmup=warmup)
+    for _ in range(3):
+        first = queue[0]
+        assert taken()["first"] is first
+
+
 # -- of a thread -----------------------------------------------------------------------------------
 
 

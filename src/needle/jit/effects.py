@@ -60,6 +60,7 @@ class Effects:
         self._by_slot: dict[int, Slot] = {}  # of tensors in slots that are written
         self._tuples: dict[int, list[Any]] = {}  # their elements
         self._branches: dict[int, Any] = {}  # what stands in trees for lists and dicts
+        self._held: list[Any] = []
         self._grads: dict[int, Grad | None] = {}  # of gradients from before; None: others are set
 
     def trace(self, result: Any, tuples: dict[int, list[Any]]) -> Trace:
@@ -100,6 +101,7 @@ class Effects:
             captured=[self._inputs[node] for node in tracer.captured if node in self._inputs],
             reshapes=self._reshapes(changed),
             asked=self._stand_ins.asked,
+            held=self._held,
         )
 
     def _note_branches(self) -> None:
@@ -239,7 +241,11 @@ class Effects:
         handle = reference()
         if handle is None:  # nobody can change it any more: a constant
             return None
-        return self._by_slot.get(id(handle)) or Held(reference)
+        return self._by_slot.get(id(handle)) or self._holding(handle)
+
+    def _holding(self, value: Any) -> Held:
+        self._held.append(value)
+        return Held(ref(value))
 
     def _tree(self, tree: Any) -> Any:
         """What was returned or kept, with its tensors as `Out`, or where they come from."""
@@ -273,7 +279,7 @@ class Effects:
             return found
         if place is None and tracer.exists(value) and id(value) not in self._grads:
             slot = self._by_slot.get(id(value))
-            return Held(ref(value)) if slot is None else Moved(slot)
+            return self._holding(value) if slot is None else Moved(slot)
         grad = None if value._grad is None else self._node(value._grad)
         flag, leaf = value.requires_grad, value.is_leaf()
         return Out(self._node(value), flag, type(value), grad, leaf, dict(vars(value)))

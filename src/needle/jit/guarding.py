@@ -56,8 +56,8 @@ def guard(trace: Trace, tracer: Tracer, watch: Watch, stand_ins: StandIns) -> No
         guards.add_array(path, array, before)
     for path, owner, held in watch.elements:
         guards.add_elements(path, owner, held)
-    for reference in watch.weak:
-        guards.add_life(reference())
+    for thing in [*trace.held, *[reference() for reference in watch.weak]]:
+        guards.add_life(thing)
     for tensor, flag in watch.tensors.values():
         guards.add_flag(tensor, flag)
         if not any(tensor is leaf for leaf in stand_ins.leaves):  # the function may compare them

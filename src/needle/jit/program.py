@@ -162,6 +162,7 @@ class Program:
                 return self._commit.write(leaves, results, self._steady)
             finally:
                 mine["inside"] = inside
+                self.trace.held.clear()
 
     def raise_index_error(self, leaves: Sequence[Any]) -> NoReturn:
         """An index was out of range, and no state was written: NumPy raises the eager message."""

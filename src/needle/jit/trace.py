@@ -158,6 +158,8 @@ class Trace:
         captured: Nodes that stand for tensors that existed before, and where those are found.
         reshapes: Whether state has another shape, dtype or flag after a call than before it.
         asked: Names of the attributes that it asks tensors among its arguments for.
+        held: The tensors of `Held`, until the first call is done: if the function took one out of a
+            queue, say, nobody else holds it.
     """
 
     arguments: list[Node]
@@ -171,6 +173,7 @@ class Trace:
     captured: list[tuple[Node, Source]]
     reshapes: bool
     asked: set[str]
+    held: list[Any]
 
     @property
     def writes_state(self) -> bool:
