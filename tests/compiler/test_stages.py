@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import needle as ndl
+from needle.graph.kinds import Elementwise
 from needle.native import llvm
 from tests.compiler.stages import compiled, expect_numpy, functions, simplified, traced
 
@@ -364,11 +365,43 @@ def test_an_index_out_of_range_raises_the_eager_message_and_writes_no_state():
     assert float(count) == 1.0
 
 
-def test_dtypes_that_have_no_code_run_through_numpy():
-    step = ndl.jit(lambda x: x * 2, warmup=0)
-    result = step(ndl.Tensor([1.0, 2.0], dtype="float16"))
-    assert result.dtype == np.float16
-    assert "float16" in step.programs[0].backend
+class OwnExp(Elementwise):
+    def expression(self, e, a):
+        return e.exp(a)
+
+
+class Half(Elementwise):
+    def expression(self, e, a):
+        return 0.5
+
+    def compute(self, a):
+        return np.full_like(a, 0.5)
+
+    def infer(self, a):
+        return a
+
+
+@pytest.mark.parametrize(
+    ("function", "dtype", "reason"),
+    [
+        (lambda x: x * 2, "float16", "there is no native code for float16"),
+        (lambda x: x @ x, "int64", "there is no native code for matmul of int64"),
+        (lambda x: x**x, "int64", "powers of integers"),
+        (lambda x: ndl.ScatterAdd((2, 2), 0)(x, x[0]), "int64", "scatter_add of integers"),
+        (lambda x: x + x, "bool", "add of bools"),
+        (lambda x: x.max(0), "bool", "extremes of bools"),
+        (lambda x: ndl.maximum(x, x), "bool", "extremes of bools"),
+        (OwnExp(), "int64", "functions of int64"),
+        (Half(), "float64", "the expression of Half() gave a float"),
+    ],
+)
+def test_what_has_no_code_runs_through_numpy(function, dtype, reason):
+    step = ndl.jit(function, warmup=0)
+    x = ndl.Tensor(np.eye(2), dtype=dtype, requires_grad=False)
+    result, expected = step(x), function(x)
+    assert result.dtype == expected.dtype
+    np.testing.assert_array_equal(result.numpy(), expected.numpy())
+    assert step.programs[0].backend == f"numpy: {reason}"
 
 
 # -- explain ---------------------------------------------------------------------------------------

@@ -136,6 +136,46 @@ def test_shape_and_dtype_are_checked_at_each_call():
     assert state.tolist() == [2.0]
 
 
+def test_shapes_of_several_results_are_checked_at_each_call():
+    class Front(Sorted):
+        n = 1
+
+        def compute(self, x):
+            return x[: self.n], x[: self.n] > 0
+
+    op = Front()
+    step = ndl.jit(lambda x: op(x)[0] + 1, warmup=0)
+    x = ndl.Tensor([1.0, 2.0], requires_grad=False)
+    assert step(x).tolist() == [2.0]
+    op.n = 2
+    message = (
+        r"Front: gave \(float64 \(1,\), bool \(1,\)\) when it was traced and "
+        r"\(float64 \(2,\), bool \(2,\)\) now\. .*state the rule in infer"
+    )
+    with pytest.raises(ndl.ShapeError, match=message):
+        step(x)
+
+
+def test_it_is_learnt_on_state_as_compiled_calls_left_it():
+    class Repeated(ndl.TensorOp):
+        def compute(self, x):
+            return np.full(int(x[0]), x[0])
+
+    state = ndl.Tensor([1.0], requires_grad=False)
+
+    def add():
+        state.data = state + 1
+
+    step = ndl.jit(add, warmup=0)
+    step()
+    step()
+    repeated = ndl.jit(lambda: Repeated()(state) * 2, warmup=0)
+    assert repeated().tolist() == [6.0, 6.0, 6.0]
+    step()
+    with pytest.raises(ndl.ShapeError, match=r"Repeated: gave float64 \(3,\).*float64 \(4,\) now"):
+        repeated()
+
+
 def test_with_a_shape_rule_it_is_not_run_during_the_trace():
     class Ruled(Cube):
         def infer(self, x):

@@ -104,4 +104,4 @@ def check_result(node: Node, result: Any) -> None:
 def _text(specs: Any) -> str:
     if isinstance(specs, Spec):
         return f"{specs.dtype} {specs.shape}"
-    return str([_text(spec) for spec in specs or ()])
+    return f"({', '.join(map(_text, specs))})"

@@ -27,7 +27,7 @@ from ..ops.creation import Arange, Full
 from ..ops.indexing import OneHot, Pick, Take
 from ..ops.tuples import TupleGetItem
 from .access import Entry, Index, address, dense, is_view, spec, through
-from .expression import Read, Stored, lookup
+from .expression import Read, Stored, UnsupportedError, lookup
 from .layout import Pointers
 from .symbols import BOOL, CODE, FLOAT32, FLOAT64, INT64, DType, Symbol, memory_type, register_type
 
@@ -151,7 +151,7 @@ class Scope:
             return tuple([CODE.cast(x, s.dtype) for x, s in zip(result, specs, strict=True)])
         if isinstance(result, Symbol):
             return CODE.cast(result, specs.dtype)
-        raise TypeError(f"{op!r}: its expression gave {type(result).__name__}")
+        raise UnsupportedError(f"the expression of {op!r} gave a {type(result).__name__}")
 
     def _weak(self, node: Node) -> Symbol:
         symbol: Symbol = copy(self.value(node, ()))

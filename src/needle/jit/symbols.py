@@ -138,8 +138,6 @@ class Symbol:
         return CODE.pow(self, other)
 
     def __neg__(self) -> Symbol:
-        if self.dtype == BOOL:
-            raise UnsupportedError("bools have no negative")
         return Symbol(self.b, _wrapped(self.b, -self.value, self.dtype), self.dtype)
 
 
