@@ -381,6 +381,11 @@ class Half(Elementwise):
         return a
 
 
+class Twice(ndl.TensorTupleOp):
+    def compute(self, a):
+        return a, a
+
+
 @pytest.mark.parametrize(
     ("function", "dtype", "reason"),
     [
@@ -392,6 +397,7 @@ class Half(Elementwise):
         (lambda x: x.max(0), "bool", "extremes of bools"),
         (lambda x: ndl.maximum(x, x), "bool", "extremes of bools"),
         (OwnExp(), "int64", "functions of int64"),
+        (lambda x: Twice()(x)[0], "float64", "Twice() gives a tuple and is called in Python"),
         (Half(), "float64", "the expression of Half() gave a float"),
     ],
 )
