@@ -6,6 +6,7 @@
 - operators on constants become constants,
 - axes that are put in order several times are so once; the last two swapped are a `Transpose`,
 - equal operators on equal inputs are merged; draws are not,
+- functions that take long, of a value that was repeated, are computed before it is (`repeats.py`),
 - a sum of values that are each in a slice of zeros (the gradient of what was read slice by slice)
   is put together in one array, instead of one as large for each,
 - indices that nobody would look at are looked at (`indices.py`).
@@ -41,6 +42,7 @@ from ..tensor import Tensor
 from .access import order, spec
 from .indices import checks
 from .interpret import live_nodes, with_calls
+from .repeats import Repeats
 from .tracer import Tracer
 
 _VIEWS = (BroadcastTo, Permute, Reshape, Slice, Transpose)
@@ -118,6 +120,7 @@ class _Rewriting:
         self._became: dict[Node, Node] = {node: node for node in graph.inputs}
         self._merged: dict[Any, Node] = {}
         self._sums = _sums_of_slices(graph)
+        self._repeats = Repeats(self._made)
 
     def now(self, node: Node) -> Node:
         """The node that stands for an old one."""
@@ -151,7 +154,11 @@ class _Rewriting:
             if merged is not None:
                 return merged
         node = Node(op, inputs, None, like.requires_grad, like.specs(), like.where)
-        self.nodes.append(node)
+        repeated = self._repeats.taken_over(node)
+        if repeated is None:
+            self.nodes.append(node)
+        else:
+            node = repeated
         if key is not None:
             self._merged[key] = node
         return node
