@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import numpy as np
 import pytest
 
@@ -10,7 +12,8 @@ from needle.jit.kernels import Product
 from needle.jit.products import Shapes
 from needle.native import llvm, threads
 from needle.ops.contraction import MatMul
-from tests.compiler.stages import compiled, expect_numpy
+from needle.ops.creation import Full
+from tests.compiler.stages import compiled, expect_numpy, simplified
 
 
 @pytest.mark.parametrize("batch", [(), (3,)])
@@ -121,5 +124,78 @@ def test_a_reshaped_product_that_is_kept_used_and_given_by_any_number_of_threads
         np.testing.assert_allclose(sums.numpy(), expected.sum(2), rtol=1e-11, atol=1e-11)
         for place in places:
             np.testing.assert_array_equal(place.numpy(), y.numpy())
+    for one, two in zip(*found, strict=True):
+        np.testing.assert_array_equal(one.numpy(), two.numpy())
+
+
+EQUAL = [
+    lambda x, w, n: x @ ndl.init.constant(7, 5, c=n, dtype=x.dtype),
+    lambda x, w, n: ndl.init.constant(5, 7, c=n, dtype=w.dtype) @ w,
+    lambda x, w, n: ndl.init.constant(2, 1, 5, 7, c=n, dtype=w.dtype) @ w,
+    lambda x, w, n: x @ ndl.init.constant(2, 1, 5, 7, c=n, dtype=x.dtype).transpose(),
+    lambda x, w, n: ndl.init.constant(7, 12, c=n, dtype=w.dtype) @ (x @ w),
+    lambda x, w, n: ndl.grad(lambda x, w: (x @ w).sum() * n, (0, 1))(x, w),
+    lambda x, w, n: ndl.grad(lambda w: ((x @ w) @ x[:7, :]).mean() * n)(w),
+    lambda x, w, n: ndl.matmul(x, ndl.init.constant(7, c=n, dtype=x.dtype)),
+]
+
+
+@pytest.mark.parametrize("function", EQUAL)
+@pytest.mark.parametrize("number", [0.0, 1.0, 0.25, np.nan, np.inf])
+@pytest.mark.parametrize("lanes", [16, 8, 4])
+def test_a_product_with_equal_numbers_is_sums(function, number, lanes, rng):
+    for dtype, rtol in (np.float32, 1e-5), (np.float64, 1e-13):
+        tensors = [ndl.Tensor(rng.standard_normal(s).astype(dtype)) for s in ((12, 7), (7, 7))]
+        f = functools.partial(function, n=number)
+        with np.errstate(invalid="ignore"):
+            expect_numpy(f, *tensors, rtol=rtol, host=llvm.host(lanes))
+        for node in simplified(f, *tensors).nodes:
+            assert not any(isinstance(child.op, Full) for child in node.inputs)
+
+
+@pytest.mark.parametrize("number", [0.0, 1.0, -1e-30])
+def test_a_product_with_equal_numbers_of_infinities_and_nan(number, rng):
+    values = rng.standard_normal((8, 7)).astype(np.float32)
+    values[0, 0], values[1, 0], values[2, :2], values[3] = np.inf, np.nan, (np.inf, -np.inf), 3e38
+    with np.errstate(invalid="ignore", over="ignore"):
+        expect_numpy(lambda x: x @ ndl.init.constant(7, 3, c=number), ndl.Tensor(values), rtol=1e-5)
+        expect_numpy(
+            lambda x: ndl.init.constant(3, 7, c=number) @ x.transpose(),
+            ndl.Tensor(values), rtol=1e-5,
+        )  # fmt: skip
+
+
+@pytest.mark.parametrize("shape", [(0, 7), (3, 0), (0, 0)])
+def test_an_empty_product_with_equal_numbers(shape):
+    x = ndl.Tensor(np.zeros(shape))
+    ones = functools.partial(ndl.init.ones, dtype="float64")
+    expect_numpy(lambda x: x @ ones(shape[1], 5), x, rtol=0)
+    expect_numpy(lambda x: ones(5, shape[0]) @ x, x, rtol=0)
+
+
+def test_a_product_with_equal_numbers_of_another_dtype_stays():
+    x = ndl.Tensor(np.ones((3, 4), np.float32))
+    double = ndl.jit(lambda x: x @ ndl.init.ones(4, 2, dtype="float64"), warmup=0)
+    assert double(x).dtype == np.float64
+    whole = ndl.jit(lambda x: x @ ndl.init.ones(4, 2, dtype="int64"), warmup=0)
+    count = ndl.Tensor(np.arange(12).reshape(3, 4))
+    np.testing.assert_array_equal(whole(count).numpy(), count.numpy() @ np.ones((4, 2), int))
+
+
+def test_the_gradient_of_the_sum_of_a_product_by_any_number_of_threads(rng):
+    x, w = (ndl.Tensor(rng.standard_normal(s)) for s in ((3, 400, 500), (500, 60)))
+    found = []
+    try:
+        for count in (1, 2):
+            threads.set_threads(count)
+            gradient = ndl.jit(ndl.grad(lambda x, w: (x @ w).sum(), (0, 1)), warmup=0)
+            found.append(gradient(x, w))
+    finally:
+        threads.set_threads(None)
+    rows, columns = w.numpy().sum(1), x.numpy().sum((0, 1))
+    for x_grad, w_grad in found:
+        np.testing.assert_allclose(x_grad.numpy(), np.broadcast_to(rows, x.shape), rtol=1e-10)
+        expected = np.broadcast_to(columns[:, None], w.shape)
+        np.testing.assert_allclose(w_grad.numpy(), expected, rtol=1e-9)
     for one, two in zip(*found, strict=True):
         np.testing.assert_array_equal(one.numpy(), two.numpy())

@@ -3,7 +3,7 @@
 - composite operators (`LogSumExp`, `Standardize` and others) are written out in simpler ones,
 - what changes nothing (`StopGradient`, casts to the same dtype, elements of a tuple just made) is
   passed over,
-- operators on constants become constants,
+- operators on constants become constants, and products with a matrix of equal numbers sums,
 - axes that are put in order several times are so once; the last two swapped are a `Transpose`,
 - equal operators on equal inputs are merged; draws are not,
 - functions that take long, of a value that was repeated, are computed before it is (`repeats.py`),
@@ -33,6 +33,7 @@ from ..graph.kinds import Pointwise
 from ..graph.node import Node, new_handle
 from ..ops.arithmetic import EWiseAdd
 from ..ops.comparison import Cast, StopGradient
+from ..ops.contraction import MatMul
 from ..ops.creation import Full
 from ..ops.movement import BroadcastTo, Permute, Reshape, Transpose
 from ..ops.slicing import Slice, Unslice
@@ -132,7 +133,7 @@ class _Rewriting:
         if node in self._sums:
             op, children = self._sums[node]
         inputs = tuple([self.now(child) for child in children])
-        decompose = getattr(op, "decompose", None)
+        decompose = getattr(op, "decompose", None) or _as_sums(node, inputs)
         if decompose is None:
             self._became[node] = self._made(op, inputs, node)
         else:
@@ -181,6 +182,28 @@ class _Rewriting:
             parts = tuple([self.now(part.node) for part in result])
             return Node(MakeTensorTuple(), parts, None, False, node.specs(), node.where)
         return self.now(result.node)
+
+
+def _as_sums(node: Node, inputs: tuple[Node, ...]) -> Callable[[Any, Any], Any] | None:
+    """What a product with a matrix of equal numbers is: sums of the other's rows or columns.
+
+    The gradient of the sum of a product is one.
+    """
+    if not isinstance(node.op, MatMul):
+        return None
+    (shape, dtype), (left, right) = spec(node), inputs
+    if dtype.kind != "f" or spec(left).dtype != spec(right).dtype:
+        return None
+    if isinstance(right.op, Full):
+        return lambda a, _: _times(a, right.op).sum(-1, keepdims=True).broadcast_to(shape)
+    if isinstance(left.op, Full):
+        return lambda _, b: _times(b, left.op).sum(-2, keepdims=True).broadcast_to(shape)
+    return None
+
+
+def _times(values: Any, constant: Any) -> Any:
+    """Each times the number before they are added up: infinities and NaN come out as they do."""
+    return values if constant.value == 1 else values * constant.value
 
 
 def _sums_of_slices(graph: Graph) -> dict[Node, tuple[Unslice, tuple[Node, ...]]]:
