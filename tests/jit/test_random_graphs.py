@@ -6,7 +6,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import needle as ndl
-from needle.jit import nest, products
+from needle.jit import nest, products, repeats
 from needle.native import matmul_blocking, threads
 
 SIZES = st.sampled_from([1, 2, 3, 4, 5, 7, 16, 19])
@@ -129,6 +129,7 @@ def cutting(request, monkeypatch, backend):
         monkeypatch.setattr(nest, name, 1)
     monkeypatch.setattr(nest, "FLAT_CHUNK", 4)
     monkeypatch.setattr(nest, "FLAT_UNIT", 4)
+    monkeypatch.setattr(repeats, "LEAST_SAVED", 1)
     for name, value in {"PART_K": 2, "PART_RATIO": 1, "CHUNK_FLOP": 20, "LEAST_FLOP": 20}.items():
         monkeypatch.setattr(matmul_blocking, name, value)
     products._cut.cache_clear()
