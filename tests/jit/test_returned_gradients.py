@@ -143,3 +143,20 @@ def test_a_tensor_that_is_given_its_gradient_is_not_the_new_one_in_a_slot():
         return seen
 
     assert run(lambda f: ndl.jit(f, warmup=0)) == run(lambda f: f)
+
+
+def test_the_gradient_of_an_argument_that_another_program_updates_is_read():
+    w = nn.Parameter([1.0, 2.0])
+
+    @ndl.jit(warmup=0)
+    def update():
+        w.data = w * 2
+
+    with_gradient = ndl.jit(lambda x: (x * w, w.grad * 1), warmup=0)
+    update()
+    w.grad = ndl.Tensor([5.0, 6.0], requires_grad=False)
+    product, gradient = with_gradient(w)
+    assert product.tolist() == [4.0, 16.0]
+    assert gradient.tolist() == [5.0, 6.0]
+    product.sum().backward()
+    assert w.grad.tolist() == [4.0, 8.0]

@@ -77,8 +77,8 @@ class Inputs:
 
     def values(self, leaves: list[Any]) -> tuple[list[Any], list[Any]]:
         """All inputs as arrays that stay as they are, and the tensors that they were read from."""
-        leaves = [settled(leaf) if isinstance(leaf, Tensor) else leaf for leaf in leaves]
         captured = [settled(captured.read(leaves)) for captured in self.captured]
+        leaves = [settled(leaf) if isinstance(leaf, Tensor) else leaf for leaf in leaves]
         tensors = [*leaves, *[None] * len(self.scalars), *captured]
         arrays = [_array(leaf) for leaf in leaves]
         arrays += [np.asarray(held[name], np.float64) for held, name in self.scalars]
