@@ -26,7 +26,7 @@ from ..shapes import Spec
 from ..state import Telling
 from ..tensor import Tensor
 from .compiled import Compiled
-from .native_executor import NativeExecutor, aligned, view_of
+from .native_executor import NativeExecutor, address_of, aligned, view_of
 from .signature import in_native_order
 from .slots import Slot
 from .trace import Grad, Out, Source, Trace, outs_in
@@ -125,7 +125,7 @@ class Binding:
     Attributes:
         in_place: Where that is found.
         may_be_held: State whose tensors somebody may take hold of between calls.
-        written: Which blocks of memory are changed in place.
+        written: Where blocks of memory begin and end that are changed in place, by identity.
         has_numbers: Whether there are hyperparameters.
         bound: Whether the captured tensors are where they were; a guard that fails resets it.
         each_call: What is captured, and has to be looked up at each call nevertheless.
@@ -156,7 +156,7 @@ class Binding:
             c for c in in_place if c.slot and not isinstance(c.slot.container.owner(), Telling)
         ]
         self.each_call: list[tuple[int, Captured]] = []  # what has to be looked up again
-        self.written: set[int] = set()
+        self.written: dict[int, tuple[int, int]] = {}
 
     def _bind_numbers(self, inputs: Inputs) -> Any:
         """The words that floats among the arguments, and hyperparameters, are written to."""
@@ -196,8 +196,19 @@ class Binding:
 
     def _apart(self, array: Any) -> Any:
         """The array, or a copy if it lies in state that changes, as what `cached_data` gave."""
-        is_state = array.base is not None and id(array.base) in self.written
-        return array.copy() if is_state else array
+        return array.copy() if self._lies_in_state(array) else array
+
+    def is_apart(self, base: Any) -> bool:
+        """Whether what an array is a view of is an array with memory of its own, and no state."""
+        return type(base) is np.ndarray and base.base is None and id(base) not in self.written
+
+    def _lies_in_state(self, array: Any) -> bool:
+        base = array.base
+        if base is None or self.is_apart(base):
+            return False
+        begin = address_of(array)  # what the memory belongs to is not known, as of a memoryview
+        end = begin + array.nbytes
+        return any(first < end and begin < last for first, last in self.written.values())
 
     def _is_held(self) -> bool:
         """Whether somebody took hold of a tensor in a slot, which may then not change in place.
@@ -212,7 +223,7 @@ class Binding:
     def _bind_captured(self, leaves: list[Any]) -> None:
         """Look up all captured tensors; state moves into memory that may be changed in place."""
         self.bound = False
-        self.each_call, self.written = [], set()
+        self.each_call, self.written = [], {}
         program, news = self._program(), self._guards.news
         places = list(enumerate(self._captured, self._first_captured))
         for place, captured in places:
@@ -226,7 +237,8 @@ class Binding:
                         captured.slot.note(but=news)
                 live.changed_by(program)
                 changes.rely(news, owner_of(live), [VALUE])
-                self.written.add(id(live.memory.base))
+                begin = address_of(live.memory)
+                self.written[id(live.memory.base)] = begin, begin + live.memory.nbytes
                 self.native.bind(place, live.memory)
         for place, captured in places:
             source = captured.source
