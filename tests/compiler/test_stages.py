@@ -381,6 +381,11 @@ class Half(Elementwise):
         return a
 
 
+class NumPysSine(Elementwise):
+    def expression(self, e, a):
+        return np.sin(a)
+
+
 class Twice(ndl.TensorTupleOp):
     def compute(self, a):
         return a, a
@@ -399,6 +404,7 @@ class Twice(ndl.TensorTupleOp):
         (OwnExp(), "int64", "functions of int64"),
         (lambda x: Twice()(x)[0], "float64", "Twice() gives a tuple and is called in Python"),
         (Half(), "float64", "the expression of Half() gave a float"),
+        (NumPysSine(), "float64", "the expression of NumPysSine() has no code: "),
     ],
 )
 def test_what_has_no_code_runs_through_numpy(function, dtype, reason):
@@ -407,7 +413,7 @@ def test_what_has_no_code_runs_through_numpy(function, dtype, reason):
     result, expected = step(x), function(x)
     assert result.dtype == expected.dtype
     np.testing.assert_array_equal(result.numpy(), expected.numpy())
-    assert step.programs[0].backend == f"numpy: {reason}"
+    assert step.programs[0].backend.startswith(f"numpy: {reason}")
 
 
 # -- explain ---------------------------------------------------------------------------------------

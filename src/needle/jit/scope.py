@@ -145,7 +145,10 @@ class Scope:
         if op.float_result:
             values = [x if x.dtype.kind == "f" else CODE.cast(x, FLOAT64) for x in values]
         values += [self._weak(child) for child in node.inputs[count:]]
-        result = op.expression(CODE, *values)
+        try:
+            result = op.expression(CODE, *values)
+        except (AttributeError, TypeError) as error:  # of a user's operator, which calls NumPy, say
+            raise UnsupportedError(f"the expression of {op!r} has no code: {error}") from error
         specs: Any = node.specs()
         if isinstance(result, tuple):
             return tuple([CODE.cast(x, s.dtype) for x, s in zip(result, specs, strict=True)])
