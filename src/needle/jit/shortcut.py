@@ -93,7 +93,8 @@ def shortcut(guards: Guards, binding: Binding, key: QuickKey | None, commit: Com
                         return None
                     if (array.shape, array.dtype, node.requires_grad, node.op is None) != likes[k]:
                         return None
-                    if array.base is not None and not binding.is_apart(array.base):
+                    base = array.base
+                    if base is not None and binding.written and not binding.is_apart(base):
                         return None
                     arrays.append(array)
                 if count > 1 and len(set(map(id, args))) < count:
