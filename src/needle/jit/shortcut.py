@@ -87,8 +87,7 @@ def shortcut(guards: Guards, binding: Binding, key: QuickKey | None, commit: Com
                 for k, tensor in enumerate(args):
                     if type(tensor) is not Tensor or id(tensor) in others:
                         return None
-                    node = tensor.node
-                    array = node.storage
+                    array = (node := tensor.node).storage
                     if array is None or not array.flags.c_contiguous:
                         return None
                     if (array.shape, array.dtype, node.requires_grad, node.op is None) != likes[k]:
