@@ -225,11 +225,12 @@ def verify(fused: Fused) -> None:
 
 
 def _verify_results(fused: Fused) -> None:
-    made = list(fused.results.values())
+    taken: set[Node] = set()
     for node, stored in fused.results.items():
         (shape, dtype), (other, its_dtype) = spec(node), spec(stored)
-        if size_of(shape) != size_of(other) or dtype != its_dtype or made.count(stored) > 1:
+        if size_of(shape) != size_of(other) or dtype != its_dtype or stored in taken:
             raise CompileError(f"fuse: {node.op!r} is handed out where {stored.op!r} is stored")
+        taken.add(stored)
 
 
 def _verify_level(source: Node, maker: Work | None, reader: Work) -> None:

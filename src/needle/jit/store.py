@@ -228,9 +228,11 @@ def _is_free_view(node: Node) -> bool:
 def _handed_out(results: Sequence[Node]) -> dict[Node, Node]:
     """For each result the node that is made where it is handed out, each for one."""
     found: dict[Node, Node] = {}
+    taken: set[Node] = set()
     for node in dict.fromkeys(results):
         value = base(node)
-        whole = _is_made_whole(value) and value not in found.values()
+        whole = _is_made_whole(value) and value not in taken
+        taken.add(value)
         found[node] = value if whole else _copy_of(value)
     return found
 
