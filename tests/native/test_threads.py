@@ -462,6 +462,13 @@ def test_choice_looks_again_when_runs_are_late():
     assert simulate(choice, {1: 1000, 2: 3000}, 30) == 1
 
 
+def test_a_trial_that_was_disturbed_costs_few_runs():
+    """A program starts while something else has the other processor: nothing is late afterwards."""
+    choice = ThreadChoice(2)
+    assert simulate(choice, {1: 1000, 2: 2000}, 30) == 1
+    assert simulate(choice, {1: 1000, 2: 600}, 100) == 2
+
+
 def test_choice_looks_again_now_and_then_but_ever_less():
     choice = ThreadChoice(2)
     simulate(choice, {1: 1000, 2: 1500}, 50)

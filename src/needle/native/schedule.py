@@ -15,7 +15,7 @@ HOPELESS = 1.5  # a candidate this many times slower than the best is tried in f
 LATE = 1.5  # a run this many times slower than usual is late
 WINDOW = 64  # of so many runs,
 TOO_MANY = 8  # so many late ones lead to a new trial
-PATIENCE = (256, 16_384)  # runs to the next look even if none is late: at first, and at most
+PATIENCE = (WINDOW, 16_384)  # runs to the next look even if none is late: at first, and at most
 
 
 class ThreadChoice:
