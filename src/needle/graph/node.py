@@ -133,7 +133,7 @@ class Value:
         """The live storage, computed now if it was not: writing into it changes the value."""
         node = self.node
         if isinstance(node, Live):
-            node.lent = True
+            node.lend()
         return ambient.evaluator.read(node)
 
     @property
@@ -212,22 +212,28 @@ class Live(Node):
         memory: Where the values are.
         programs: Who changes them. None does without counting the call.
         lent: Whether a user may hold the memory, and change it at any time.
+        copied: The last copy, if nobody but programs can have changed the values since.
     """
 
-    __slots__ = ("_copy", "_then", "lent", "memory", "programs")
+    __slots__ = ("_then", "copied", "lent", "memory", "programs")
 
     def __init__(self, memory: Storage, requires_grad: bool) -> None:
         super().__init__(None, (), None, requires_grad, spec_of(memory))
         self.memory = memory
         self.programs: WeakSet[Program] = WeakSet()
         self.lent = False
-        self._copy: Node | None = None
+        self.copied: Node | None = None
         self._then: list[Any] = []  # what held when the copy was made
 
     def changed_by(self, program: Program) -> None:
         """Let a program change the values from now on."""
-        self._copy = None
+        self.copied = None
         self.programs.add(program)
+
+    def lend(self) -> None:
+        """Let a user hold the memory."""
+        self.copied = None
+        self.lent = True
 
     def copy(self, owner: Value) -> Node:
         """A leaf of `owner` with the values of now: the same one until they may have changed.
@@ -235,13 +241,14 @@ class Live(Node):
         Nobody can write into it, since that would not be seen here.
         """
         now = [self.requires_grad, *[program.calls for program in self.programs]]
-        copy = self._copy
-        if copy is None or self.lent or self._then != now:
+        copy = self.copied
+        if copy is None or self._then != now:
             array = self.memory.copy()
             array.flags.writeable = False
             copy = Node(None, (), array, self.requires_grad)
             copy.handle = ref(owner)
-            self._copy, self._then = copy, now
+            if not self.lent:
+                self.copied, self._then = copy, now
         return copy
 
 

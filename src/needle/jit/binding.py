@@ -1,4 +1,4 @@
-"""The inputs of a program: where a call finds them, and how machine code is told.
+"""How machine code is told of the inputs of a call.
 
 Machine code finds all memory through one table of pointers. What stays where it is, state above
 all, is entered once, and again when a guard says that something moved::
@@ -14,76 +14,21 @@ State that is changed in place moves into memory of its own first: nobody else m
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from sys import getrefcount
 from typing import Any
 from weakref import ref
 
 import numpy as np
 
 from ..context import VALUE, changes
-from ..graph.node import Live, Node, Program, owner_of, realize, settled
+from ..graph.node import Live, Node, Program, owner_of, realize
 from ..shapes import Spec
 from ..state import Telling
 from ..tensor import Tensor
 from .compiled import Compiled
+from .inputs import Captured, Inputs, array_of
 from .native_executor import NativeExecutor, address_of, aligned, view_of
-from .signature import in_native_order
 from .slots import Slot
-from .trace import Grad, Out, Source, Trace, outs_in
-
-
-class Captured:
-    """An input that is no argument: a tensor that existed before the trace.
-
-    Args:
-        node: Its node in the trace.
-        source: Where the tensor is found at a call.
-    """
-
-    def __init__(self, node: Node, source: Source) -> None:
-        self.node = node
-        self.read = source.tensor
-        self.source = source
-        self.slot = source if isinstance(source, Slot) and not source.path else None
-        self.references = 0
-
-    def count_references(self) -> int:
-        """How often the tensor in a slot is referred to: more than before if a user took hold."""
-        slot: Any = self.slot
-        return getrefcount(slot.container.slots().get(slot.key))
-
-
-class Inputs:
-    """The inputs of a trace.
-
-    Args:
-        trace: What a call does.
-
-    Attributes:
-        nodes: Those of the arguments, then of the hyperparameters, then of what is captured.
-        scalars: Where the hyperparameters are read.
-        captured: What is captured.
-    """
-
-    def __init__(self, trace: Trace) -> None:
-        self.arguments = len(trace.arguments)
-        self.scalars = [(slot.container.slots(), slot.key) for slot, _ in trace.scalars]
-        self.captured = [Captured(node, source) for node, source in trace.captured]
-        self.nodes = [
-            *trace.arguments,
-            *[node for _, node in trace.scalars],
-            *[captured.node for captured in self.captured],
-        ]
-
-    def values(self, leaves: list[Any]) -> tuple[list[Any], list[Any]]:
-        """All inputs as arrays that stay as they are, and the tensors that they were read from."""
-        captured = [settled(captured.read(leaves)) for captured in self.captured]
-        leaves = [settled(leaf) if isinstance(leaf, Tensor) else leaf for leaf in leaves]
-        tensors = [*leaves, *[None] * len(self.scalars), *captured]
-        arrays = [_array(leaf) for leaf in leaves]
-        arrays += [np.asarray(held[name], np.float64) for held, name in self.scalars]
-        arrays += [tensor.node.storage for tensor in captured]
-        return arrays, tensors
+from .trace import Grad, Out, Trace, outs_in
 
 
 def state_in_place(
@@ -146,6 +91,7 @@ class Binding:
         self._scalars = inputs.scalars
         self.has_numbers = bool(self._scalars)
         self._captured = inputs.captured
+        self._snapshot = inputs.snapshot
         self._first_captured = len(inputs.nodes) - len(inputs.captured)
         self._numbers = self._bind_numbers(inputs)
         self._guards = trace.guards
@@ -177,7 +123,7 @@ class Binding:
                 continue
             array = leaf.node.storage if type(leaf) is Tensor else None
             if array is None or not (array.flags.c_contiguous and array.dtype.isnative):
-                array = _dense(_array(leaf))
+                array = _dense(array_of(leaf))
             native.bind(place, self._apart(array))
         if self.has_numbers:
             self.bind_numbers(len(leaves))
@@ -223,6 +169,7 @@ class Binding:
     def _bind_captured(self, leaves: list[Any]) -> None:
         """Look up all captured tensors; state moves into memory that may be changed in place."""
         self.bound = False
+        self._snapshot.drop()
         self.each_call, self.written = [], {}
         program, news = self._program(), self._guards.news
         places = list(enumerate(self._captured, self._first_captured))
@@ -252,6 +199,7 @@ class Binding:
         self._guards.accept()
         for captured in self.may_be_held:
             captured.references = captured.count_references()
+        self._snapshot.lasts = not self.each_call
         self.bound = True
 
     def _is_own(self, captured: Captured, tensor: Tensor) -> bool:
@@ -281,11 +229,6 @@ def _is_like(node: Node, new: Out) -> bool:
     """Whether a tensor is to a program what another was."""
     is_tensor = new.cls is not float and node.requires_grad == new.requires_grad
     return is_tensor and node.specs() == new.node.specs()
-
-
-def _array(leaf: Any) -> Any:
-    array = realize(leaf.node) if isinstance(leaf, Tensor) else np.asarray(leaf)
-    return in_native_order(array)
 
 
 def _dense(array: Any) -> Any:

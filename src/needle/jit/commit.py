@@ -14,7 +14,7 @@ State that machine code wrote where it lies is not among them.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import Any
 from weakref import ref
 
@@ -24,8 +24,8 @@ from ..context import VALUE, changes
 from ..graph.node import Node, new_handle
 from ..ops.tuples import MakeTensorTuple
 from ..tensor import Tensor
-from .binding import Inputs
 from .differentiate import Differentiable, StatefulCall
+from .inputs import Inputs
 from .trace import Argument, Branch, Grad, Held, Moved, Out, OutTuple, Source, Trace, outs_in
 from .trees import leaves_in, mapped
 
@@ -54,7 +54,7 @@ class Commit:
         differentiable: What is needed to differentiate the call from outside, if it can be.
 
     Attributes:
-        plain: The class of the tensor, for a call that only hands out one, of its first value.
+        alone: What a call hands out that does nothing else: one tensor, of its first value.
         resets: Whether a call resets gradients.
         reset_at: What `changes.grads` was when the gradients that a call resets were last seen to.
     """
@@ -87,16 +87,23 @@ class Commit:
         self._grads_reset = [target for target, node in trace.grads if node is None]
         self.resets = bool(self._grads_reset)
         self.reset_at = -1
-        self.plain = self._plain_result()
+        self.alone = self._one_result()
 
-    def _plain_result(self) -> type[Any] | None:
-        """The class of the tensor, for a call that only hands out one, of values alone."""
+    def _one_result(self) -> Out | None:
         result = self._trace.result
         writes = self._rebound or self._slots or self._grads
         # Each call may have another argument, the `.grad` of which was set before.
         writes = writes or any(isinstance(target, Argument) for target in self._grads_reset)
-        is_plain = isinstance(result, Out) and result.is_plain()
-        return result.cls if is_plain and not writes else None
+        if writes or not isinstance(result, Out):
+            return None
+        is_recorded = self._differentiable and not self._differentiable.draws
+        return result if result.is_plain() or (is_recorded and result.is_recorded()) else None
+
+    def hand_out(self, result: Out, leaves: Sequence[Any], array: Any) -> Tensor:
+        """The tensor of a call that does nothing but hand out one: `alone`, of its value."""
+        if result.requires_grad:
+            return self._recorded(leaves, {result.node: array})[result.node]
+        return new_handle(Node(None, (), array, False), result.cls)
 
     def write(self, leaves: list[Any], results: list[Any], steady: bool) -> Any:
         """Write state, set gradients, and make what the function returns.
@@ -107,8 +114,8 @@ class Commit:
             steady: Whether nothing happened since the last call, but for gradients that were set.
         """
         is_reset = not self.resets or self.reset_at == changes.grads
-        if steady and is_reset and self.plain is not None:
-            return new_handle(Node(None, (), results[0], False), self.plain)
+        if steady and is_reset and self.alone is not None:
+            return self.hand_out(self.alone, leaves, results[0])
         self.reset_at = changes.grads  # now: other threads may set some after these are reset
         values = dict(zip(self._place, results, strict=True))
         for target, node in self._rebound:
@@ -156,14 +163,14 @@ class Commit:
             return made.tensors[result]
         return self._filled(result, leaves, values, made, self._recorded(leaves, values))
 
-    def _recorded(self, leaves: list[Any], values: dict[Node, Any]) -> Any:
-        """The call as a node of the graph, if it can be differentiated."""
+    def _recorded(self, leaves: Sequence[Any], values: dict[Node, Any]) -> dict[Node, Tensor]:
+        """The call as a node of the graph, if it can be differentiated: the tensors of its results.
+
+        Empty if it cannot.
+        """
         if self._differentiable is None:
-            return None
-        # The caller may write into an array later: the graph keeps a copy.
-        kept = [leaf.copy() if isinstance(leaf, np.ndarray) else leaf for leaf in leaves]
-        arrays, tensors = self._inputs.values(kept)
-        return self._differentiable.record(tensors, arrays, values)
+            return {}
+        return self._differentiable.record(*self._inputs.parted(leaves), values)
 
     def _filled(
         self,
@@ -171,7 +178,7 @@ class Commit:
         leaves: list[Any],
         values: dict[Node, Any],
         made: _Made,
-        recorded: Any = None,
+        recorded: dict[Node, Tensor] | None = None,
     ) -> Any:
         """A tree of a trace, with the tensors of this call; those that were `made` are the same."""
         tensors = made.tensors
@@ -202,7 +209,7 @@ class Commit:
         if item.is_leaf:
             output = item.cls.wrap(array, item.requires_grad)
         elif recorded:
-            output = recorded(item.node)
+            output = recorded[item.node]
         else:  # of a call that assigned state
             output = new_handle(Node(StatefulCall(), (), array, True), Tensor)
         if item.grad is not None:

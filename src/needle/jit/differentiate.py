@@ -10,14 +10,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from ..context import ambient, ambient_set
+from ..context import ambient
 from ..errors import GradientError
 from ..graph.gradient import pulled_back
-from ..graph.node import Node, Value, new_handle
+from ..graph.node import Node, new_handle
 from ..graph.op import Op
 from ..ops.tuples import MakeTensorTuple, TupleGetItem
 from ..tensor import Tensor
@@ -116,6 +116,7 @@ class Differentiable:
         self.draws = [node for node in self.nodes if is_random(node)]
         self.variables = [k for k, node in enumerate(self.inputs) if node.requires_grad]
         self.reverse = type(self).compile(self._reverse, warmup=0)
+        self._outputs = [Output(place) for place in range(len(outs))]
 
     @classmethod
     def of(cls, trace: Trace, inputs: Sequence[Node]) -> Differentiable | None:
@@ -125,18 +126,25 @@ class Differentiable:
         return None if trace.writes_state or not outs else cls(trace, inputs, list(outs))
 
     def record(
-        self, tensors: list[Any], arrays: list[Any], values: dict[Node, Any]
-    ) -> Callable[[Node], Any]:
-        """One call as a node of the graph; gives the handle of each result."""
+        self, inputs: Sequence[Node], constants: Sequence[Any], values: Mapping[Node, Any]
+    ) -> dict[Node, Tensor]:
+        """One call as a node of the graph.
+
+        Args:
+            inputs: Its inputs that need a gradient.
+            constants: The values of the others.
+            values: Those of the nodes in `outs` and `draws`.
+
+        Returns:
+            The tensor of each node in `outs`.
+        """
         draws = [values[node] for node in self.draws]
-        constants = [a for k, a in enumerate(arrays) if k not in self.variables]
         storage = tuple([values[node] for node in self.outs])
-        inputs = tuple([tensors[k].node for k in self.variables])
-        call = Node(CompiledCall(self, constants, draws), inputs, storage, True)
-        handle = new_handle(call, Value.tuple_class)
-        with ambient_set(gradients=True):  # the function may have, inside of no_grad
-            parts = {node: Output(k)(handle) for k, node in enumerate(self.outs)}
-        return parts.__getitem__
+        call = Node(CompiledCall(self, constants, draws), tuple(inputs), storage, True)
+        return {
+            node: new_handle(Node(output, (call,), array, True), Tensor)
+            for node, output, array in zip(self.outs, self._outputs, storage, strict=True)
+        }
 
     def _reverse(
         self, variables: Any, constants: Any, draws: Any, out_grads: Any, places: tuple[int, ...]

@@ -229,7 +229,7 @@ def _profile(program: Program, compiled: Compiled, leaves: list[Any]) -> dict[st
     Of none where an index is out of range: the call itself would be an error.
     """
     executor = NativeExecutor(compiled)
-    arrays, _ = program.inputs.values(leaves)
+    arrays = program.inputs.values(leaves)
     for place, array in enumerate(arrays):
         executor.bind(place, np.array(array, order="C"))
     kept = executor.give_results()  # functions that run alone write there, too

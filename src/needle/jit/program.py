@@ -21,11 +21,12 @@ from ..errors import TraceError
 from ..graph.node import Node
 from ..native import llvm
 from ..tensor import Tensor
-from .binding import Binding, Inputs, state_in_place
+from .binding import Binding, state_in_place
 from .commit import Commit
 from .compiled import Compiled
 from .differentiate import Differentiable
 from .expression import UnsupportedError
+from .inputs import Inputs
 from .interpret import Interpreter
 from .shortcut import QuickKey, Shortcut, modes_of, shortcut
 from .streams import draws_undone
@@ -174,7 +175,7 @@ class Program:
         """What gives the same results through NumPy."""
         interpreter = Interpreter(self.inputs.nodes, self.trace.nodes, self._wanted)
         values = self.inputs.values
-        return lambda leaves: interpreter(values(leaves)[0])
+        return lambda leaves: interpreter(values(leaves))
 
 
 _warned: list[bool] = []

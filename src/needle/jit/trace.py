@@ -47,6 +47,11 @@ class Out:
         has_more = self.requires_grad or self.grad is not None or self.attributes
         return self.cls is not float and not has_more
 
+    def is_recorded(self) -> bool:
+        """Whether it is a tensor that reverse mode goes on from, and nothing else."""
+        goes_on = self.requires_grad and not self.is_leaf
+        return self.cls is not float and goes_on and self.grad is None and not self.attributes
+
     def nodes(self) -> dict[Node, None]:
         """The nodes whose values it takes."""
         return dict.fromkeys([self.node] if self.grad is None else [self.node, self.grad])
