@@ -35,6 +35,7 @@ from .expression import base
 from .interpret import check_result, is_random
 from .kernels import Special
 from .plan import ALIGNMENT
+from .results import Results
 from .specials import is_drawn_here
 from .turns import BusyError
 
@@ -105,10 +106,11 @@ class NativeExecutor:
         self._table[layout.stream] = np.asarray(self._stream).ctypes.data
         self._input_slots = [layout.slot[node] for node in compiled.graph.inputs]
         self._sizes = [bytes_of(node) for node in compiled.graph.inputs]
-        self._results = [
+        specs = [
             (slot, spec(node).shape, spec(node).dtype)
             for slot, node in zip(layout.results, compiled.fused.results, strict=True)
         ]
+        self.results = Results(specs, self._words, address_of)
         place = {node: k for k, node in enumerate(compiled.fused.results)}
         order = [place[node] for node in compiled.results]
         self._order = None if order == list(range(len(order))) else order
@@ -213,10 +215,10 @@ class NativeExecutor:
             Python, which may do anything.
         """
         calls = any(isinstance(stage, Special) for stage in self.compiled.emitted.stages)
-        if calls or not len(self._results) == len(self._main) == 1:
+        if calls or not len(self.results.specs) == len(self._main) == 1:
             return None
         inputs, keep, words = self._input_slots, self._keep, self._words
-        (slot, shape, dtype), code = self._results[0], self._main[0]
+        (slot, shape, dtype), code = self.results.specs[0], self._main[0]
         status, draws = self._status, bool(self._draws)
 
         def run(arrays: Sequence[Array]) -> Array | None:
@@ -235,16 +237,6 @@ class NativeExecutor:
 
         return run
 
-    def give_results(self) -> list[Array]:
-        """New memory for each result. Functions write there; whoever runs them keeps it."""
-        words = self._words
-        results = []
-        for slot, shape, dtype in self._results:
-            array = _empty(shape, dtype)
-            words[slot] = address_of(array)
-            results.append(array)
-        return results
-
     def fill(self) -> bool:
         """Run into the results given last; False where an index was out of range."""
         if self._draws:
@@ -262,7 +254,7 @@ class NativeExecutor:
         Returns:
             The results; None where an index was out of range, and no state was written.
         """
-        results = self.give_results()
+        results = self.results.give()
         if not self.fill():
             return None
         if self._order is None:
