@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 from ..errors import TraceError
 from ..state import Telling
 from ..tensor import Tensor
-from .sameness import is_equal
+from .sameness import is_as_good
 from .seen import is_number
 from .slots import MISSING, Entries, Items, Slot
 from .tracer import Scalar
@@ -136,7 +136,7 @@ def _is_written(slot: Slot, old: Any, new: Any, watch: Watch) -> bool:
         owner = slot.container.owner()
         bounded = isinstance(owner, Telling) and isinstance(slot.key, Tensor)
         raise NewStateError(slot.label, bounded=bounded)
-    return holds_tensors or not is_equal(old, new)
+    return holds_tensors or not is_as_good(new, old)
 
 
 def _keep_what_grew(watch: Watch) -> None:

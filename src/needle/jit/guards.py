@@ -27,9 +27,10 @@ from ..tensor import Tensor
 from .looks import Arrays, Globals, Look, Parts, Pin, Slots, Views, Written, dies
 from .names import Defaults, Names
 from .news import Heard, News
-from .sameness import is_equal, is_rate
+from .sameness import is_as_good, is_rate
 from .seen import Seen
 from .slots import MISSING, Container, Slot
+from .things import is_users_object
 
 if TYPE_CHECKING:
     from .trace import Source, Target
@@ -294,12 +295,12 @@ class Guards:
 
     def _pinned(self, value: Any, label: str) -> Pin:
         """Whether a slot still holds a value: equal, if it is a plain one, else the same."""
-        if isinstance(value, tuple):
+        if isinstance(value, tuple) and not is_users_object(value):  # which has attributes, too
             return _each(type(value), [self._pinned(part, label) for part in value])
         if isinstance(value, list | dict):
             return lambda now: now is value
         if not dies(value):
-            return lambda now: now is value or is_equal(now, value)
+            return lambda now: is_as_good(now, value)
         reference = ref(value, lambda gone: self._gone(gone, label))
         return lambda now: now is reference()
 
@@ -319,11 +320,11 @@ def _each(kind: type[Any], pins: list[Pin]) -> Pin:
 
 
 def _alike(value: Any) -> Pin:
-    """Whether a slot that a program writes holds tensors of the same shapes and dtypes."""
+    """Whether a slot that a program writes holds tensors of the same classes, shapes, dtypes."""
     if isinstance(value, Tensor):
-        specs, flag = value.node.specs(), value.requires_grad
+        cls, specs, flag = type(value), value.node.specs(), value.requires_grad
         return lambda now: (
-            isinstance(now, Tensor) and now.requires_grad == flag and now.node.specs() == specs
+            type(now) is cls and now.requires_grad == flag and now.node.specs() == specs
         )
     if isinstance(value, list | tuple):
         return _each(type(value), [_alike(part) for part in value])
@@ -334,7 +335,7 @@ def _alike(value: Any) -> Pin:
             and list(now) == list(inner)
             and all(pin(now[key]) for key, pin in inner.items())
         )
-    return lambda now: now is value or is_equal(now, value)
+    return lambda now: is_as_good(now, value)
 
 
 def _at_two_places(tensor: Tensor) -> str:

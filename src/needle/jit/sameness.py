@@ -5,14 +5,22 @@
     0.5, 0.5          the same               nan, nan        the same
     1, 1.0            not the same           0.0, -0.0       not the same
     [1, 2], [1, 2]    the same               what raises     not the same
+
+What can be changed is watched where it is: its equal is as good only for a moment.
 """
 
 from __future__ import annotations
 
+from array import ArrayType
+from collections import deque
 from collections.abc import Collection
 from typing import Any
 
 import numpy as np
+
+from .things import has_fields_only, is_users_object
+
+_MUTABLE = (list, dict, set, deque, bytearray, ArrayType, np.ndarray)
 
 
 def is_equal(a: Any, b: Any) -> bool:
@@ -30,10 +38,25 @@ def is_equal(a: Any, b: Any) -> bool:
         return False
 
 
+def is_as_good(now: Any, value: Any) -> bool:
+    """Whether something may stand where a value stood: it is that, or equal and stays so.
+
+    >>> is_as_good((1, "a"), (1, "a")), is_as_good([1], [1])
+    (True, False)
+    """
+    return now is value or (is_equal(now, value) and _stays(value))
+
+
 def is_same(a: Collection[Any], b: Collection[Any]) -> bool:
     """Whether two collections hold the same values in the same order."""
-    pairs = zip(a, b, strict=False)
-    return len(a) == len(b) and all(x is y or is_equal(x, y) for x, y in pairs)
+    return len(a) == len(b) and all(map(is_as_good, a, b))
+
+
+def _stays(value: Any) -> bool:
+    """Whether nothing in a value can be changed."""
+    if isinstance(value, _MUTABLE) or is_users_object(value) or has_fields_only(value):
+        return False
+    return not isinstance(value, tuple) or all(map(_stays, value))
 
 
 def is_rate(value: Any) -> bool:
