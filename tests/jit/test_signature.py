@@ -315,6 +315,8 @@ class Colour(enum.Enum):
         (np.dtype("int8"), np.dtype("int64")),
         (slice(0, 2), slice(1, 2)),
         (range(2), range(3)),
+        (range(0, 3, 2), range(0, 4, 2)),
+        (complex(1.0, 0.0), complex(1.0, -0.0)),
         ((1, 2), (1, 3)),
         ({"a": 1}, {"a": 2}),
         ({"a": 1}, {"b": 1}),

@@ -20,11 +20,15 @@ from weakref import ref
 import numpy as np
 
 from ..tensor import Tensor
+from .slots import Fields
+from .things import has_fields_only, is_users_object
 from .trees import leaves_in
 
 Key = tuple[Any, ...]
 
-_VALUES = (bool, int, str, bytes, complex, range, type(None), EllipsisType, np.dtype, type)
+_VALUES = (bool, int, str, bytes, type(None), EllipsisType, np.dtype, type)
+_PLAIN = {bool, int, str, float, bytes, type(None), list, tuple, dict, slice, type}
+"""Classes of which nothing has attributes of its own."""
 
 
 def signature(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[list[Any], Key]:
@@ -102,9 +106,22 @@ def _key(item: Any, leaves: list[Any] | None) -> Any:
 
 
 def _static_key(item: Any, leaves: list[Any] | None) -> Any:
+    key = _key_of_value(item, leaves)
+    if type(item) in _PLAIN or isinstance(item, type) or isinstance(key, Identity):
+        return key
+    beside = attributes_of(item)
+    return (key, _static_key(beside, None)) if beside else key
+
+
+def attributes_of(item: Any) -> dict[str, Any]:
+    """What a list, dict, number or text of a class of the user's own has beside what it is."""
+    return Fields(item, "").slots() if is_users_object(item) or has_fields_only(item) else {}
+
+
+def _key_of_value(item: Any, leaves: list[Any] | None) -> Any:
     if isinstance(item, _VALUES):
         return (type(item), item)
-    if isinstance(item, float):
+    if isinstance(item, float | complex):
         return (type(item), repr(item))  # tells -0.0 from 0.0
     if isinstance(item, np.generic):
         return (type(item), item.item())
@@ -115,8 +132,9 @@ def _static_key(item: Any, leaves: list[Any] | None) -> Any:
             type(item),
             *[(_static_key(k, None), _key(part, leaves)) for k, part in item.items()],
         )
-    if isinstance(item, slice):
-        return (slice, *[_static_key(part, leaves) for part in (item.start, item.stop, item.step)])
+    if isinstance(item, slice | range):
+        parts = (item.start, item.stop, item.step)
+        return (type(item), *[_static_key(part, leaves) for part in parts])
     if isinstance(item, MethodType):
         return (MethodType, item.__func__, Identity(item.__self__))
     return Identity(item)

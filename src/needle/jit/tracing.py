@@ -26,7 +26,7 @@ from .changed import ChangedNumberError, NewStateError, first_attributes
 from .effects import Effects, taken_apart
 from .guarding import guard
 from .sameness import is_equal
-from .signature import is_leaf
+from .signature import attributes_of, is_leaf
 from .stand_ins import StandIns
 from .streams import Streams, no_entropy
 from .trace import Trace
@@ -118,14 +118,21 @@ class _Tracing:
 
         args = [mapped(item, replaced) for item in self.args]
         kwargs = {name: mapped(item, replaced) for name, item in self.kwargs.items()}
-        given = outline([args, kwargs], id)
+        given = outline([args, kwargs], id, self._beside)
         result = self.function(*args, **kwargs)
-        if outline([args, kwargs], id) != given:
+        if outline([args, kwargs], id, self._beside) != given:
             raise TraceError(
                 "a list or dict that was passed as an argument was changed while a jitted function "
                 "was traced. Return what is new instead"
             )
         return result
+
+    def _beside(self, branch: Any) -> Any:
+        """What a list, dict or tuple of a class of the user's own has beside its parts."""
+        held = attributes_of(branch)
+        for name, value in held.items():
+            self.watch.add(f"{name} of an argument", value)
+        return type(branch), {name: id(value) for name, value in held.items()}
 
     def _refuse_escaped_stand_ins(self) -> None:
         """What stood for a number or array, which nothing of a trace itself needs any more."""

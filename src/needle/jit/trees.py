@@ -56,16 +56,19 @@ def branches_in(tree: Any, path: Path = ()) -> Iterator[tuple[Path, Any]]:
         yield from branches_in(part, (*path, name))
 
 
-def outline(tree: Any, of_leaf: Callable[[Any], Any]) -> Any:
+def outline(
+    tree: Any, of_leaf: Callable[[Any], Any], of_branch: Callable[[Any], Any] = type
+) -> Any:
     """What two trees have in common that are of one shape, with classes, and alike in their leaves.
 
     >>> outline([1, {"a": 2}], str) == outline([1, {"a": "2"}], str)
     True
     """
     if isinstance(tree, list | tuple):
-        return type(tree), *[outline(part, of_leaf) for part in tree]
+        return of_branch(tree), *[outline(part, of_leaf, of_branch) for part in tree]
     if isinstance(tree, dict):
-        return type(tree), *[(name, outline(part, of_leaf)) for name, part in tree.items()]
+        parts = [(name, outline(part, of_leaf, of_branch)) for name, part in tree.items()]
+        return of_branch(tree), *parts
     return of_leaf(tree)
 
 
@@ -79,7 +82,7 @@ def mapped(tree: Any, function: Callable[[Any], Any], twins: dict[int, Any] | No
             there: one that is found at several places stays one.
     """
     if isinstance(tree, tuple):
-        return tuple.__new__(type(tree), [mapped(part, function, twins) for part in tree])
+        return _like(tree, [mapped(part, function, twins) for part in tree])
     if not isinstance(tree, list | dict):
         return function(tree)
     if twins is None:
@@ -87,6 +90,14 @@ def mapped(tree: Any, function: Callable[[Any], Any], twins: dict[int, Any] | No
     if id(tree) not in twins:
         twins[id(tree)] = _mapped_branch(tree, function, twins)
     return twins[id(tree)]
+
+
+def _like(tree: tuple[Any, ...], parts: list[Any]) -> tuple[Any, ...]:
+    """A tuple of the same class, with what the user gave to it beside its parts."""
+    twin = tuple.__new__(type(tree), parts)
+    if type(tree).__dictoffset__:
+        vars(twin).update(vars(tree))
+    return twin
 
 
 def _mapped_branch(tree: Any, function: Callable[[Any], Any], twins: dict[int, Any] | None) -> Any:
