@@ -190,3 +190,29 @@ def test_a_constant_in_a_global_that_two_functions_name():
         globals()["mode"] = "a"
         assert compiled(x).tolist() == [2.0]
     assert len(compiled.programs) <= 2
+
+
+def test_a_global_that_comes_to_hide_a_builtin(monkeypatch):
+    step = ndl.jit(lambda x: x * max(1.0, 2.0), warmup=0)
+    x = ndl.Tensor([1.0])
+    assert [step(x).item() for _ in range(2)] == [2.0, 2.0]
+    monkeypatch.setitem(globals(), "max", lambda *numbers: sum(numbers))
+    assert step(x).item() == 3.0
+    monkeypatch.delitem(globals(), "max")
+    assert step(x).item() == 2.0
+
+
+def test_what_a_module_computes_that_is_asked_for_a_name(make_settings):
+    settings = make_settings()
+    exec("def __getattr__(name): return options[name]", vars(settings))
+    step = ndl.jit(lambda x: x * settings.k, warmup=0)
+    x, found = ndl.Tensor([1.0]), []
+    found += [step(x).item()]
+    settings.options["k"] = 3.0
+    found += [step(x).item()]
+    settings.k = 5.0
+    found += [step(x).item()]
+    del settings.k
+    vars(settings)["__getattr__"] = lambda name: 7.0
+    found += [step(x).item()]
+    assert found == [1.0, 3.0, 5.0, 7.0]

@@ -43,6 +43,7 @@ def guard(trace: Trace, tracer: Tracer, watch: Watch, stand_ins: StandIns) -> No
     inside = owners_inside(written, watch)
     _rely(guards.news, watch, written)
     read = [seen for owner, seen in watch.found.items() if owner not in inside]
+    _look_where_nobody_tells(written, watch)
     for seen in read:
         # What was given the value that it had is not written: it has to have it at each call.
         kept = [key for key in seen.assigned if Slot(seen.container, key) not in written]
@@ -70,6 +71,13 @@ def guard(trace: Trace, tracer: Tracer, watch: Watch, stand_ins: StandIns) -> No
     guards.add_others([target for target, _ in [*trace.rebound, *trace.grads]])
     guards.aliases += _aliases(read, written, inside, watch, stand_ins)
     _guard_changed(trace, stand_ins.leaves)
+
+
+def _look_where_nobody_tells(written: set[Slot], watch: Watch) -> None:
+    """What a function writes past the class, as `vars(self)[name]`, others may write so, too."""
+    for container, key, _ in written:
+        if container.dotted and key not in watch.found[id(container.owner())].assigned:
+            container.tells = False
 
 
 def _rely(news: News, watch: Watch, written: set[Slot]) -> None:

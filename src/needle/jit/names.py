@@ -9,7 +9,6 @@
 
 from __future__ import annotations
 
-import builtins
 import dis
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -34,8 +33,7 @@ class Names(Container):
         super().__init__(owner, path)
         self.owner = ref(owner)
         self._globals = global_names(owner.__code__)
-        named = [name for name in self._globals if name not in vars(builtins)]
-        self.expected = [*owner.__code__.co_freevars, *named]
+        self.expected = [*owner.__code__.co_freevars, *self._globals]
 
     def slots(self) -> dict[Any, Any]:
         function = self.owner()

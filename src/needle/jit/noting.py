@@ -13,11 +13,12 @@
 from __future__ import annotations
 
 import threading
-from types import ModuleType
+from types import FunctionType, ModuleType
 from typing import TYPE_CHECKING, Any
 from weakref import ref
 
 from ..tensor import Tensor
+from .names import is_library
 from .slots import MISSING
 
 if TYPE_CHECKING:
@@ -38,9 +39,9 @@ class Noting:
         self._modules: dict[ModuleType, type] = {}  # the class of each
 
     def instances_of(self, cls: type) -> bool:
-        """Let a class tell of its instances; False if it cannot be changed."""
+        """Let a class tell of its instances; False if it does not tell of all that is read."""
         if "__getattribute__" in self._own.get(cls, {}):
-            return True
+            return not self._reads_by_itself(cls)
         told = self._told
         read: Any = cls.__getattribute__
         assign: Any = cls.__setattr__
@@ -60,7 +61,15 @@ class Noting:
         except TypeError:
             del self._own[cls]
             return False
-        return True
+        return not self._reads_by_itself(cls)
+
+    def _reads_by_itself(self, cls: type) -> bool:
+        """Whether reading is by a method of the user's own, which goes on past its class."""
+        for base in cls.__mro__:
+            method = self._own.get(base, vars(base)).get("__getattribute__", MISSING)
+            if method is not MISSING:
+                return isinstance(method, FunctionType) and not is_library(method.__module__)
+        return False
 
     def module(self, module: ModuleType) -> None:
         """Let a module tell."""

@@ -108,6 +108,8 @@ class Watch:
         """Look at a thing that the function can read from now on. Each is looked at once."""
         if type(item) in ProxyTypes:
             item = self._behind(path, item)
+        if isinstance(item, np.void) and item.base is not None:  # it shows what an array holds
+            item = item.base
         if id(item) in self._things:
             return
         self._things[id(item)] = item
@@ -340,6 +342,7 @@ class Watch:
             if name in seen.before:
                 self.add(path, seen.before[name])
             elif isinstance(seen.container, Variables):
-                self.add(path, seen.container.space.get(name))
+                space = seen.container.space
+                self.add(path, space.get(name, space.get("__getattr__")))
             else:
                 self._classes.read(type(owner), name, self)

@@ -1,0 +1,91 @@
+"""What is read or written past a class: by `__getattribute__`, `vars(self)`, descriptors."""
+
+import numpy as np
+import pytest
+
+import needle as ndl
+from needle import nn
+
+own = object.__getattribute__
+
+
+class Proxy:
+    """All attributes are entries of a dict."""
+
+    def __init__(self, **held):
+        object.__setattr__(self, "_held", held)
+
+    def __getattribute__(self, name):
+        return own(self, name) if name.startswith("__") else own(self, "_held")[name]
+
+    def __setattr__(self, name, value):
+        own(self, "_held")[name] = value
+
+
+class Renaming(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self._k = 1.0
+
+    def __getattribute__(self, name):
+        return super().__getattribute__("_k" if name == "k" else name)
+
+    def __setattr__(self, name, value):
+        super().__setattr__("_k" if name == "k" else name, value)
+
+
+class Derived(Renaming):
+    pass
+
+
+@pytest.mark.parametrize("make", [lambda: Proxy(k=1.0), Renaming, Derived])
+def test_attributes_that_a_class_reads_in_its_own_way(make):
+    plain, held = Renaming(), make()
+    assert ndl.jit(lambda x: x * plain.k, warmup=0)(ndl.Tensor([1.0])).item() == 1.0
+    step = ndl.jit(lambda x: x * held.k, warmup=0)
+    for k in (1.0, 2.0, 3.0):
+        held.k = k
+        assert [step(ndl.Tensor([1.0])).item() for _ in range(2)] == [k, k]
+    assert type(held).__getattribute__ is not object.__getattribute__
+
+
+class Average:
+    """A descriptor that writes into `vars` of its owner."""
+
+    def __set_name__(self, owner, name):
+        self.name = "_" + name
+
+    def __get__(self, instance, owner):
+        return vars(instance)[self.name]
+
+    def __set__(self, instance, value):
+        old = vars(instance).get(self.name)
+        vars(instance)[self.name] = value if old is None else old * 0.5 + value * 0.5
+
+
+class Centred(nn.Module):
+    mean = Average()
+
+    def forward(self, x):
+        self.mean = x.mean(0).detach()
+        return x - self.mean.broadcast_to(x.shape)
+
+
+def test_state_behind_a_descriptor_that_is_set_past_it():
+    layer, twin = Centred(), Centred()
+    step = ndl.jit(layer)
+    for k in range(8):
+        if k == 5:
+            for one in (layer, twin):
+                vars(one)["_mean"] = ndl.zeros(2, dtype="float64")
+        x = ndl.Tensor(np.arange(6.0).reshape(3, 2) * (k + 1), requires_grad=False)
+        np.testing.assert_allclose(step(x).numpy(), twin(x).numpy())
+        np.testing.assert_allclose(layer.mean.numpy(), twin.mean.numpy())
+
+
+def test_a_record_of_a_structured_array():
+    record = np.array([(1.0, 2)], [("k", "f8"), ("n", "i4")])[0]
+    step = ndl.jit(lambda x: x * float(record["k"]), warmup=0)
+    for k in (1.0, 2.0, 3.0):
+        record["k"] = k
+        assert step(ndl.Tensor([1.0])).item() == k
