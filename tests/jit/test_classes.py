@@ -1,7 +1,6 @@
 """Classes: their attributes and methods, `__slots__`, and objects that are made by the function."""
 
 import collections
-import itertools
 import types
 
 import numpy as np
@@ -410,23 +409,6 @@ def test_a_numpy_array_that_the_function_writes_is_told():
     with pytest.raises(ndl.TraceError, match=r"the NumPy array calls was written .* in a tensor"):
         ndl.jit(counting, warmup=0)(ndl.Tensor([1.0]))
     assert calls.tolist() == [0.0]
-
-
-@pytest.mark.parametrize(
-    ("make", "kind"),
-    [
-        (lambda: itertools.count(1), "count"),
-        (lambda: iter([1, 2]), "list_iterator"),
-        (lambda: (k for k in range(3)), "generator"),
-    ],
-)
-def test_iterators_are_told(make, kind):
-    numbers = make()
-    step = ndl.jit(lambda x: x * next(numbers), warmup=0)
-    with pytest.raises(ndl.TraceError, match=rf"uses numbers, a {kind}, .* as an argument"):
-        step(ndl.Tensor([1.0]))
-    beside = {"rows": numbers, "factor": 2.0}  # which the function does not touch
-    assert ndl.jit(lambda x: x * beside["factor"], warmup=0)(ndl.Tensor([1.0])).item() == 2.0
 
 
 def test_a_tensor_in_a_deque_is_told():

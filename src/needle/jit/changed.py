@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 from ..errors import TraceError
 from ..state import Telling
 from ..tensor import Tensor
+from .resting import slots_now
 from .sameness import is_as_good
 from .seen import is_number
 from .slots import MISSING, Entries, Items, Slot
@@ -80,7 +81,7 @@ def changed_slots(watch: Watch) -> list[Change]:
     for tensor in first_attributes(watch):
         raise NewStateError(f"{next(iter(vars(tensor)))} of a tensor of shape {tensor.shape}")
     for seen in watch.found.values():
-        container, now = seen.container, seen.container.slots()
+        container, now = seen.container, slots_now(seen.container)
         if any(key not in now for key in seen.before):
             raise TraceError(
                 f"{container.path} lost an entry during a trace. Do that outside the jitted "
@@ -142,7 +143,7 @@ def _is_written(slot: Slot, old: Any, new: Any, watch: Watch) -> bool:
 def _keep_what_grew(watch: Watch) -> None:
     """A list that grew by Python values: a side effect that stays; nothing relies on it."""
     for seen in watch.found.values():
-        now = seen.container.slots()
+        now = slots_now(seen.container)
         if isinstance(seen.container, Items) and len(now) > len(seen.before):
             seen.before, seen.whole = now, False
 

@@ -16,10 +16,9 @@ from __future__ import annotations
 import sys
 from array import ArrayType
 from collections import deque
-from collections.abc import Collection, Iterable, Iterator, MappingView
+from collections.abc import Collection, Iterable, MappingView
 from functools import partial
 from gc import get_referents
-from io import IOBase
 from types import (
     BuiltinFunctionType,
     FunctionType,
@@ -41,6 +40,7 @@ from ..tensor import Tensor
 from .classes import Classes
 from .names import Names, is_library, modules_in, names_in
 from .noting import Noting
+from .resting import Resting, is_iterator, would_move
 from .sameness import is_equal, is_rate, is_same
 from .seen import Seen
 from .slots import (
@@ -203,9 +203,11 @@ class Watch:
         for key, value in seen.before.items():
             if isinstance(key, Tensor):
                 self.add(f"a key of {seen.container.path}", key)
-            # To Python every weak proxy is an iterator.
-            if not (stored and isinstance(value, Iterator)) or type(value) in ProxyTypes:
-                self.add(seen.container.label(key), value)
+            path = seen.container.label(key)
+            if stored and is_iterator(value):  # the function need not use it
+                seen.container.assign(key, Resting(path, value))
+            else:
+                self.add(path, value)
 
     def _add_function(self, function: FunctionType, path: str) -> None:
         names = Names(function, path)
@@ -248,11 +250,8 @@ class Watch:
             for part in get_referents(item):
                 if not is_of_class(part):
                     self.add(path, part)
-        elif isinstance(item, Iterator) and not isinstance(item, IOBase):
-            raise TraceError(
-                f"a jitted function uses {path}, a {type(item).__name__}, which a program would "
-                "not move on. Call next() outside, and pass what it gives as an argument"
-            )
+        elif is_iterator(item):
+            raise TraceError(would_move(path, item))
         elif isinstance(item, ref):
             self.weak.append(item)
             self.add(path, item())

@@ -1,0 +1,65 @@
+"""A program would not move an iterator on: where a function uses one, it is told."""
+
+import itertools
+
+import pytest
+
+import needle as ndl
+
+
+@pytest.mark.parametrize(
+    ("make", "kind"),
+    [
+        (lambda: itertools.count(1), "count"),
+        (lambda: iter([1, 2]), "list_iterator"),
+        (lambda: (k for k in range(3)), "generator"),
+    ],
+)
+def test_iterators_are_told(make, kind):
+    numbers = make()
+    step = ndl.jit(lambda x: x * next(numbers), warmup=0)
+    with pytest.raises(ndl.TraceError, match=rf"uses numbers, a {kind}, .* as an argument"):
+        step(ndl.Tensor([1.0]))
+    beside = {"rows": numbers, "factor": 2.0}  # which the function does not touch
+    assert ndl.jit(lambda x: x * beside["factor"], warmup=0)(ndl.Tensor([1.0])).item() == 2.0
+    assert beside["rows"] is numbers
+
+
+class Counting:
+    def __init__(self):
+        self.k = 0.0
+
+    def __next__(self):
+        self.k += 1
+        return self.k
+
+    def __iter__(self):
+        return self
+
+
+@pytest.mark.parametrize(
+    ("make", "advance", "message"),
+    [
+        (lambda: itertools.cycle([1.0]), next, r"held\['numbers'\], a cycle, .* an argument"),
+        (lambda: (1.0 for _ in "ab"), next, r"held\['numbers'\], a generator, .* an argument"),
+        (lambda: (1.0 for _ in "ab"), lambda n: n.send(None), r"a generator, .* an argument"),
+        (Counting, next, r"held\['numbers'\]\.k changed while"),
+    ],
+)
+def test_iterators_in_dicts_are_told_where_they_are_used(make, advance, message):
+    numbers = make()
+    held = {"numbers": numbers}
+    step = ndl.jit(lambda x: x * advance(held["numbers"]), warmup=0)
+    with pytest.raises(ndl.TraceError, match=message):
+        step(ndl.Tensor([1.0]))
+    assert held["numbers"] is numbers
+    assert next(numbers) == 1.0
+
+
+def test_a_list_that_grows_beside_an_iterator():
+    held = [iter([1.0, 2.0])]
+    numbers = held[0]
+    step = ndl.jit(lambda x: (held.append(0), x * 2)[1], warmup=0)
+    assert [step(ndl.Tensor([1.0])).item() for _ in range(2)] == [2.0, 2.0]
+    assert held[0] is numbers
+    assert next(numbers) == 1.0
