@@ -121,3 +121,21 @@ def test_a_state_tensor_of_another_class():
         for _ in range(3):
             assert step(x).tolist() == ([1.0, 2.0] if cls is nn.Parameter else [0.0, 0.0])
             assert type(layer.w) is cls
+
+
+@pytest.mark.parametrize("warmup", [0, 1])
+def test_a_plain_tensor_in_place_of_a_parameter(warmup):
+    layer = nn.Module()
+
+    @ndl.jit(warmup=warmup)
+    def step(x):
+        count = len(layer.parameters())
+        layer.w = (layer.w * 0.5).detach()
+        return x * layer.w + count
+
+    for _ in range(3):
+        layer.w = nn.Parameter(np.ones(1))
+        layer.w.requires_grad = False
+        for expected in (1.5, 0.25, 0.125):
+            assert step(ndl.Tensor([1.0])).tolist() == [expected]
+            assert type(layer.w) is ndl.Tensor

@@ -42,7 +42,7 @@ def state_in_place(
     for slot, tree in trace.slots:
         old = by_source.get(slot)
         alone = isinstance(tree, Out) and tree.is_plain() and tree not in shared
-        if old and alone and slot not in replaced and _is_like(old.node, tree):
+        if old and alone and slot not in replaced and _is_like(old, tree):
             state[old] = tree.node
         else:
             handed += outs_in(tree)
@@ -225,10 +225,11 @@ def _moved(captured: Captured, tensor: Tensor) -> Live:
     return live
 
 
-def _is_like(node: Node, new: Out) -> bool:
-    """Whether a tensor is to a program what another was."""
-    is_tensor = new.cls is not float and node.requires_grad == new.requires_grad
-    return is_tensor and node.specs() == new.node.specs()
+def _is_like(old: Captured, new: Out) -> bool:
+    """Whether a tensor is to a program, and to who looks at its class, what another was."""
+    node = old.node
+    is_alike = new.cls is type(old.read([])) and node.requires_grad == new.requires_grad
+    return is_alike and node.specs() == new.node.specs()
 
 
 def _dense(array: Any) -> Any:

@@ -287,4 +287,5 @@ class Effects:
 
 def _specs_in(item: Any) -> list[Any]:
     """What a program relies on of the tensors in a tree, beside its structure."""
-    return [(tensor.node.specs(), tensor.requires_grad) for _, tensor in tensors_in(item)]
+    tensors = [tensor for _, tensor in tensors_in(item)]
+    return [(type(one), one.node.specs(), one.requires_grad) for one in tensors]
