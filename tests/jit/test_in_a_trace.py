@@ -18,6 +18,7 @@ def reads(tensor_of):
         "numpy": lambda x: tensor_of(x).numpy(),
         "asarray": lambda x: np.asarray(tensor_of(x)),
         "ufunc": lambda x: np.exp(tensor_of(x)),
+        "inside numpy": lambda x: np.linalg.norm(tensor_of(x)),
         "cached_data": lambda x: tensor_of(x).cached_data,
         "realize_cached_data": lambda x: tensor_of(x).realize_cached_data(),
         "format": lambda x: f"{tensor_of(x):.3f}",

@@ -5,13 +5,15 @@ from __future__ import annotations
 import inspect
 from pathlib import Path
 
-_PACKAGE = str(Path(__file__).parent.parent)
+import numpy as np
+
+_PACKAGES = str(Path(__file__).parent.parent), str(Path(np.__file__).parent)
 
 
 def user_line() -> str:
-    """`file:line` of the innermost caller that is not part of the library."""
+    """`file:line` of the innermost caller that is not part of the library, or of NumPy."""
     frame = inspect.currentframe()
     assert frame is not None  # CPython has frames
-    while frame.f_back is not None and frame.f_code.co_filename.startswith(_PACKAGE):
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(_PACKAGES):
         frame = frame.f_back
     return f"{frame.f_code.co_filename}:{frame.f_lineno}"
