@@ -100,6 +100,26 @@ def test_a_new_list_at_each_call_is_new_where_it_is_equal_too(warmup):
         assert layer.seen == [k]
 
 
+@pytest.mark.parametrize("reads", [False, True])
+@pytest.mark.parametrize("kind", ["list", "array", "in a tuple"])
+def test_an_equal_thing_that_each_call_puts_anew(kind, reads):
+    make, read, change = THINGS[kind]
+    layer = nn.Module()
+    layer.thing = make()
+
+    @ndl.jit(warmup=0)
+    def step(x):
+        layer.thing = make()
+        return x * (read(layer.thing) if reads else 2)
+
+    one = ndl.Tensor([1.0])
+    assert [step(one).item() for _ in range(4)] == [2] * 4
+    assert len(step.programs) == 1
+    change(layer.thing, 5)
+    assert step(one).item() == 2
+    assert read(layer.thing) == 2
+
+
 def test_a_state_tensor_of_another_class():
     class Layer(nn.Module):
         def __init__(self):

@@ -19,9 +19,10 @@ from ..errors import TraceError
 from ..state import Telling
 from ..tensor import Tensor
 from .resting import slots_now
-from .sameness import is_as_good
+from .sameness import is_as_good, is_equal
 from .seen import is_number
 from .slots import MISSING, Entries, Items, Slot
+from .things import is_users_object
 from .tracer import Scalar
 from .trees import outline, parts_of, tensors_in
 from .watch import Watch
@@ -123,11 +124,12 @@ def _refuse_changed_and_replaced(written: list[Slot], watch: Watch) -> None:
 def _is_written(slot: Slot, old: Any, new: Any, watch: Watch) -> bool:
     """Whether a program has to write what a slot holds now."""
     scalar = watch.scalars.get(slot)
+    was_read = slot.key in watch.found[id(slot.container.owner())].read()
     if isinstance(new, Scalar):
         if scalar is not None:
             return new is not scalar
         if is_number(old):  # a constant of the program, if the function read it
-            if slot.key in watch.found[id(slot.container.owner())].read():
+            if was_read:
                 raise NewStateError(slot.label, f"Set {slot.label} outside the jitted function")
             return True
     holds_tensors = bool(tensors_in(new))
@@ -137,7 +139,10 @@ def _is_written(slot: Slot, old: Any, new: Any, watch: Watch) -> bool:
         owner = slot.container.owner()
         bounded = isinstance(owner, Telling) and isinstance(slot.key, Tensor)
         raise NewStateError(slot.label, bounded=bounded)
-    return holds_tensors or not is_as_good(new, old)
+    # Guards see all that happens to an old array or set that was read: it may stay.
+    is_seen = was_read and not (isinstance(new, list | dict) or is_users_object(new))
+    may_stay = is_equal if is_seen else is_as_good
+    return holds_tensors or not may_stay(new, old)
 
 
 def _keep_what_grew(watch: Watch) -> None:
