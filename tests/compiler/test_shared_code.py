@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import numpy as np
+import pytest
+
 import needle as ndl
-from tests.compiler.stages import compiled, functions
+from tests.compiler.stages import compiled, expect_numpy, functions
 
 ones = ndl.init.ones
 
@@ -60,3 +63,41 @@ def test_draws_of_one_kind_share_their_code():
     ndl.seed(0)
     found = compiled(lambda: [ndl.init.rand(7), ndl.init.rand(7), ndl.init.rand(8)])
     assert sum(name.startswith("draw") for name in functions(found.emitted.ir)) == 2
+
+
+def constant(values):
+    return ndl.Tensor(values, requires_grad=False)
+
+
+@pytest.mark.parametrize("last", [-1, 6])
+def test_lookups_in_a_longer_table_share_nothing_with_those_in_a_shorter_one(last):
+    def f(x):
+        longer = ndl.concatenate([x.take([4, 0], 0), x], 0)
+        return longer.take([last, 0], 0)
+
+    expect_numpy(f, ndl.Tensor(np.arange(5.0)), rtol=0)
+
+
+def test_lookups_in_a_shorter_table_share_nothing_with_those_in_a_longer_one():
+    def f(x):
+        shorter = ndl.concatenate([x.take([4, 0], 0), x[:1]], 0)
+        return shorter.take([-1, 0], 0)
+
+    expect_numpy(f, ndl.Tensor(np.arange(5.0)), rtol=0)
+
+
+def test_an_index_beyond_the_shorter_of_two_tables_is_found():
+    def f(x):
+        shorter = ndl.concatenate([x.take([4, 0], 0), x[:1]], 0)
+        return shorter.take([3, 4], 0)
+
+    with pytest.raises(ndl.IndexRangeError, match="index 3 at position"):
+        ndl.jit(f, warmup=0)(ones(5))
+
+
+def test_picks_from_longer_rows_share_nothing_with_those_from_shorter_ones():
+    def f(x):
+        longer = ndl.concatenate([x, x.pick([1, 0, 1]).reshape((3, 1))], 1)
+        return longer.pick([2, 1, 2])
+
+    expect_numpy(f, ndl.Tensor(np.arange(6.0).reshape(3, 2)), rtol=0)

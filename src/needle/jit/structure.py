@@ -89,4 +89,6 @@ class Structure:
         if isinstance(op, StopGradient) or (is_view(node) and not self.positions):
             return parts[0]  # no code, or another index, which the leaves have
         key = id(node) if op is None or op.key is None else op.key
-        return self._added((key, node.specs() if self.positions else None, parts))
+        # Positions follow from shapes: those in a table from the table's, which no leaf has.
+        around = (node, *node.inputs) if self.positions else ()
+        return self._added((key, *[value.specs() for value in around], parts))
