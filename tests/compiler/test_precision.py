@@ -104,3 +104,12 @@ def test_bits_do_not_depend_on_the_number_of_threads(name):
     finally:
         threads.set_threads(None)
     assert len(results) == 1
+
+
+@pytest.mark.parametrize("axes", [(), 0, 1, 2, (0, 1), None])
+@pytest.mark.parametrize("shape", [(3, 1, 5), (1, 1, 1), (2, 3, 4)])
+def test_a_sum_of_negative_zeros_is_zero_however_many_there_are(shape, axes):
+    x = np.full(shape, -0.0, np.float32)
+    total = compiled(lambda t: t.sum(axes), x)
+    assert not np.signbit(total).any()
+    assert not np.signbit(x.sum(axes)).any()

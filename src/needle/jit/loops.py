@@ -173,9 +173,11 @@ class _Writer:
     def _finish(self, scope: Scope, node: Node, *, once: bool = False) -> None:
         """Compute one step in a scope, keep it in a register there, and store it."""
         at = self.kernel.home[node]
-        if isinstance(node.op, Reduction):  # over nothing: its element is the result
+        if isinstance(node.op, Reduction):  # over nothing: one element is all
             element = scope.value(node.inputs[0], body_index(node, self.kernel))
             symbol = CODE.cast(element, spec(node).dtype)
+            if node.op.combine == "add" and symbol.dtype.kind == "f":
+                symbol = symbol + 0  # which a sum starts with: that of -0.0 is 0.0
         else:
             symbol = scope.body(node, at)
         self._keep(scope, node, symbol, once=once)
