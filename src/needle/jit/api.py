@@ -38,7 +38,7 @@ from .interpret import is_random
 from .methods import WeakMethod
 from .occurrences import Occurrences
 from .program import Program
-from .shortcut import modes_of, quick_key
+from .shortcut import LONG_WAY, modes_of, quick_key
 from .signature import Key, attributes, holds_arrays, is_array, signature
 from .tracing import trace
 from .trees import mapped
@@ -117,7 +117,7 @@ class Jitted(Wrapper):
                     result = program.shortcut(program, args, mine)
                 except NeedleError as raised:
                     return self._after(raised, program, args, kwargs)
-                if result is not None:
+                if result is not LONG_WAY:
                     return result
             if not program.fits(args, mine):
                 program = None

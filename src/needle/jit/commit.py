@@ -42,6 +42,13 @@ class _Made:
         self.tensors: dict[Out, Any] = {}
         self.branches: dict[int, Any] = {}
 
+    def plain(self, node: Node, values: dict[Node, Any]) -> Any:
+        """The tensor without a graph of a node, which is one wherever it is handed out."""
+        out = Out(node, is_leaf=True)
+        if out not in self.tensors:
+            self.tensors[out] = _leaf(values[node])
+        return self.tensors[out]
+
 
 class Commit:
     """Writes what a call leaves behind.
@@ -54,9 +61,7 @@ class Commit:
         differentiable: What is needed to differentiate the call from outside, if it can be.
 
     Attributes:
-        alone: What a call hands out that does nothing else: one tensor, of its first value.
-        resets: Whether a call resets gradients.
-        reset_at: What `changes.grads` was when the gradients that a call resets were last seen to.
+        moves_state: Whether a call gives state other memory, or slots other things.
     """
 
     def __init__(
@@ -85,27 +90,24 @@ class Commit:
             )
         self._grads = [(target, node) for target, node in trace.grads if node is not None]
         self._grads_reset = [target for target, node in trace.grads if node is None]
-        self.resets = bool(self._grads_reset)
-        self.reset_at = -1
-        self.alone = self._one_result()
+        self._reset_at = -1  # what `changes.grads` was when those were last seen to
+        self.moves_state = bool(self._rebound or self._slots or self._changes_guards)
+        self._plain = self._plain_result()
 
-    def _one_result(self) -> Out | None:
+    def _plain_result(self) -> type[Any] | None:
+        """The class of the tensor, for a call that only hands out one, of values alone."""
         result = self._trace.result
-        writes = self._rebound or self._slots or self._grads
+        writes = self.moves_state or self._grads
         # Each call may have another argument, the `.grad` of which was set before.
         writes = writes or any(isinstance(target, Argument) for target in self._grads_reset)
-        if writes or not isinstance(result, Out):
-            return None
-        is_recorded = self._differentiable and not self._differentiable.draws
-        return result if result.is_plain() or (is_recorded and result.is_recorded()) else None
+        is_plain = isinstance(result, Out) and result.is_plain()
+        return result.cls if is_plain and not writes else None
 
-    def hand_out(self, result: Out, leaves: Sequence[Any], array: Any) -> Tensor:
-        """The tensor of a call that does nothing but hand out one: `alone`, of its value."""
-        if result.requires_grad:
-            return self._recorded(leaves, {result.node: array})[result.node]
-        return new_handle(Node(None, (), array, False), result.cls)
+    def distrust(self) -> None:
+        """There may be other gradients to reset."""
+        self._reset_at = -1
 
-    def write(self, leaves: list[Any], results: list[Any], steady: bool) -> Any:
+    def write(self, leaves: Sequence[Any], results: list[Any], steady: bool) -> Any:
         """Write state, set gradients, and make what the function returns.
 
         Args:
@@ -113,10 +115,10 @@ class Commit:
             results: The values.
             steady: Whether nothing happened since the last call, but for gradients that were set.
         """
-        is_reset = not self.resets or self.reset_at == changes.grads
-        if steady and is_reset and self.alone is not None:
-            return self.hand_out(self.alone, leaves, results[0])
-        self.reset_at = changes.grads  # now: other threads may set some after these are reset
+        is_reset = not self._grads_reset or self._reset_at == changes.grads
+        if steady and is_reset and self._plain is not None:
+            return new_handle(Node(None, (), results[0], False), self._plain)
+        self._reset_at = changes.grads  # now: other threads may set some after these are reset
         values = dict(zip(self._place, results, strict=True))
         for target, node in self._rebound:
             tensor = target.tensor(leaves)
@@ -139,7 +141,7 @@ class Commit:
         return result
 
     def _set_gradients(
-        self, leaves: list[Any], values: dict[Node, Any], made: dict[Node, Any]
+        self, leaves: Sequence[Any], values: dict[Node, Any], made: dict[Node, Any]
     ) -> None:
         """Set and reset `.grad`. One that is also handed out or kept is one and the same tensor."""
         for target, node in self._grads:
@@ -154,12 +156,12 @@ class Commit:
         if self._grads:
             changes.grads += 1
 
-    def _result(self, leaves: list[Any], values: dict[Node, Any], made: _Made) -> Any:
+    def _result(self, leaves: Sequence[Any], values: dict[Node, Any], made: _Made) -> Any:
         """What the function returns."""
         result = self._trace.result
         if type(result) is Out and self._differentiable is None:
             if result not in made.tensors:
-                made.tensors[result] = self._output(result, values, None)
+                made.tensors[result] = self._output(result, values, made)
             return made.tensors[result]
         return self._filled(result, leaves, values, made, self._recorded(leaves, values))
 
@@ -175,7 +177,7 @@ class Commit:
     def _filled(
         self,
         tree: Any,
-        leaves: list[Any],
+        leaves: Sequence[Any],
         values: dict[Node, Any],
         made: _Made,
         recorded: dict[Node, Tensor] | None = None,
@@ -185,7 +187,7 @@ class Commit:
 
         def output(item: Out) -> Any:
             if item not in tensors:
-                tensors[item] = self._output(item, values, recorded)
+                tensors[item] = self._output(item, values, made, recorded)
             return tensors[item]
 
         def finished(item: Any) -> Any:
@@ -201,7 +203,7 @@ class Commit:
 
         return mapped(tree, finished, made.branches)
 
-    def _output(self, item: Out, values: dict[Node, Any], recorded: Any) -> Any:
+    def _output(self, item: Out, values: dict[Node, Any], made: _Made, recorded: Any = None) -> Any:
         """A tensor, a tuple of them or a number that the function returns."""
         array = values[item.node]
         if item.cls is float:
@@ -213,7 +215,7 @@ class Commit:
         else:  # of a call that assigned state
             output = new_handle(Node(StatefulCall(), (), array, True), Tensor)
         if item.grad is not None:
-            output._grad = Tensor.wrap(values[item.grad])
+            output._grad = made.plain(item.grad, values)
         if item.attributes:
             vars(output).update(item.attributes)
         return output

@@ -123,7 +123,7 @@ class Snapshot:
         if self._nodes is not None and self._is_as_taken():
             return self._nodes
         self._parted = None
-        tensors = [captured.read(list(leaves)) for captured in self._captured]
+        tensors = [captured.read(leaves) for captured in self._captured]
         lives = [node for tensor in tensors if isinstance(node := tensor.node, Live)]
         changing = {program: program.calls for live in lives for program in live.programs}
         nodes = [settled(tensor).node for tensor in tensors]

@@ -206,34 +206,39 @@ class NativeExecutor:
         self._keep[slot] = array
         self._words[slot] = address_of(array)
 
-    def quick(self) -> Callable[[Sequence[Array]], Array | None] | None:
+    def quick(self) -> Callable[[Sequence[Array]], list[Array] | None] | None:
         """What runs the program on arrays of the first inputs, dense ones of their size.
 
         Returns:
-            A function that gives the one result, None where an index was out of range; or None for
-            a program that has another number of results, nothing to run, or operators to call in
-            Python, which may do anything.
+            A function that gives the results, None where an index was out of range; or None for a
+            program that has nothing to run, results to copy, or operators to call in Python, which
+            may do anything.
         """
         calls = any(isinstance(stage, Special) for stage in self.compiled.emitted.stages)
-        if calls or not len(self.results.specs) == len(self._main) == 1:
+        if calls or self._order is not None or len(self._main) != 1:
             return None
         inputs, keep, words = self._input_slots, self._keep, self._words
-        (slot, shape, dtype), code = self.results.specs[0], self._main[0]
+        give, code = self.results.give, self._main[0]
+        one = self.results.specs[0] if len(self.results.specs) == 1 else None
         status, draws = self._status, bool(self._draws)
 
-        def run(arrays: Sequence[Array]) -> Array | None:
+        def run(arrays: Sequence[Array]) -> list[Array] | None:
             for place, array in enumerate(arrays):
                 keep[inputs[place]] = array
                 words[inputs[place]] = address_of(array)
-            array = _empty(shape, dtype)
-            words[slot] = address_of(array)
+            if one is None:
+                results = give()
+            else:  # without a further layer
+                slot, shape, dtype = one
+                results = [array := _empty(shape, dtype)]
+                words[slot] = address_of(array)
             if draws:
                 self._draw(ambient_stream())
             code()
             if status[0]:
                 status[0] = 0
                 return None
-            return array
+            return results
 
         return run
 

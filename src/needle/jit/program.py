@@ -121,7 +121,7 @@ class Program:
         if difference is None:
             if self._binding is not None:
                 self._binding.bound = False
-            self._commit.reset_at = -1  # there may be others to reset
+            self._commit.distrust()
             guards.accept(heard)
         return difference
 

@@ -55,19 +55,20 @@ class Results:
 
     def give(self) -> list[Array]:
         """Arrays for the results of a call."""
+        if not self._keeps:
+            return self._new()
         for arrays, addresses in self._sets:
             if [*map(getrefcount, arrays)] == self._unheld:
-                self._enter(addresses)
+                for (slot, _, _), address in zip(self.specs, addresses, strict=True):
+                    self._words[slot] = address
                 return [*arrays]
-        arrays = [_empty(shape, dtype) for _, shape, dtype in self.specs]
-        addresses = [*map(self._address_of, arrays)]
-        self._enter(addresses)
-        if self._keeps:
-            self._unheld = [*map(getrefcount, arrays)]
-            self._sets = [*self._sets[-1:], (arrays, addresses)]
+        arrays = self._new()
+        self._unheld = [*map(getrefcount, arrays)]
+        self._sets = [*self._sets[-1:], (arrays, [*map(self._address_of, arrays)])]
         return [*arrays]
 
-    def _enter(self, addresses: Sequence[int]) -> None:
-        words = self._words
-        for (slot, _, _), address in zip(self.specs, addresses, strict=True):
-            words[slot] = address
+    def _new(self) -> list[Array]:
+        arrays = [_empty(shape, dtype) for _, shape, dtype in self.specs]
+        for (slot, _, _), array in zip(self.specs, arrays, strict=True):
+            self._words[slot] = self._address_of(array)
+        return arrays

@@ -276,7 +276,7 @@ class Slot(NamedTuple):
         """Name of the slot in messages."""
         return self.container.label(self.key)
 
-    def tensor(self, leaves: list[Any]) -> Any:
+    def tensor(self, leaves: Sequence[Any]) -> Any:
         """The tensor at the place in a call with these leaves; None if it is gone."""
         item = self.held()
         try:

@@ -14,6 +14,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from weakref import ReferenceType
@@ -47,11 +48,6 @@ class Out:
         has_more = self.requires_grad or self.grad is not None or self.attributes
         return self.cls is not float and not has_more
 
-    def is_recorded(self) -> bool:
-        """Whether it is a tensor that reverse mode goes on from, and nothing else."""
-        goes_on = self.requires_grad and not self.is_leaf
-        return self.cls is not float and goes_on and self.grad is None and not self.attributes
-
     def nodes(self) -> dict[Node, None]:
         """The nodes whose values it takes."""
         return dict.fromkeys([self.node] if self.grad is None else [self.node, self.grad])
@@ -79,7 +75,7 @@ class Argument:
 
     place: int
 
-    def tensor(self, leaves: list[Any]) -> Any:
+    def tensor(self, leaves: Sequence[Any]) -> Any:
         """The tensor in a call with these leaves; None if it is gone."""
         return leaves[self.place]
 
@@ -93,7 +89,7 @@ class Held:
     def __post_init__(self) -> None:
         hash(self.reference)  # which it remembers: it could not be found any more once it is dead
 
-    def tensor(self, leaves: list[Any]) -> Any:
+    def tensor(self, leaves: Sequence[Any]) -> Any:
         """The tensor in a call with these leaves; None if it is gone."""
         return self.reference()
 
@@ -104,7 +100,7 @@ class Grad:
 
     target: Argument | Held | Slot
 
-    def tensor(self, leaves: list[Any]) -> Any:
+    def tensor(self, leaves: Sequence[Any]) -> Any:
         """The tensor in a call with these leaves; None if it is gone."""
         tensor = self.target.tensor(leaves)
         return None if tensor is None else tensor._grad
@@ -116,7 +112,7 @@ class Moved:
 
     slot: Slot
 
-    def tensor(self, leaves: list[Any]) -> Any:
+    def tensor(self, leaves: Sequence[Any]) -> Any:
         """The tensor, as long as the slot was not written; None if it is gone."""
         return self.slot.tensor(leaves)
 
