@@ -1,6 +1,7 @@
 """Matrix products against NumPy in higher precision, within the error bound that follows from K."""
 
 import itertools
+import re
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -15,7 +16,7 @@ from benchmarks.one_product import CompiledProduct
 from needle.errors import ArgumentError
 from needle.native import llvm, matmul_blocking
 from needle.native.matmul import Kernels, Product, emit
-from needle.native.matmul_kernels import Tile
+from needle.native.matmul_kernels import Dot, Tile
 from needle.native.vectors import F32, F64, PTR, Source
 
 pytest.importorskip("llvmlite")
@@ -374,6 +375,38 @@ def test_a_panel_that_is_narrow_is_packed_sooner(lanes, packed):
         pytest.skip("needs wider vectors")
     product = Product(256, 512, 784)
     assert matmul_blocking.plan(product, llvm.host(lanes)).packed_b == packed
+
+
+SPILLED = re.compile(r"mm\d+.*\(%rsp|\(%rsp.*mm\d+|\b[dqsv]\d+\b.*\[sp")
+
+
+def spilled(shape, host):
+    """The lines of the inner loops of a kernel in which vectors are in memory for want of room."""
+    source = Source(host)
+    Kernels(source).tile(shape, F32)
+    text = source.text().replace("define internal", "define")
+    assembly = llvm.compile_ir(text, host).assembly()
+    loops = re.findall(r"^(\.?L\w+):\n((?:\t.*\n)*?)\t(?:b\.|j)\w+\s+\1$", assembly, re.MULTILINE)
+    bodies = [body for _, body in loops if re.search(r"\t(fmla|vfmadd|mulps)", body)]
+    assert bodies
+    return [line for body in bodies for line in body.splitlines() if SPILLED.search(line)]
+
+
+@pytest.mark.parametrize("across", [False, True])
+@pytest.mark.parametrize("rows", range(1, 7))
+@pytest.mark.parametrize("lanes", LANES)
+def test_the_widest_panel_leaves_registers_for_what_is_multiplied(lanes, rows, across):
+    """On x86 an operand may come from memory; with NEON none does."""
+    host = llvm.host(lanes)
+    panels = matmul_blocking.plan(Product(rows, 840 * lanes, 64), host).panels
+    assert not spilled(Tile(rows, panels.longest, across, False), host)
+
+
+@pytest.mark.parametrize("columns", range(1, 9))
+@pytest.mark.parametrize("lanes", LANES)
+def test_sums_along_k_stay_in_registers(lanes, columns):
+    if columns <= lanes // 2:
+        assert not spilled(Dot(10, columns), llvm.host(lanes))
 
 
 @pytest.mark.parametrize("block", [False, True])

@@ -43,6 +43,16 @@ class Host:
     lanes: int
     fma: bool
 
+    @property
+    def neon(self) -> bool:
+        """Whether vectors are those of aarch64: on x86, what has FMA has wider ones."""
+        return self.lanes == 4 and self.fma
+
+    @property
+    def registers(self) -> int:
+        """Vector registers: 32 with AVX-512 and NEON, 16 with AVX2 and SSE."""
+        return 32 if self.lanes == 16 or self.neon else 16
+
 
 class Module:
     """Loaded machine code. It lives as long as this object, or a function taken from it, does."""
@@ -186,8 +196,8 @@ def _native_host() -> Host:
     features = llvm.get_host_cpu_features()
     has = features.get if _is_x86() else lambda _feature: False
     wide = has("avx512f") and has("avx512vl") and has("avx512dq") and has("avx512bw")
-    fma = bool(has("fma")) or not _is_x86()
-    lanes = 16 if wide else 8 if has("avx2") and fma else 4
+    lanes = 16 if wide else 8 if has("avx2") and has("fma") else 4
+    fma = lanes > 4 or not _is_x86()
     return Host(llvm.get_host_cpu_name(), features.flatten(), lanes, fma)
 
 

@@ -197,11 +197,11 @@ def plan(product: Product, host: Host) -> Plan:
     if packed_a:  # each chunk packs its rows: no two should pack the same
         row_chunks, useful = min(tiles.count, -(-product.m // PACKED_A_ROWS)), 1
     tiles = _even(tiles, row_chunks)
-    registers = _registers(host)
     widest = (
-        _dot_columns(tiles.longest, registers, size) if dot
-        else _panel_units(tiles.longest, registers)
-    )  # fmt: skip
+        _dot_columns(tiles.longest, host.registers, size)
+        if dot
+        else _panel_units(tiles.longest, host)
+    )
     rest = 0 if dot else _rest(product, lanes)
     panels = cut(product.n - rest, widest, 1 if dot else lanes)
     column_chunks = max(1, min(panels.count, useful // max(row_chunks, 1)))
@@ -241,7 +241,7 @@ def _is_dot(product: Product, lanes: int) -> bool:
 
 def _is_worth_packing(product: Product, host: Host) -> bool:
     """Whether to pack a B that lies as it is read."""
-    panel = _panel_units(TILE_ROWS, _registers(host)) * host.lanes * 4
+    panel = _panel_units(TILE_ROWS, host) * host.lanes * 4
     narrow = panel <= NARROW_PANEL
     least, uses = (NARROW_BYTES, NARROW_USES) if narrow else (LARGE_BYTES, PACKED_B_USES)
     return product.ldb * product.k * product.kind.bits // 8 > least and product.m >= uses
@@ -272,20 +272,24 @@ def _tile_rows(columns: int, lanes: int) -> int:
     return ROWS_OF_ONE_VECTOR if 2 * columns <= 3 * lanes else TILE_ROWS
 
 
-def _registers(host: Host) -> int:
-    """Vector registers: 32 with AVX-512 and NEON, 16 with AVX2 and SSE."""
-    return 32 if host.lanes == 16 or (host.lanes == 4 and host.fma) else 16
-
-
 def _dot_columns(rows: int, registers: int, size: int) -> int:
     """Columns whose sums with all rows fill half the registers; `size` is the bytes of K."""
     most = max(PANEL_VECTORS, DOT_PANEL_BYTES // max(size, 1))
     return min(most, registers // 2 // max(rows, 1))
 
 
-def _panel_units(rows: int, registers: int) -> int:
-    """Widest panel whose sums fit in registers beside one row of B and a factor, or the reverse."""
-    fits = [w for w in range(1, PANEL_VECTORS + 1) if rows * w + min(rows, w) + 1 < registers]
+def _panel_units(rows: int, host: Host) -> int:
+    """Widest panel whose sums fit in registers beside what LLVM loads for them at a time.
+
+    That is a row of B, which a single row of A takes from memory as it goes; and one factor, but
+    with NEON, whose multiplications take none from memory, the factors of all rows.
+    """
+    factors = rows if host.neon else 1
+    fits = [
+        w
+        for w in range(1, PANEL_VECTORS + 1)
+        if rows * w + (w if rows > 1 else 1) + factors < host.registers
+    ]
     return max(fits, default=1)
 
 

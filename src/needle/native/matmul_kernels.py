@@ -19,8 +19,8 @@ from dataclasses import dataclass
 
 from .vectors import F64, I32, I64, PTR, Builder, Source, Type, Value
 
-DOT_SUMS = 24
-"""Sums that a kernel along K has in registers at a time, at most."""
+DOT_SUMS = 0.75
+"""Part of the registers that the sums of a kernel along K fill at a time, at most."""
 
 SIGNATURE = {
     **dict.fromkeys(("a", "b", "c", "start"), PTR),
@@ -149,7 +149,7 @@ class Dot:
 
     def write(self, b: Builder, arguments: Sequence[Value], kind: Type) -> None:
         """Append the code."""
-        most = max(1, DOT_SUMS // self.columns)
+        most = max(1, int(DOT_SUMS * b.host.registers) // self.columns)
         count = -(-self.rows // most)
         for group in range(count):
             first, end = (part * self.rows // count for part in (group, group + 1))
