@@ -1,13 +1,16 @@
 """Long float32 sums of compiled programs keep their digits: compared with sums in float64."""
 
 import math
+import re
 
 import numpy as np
 import pytest
 
 import needle as ndl
 from needle import Tensor
-from needle.native import threads
+from needle.native import llvm, threads
+from tests.compiler import stages
+from tests.compiler.stages import expect_numpy
 
 pytest.importorskip("llvmlite")
 
@@ -113,3 +116,17 @@ def test_a_sum_of_negative_zeros_is_zero_however_many_there_are(shape, axes):
     total = compiled(lambda t: t.sum(axes), x)
     assert not np.signbit(total).any()
     assert not np.signbit(x.sum(axes)).any()
+
+
+@pytest.mark.parametrize("to", ["float32", "float64"])
+@pytest.mark.parametrize("dtype", ["bool", "int8", "uint8", "int16", "uint16", "int32", "uint32"])
+@pytest.mark.parametrize("lanes", [16, 8, 4])
+def test_integers_become_floats_without_64_bits(lanes, dtype, to, rng):
+    """Few processors convert vectors of 64-bit integers: for others it is done lane by lane."""
+    low, high = (0, 1) if dtype == "bool" else (np.iinfo(dtype).min, np.iinfo(dtype).max)
+    x = rng.integers(low, high, 99, endpoint=True).astype(dtype)
+    x[:2] = low, high
+    x, host = Tensor(x, requires_grad=False), llvm.host(lanes)
+    expect_numpy(lambda x: x.astype(to) * 2, x, rtol=0, host=host)
+    ir = stages.compiled(lambda x: x.astype(to) * 2, x, host=host).emitted.ir
+    assert set(re.findall(r"itofp <\d+ x (\w+)>", ir)) == {"i1" if dtype == "bool" else "i32"}

@@ -122,7 +122,10 @@ class Symbol:
             return _wrapped(self.b, self.b.cast(self.value, I64), dtype)
         if self.dtype.kind in "iu" and dtype.kind in "iu":
             return _wrapped(self.b, self.value, dtype)
-        return self.b.cast(self.value, register_type(dtype))
+        value, unsigned = self.value, self.dtype.kind == "u"
+        if self.dtype.kind in "iu" and self.dtype.itemsize < 8:  # few hosts convert 64-bit integers
+            value = self.b.cast(value, I32)
+        return self.b.cast(value, register_type(dtype), unsigned=unsigned)
 
     # Python's operators, as NumPy's arrays have them.
     __add__, __radd__ = _arithmetic("add"), _arithmetic("add", swapped=True)
