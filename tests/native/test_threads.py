@@ -48,7 +48,7 @@ def smooth(b, x, chunk, thread):
     here = from_second * size
     there = (1 - from_second) * size
     rows = size / CHUNK
-    following = b.binary("rem", chunk + 1, rows)
+    following = b.binary("urem", chunk + 1, rows)
 
     def body(i, mask):
         kind = F64.vector(8)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 # only `!=` is true on NaN.
 _BINARY = {
     "add": ("fadd", "add"), "sub": ("fsub", "sub"), "mul": ("fmul", "mul"),
-    "div": ("fdiv", "sdiv"), "rem": ("", "srem"), "udiv": ("", "udiv"), "urem": ("", "urem"),
+    "div": ("fdiv", "sdiv"), "udiv": ("", "udiv"), "urem": ("", "urem"),
     "and": ("", "and"), "or": ("", "or"), "xor": ("", "xor"),
     "shl": ("", "shl"), "ashr": ("", "ashr"), "lshr": ("", "lshr"),
 }  # fmt: skip
@@ -72,7 +72,7 @@ class Instructions:
     # -- arithmetic -----------------------------------------------------------------------------
 
     def binary(self, name: str, x: Operand, y: Operand) -> Value:
-        """`add sub mul div` on any type; on integers `rem udiv urem and or xor shl ashr lshr`."""
+        """`add sub mul div` on any type; on integers `udiv urem and or xor shl ashr lshr`."""
         kind = x.type if isinstance(x, Value) else y.type  # pyright: ignore[reportAttributeAccessIssue]
         x, y = self.coerce(x, kind), self.coerce(y, kind)
         opcode = _BINARY[name][0 if kind.is_float else 1]
@@ -219,15 +219,13 @@ class Instructions:
         index: Operand | None = None,
         *,
         mask: Value | None = None,
-        other: Operand = 0,
-        align: int | None = None,
     ) -> Value:
-        """Load a value of `kind` at item `index`; where `mask` is false, `other` and no access."""
+        """Load a value of `kind` at item `index`; where `mask` is false, zero and no access."""
         address = pointer if index is None else self.offset(pointer, kind, index)
-        align = align or max(kind.bits // 8, 1)
+        align = max(kind.bits // 8, 1)
         if mask is None:
             return self.emit(kind, f"load {kind}, ptr {address.text}, align {align}")
-        mask, other = self._lane_mask(mask, kind), self.coerce(other, kind)
+        mask, other = self._lane_mask(mask, kind), self.constant(0, kind)
         symbol = f"@llvm.masked.load.{kind.mangled}.p0"
         self.source.add(f"declare {kind} {symbol}(ptr, i32, {mask.type}, {kind})")
         text = f"call {kind} {symbol}(ptr {address.text}, i32 {align}, {mask!r}, {other!r})"
@@ -240,11 +238,10 @@ class Instructions:
         index: Operand | None = None,
         *,
         mask: Value | None = None,
-        align: int | None = None,
     ) -> None:
         """Store x at item `index`, only the lanes where `mask` holds."""
         address = pointer if index is None else self.offset(pointer, x.type, index)
-        align = align or max(x.type.bits // 8, 1)
+        align = max(x.type.bits // 8, 1)
         if mask is None:
             self.lines.append(f"  store {x!r}, ptr {address.text}, align {align}")
             return

@@ -6,7 +6,7 @@ the other operand's type. A scalar is made a vector by `splat`, never silently.
 
 >>> from needle.native import llvm
 >>> source = Source(llvm.host(lanes=8))
->>> f = source.function("double", {"x": PTR, "n": I64}, noalias=("x",))
+>>> f = source.function("double", {"x": PTR, "n": I64})
 >>> b, (x, n) = f.body, f.arguments
 >>> def body(i, mask):
 ...     v = b.load(x, F32.vector(8), i, mask=mask)
@@ -24,7 +24,7 @@ from contextlib import contextmanager
 
 from .instructions import Instructions
 from .llvm import Host
-from .values import F32, F64, I1, I8, I32, I64, PTR, VOID, Number, Operand, Type, Value, literal
+from .values import F32, F64, I1, I8, I32, I64, PTR, VOID, Number, Operand, Type, Value
 
 __all__ = [
     "F32", "F64", "I1", "I8", "I32", "I64", "PTR", "VOID", "Builder", "Function", "Loop", "Number",
@@ -54,11 +54,10 @@ class Source:
         arguments: dict[str, Type],
         result: Type = VOID,
         *,
-        noalias: Sequence[str] = (),
         internal: bool = False,
     ) -> Function:
-        """Begin a function. Pointers in `noalias` overlap no other memory it touches."""
-        function = Function(self, name, arguments, result, tuple(noalias), internal)
+        """Begin a function; an `internal` one is called in this module only."""
+        function = Function(self, name, arguments, result, internal)
         self._functions.append(function)
         self._names.add(name)
         return function
@@ -66,12 +65,6 @@ class Source:
     def add(self, line: str) -> None:
         """Add top-level text (a global, a declaration, a function in IR) unless it is there."""
         self._globals[line] = None
-
-    def table(self, name: str, kind: Type, numbers: Sequence[Number]) -> str:
-        """Add a constant array aligned to 64 bytes; returns its name for `Builder.symbol`."""
-        items = ", ".join(f"{kind} {literal(number, kind)}" for number in numbers)
-        self.add(f"@{name} = private constant [{len(numbers)} x {kind}] [{items}], align 64")
-        return name
 
     def has(self, name: str) -> bool:
         """Whether the function is there already."""
@@ -91,15 +84,11 @@ class Function:
         name: str,
         arguments: dict[str, Type],
         result: Type,
-        noalias: tuple[str, ...],
         internal: bool,
     ) -> None:
-        self.name = name
-        self.result = result
         self.body = Builder(source)
         self.arguments = [Value(self.body, f"%{arg}", kind) for arg, kind in arguments.items()]
-        attributes = dict.fromkeys(noalias, " noalias")
-        listed = ", ".join(f"{t}{attributes.get(a, '')} %{a}" for a, t in arguments.items())
+        listed = ", ".join(f"{kind} %{name}" for name, kind in arguments.items())
         linkage = "internal " if internal else ""
         self._head = f"define {linkage}{result} @{name}({listed}) nounwind {{\nentry:"
 
