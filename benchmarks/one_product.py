@@ -10,7 +10,8 @@ import numpy as np
 
 from needle.native.llvm import Host, compile_ir
 from needle.native.llvm import host as this_host
-from needle.native.matmul import Emitted, Epilogue, Kernels, Product, emit
+from needle.native.matmul import Epilogue, Phase, Product, emit
+from needle.native.matmul_blocking import plan
 from needle.native.vectors import F64, I64, PTR, VOID, Source, Type
 
 Chunks = Callable[[int], Iterable[tuple[int, int]]]
@@ -28,17 +29,17 @@ class CompiledProduct:
     ) -> None:
         source = Source(host or this_host())
         self.product = product
-        self.emitted = emit(Kernels(source), product, "product", epilogue, further)
-        _write_whole(source, self.emitted, dict(further or {}))
+        self.phases = emit(source, product, "product", epilogue, further)
+        _write_whole(source, self.phases, dict(further or {}))
         self.module = compile_ir(source.text(), source.host)
         self.dtype = np.dtype(np.float64 if product.kind == F64 else np.float32)
-        self._scratch = np.empty(self.emitted.scratch, self.dtype)
+        self._scratch = np.empty(plan(product, source.host).scratch, self.dtype)
         pointers = [ctypes.c_void_p] * (4 + len(further or {}))
         signature = (*pointers, ctypes.c_int64, ctypes.c_int64)
         self._whole = self.module.function("whole", None, *pointers)
         self._functions = [
             (self.module.function(phase.symbol, None, *signature), phase.chunks)
-            for phase in self.emitted.phases
+            for phase in self.phases
         ]
 
     def __call__(
@@ -78,12 +79,12 @@ class CompiledProduct:
         ]
 
 
-def _write_whole(source: Source, emitted: Emitted, further: dict[str, Type]) -> None:
+def _write_whole(source: Source, phases: list[Phase], further: dict[str, Type]) -> None:
     """Append `whole`: all phases one after the other, as a program without threads calls them."""
     pointers = dict.fromkeys(("a", "b", "c", "scratch"), PTR)
     function = source.function("whole", {**pointers, **further})
     b = function.body
-    for phase in emitted.phases:
+    for phase in phases:
         bounds = [b.constant(bound, I64) for bound in (0, phase.chunks)]
         b.call(phase.symbol, VOID, *function.arguments, *bounds)
     b.ret()

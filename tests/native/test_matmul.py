@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from benchmarks.one_product import CompiledProduct
 from needle.errors import ArgumentError
 from needle.native import llvm, matmul_blocking
-from needle.native.matmul import Kernels, Product, emit
-from needle.native.matmul_kernels import Dot, Tile
+from needle.native.matmul import Product, emit
+from needle.native.matmul_kernels import Dot, Tile, kernel
 from needle.native.vectors import F32, F64, PTR, Source
 
 pytest.importorskip("llvmlite")
@@ -110,7 +110,7 @@ def test_bits_do_not_depend_on_who_computes_a_chunk(transposed, small, monkeypat
     product = Product(53, 130, 61, *transposed)
     a, b, c, *_ = operands(product, np.random.default_rng(2))
     multiply = CompiledProduct(product)
-    assert multiply.emitted.phases[-1].chunks > 3
+    assert multiply.phases[-1].chunks > 3
     whole = multiply(a, b, c).copy()
 
     def scattered(count):
@@ -121,7 +121,7 @@ def test_bits_do_not_depend_on_who_computes_a_chunk(transposed, small, monkeypat
     multiply._scratch[:] = np.nan
     with ThreadPoolExecutor(3) as pool:
         calls = iter(multiply.bind(a, b, c, chunks=scattered))
-        for phase in multiply.emitted.phases:
+        for phase in multiply.phases:
             list(pool.map(lambda call: call(), itertools.islice(calls, phase.chunks)))
     assert c.tobytes() == whole.tobytes()
 
@@ -222,7 +222,7 @@ def test_epilogue_sees_c_turned_over(shape, lanes):
     bias, residual = random.standard_normal(n), random.standard_normal(shape[:2])
     further = {"bias": PTR, "residual": PTR}
     multiply = CompiledProduct(product, llvm.host(lanes), epilogue, further)
-    assert (multiply.emitted.plan.parts > 1) == (k > 1000)
+    assert (matmul_blocking.plan(product, llvm.host(lanes)).parts > 1) == (k > 1000)
     multiply(a, b, c, bias, residual)
     expected = np.maximum(left @ right + bias, 0) + residual
     np.testing.assert_allclose(c, expected, rtol=1e-10, atol=1e-10)
@@ -327,10 +327,9 @@ def test_no_access_outside_the_operands():
 
 def test_products_share_kernels():
     source = Source(llvm.host())
-    kernels = Kernels(source)
-    emit(kernels, Product(100, 100, 784), "first")
+    emit(source, Product(100, 100, 784), "first")
     count = source.text().count("define internal")
-    emit(kernels, Product(204, 200 if llvm.host().lanes < 16 else 212, 50), "second")
+    emit(source, Product(204, 200 if llvm.host().lanes < 16 else 212, 50), "second")
     assert source.text().count("define internal") <= count + 2
     llvm.compile_ir(source.text(), source.host)
 
@@ -363,7 +362,7 @@ def test_narrow_vectors_need_no_mask_for_the_last_columns(n, k):
         check(Product(13, n, k, *transposed), host)
     if n in (50, 100) and k == 20:
         source = Source(host)
-        emit(Kernels(source), Product(13, n, k), "product")
+        emit(source, Product(13, n, k), "product")
         tiles = [part for part in source.text().split("define ") if "@matmul.tile" in part[:40]]
         assert tiles
         assert not any("masked" in tile for tile in tiles)
@@ -383,7 +382,7 @@ SPILLED = re.compile(r"mm\d+.*\(%rsp|\(%rsp.*mm\d+|\b[dqsv]\d+\b.*\[sp")
 def spilled(shape, host):
     """The lines of the inner loops of a kernel in which vectors are in memory for want of room."""
     source = Source(host)
-    Kernels(source).tile(shape, F32)
+    kernel(source, shape, F32)
     text = source.text().replace("define internal", "define")
     assembly = llvm.compile_ir(text, host).assembly()
     loops = re.findall(r"^(\.?L\w+):\n((?:\t.*\n)*?)\t(?:b\.|j)\w+\s+\1$", assembly, re.MULTILINE)
@@ -421,7 +420,7 @@ def test_all_sums_of_a_tile_stay_in_registers(host, rows, vectors, last, across,
         pytest.skip("the tiles are made for AVX-512 and for its kin with narrower vectors")
     source = Source(llvm.host(host))
     shape = Tile(rows, vectors, across, False, max(last, 0), block, moved=last < 0)
-    Kernels(source).tile(shape, F32)
+    kernel(source, shape, F32)
     text = source.text().replace("define internal", "define")
     lines = llvm.compile_ir(text, source.host).assembly().splitlines()
     inside = [i for i, line in enumerate(lines) if "vfmadd" in line]

@@ -103,9 +103,8 @@ class Emitter:
         self.scheduled = scheduled
         self.plan = plan
         self.source = Source(host)
-        self._tiles = matmul.Kernels(self.source)
         self._shared: dict[Hashable, str] = {}
-        self._products: dict[Hashable, matmul.Emitted] = {}
+        self._products: dict[Hashable, list[matmul.Phase]] = {}
         self._words: list[int] = []
         self._count = 0
         draws = [node for node in fused.graph.nodes if is_random(node)]
@@ -207,18 +206,20 @@ class Emitter:
     def _product(self, task: Task, work: Product) -> Call:
         """The call of one phase of a product."""
         shapes = Shapes(work.node)
-        emitted, given = self._multiply(work, shapes)
-        phase = emitted.phases[task.number]
+        phases, given = self._multiply(work, shapes)
+        phase = phases[task.number]
         slots = [self.plan.slot[base(node)] for node in (*shapes.operands, work.node)]
         slots.append(self.plan.scratch.get(work, self.plan.status))
         pointers = [*[(slot, 0) for slot in slots], *(_places(given) if given else [])]
-        write = partial(_write_phase, phase, shapes, emitted.scratch)
+        write = partial(_write_phase, phase, shapes)
         key = (phase.symbol, *[spec(node).shape for node in (*work.node.inputs, work.node)])
         name = self._name("phase")
         function = self._code(key, len(pointers), write, lambda: name)
         return Call(name, function, self._given(pointers), task)
 
-    def _multiply(self, work: Product, shapes: Shapes) -> tuple[matmul.Emitted, Pointers | None]:
+    def _multiply(
+        self, work: Product, shapes: Shapes
+    ) -> tuple[list[matmul.Phase], Pointers | None]:
         """The functions of a product, or of one that does the same, and what its epilogue needs."""
         stored = self.fused.stored
         key: Hashable = shapes.product
@@ -238,7 +239,7 @@ class Emitter:
         if found is None:
             name = self._name("product")
             further = _arguments(given) if given else None
-            found = matmul.emit(self._tiles, shapes.product, name, epilogue, further)
+            found = matmul.emit(self.source, shapes.product, name, epilogue, further)
             self._products[key] = found
         return found, given
 
@@ -299,7 +300,7 @@ class _Function:
 _Write = Callable[[_Function], None]
 
 
-def _write_phase(phase: matmul.Phase, shapes: Shapes, scratch: int, f: _Function) -> None:
+def _write_phase(phase: matmul.Phase, shapes: Shapes, f: _Function) -> None:
     """Append a phase of a product, for some of its chunks or for some batches."""
     b = f.b
     if shapes.batches == 1:
@@ -307,7 +308,7 @@ def _write_phase(phase: matmul.Phase, shapes: Shapes, scratch: int, f: _Function
         return
     bounds = [b.constant(bound, I64) for bound in (0, phase.chunks)]
     with b.loop(f.begin, f.end) as loop:
-        moved = shapes.in_batch(b, f.pointers, loop.index, scratch)
+        moved = shapes.in_batch(b, f.pointers, loop.index)
         b.call(phase.symbol, VOID, *moved, *bounds)
 
 

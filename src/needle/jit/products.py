@@ -61,11 +61,9 @@ class Shapes:
         """How one of them is cut."""
         return _cut(self.product, host)
 
-    def in_batch(
-        self, b: Builder, pointers: Sequence[Value], batch: Value, scratch: int
-    ) -> list[Value]:
+    def in_batch(self, b: Builder, pointers: Sequence[Value], batch: Value) -> list[Value]:
         """Pointers to A, B, C and scratch memory, moved from those of batch 0 to those of one."""
-        moves = [*self._offsets(b, batch), batch * scratch]
+        moves = [*self._offsets(b, batch), batch * self.cut(b.host).scratch]
         kind = self.product.kind
         return [b.offset(p, kind, move) for p, move in zip(pointers, moves, strict=True)]
 

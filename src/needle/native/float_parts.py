@@ -60,20 +60,18 @@ def high_part(b: Builder, x: Value) -> Value:
     return b.bitcast(b.bitcast(x, I64) & -(1 << 32), F64)
 
 
-def each_lane(b: Builder, name: str, *arguments: Value) -> Value:
+def each_lane(b: Builder, name: str, x: Value) -> Value:
     """The C library's function on each lane, through one function of the module a vector type."""
-    kind = arguments[0].type
+    kind = x.type
     if not kind.lanes:
-        return b.call_c(name, kind, *arguments)
-    symbol = f"lanes.{name}.{kind.mangled}"
-    if not b.source.has(symbol):
-        names = [f"x{i}" for i in range(len(arguments))]
-        function = b.source.function(symbol, dict.fromkeys(names, kind), kind, internal=True)
-        inner = function.body
-        with inner.loop(0, kind.lanes, carry=[function.arguments[0]]) as loop:
+        return b.call_c(name, kind, x)
+
+    def write(inner: Builder, given: list[Value]) -> Value:
+        with inner.loop(0, kind.lanes, carry=given) as loop:
             lane = inner.cast(loop.index, I32)
-            items = [inner.extract(x, lane) for x in function.arguments]
-            result = inner.call_c(name, Type(kind.scalar), *items)
-            loop.update(inner.insert(loop.values[0], result, lane))
-        inner.ret(loop.values[0])
-    return b.call(symbol, kind, *arguments)
+            item = inner.call_c(name, Type(kind.scalar), inner.extract(given[0], lane))
+            loop.update(inner.insert(loop.values[0], item, lane))
+        return loop.values[0]
+
+    symbol = b.source.shared(f"lanes.{name}.{kind.mangled}", {"x": kind}, write, kind)
+    return b.call(symbol, kind, x)

@@ -17,12 +17,11 @@ from typing import Any
 
 from .matmul_blocking import Plan, plan
 from .matmul_finish import Epilogue
-from .matmul_kernels import Kernels
 from .matmul_loops import write_phases
 from .matmul_product import Product
-from .vectors import Type
+from .vectors import Source, Type
 
-__all__ = ["Emitted", "Epilogue", "Kernels", "Phase", "Product", "emit"]
+__all__ = ["Epilogue", "Phase", "Product", "emit"]
 
 FLOP_COST, PACK_COST = 0.01, 0.25
 """About the nanoseconds that an operation takes, and that packing an element takes."""
@@ -46,45 +45,28 @@ class Phase:
     adds: bool = False
 
 
-@dataclass(frozen=True)
-class Emitted:
-    """What a program needs to know of a product: its phases in order, and how it was cut.
-
-    The phases need `scratch` elements of C's type. While B and the scratch stay as they are, the
-    phase that packs B (`name.pack`) need not run again.
-    """
-
-    phases: tuple[Phase, ...]
-    plan: Plan
-
-    @property
-    def scratch(self) -> int:
-        """Elements of scratch memory, best aligned to 64 bytes."""
-        return self.plan.scratch
-
-
 def emit(
-    kernels: Kernels,
+    source: Source,
     product: Product,
     name: str,
     epilogue: Epilogue | None = None,
     further: Mapping[str, Type] | None = None,
-) -> Emitted:
+) -> list[Phase]:
     """Append the functions of `product`: `name`, and what comes before and after it.
 
     B may have to be packed first (`name.pack`). At the end parts of K are added up, or C turned
-    over, if it was computed as C^T (`name.sum`).
+    over, if it was computed as C^T (`name.sum`). They need `Plan.scratch` elements of memory.
 
     `epilogue(b, acc, row, col, mask, *further)` is called while the code is written. It gets the
     builder, a vector of sums, the row and column (i64) of its first lane in C, the mask of the
     lanes that are there (None: all), and the values of the further arguments. It returns the
     vector to store. The memory it loads from must not overlap C.
     """
-    cut = plan(product, kernels.source.host)
+    cut = plan(product, source.host)
     steps = phases(cut, name)
     if steps:
-        write_phases(kernels, cut, name, dict(further or {}), epilogue)
-    return Emitted(tuple(steps), cut)
+        write_phases(source, cut, name, dict(further or {}), epilogue)
+    return steps
 
 
 def phases(cut: Plan, name: str = "") -> list[Phase]:

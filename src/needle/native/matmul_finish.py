@@ -16,7 +16,6 @@ from functools import reduce
 from typing import NamedTuple
 
 from .matmul_blocking import Plan
-from .matmul_kernels import Kernels
 from .transposing import transposing
 from .vectors import I64, VOID, Builder, Value
 
@@ -39,9 +38,7 @@ def sums_of(code: Builder, cut: Plan, scratch: Value) -> Value:
     return code.offset(scratch, cut.product.kind, place)
 
 
-def parts_of(
-    kernels: Kernels, code: Builder, cut: Plan, piece: Value, scratch: Value
-) -> tuple[Edges, Parts]:
+def parts_of(code: Builder, cut: Plan, piece: Value, scratch: Value) -> tuple[Edges, Parts]:
     """Edges of a piece that is added up, and its sums: of C^T, they are turned over first."""
     kind, last, (m, n) = cut.product.kind, cut.last, (cut.asked.m, cut.asked.n)
     zero, sums = code.constant(0, I64), sums_of(code, cut, scratch)
@@ -56,7 +53,7 @@ def parts_of(
     turned = code.offset(sums, kind, piece * (height * width * cut.parts) + cut.sums_size)
     for part in range(cut.parts):
         code.call(
-            transposing(kernels.source, kind), VOID,
+            transposing(code.source, kind), VOID,
             code.offset(sums, kind, (first + part * n) * m),
             code.offset(turned, kind, part * height * width),
             rows, end - first, rows, ld,

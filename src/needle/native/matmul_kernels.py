@@ -17,7 +17,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from .vectors import F64, I32, I64, PTR, Builder, Source, Type, Value
+from .vectors import I32, I64, PTR, Builder, Source, Type, Value
 
 DOT_SUMS = 0.75
 """Part of the registers that the sums of a kernel along K fill at a time, at most."""
@@ -217,41 +217,29 @@ def _lane_sums(b: Builder, vectors: Sequence[Value]) -> Sequence[Value]:
     return vectors
 
 
-class Kernels:
-    """The functions that the products of one module share; each is written at first use."""
+def kernel(source: Source, shape: Tile | Dot, kind: Type) -> str:
+    """Name of the kernel of this shape for the scalar type `kind`."""
+    return shared(source, shape.name, kind, SIGNATURE, shape.write)
 
-    def __init__(self, source: Source) -> None:
-        self.source = source
-        self._names: set[str] = set()
 
-    def lanes(self, kind: Type) -> int:
-        """Elements of the scalar type `kind` in one vector register."""
-        return self.source.host.lanes // (2 if kind == F64 else 1)
+def zeros(source: Source) -> str:
+    """Name of a row of zeros as long as the widest tile."""
+    source.add("@matmul.zeros = private constant [64 x i64] zeroinitializer, align 64")
+    return "matmul.zeros"
 
-    def tile(self, shape: Tile | Dot, kind: Type) -> str:
-        """Name of the kernel of this shape for the scalar type `kind`."""
-        return self.function(shape.name, kind, SIGNATURE, shape.write)
 
-    def zeros(self) -> str:
-        """Name of a row of zeros as long as the widest tile."""
-        self.source.add("@matmul.zeros = private constant [64 x i64] zeroinitializer, align 64")
-        return "matmul.zeros"
-
-    def function(
-        self,
-        name: str,
-        kind: Type,
-        signature: dict[str, Type],
-        write: Callable[[Builder, Sequence[Value], Type], None],
-    ) -> str:
-        """Name of the function that `write(builder, arguments, vector type)` fills."""
-        name = f"matmul.{name}.{kind.mangled}"
-        if name not in self._names:
-            self._names.add(name)
-            function = self.source.function(name, signature, internal=True)
-            write(function.body, function.arguments, kind.vector(self.lanes(kind)))
-            function.body.ret()
-        return name
+def shared(
+    source: Source,
+    name: str,
+    kind: Type,
+    signature: dict[str, Type],
+    write: Callable[[Builder, Sequence[Value], Type], None],
+) -> str:
+    """Name of a function of all products, which `write(builder, arguments, vector type)` fills."""
+    vector = kind.vector(source.host.lanes * 32 // kind.bits)
+    return source.shared(
+        f"matmul.{name}.{kind.mangled}", signature, lambda b, given: write(b, given, vector)
+    )
 
 
 def first_lanes(b: Builder, count: Value, lanes: int) -> Value:

@@ -9,36 +9,35 @@ kernels do not depend on it.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
 
 from . import matmul_packing as packing
 from .matmul_blocking import Plan
 from .matmul_finish import Epilogue, finish, parts_of, sums_of
-from .matmul_kernels import Kernels
+from .matmul_kernels import shared, zeros
 from .matmul_table import KERNELS, LAST, PACK, REST, Table, write_table
 from .transposing import transposing
-from .vectors import I64, PTR, VOID, Builder, Type, Value
+from .vectors import I64, PTR, VOID, Builder, Source, Type, Value
 
 _SIGNATURE = {**dict.fromkeys(("table", "a", "b", "c", "scratch"), PTR), "begin": I64, "end": I64}
 
 
 def write_phases(
-    kernels: Kernels,
+    source: Source,
     cut: Plan,
     name: str,
     further: dict[str, Type],
     epilogue: Epilogue | None,
 ) -> None:
     """The functions of a product: `name`, before it what packs B, after it what finishes C."""
-    table = write_table(kernels, cut, f"{name}.table")
+    table = write_table(source, cut, f"{name}.table")
     kind = cut.product.kind
     if cut.pack_chunks:
-        loops = kernels.function("pack.panels", kind, _SIGNATURE, _write_pack)
-        code, operands, _, (begin, end) = _begin(kernels, cut, f"{name}.pack", further)
+        loops = shared(source, "pack.panels", kind, _SIGNATURE, _write_pack)
+        code, operands, _, (begin, end) = _begin(source, cut, f"{name}.pack", further)
         code.call(loops, VOID, code.symbol(table), *operands, begin, end)
         code.ret()
-    loops = kernels.function("chunks", kind, _SIGNATURE, partial(_write_chunks, kernels))
-    code, operands, values, (begin, end) = _begin(kernels, cut, name, further)
+    loops = shared(source, "chunks", kind, _SIGNATURE, _write_chunks)
+    code, operands, values, (begin, end) = _begin(source, cut, name, further)
     if cut.last.count:
         operands[2] = sums_of(code, cut, operands[3])
     if epilogue is None or cut.last.count:
@@ -51,19 +50,19 @@ def write_phases(
             finish(code, cut, edges, operands[2], epilogue, values)
     code.ret()
     if cut.last.count:
-        code, operands, values, (begin, end) = _begin(kernels, cut, f"{name}.sum", further)
+        code, operands, values, (begin, end) = _begin(source, cut, f"{name}.sum", further)
         with code.loop(begin, end) as loop:
-            edges, parts = parts_of(kernels, code, cut, loop.index, operands[3])
+            edges, parts = parts_of(code, cut, loop.index, operands[3])
             finish(code, cut, edges, operands[2], epilogue, values, parts)
         code.ret()
 
 
 def _begin(
-    kernels: Kernels, cut: Plan, name: str, further: dict[str, Type]
+    source: Source, cut: Plan, name: str, further: dict[str, Type]
 ) -> tuple[Builder, list[Value], list[Value], list[Value]]:
     """Start the function of a phase: code, A B C scratch, further arguments, begin and end."""
     pointers = dict.fromkeys(("a", "b", "c", "scratch"), PTR)
-    function = kernels.source.function(name, {**pointers, **further, "begin": I64, "end": I64})
+    function = source.function(name, {**pointers, **further, "begin": I64, "end": I64})
     a, b, c, scratch, *values = function.arguments
     operands = [b, a, c, scratch] if cut.swap else [a, b, c, scratch]
     return function.body, operands, values[:-2], values[-2:]
@@ -85,7 +84,7 @@ def _write_pack(code: Builder, arguments: Sequence[Value], kind: Type) -> None:
         )  # fmt: skip
 
 
-def _write_chunks(kernels: Kernels, code: Builder, arguments: Sequence[Value], kind: Type) -> None:
+def _write_chunks(code: Builder, arguments: Sequence[Value], kind: Type) -> None:
     """Compute chunks `begin` ... `end` - 1 of C."""
     pointer, a, b, c, scratch, begin, end = arguments
     table = Table(code, pointer)
@@ -101,7 +100,7 @@ def _write_chunks(kernels: Kernels, code: Builder, arguments: Sequence[Value], k
             )
             fresh = code.compare("==", block.index, first)
             sums = code.offset(c, kind, part * table["c.part"])
-            sweep = _Sweep(kernels, table, [a, b, sums, scratch], kind, (k, stop - k), fresh)
+            sweep = _Sweep(table, [a, b, sums, scratch], kind, (k, stop - k), fresh)
             sweep.write(chunk.index, rows, columns)
 
 
@@ -110,14 +109,12 @@ class _Sweep:
 
     def __init__(
         self,
-        kernels: Kernels,
         table: Table,
         operands: Sequence[Value],
         kind: Type,
         block: tuple[Value, Value],
         fresh: Value,
     ) -> None:
-        self.kernels = kernels
         self.table = table
         self.code = table.code
         self.kind = kind
@@ -129,7 +126,7 @@ class _Sweep:
         """Call a kernel for each panel and each tile of a chunk."""
         code, table = self.code, self.table
         a, lda, top = self._left(chunk, rows)
-        zeros = code.symbol(self.kernels.zeros())
+        nothing = code.symbol(zeros(code.source))
         stride = code.select(self.fresh, 0, table["ldc"])
         first_row, first_unit = table.first("row", rows[0]), table.first("column", columns[0])
 
@@ -144,7 +141,7 @@ class _Sweep:
                 code.call_pointer(
                     table.pointer(kernel + other), VOID,
                     code.offset(a, self.kind, (row - top) * table["a.row"]), right, c,
-                    code.select(self.fresh, zeros, c), self.size, lda, ldb, table["ldc"], stride,
+                    code.select(self.fresh, nothing, c), self.size, lda, ldb, table["ldc"], stride,
                     tail,
                 )  # fmt: skip
 
@@ -174,7 +171,7 @@ class _Sweep:
             place = table["rest.start"] + chunk * table["rest.size"]
             target = code.offset(self.scratch, self.kind, place)
             code.call(
-                transposing(self.kernels.source, self.kind), VOID,
+                transposing(code.source, self.kind), VOID,
                 b, target, table["rest"], self.size, table["ldb"], table["rest.width"],
             )  # fmt: skip
             return target, table["rest.width"]
@@ -192,7 +189,7 @@ class _Sweep:
             target = code.offset(self.scratch, self.kind, place)
             scalar = self.kind.vector(0)
             code.call(
-                packing.copy_panel(self.kernels, scalar), VOID,
+                packing.copy_panel(code.source, scalar), VOID,
                 code.offset(start, self.kind, top), target, self.size, bottom - top,
                 table["lda"], table["packed.rows"],
             )  # fmt: skip

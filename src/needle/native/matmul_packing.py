@@ -14,8 +14,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from .matmul_kernels import Kernels
-from .vectors import I64, PTR, Builder, Type, Value
+from .matmul_kernels import shared
+from .vectors import I64, PTR, Builder, Source, Type, Value
 
 SIGNATURE = {
     **dict.fromkeys(("from", "to"), PTR),
@@ -23,9 +23,9 @@ SIGNATURE = {
 }
 
 
-def copy_panel(kernels: Kernels, kind: Type) -> str:
+def copy_panel(source: Source, kind: Type) -> str:
     """Name of the function that packs `columns` columns of B to rows of `width` elements."""
-    return kernels.function("copy", kind, SIGNATURE, _write_copy)
+    return shared(source, "copy", kind, SIGNATURE, _write_copy)
 
 
 def _write_copy(b: Builder, arguments: Sequence[Value], kind: Type) -> None:

@@ -20,10 +20,10 @@ from operator import attrgetter
 from . import matmul_packing as packing
 from .matmul_blocking import Plan
 from .matmul_finish import Edges
-from .matmul_kernels import Dot, Kernels, Tile
+from .matmul_kernels import Dot, Tile, kernel
 from .matmul_product import Cut, narrow
 from .transposing import transposing
-from .vectors import I64, PTR, Builder, Value
+from .vectors import I64, PTR, Builder, Source, Value
 
 _NUMBERS: dict[str, Callable[[Plan], int]] = {
     "k": lambda cut: cut.product.k,
@@ -113,22 +113,22 @@ class Table:
         )
 
 
-def write_table(kernels: Kernels, cut: Plan, name: str) -> str:
+def write_table(source: Source, cut: Plan, name: str) -> str:
     """Write the table of a product; returns its name."""
     kind = cut.product.kind
     pointers = ["null"]
     if cut.packed_b and cut.product.transpose_b:
-        pointers = [f"@{transposing(kernels.source, kind)}"]
+        pointers = [f"@{transposing(source, kind)}"]
     elif cut.packed_b:
-        pointers = [f"@{packing.copy_panel(kernels, kind)}"]
+        pointers = [f"@{packing.copy_panel(source, kind)}"]
     for panel in (_WIDE, _NARROW, LAST, REST):
         for tile in (0, 1):
             shape = _shape(cut, panel, tile)
-            pointers.append(f"@{kernels.tile(shape, kind)}" if shape else "null")
+            pointers.append(f"@{kernel(source, shape, kind)}" if shape else "null")
     numbers = [f"i64 {int(number(cut))}" for number in _NUMBERS.values()]
     items = [*numbers, *(f"ptr {p}" for p in pointers)]
     kinds = ", ".join(item.split()[0] for item in items)
-    kernels.source.add(f"@{name} = private constant {{ {kinds} }} {{ {', '.join(items)} }}")
+    source.add(f"@{name} = private constant {{ {kinds} }} {{ {', '.join(items)} }}")
     return name
 
 

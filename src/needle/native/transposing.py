@@ -15,6 +15,7 @@ places in the caches. Packing of matrix products and tiles of other kernels both
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 from .vectors import I64, PTR, Builder, Source, Type, Value
 
@@ -34,15 +35,10 @@ def transposing(source: Source, kind: Type) -> str:
     mean nothing, nor do those beyond the last row.
     """
     kind = kind.vector(min(source.host.lanes * 32 // max(kind.bits, 32), BLOCK))
-    name = f"transpose.{kind.mangled}"
-    if not source.has(name):
-        function = source.function(name, _SIGNATURE, internal=True)
-        _write(function.body, function.arguments, kind)
-        function.body.ret()
-    return name
+    return source.shared(f"transpose.{kind.mangled}", _SIGNATURE, partial(_write, kind))
 
 
-def _write(b: Builder, arguments: Sequence[Value], kind: Type) -> None:
+def _write(kind: Type, b: Builder, arguments: Sequence[Value]) -> None:
     """Square blocks; columns beyond the last are read as the last one."""
     source, target, rows, columns, ld, width = arguments
     with b.loop(0, columns, kind.lanes) as block:

@@ -46,7 +46,7 @@ class Source:
         self.host = host
         self._functions: list[Function] = []
         self._globals: dict[str, None] = {}  # an ordered set: each line once
-        self._names: set[str] = set()  # of the functions
+        self._shared: set[str] = set()  # names of functions
 
     def function(
         self,
@@ -59,16 +59,28 @@ class Source:
         """Begin a function; an `internal` one is called in this module only."""
         function = Function(self, name, arguments, result, internal)
         self._functions.append(function)
-        self._names.add(name)
         return function
+
+    def shared(
+        self,
+        name: str,
+        arguments: dict[str, Type],
+        write: Callable[[Builder, list[Value]], Value | None],
+        result: Type = VOID,
+    ) -> str:
+        """The name of a function that others call; `write` fills it where it is not there yet.
+
+        What `write(builder, arguments)` gives is what the function returns.
+        """
+        if name not in self._shared:
+            self._shared.add(name)
+            function = self.function(name, arguments, result, internal=True)
+            function.body.ret(write(function.body, function.arguments))
+        return name
 
     def add(self, line: str) -> None:
         """Add top-level text (a global, a declaration, a function in IR) unless it is there."""
         self._globals[line] = None
-
-    def has(self, name: str) -> bool:
-        """Whether the function is there already."""
-        return name in self._names
 
     def text(self) -> str:
         """The module as IR text."""
