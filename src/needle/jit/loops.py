@@ -221,23 +221,17 @@ class _Writer:
     ) -> list[Value]:
         """The inner loops one in another; the innermost one takes several positions a turn."""
         loop, *rest = loops
-        copies, is_vector = blocks.copies, not rest and loop == self.nest.vector
+        copies, lanes = blocks.copies, self.lanes if loop == self.nest.vector else 0
 
-        def vector(counter: Value, mask: Value | None, *values: Value) -> list[Value]:
-            return body(scope.inside(loop, counter, self.lanes, mask), values)
-
-        def turn(inside: Scope, values: Sequence[Value]) -> list[Value]:
-            return self._nested(inside, rest, list(values), body, blocks)
+        def turn(counter: Value, mask: Value | None, *values: Value) -> list[Value]:
+            inside = scope.inside(loop, counter, lanes, mask)
+            if rest:
+                return self._nested(inside, rest, list(values), body, blocks)
+            return body(inside, values)
 
         def run(begin: Any, end: Any, carry: list[Value]) -> list[Value]:
-            if is_vector:
-                turns = self.b.vector_loop(begin, end, self.lanes, vector, carry, unroll=copies)
-                return list(turns)
-            if rest or copies == 1:
-                return self._turns(scope, loop, (begin, end), 1, carry, turn if rest else body)
-            whole = end - ((end - begin) & (copies - 1))
-            carry = self._turns(scope, loop, (begin, whole), copies, carry, body)
-            return self._turns(scope, loop, (whole, end), 1, carry, body)
+            unroll = 1 if rest else copies
+            return [*self.b.vector_loop(begin, end, lanes or 1, turn, carry, unroll)]
 
         length = self._block(loops, copies)
         return blocks.run(self._bounds(loop), self._longest(loop), length, run, carry)
@@ -258,26 +252,6 @@ class _Writer:
         lanes = {loop: self.lanes if loop == self.nest.vector else 1 for loop in loops}
         inside = math.prod(-(-self.nest.sizes[loop] // lanes[loop]) for loop in loops[1:])
         return max(1, BLOCK * copies // max(inside, 1)) * lanes[loops[0]]
-
-    def _turns(
-        self,
-        scope: Scope,
-        loop: int,
-        bounds: tuple[Any, Any],
-        width: int,
-        carry: list[Value],
-        body: Body,
-    ) -> list[Value]:
-        """One loop, `width` positions a turn; none if it is empty."""
-        if bounds[0] == bounds[1]:  # known to be empty
-            return carry
-        with self.b.loop(*bounds, width, carry) as turn:
-            values: Sequence[Value] = turn.values
-            for part in range(width):
-                counter = turn.index + part if part else turn.index
-                values = body(scope.inside(loop, counter), values)
-            turn.update(*values)
-        return list(turn.values)
 
     # -- reductions --------------------------------------------------------------------------------
 

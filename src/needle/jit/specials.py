@@ -65,7 +65,7 @@ def write_draw(
     keys = _round_keys(b, [b.load(state, I64, place) for place in (0, 1)], lanes)
     number = b.load(state, I64, 2) + draw
 
-    def body(block: Value, mask: Value | None) -> tuple[()]:
+    def body(block: Value, mask: Value | None) -> None:
         words = _philox(b, block, keys, number, lanes)
         for part, word in enumerate(_interleaved(b, words)):
             first, there = block * 4 + part * lanes, None
@@ -73,7 +73,6 @@ def write_draw(
                 left = b.cast(b.constant(size, I64) - first, I32)
                 there = b.compare(">", b.splat(left, lanes), b.iota(lanes))
             _store_drawn(b, op, word, out, first, there)
-        return ()
 
     b.vector_loop(begin, end, lanes, body)
 
@@ -182,9 +181,8 @@ def _fill_zero(b: Builder, out: Value, dtype: DType, size: int) -> None:
     lanes = b.host.lanes
     zero = b.constant(0, memory_type(dtype).vector(lanes))
 
-    def body(place: Value, mask: Value | None) -> tuple[()]:
+    def body(place: Value, mask: Value | None) -> None:
         b.store(zero, out, place, mask=mask)
-        return ()
 
     b.vector_loop(0, size, lanes, body)
 
@@ -236,16 +234,13 @@ def _visit(
     def inside(scope: Scope, depth: int) -> None:
         if depth == len(sizes):
             element(scope)
-        elif lanes and depth == len(sizes) - 1:
+            return
+        width = lanes if depth == len(sizes) - 1 else 0
 
-            def vector(counter: Value, mask: Value | None) -> tuple[()]:
-                element(scope.inside(depth, counter, lanes, mask))
-                return ()
+        def turn(counter: Value, mask: Value | None) -> None:
+            inside(scope.inside(depth, counter, width, mask), depth + 1)
 
-            b.vector_loop(0, sizes[depth], lanes, vector)
-        else:
-            with b.loop(0, sizes[depth]) as loop:
-                inside(scope.inside(depth, loop.index), depth + 1)
+        b.vector_loop(0, sizes[depth], width or 1, turn)
 
     inside(Scope(b, memory, [None] * len(sizes)), 0)
 

@@ -284,8 +284,9 @@ class Builder(Instructions):
         """Run `body(index, mask, *carry)` over start...stop in vectors of `lanes`; last results.
 
         Whole vectors have mask None; a ragged end is one more run under a mask of the lanes that
-        are there. With `unroll`, that many bodies a turn, the carried values passing through: a
-        reduction over several accumulators returns them rotated, so that its sums are independent.
+        are there, if there are several. With `unroll`, that many bodies a turn, the carried values
+        passing through: a reduction over several accumulators returns them rotated, so that its
+        sums are independent.
         Where both bounds are known, loops and masks that are not needed are left out.
         """
         known = isinstance(start, int) and isinstance(stop, int)
@@ -293,7 +294,7 @@ class Builder(Instructions):
             start, stop = self.coerce(start, I64), self.coerce(stop, I64)
         values, begin = tuple(carry), start
         for width in [lanes * unroll, lanes] if unroll > 1 else [lanes]:
-            end = stop - ((stop - begin) & (width - 1))
+            end = stop - ((stop - begin) & (width - 1)) if width > 1 else stop
             if not known or end != begin:
                 values = self._turns(begin, end, width, lanes, body, values)
             begin = end
