@@ -98,7 +98,7 @@ def test_rows_of_batches_are_one_product_with_its_epilogue(function, shape, rng)
 def test_an_epilogue_is_printed_with_its_own_loops(rng):
     tensors = operands(rng, (2, 3, 7))
     assert str(ndl.explain(flat, *tensors).kernels).splitlines() == [
-        "# phase2, level 1: for each (i < 6, j < 7), Σ over k < 7",
+        "# phase1, level 1: for each (i < 6, j < 7), Σ over k < 7",
         "a1[i, j] = Σ x0.reshape(6, 7)[i, k] * x1[k, j]",
         "a2[i, j, k] = tanh(a1.reshape(2, 3, 7)[i, j, k] + x2[k]) * x0[i, j, k]",
     ]

@@ -13,7 +13,7 @@ ones = ndl.init.ones
 
 def test_kernels_of_one_structure_share_their_code():
     many = compiled(lambda *xs: [x * 2 + 1 for x in xs], *[ones(n) for n in range(10, 30)])
-    assert list(functions(many.emitted.ir)) == ["body1"]
+    assert list(functions(many.emitted.ir)) == ["kernel1"]
     calls = many.emitted.calls
     assert len({call.symbol for call in calls}) == len({call.words for call in calls}) == 20
 
@@ -21,7 +21,7 @@ def test_kernels_of_one_structure_share_their_code():
 def test_flat_kernels_of_any_shape_share_their_code():
     shapes = [(12,), (3, 5), (5, 3), (2, 3, 7), (1, 9)]
     many = compiled(lambda *xs: [x * 2 + 1 for x in xs], *[ones(*shape) for shape in shapes])
-    assert list(functions(many.emitted.ir)) == ["body1"]
+    assert list(functions(many.emitted.ir)) == ["kernel1"]
 
 
 def test_kernels_of_other_structures_share_nothing():
@@ -41,7 +41,7 @@ def test_kernels_of_other_structures_share_nothing():
         return [step(x) for step, x in zip(steps, xs, strict=True)]
 
     names = functions(compiled(f, *[ones(n) for n in range(10, 10 + len(steps))]).emitted.ir)
-    assert sum(name.startswith("body") for name in names) == len(steps)
+    assert sum(name.startswith("kernel") for name in names) == len(steps)
 
 
 def test_layers_of_one_shape_share_their_code():
@@ -56,13 +56,13 @@ def test_layers_of_one_shape_share_their_code():
 
 def test_slices_of_a_value_share_their_code():
     names = functions(compiled(lambda x: [x[k].exp() for k in range(8)], ones(8, 5)).emitted.ir)
-    assert sum(name.startswith("body") for name in names) == 1
+    assert sum(name.startswith("kernel") for name in names) == 1
 
 
 def test_draws_of_one_kind_share_their_code():
     ndl.seed(0)
     found = compiled(lambda: [ndl.init.rand(7), ndl.init.rand(7), ndl.init.rand(8)])
-    assert sum(name.startswith("draw") for name in functions(found.emitted.ir)) == 2
+    assert sum(name.startswith("special") for name in functions(found.emitted.ir)) == 2
 
 
 def constant(values):

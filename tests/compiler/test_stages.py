@@ -112,7 +112,7 @@ def test_simplify_text():
 
 def test_a_chain_of_elementwise_operators_is_one_kernel():
     assert kernels(lambda x: (x * 2).tanh().exp(), ones(4, 5)) == (
-        "# kernel2, level 1: for each (i < 4, j < 5)\na1[i, j] = exp(tanh(x0[i, j] * 2))"
+        "# kernel1, level 1: for each (i < 4, j < 5)\na1[i, j] = exp(tanh(x0[i, j] * 2))"
     )
 
 
@@ -121,7 +121,7 @@ def test_a_batch_norm_is_one_kernel():
         return ndl.standardize(x, axes=0, eps=0.5)
 
     assert kernels(f, ones(4, 5)).splitlines() == [
-        "# kernel2, level 1: for each (j < 5), Σ over i < 4",
+        "# kernel1, level 1: for each (j < 5), Σ over i < 4",
         "a1[0, j] = Σ x0[i, j]",
         "a2[0, j] = a1[0, j] / 4",
         "t1[i, j] = x0[i, j] - a2[0, j]",
@@ -140,7 +140,7 @@ def test_rows_are_shifted_again_rather_than_kept():
         return (centred * centred).mean(0), centred.exp().sum(0)
 
     assert kernels(f, ones(4, 5), ones(5)).splitlines() == [
-        "# kernel2, level 1: for each (j < 5), Σ over i < 4",
+        "# kernel1, level 1: for each (j < 5), Σ over i < 4",
         "t1[i, j] = x0[i, j] + x1[j]",
         "a1[0, j] = Σ t1[i, j]",
         "a2[0, j] = a1[0, j] / 4",
@@ -157,7 +157,7 @@ def test_bias_and_relu_go_into_the_epilogue_of_a_product():
         lambda x, w, b: (x @ w + b.broadcast_to((4, 3))).relu(), ones(4, 5), ones(5, 3), ones(3)
     )
     assert text.splitlines() == [
-        "# phase2, level 1: for each (i < 4, j < 3), Σ over k < 5",
+        "# phase1, level 1: for each (i < 4, j < 3), Σ over k < 5",
         "a1[i, j] = Σ x0[i, k] * x1[k, j]",
         "a2[i, j] = maximum(a1[i, j] + x2[j], 0)",
     ]
@@ -165,7 +165,7 @@ def test_bias_and_relu_go_into_the_epilogue_of_a_product():
 
 def test_views_cost_no_kernel():
     text = kernels(lambda x: x.transpose()[1:3, ::-1] * 2, ones(4, 5))
-    assert text == "# kernel2, level 1: for each (i < 2, j < 4)\na1[i, j] = x0[3-j, 1+i] * 2"
+    assert text == "# kernel1, level 1: for each (i < 2, j < 4)\na1[i, j] = x0[3-j, 1+i] * 2"
 
 
 def test_a_value_that_is_repeated_is_computed_once():
@@ -272,8 +272,8 @@ def test_small_memory_is_used_again_by_values_of_its_size_alone(columns):
 
 def test_ir_of_a_kernel():
     found = functions(compiled(lambda x: x * 2, ones(96), host=llvm.host(8)).emitted.ir)
-    assert list(found) == ["body1"]
-    whole = found["body1"].split("body.36:")[1].split("end.37:")[0]
+    assert list(found) == ["kernel1"]
+    whole = found["kernel1"].split("body.36:")[1].split("end.37:")[0]
     assert [line.strip() for line in whole.splitlines() if line] == [
         "%.41 = getelementptr inbounds float, ptr %.14, i64 %.38",
         "%.42 = load <8 x float>, ptr %.41, align 4",

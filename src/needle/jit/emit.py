@@ -6,8 +6,8 @@ that it needs. So kernels that do the same with other memory are calls of one fu
 
     before: two kernels            after: one function, two calls with words of their own
 
-    y[i] = x[i] * 2                kernel2: @body1, words: slots of y and x
-    z[i] = y[i] * 2                kernel3: @body1, words: slots of z and y
+    y[i] = x[i] * 2                kernel1: @kernel1, words: slots of y and x
+    z[i] = y[i] * 2                kernel2: @kernel1, words: slots of z and y
 
 An unrolled network, with the same layer a hundred times, is one layer of code. Matrix products,
 copies and draws share their code in the same way.
@@ -17,18 +17,17 @@ A chain is a call of one function too, whose words name the calls that it makes 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
-from ..graph.node import Node
 from ..native import matmul
 from ..native.llvm import Host
-from ..native.values import I8, I64, PTR, VOID, Type, Value
+from ..native.values import I8, I64, PTR, VOID, Value
 from ..native.vectors import Source
-from .access import address, size_of, spec
+from .access import size_of, spec
 from .epilogues import loops_around, steps_of, write_epilogue
-from .expression import Read, base
+from .expression import base
 from .interpret import is_random
 from .kernels import Fused, Kernel, Product, Special
 from .layout import Plan, Pointers
@@ -41,8 +40,6 @@ from .structure import Structure
 from .tasks import Schedule, Task
 
 _SIGNATURE = {"table": PTR, "begin": I64, "end": I64, "thread": I64, "words": PTR}
-
-_Place = tuple[int, int]
 
 CHAIN = "chain"
 """The function that makes the calls of a chain. Its words: how many, then function and words."""
@@ -103,10 +100,10 @@ class Emitter:
         self.scheduled = scheduled
         self.plan = plan
         self.source = Source(host)
-        self._shared: dict[Hashable, str] = {}
+        self._functions: dict[Hashable, str] = {}  # by what their code follows from
         self._products: dict[Hashable, list[matmul.Phase]] = {}
         self._words: list[int] = []
-        self._count = 0
+        self._count = 0  # of calls
         draws = [node for node in fused.graph.nodes if is_random(node)]
         self._draw_number = {node: number for number, node in enumerate(draws)}
 
@@ -121,8 +118,8 @@ class Emitter:
 
     def _shared_out(self, tasks: Sequence[Task]) -> Shared:
         calls = [self._call(task) for task in tasks]
-        if len(calls) > 1 and CHAIN not in self._shared:
-            self._shared[CHAIN] = CHAIN
+        if len(calls) > 1 and CHAIN not in self._functions:
+            self._functions[CHAIN] = CHAIN
             _write_chain(self.source)
         return Shared(calls, tasks[0].chunks, sum(task.cost for task in tasks))
 
@@ -134,28 +131,34 @@ class Emitter:
             return self._product(task, task.work)
         return self._draw(task) if is_random(task.work.node) else self._special(task)
 
-    # -- what all functions share ------------------------------------------------------------------
+    def _called(
+        self,
+        task: Task,
+        kind: str,
+        key: Hashable,
+        write: Callable[[_Function], None],
+        pointers: Sequence[tuple[int, int]],
+        *numbers: int,
+    ) -> Call:
+        """The call of a function with some code: of one that is there already, or a new one.
 
-    def _name(self, kind: str) -> str:
+        Args:
+            task: What the call is for.
+            kind: The first part of its name.
+            key: What the code follows from.
+            write: Appends the code.
+            pointers: For each pointer that the code is given its slot, and the bytes from there.
+            numbers: What else it is given.
+        """
         self._count += 1
-        return f"{kind}{self._count}"
-
-    def _code(self, key: Hashable, pointers: int, write: _Write, name: Callable[[], str]) -> str:
-        """The function with some code; one that does the same is used again."""
-        symbol = self._shared.get(key)
-        if symbol is None:
-            symbol = self._shared[key] = name()
-            function = _Function(self.source, symbol, pointers)
+        symbol, words = f"{kind}{self._count}", len(self._words)
+        if key not in self._functions:
+            self._functions[key] = symbol
+            function = _Function(self.source, symbol, len(pointers))
             write(function)
             function.b.ret()
-        return symbol
-
-    def _given(self, pointers: Sequence[_Place], *numbers: int) -> int:
-        """The number of the first of the words of a call."""
-        start = len(self._words)
-        self._words += [word for place in pointers for word in place]
-        self._words += numbers
-        return start
+        self._words += [*[word for pointer in pointers for word in pointer], *numbers]
+        return Call(symbol, self._functions[key], words, task)
 
     # -- loop nests --------------------------------------------------------------------------------
 
@@ -163,17 +166,14 @@ class Emitter:
         """The call of one pass of a kernel."""
         nest = self.scheduled.nests[kernel]
         what = nest.passes[task.number]
-        starts = self._starts(nest.reads, kernel.made, len(kernel.loops))
-        given = Pointers(self.plan, kernel.made, self.fused.sources(kernel), starts)
+        given = Pointers(self.plan, kernel.made, nest.reads, len(kernel.loops))
         structure = Structure(
             nest.stored, len(kernel.loops), nest.loops, given, nest.uses_positions
         )
         loops = "flat" if nest.flat else (kernel.loops, kernel.outer, nest.parts, nest.pieces)
         is_state = kernel in self.fused.last
         key = (loops, structure.of(nest.steps, kernel.home), task.number, is_state)
-        pointers = _places(given)
-        if nest.parts:
-            pointers.append((self.plan.scratch[kernel], 0))
+        scratch = [(self.plan.scratch[kernel], 0)] if nest.parts else []
 
         def code(f: _Function) -> None:
             sums = f.pointers.pop() if nest.parts else None
@@ -184,22 +184,8 @@ class Emitter:
                 end = f.b.select(f.b.compare("==", f.b.load(memory.status, I64), 0), end, begin)
             write(f.b, nest, what, memory, (begin, end), sums)
 
-        body = self._code(key, len(pointers), code, lambda: self._name("body"))
-        return Call(self._name("kernel"), body, self._given(pointers, nest.items, nest.piece), task)
-
-    def _starts(self, reads: Iterable[Read], made: Iterable[Node], loops: int) -> dict[Node, int]:
-        """The first element that is read of each value that is only read.
-
-        Pointers lead there: so code that reads other slices of a value is shared.
-        """
-        starts: dict[Node, int] = {}
-        written = {self.plan.slot[node] for node in made}
-        for node, at in reads:
-            source = base(node)
-            if self.plan.slot[source] not in written:
-                offset, _ = address(at, spec(node).shape, loops)
-                starts[source] = min(offset, starts.get(source, offset))
-        return starts
+        pointers = [*given.words, *scratch]
+        return self._called(task, "kernel", key, code, pointers, nest.items, nest.piece)
 
     # -- matrix products ---------------------------------------------------------------------------
 
@@ -210,12 +196,9 @@ class Emitter:
         phase = phases[task.number]
         slots = [self.plan.slot[base(node)] for node in (*shapes.operands, work.node)]
         slots.append(self.plan.scratch.get(work, self.plan.status))
-        pointers = [*[(slot, 0) for slot in slots], *(_places(given) if given else [])]
-        write = partial(_write_phase, phase, shapes)
+        pointers = [*[(slot, 0) for slot in slots], *(given.words if given else [])]
         key = (phase.symbol, *[spec(node).shape for node in (*work.node.inputs, work.node)])
-        name = self._name("phase")
-        function = self._code(key, len(pointers), write, lambda: name)
-        return Call(name, function, self._given(pointers), task)
+        return self._called(task, "phase", key, partial(_write_phase, phase, shapes), pointers)
 
     def _multiply(
         self, work: Product, shapes: Shapes
@@ -225,20 +208,18 @@ class Emitter:
         key: Hashable = shapes.product
         given = epilogue = None
         if work.epilogue:
-            read = [node for node in self.fused.read_by(work.epilogue) if node is not work.node]
             steps, loops = steps_of(work), len(loops_around(work))
-            reads = [found for step in steps for found in stored.reads(*step)]
+            reads = [read for step in steps for read in stored.reads(*step)]
             others = [(source, at) for source, at in reads if base(source) is not work.node]
-            starts = self._starts(others, work.epilogue, loops)
-            given = Pointers(self.plan, work.epilogue, read, starts)
+            given = Pointers(self.plan, work.epilogue, others, loops)
             walked, counted = range(loops - 2, loops), any(positions(steps, stored))
             structure = Structure(stored, loops, walked, given, counted)
             key = (key, structure.of(steps, dict(steps)))
             epilogue = partial(write_epilogue, work, given, stored)
         found = self._products.get(key)
         if found is None:
-            name = self._name("product")
-            further = _arguments(given) if given else None
+            name = f"product{len(self._products) + 1}"
+            further = {f"p{place}": PTR for place in range(len(given.words))} if given else None
             found = matmul.emit(self.source, shapes.product, name, epilogue, further)
             self._products[key] = found
         return found, given
@@ -247,8 +228,7 @@ class Emitter:
 
     def _special(self, task: Task) -> Call:
         work, node = task.work, task.work.made[0]
-        given = Pointers(self.plan, work.made, self.fused.sources(work))
-        pointers = _places(given)
+        given = Pointers(self.plan, work.made, [(child, ()) for child in node.inputs], 0)
         kind, numbers = special_key(node)
         inputs = [(spec(child), given.place(child)) for child in node.inputs]
         key = ("special", kind, spec(node), *inputs)
@@ -257,9 +237,7 @@ class Emitter:
             memory = Memory(given, f.pointers, self.fused.stored)
             write_special(f.b, node, memory, f.number)
 
-        name = self._name("special")
-        function = self._code(key, len(pointers), code, lambda: name)
-        return Call(name, function, self._given(pointers, *numbers), task)
+        return self._called(task, "special", key, code, given.words, *numbers)
 
     def _draw(self, task: Task) -> Call:
         node, op = task.work.made[0], task.work.made[0].op
@@ -270,10 +248,9 @@ class Emitter:
             out, state = f.pointers
             write_draw(f.b, op, size, out, state, f.number(0), (f.begin, f.end))
 
-        function = self._code(("draw", repr(op)), 2, code, lambda: self._name("draw"))
         pointers = [(self.plan.slot[node], 0), (self.plan.stream, 0)]
-        words = self._given(pointers, self._draw_number[node])
-        return Call(self._name("special"), function, words, task)
+        number = self._draw_number[node]
+        return self._called(task, "special", ("draw", repr(op)), code, pointers, number)
 
 
 class _Function:
@@ -295,9 +272,6 @@ class _Function:
     def number(self, place: int) -> Value:
         """A number that is different from call to call."""
         return self.b.load(self._words, I64, 2 * self._count + place)
-
-
-_Write = Callable[[_Function], None]
 
 
 def _write_phase(phase: matmul.Phase, shapes: Shapes, f: _Function) -> None:
@@ -322,12 +296,3 @@ def _write_chain(source: Source) -> None:
         to_call, given = (b.load(words, PTR, function_place + k) for k in (0, 1))
         b.call_pointer(to_call, VOID, table, chunk.index, chunk.index + 1, thread, given)
     b.ret()
-
-
-def _places(given: Pointers) -> list[_Place]:
-    """Slot of each pointer, and the bytes from there to where it leads."""
-    return [*zip(given.slots, given.moves, strict=True)]
-
-
-def _arguments(given: Pointers) -> dict[str, Type]:
-    return {f"p{place}": PTR for place in range(len(given.slots))}

@@ -145,7 +145,7 @@ def explain(
     Example:
         >>> import needle as ndl
         >>> print(ndl.explain(lambda x: (x * 2).tanh().sum(), ndl.init.ones(100)).kernels)
-        # kernel2, level 1: for each (), Σ over i < 100
+        # kernel1, level 1: for each (), Σ over i < 100
         a1 = Σ tanh(x0[i] * 2)
         a2 = a1
     """

@@ -10,15 +10,15 @@ needs, each once and in a fixed order, so that work on other memory can share it
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from ..graph.node import Node
-from .access import spec
-from .expression import base
+from .access import address, spec
+from .expression import Read, base
 from .kernels import Work
 
 Array = np.ndarray[Any, Any]
@@ -82,32 +82,35 @@ class Plan:
 class Pointers:
     """The memory that some code is given pointers to, each slot once, in a fixed order.
 
+    To a value that is only read, a pointer leads from the first element that is read on: so code
+    that reads other slices of a value is shared.
+
     Args:
         layout: The plan.
         made: Values that the code stores.
-        read: Values that it reads.
-        starts: Number of the element that a pointer leads to, where that is not the first one.
+        reads: What it reads, with the indices of the reads; () for all of a value.
+        loops: How many loops the indices follow.
 
     Attributes:
-        slots: The slots; the last one is that of the status word.
-        moves: Bytes from the beginning of a value to where its pointer leads.
+        words: For each pointer its slot, and the bytes from the beginning of the value there to
+            where it leads. The last one is that of the status word.
     """
 
     def __init__(
-        self,
-        layout: Plan,
-        made: Iterable[Node],
-        read: Iterable[Node],
-        starts: Mapping[Node, int] | None = None,
+        self, layout: Plan, made: Iterable[Node], reads: Iterable[Read], loops: int
     ) -> None:
         self._slot = slot = layout.slot
-        self._starts = starts or {}
-        places = [*[slot[node] for node in made], *sorted([slot[node] for node in read])]
-        self.slots = [*dict.fromkeys(places), layout.status]
-        self._places = {slot: place for place, slot in enumerate(self.slots)}
-        self.moves = [0] * len(self.slots)
-        for node, start in self._starts.items():
-            self.moves[self._places[slot[node]]] = start * spec(node).dtype.itemsize
+        self._starts: dict[Node, int] = {}
+        written = dict.fromkeys([slot[node] for node in made])
+        moves: dict[int, int] = {}
+        for node, at in reads:
+            source, (shape, dtype) = base(node), spec(node)
+            first = 0 if slot[source] in written else address(at, shape, loops)[0]
+            first = self._starts[source] = min(first, self._starts.get(source, first))
+            moves[slot[source]] = first * dtype.itemsize
+        slots = [*dict.fromkeys([*written, *sorted(moves)]), layout.status]
+        self.words = [(slot, moves.get(slot, 0)) for slot in slots]
+        self._places = {slot: place for place, slot in enumerate(slots)}
 
     def place(self, node: Node) -> int | None:
         """The number of the pointer to a value, None if there is none."""

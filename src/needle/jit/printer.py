@@ -4,7 +4,7 @@ The operator's `expression` is called once more, on terms (`terms.py`)::
 
     before: a kernel               after
 
-    loops (4, 5), outer (0,)       # kernel2, level 1: for each (i < 4), Σ over j < 5
+    loops (4, 5), outer (0,)       # kernel1, level 1: for each (i < 4), Σ over j < 5
     steps Summation, StopGradient  a1[i] = Σ tanh(x0[i, j] * 2)
                                    a2[i] = a1[i]
 
