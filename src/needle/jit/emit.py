@@ -32,7 +32,7 @@ from .interpret import is_random
 from .kernels import Fused, Kernel, Product, Special
 from .layout import Plan, Pointers
 from .loops import write
-from .nest import positions
+from .merging import positions
 from .products import Shapes
 from .scope import Memory
 from .specials import special_key, write_draw, write_special
@@ -167,9 +167,7 @@ class Emitter:
         nest = self.scheduled.nests[kernel]
         what = nest.passes[task.number]
         given = Pointers(self.plan, kernel.made, nest.reads, len(kernel.loops))
-        structure = Structure(
-            nest.stored, len(kernel.loops), nest.loops, given, nest.uses_positions
-        )
+        structure = Structure(nest.stored, len(kernel.loops), nest.loops, given, nest.positional)
         loops = "flat" if nest.flat else (kernel.loops, kernel.outer, nest.parts, nest.pieces)
         is_state = kernel in self.fused.last
         key = (loops, structure.of(nest.steps, kernel.home), task.number, is_state)

@@ -22,7 +22,7 @@ from .access import address, loops_of, own_index, size_of, spec
 from .expression import Stored, base, is_one_product
 from .kernels import Product
 from .layout import Pointers
-from .nest import Step, are_one, counted_loop, lookups, positions
+from .merging import Accesses, Step
 from .scope import Memory, Scope
 from .symbols import Symbol
 
@@ -62,12 +62,9 @@ def fits(node: Node, work: Product, stored: Stored) -> bool:
 
 def _goes_on(node: Node, stored: Stored, loops: Shape) -> bool:
     """Whether all loops over rows and batches can be one."""
-    index = own_index(spec(node).shape)
-    positional = list(positions([(node, index)], stored))
-    read = [(node, index), *stored.reads(node, index), *lookups(positional)]
-    strides = {address(at, spec(source).shape, len(loops))[1] for source, at in read}
-    counted = {counted_loop(*step) for step in positional}
-    return all(are_one(loops, k, k + 1, strides, counted) for k in range(len(loops) - 2))
+    steps = [(node, own_index(spec(node).shape))]
+    accesses = Accesses(loops, steps, steps, stored)
+    return all(accesses.are_one(k, k + 1) for k in range(len(loops) - 2))
 
 
 def write_epilogue(

@@ -1,34 +1,32 @@
-"""The shape of a kernel's code: its loops merged, and cut into chunks.
+"""The shape of a kernel's code: its loops, those that can be one merged, cut into chunks.
 
-Neighbouring loops that every access walks through as if they were one become one. What is left is
-cut into chunks for threads, so that the cut follows from the shapes alone::
+The cut follows from the shapes alone::
 
-    before                                    after
+    before: a kernel                          after: its nest
 
-    for i < 100, j < 50:                      for ij < 5000 in chunks of 8192:
+    for i < 100, j < 500:                     in 8 chunks: for ij < 50000:
         y[i, j] = x[i, j] * 2                     y[ij] = x[ij] * 2
 
-Where columns are added up, or a few long rows, the first inner loop is cut instead, into parts. In
-which order the steps are done inside all that is said by `phases.py`.
+Which loops are merged is said by `merging.py`. Where columns are added up, or a few long rows, the
+first inner loop is cut instead, into parts. In which order the steps are done inside all that is
+said by `phases.py`.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence, Set
+from collections.abc import Sequence
 
 from ..graph.kinds import Reduction
 from ..graph.node import Node
 from ..native.llvm import Host
 from ..native.values import Value
 from ..native.vectors import Builder
-from ..ops.creation import Arange
-from ..ops.indexing import OneHot, Pick, Take
-from ..shapes import Shape
-from .access import Index, address, own_index, spec
-from .expression import Read, Stored, lookup
+from .access import Index, own_index, spec
+from .expression import Stored
 from .kernels import Kernel
-from .phases import Pass, Step, in_parts, phases_of
+from .merging import Accesses
+from .phases import Pass, in_parts, phases_of
 from .tiles import SIDE, tiling
 
 CHUNK_WORK = 3_000
@@ -48,8 +46,6 @@ FLAT_PARTS = 4
 """Chunks of a short flat kernel that has work for so many. As other kernels are cut evenly too, a
 thread finds in its cache what it made of the values, and what it left there a step ago."""
 
-_POSITIONAL = (Arange, OneHot, Pick, Take)
-
 
 class Nest:
     """The loops of a kernel after neighbouring ones are merged, and its cut into chunks.
@@ -64,6 +60,7 @@ class Nest:
     Attributes:
         steps: Each step with the index at which its operands are read.
         reads: What its steps read from memory, in order.
+        positional: Whether its steps depend on where the loops are, beside through memory.
         loops: The loops that are left, by the number of the last one that went into each.
         sizes: Turns of each of them.
         tiling: The tiles of two loops that are shared out, if something is read transposed.
@@ -96,9 +93,9 @@ class Nest:
         self.steps = [(node, body_index(node, kernel)) for node in kernel.steps]
         self.reads = [read for step in self.steps for read in stored.reads(*step)]
         self.lanes = _lanes(kernel.steps, host)
-        positional = list(positions(self.steps, stored))
-        self.uses_positions = bool(positional)
-        groups = self._grouped(positional)
+        accesses = Accesses(kernel.loops, self.steps, kernel.home.items(), stored)
+        self.positional = accesses.positional
+        groups = accesses.merged(kernel.outer, self.lanes)
         self.loops = [group[-1] for group in groups]
         self.sizes = {group[-1]: math.prod(kernel.loops[k] for k in group) for group in groups}
         self.vector = self.loops[-1] if self.loops else None
@@ -137,51 +134,6 @@ class Nest:
     def sums_place(self, reduction: int) -> int:
         """Where the sums of a reduction begin: for each part, and each item, a vector or number."""
         return reduction * self.parts * self.items * (self.lanes if self.by_column else 1)
-
-    def _grouped(self, positional: list[Step]) -> list[list[int]]:
-        """The loops, each together with those that are walked through as if they were one.
-
-        They are in the order of the axes, unless what is reduced lies in another order.
-        """
-        counted = {counted_loop(*step) for step in positional}
-        reads = self._strides([*self.reads, *lookups(positional)])
-        writes = self._strides((node, self.kernel.home[node]) for node in self.kernel.steps)
-        best = self._groups(range(len(self.kernel.loops)), counted, {*reads, *writes})
-        if self.kernel.outer is None or not best:
-            return best
-        accesses = [*reads, *writes]
-        for strides in reads:
-            if not (gathers := _gathers(accesses, best)):
-                break
-            order = sorted(range(len(strides)), key=lambda loop: -strides[loop])
-            other = self._groups(order, counted, {*reads, *writes})
-            long = math.prod(self.kernel.loops[loop] for loop in other[-1]) >= self.lanes
-            if long and _gathers(accesses, other) < gathers:
-                best = other
-        return best
-
-    def _strides(self, accesses: Iterable[Read]) -> list[tuple[int, ...]]:
-        """How far apart what is read or written at neighbouring positions of each loop lies."""
-        count = len(self.kernel.loops)
-        return [address(at, spec(node).shape, count)[1] for node, at in accesses]
-
-    def _groups(
-        self, order: Iterable[int], counted: set[int | None], accesses: set[tuple[int, ...]]
-    ) -> list[list[int]]:
-        """Neighbouring loops that every access walks through as if they were one."""
-        loops, outer = self.kernel.loops, self.kernel.outer
-        groups: list[list[int]] = []
-        for loop in order:
-            before = groups[-1][-1] if groups else loop
-            if (
-                groups
-                and (outer is None or (before in outer) == (loop in outer))
-                and are_one(loops, before, loop, accesses, counted)
-            ):
-                groups[-1].append(loop)
-            else:
-                groups.append([loop])
-        return groups
 
     def _span(self, loop: int) -> int:
         """Positions of an outer loop that one item takes in."""
@@ -242,26 +194,6 @@ class Nest:
         return b.binary("udiv", chunk * items, self.pieces)
 
 
-def are_one(
-    sizes: Shape,
-    before: int,
-    loop: int,
-    accesses: Iterable[tuple[int, ...]],
-    counted: Set[int | None],
-) -> bool:
-    """Whether a loop, and the one inside it, can be one loop.
-
-    Args:
-        sizes: Turns of the loops.
-        before, loop: The two.
-        accesses: For each access the stride of each loop.
-        counted: Loops whose counters are numbers that something is computed from.
-    """
-    return counted.isdisjoint((before, loop)) and all(
-        strides[before] == strides[loop] * sizes[loop] for strides in accesses
-    )
-
-
 def is_row(index: Index, loop: int) -> bool:
     """Whether an index is of a row: the first axis follows a loop step by step, no other does."""
     return bool(index) and index[0] == (loop, 0, 1) and all(at[0] != loop for at in index[1:])
@@ -272,32 +204,6 @@ def body_index(node: Node, kernel: Kernel) -> Index:
     if isinstance(node.op, Reduction):
         return own_index(spec(node.inputs[0]).shape)
     return kernel.home[node]
-
-
-def positions(steps: Iterable[Step], stored: Stored) -> Iterator[Step]:
-    """The values that depend on where the loops are, beside through memory that they read."""
-    for node, at in steps:
-        for value in ((node, at), *stored.computes(node, at)):
-            if isinstance(value[0].op, _POSITIONAL):
-                yield value
-
-
-def lookups(positional: Iterable[Step]) -> Iterator[Step]:
-    """What is read of tables, without the axis along which another value says the position."""
-    for node, at in positional:
-        if isinstance(node.op, Pick | Take):
-            yield node.inputs[0], lookup(node, at)[2]
-
-
-def _gathers(accesses: list[tuple[int, ...]], groups: list[list[int]]) -> int:
-    """How many accesses lie apart in the lanes of vectors: along the last loop."""
-    last = groups[-1][-1]
-    return sum(strides[last] not in (-1, 0, 1) for strides in accesses)
-
-
-def counted_loop(node: Node, at: Index) -> int | None:
-    """The loop whose counter is a number that a value is computed from."""
-    return None if isinstance(node.op, Pick | Take) else at[-1][0]
 
 
 def _lanes(steps: Sequence[Node], host: Host) -> int:

@@ -27,12 +27,10 @@ from dataclasses import dataclass
 
 from ..graph.kinds import Reduction
 from ..graph.node import Node
-from .access import Index
 from .expression import Stored
 from .kernels import Kernel
+from .merging import Step
 
-Step = tuple[Node, Index]
-"""A step of a kernel, and the index at which its operands are read."""
 Phase = tuple[str, list[Node]]
 
 

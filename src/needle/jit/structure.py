@@ -19,7 +19,7 @@ from ..ops.creation import Full
 from .access import Index, address, is_view, spec
 from .expression import Stored, operands
 from .layout import Pointers
-from .nest import Step
+from .merging import Step
 
 
 class Structure:
