@@ -76,8 +76,8 @@ def _best(run: Any) -> float:
 def _compiled(write: Any) -> llvm.Module:
     """A module with the function `phase`, which does what `write` appends for each chunk."""
     source = Source(llvm.host())
-    function = source.function("phase", {"memory": PTR, "begin": I64, "end": I64, "thread": I64})
-    b, (memory, begin, end, _) = function.body, function.arguments
+    function = source.function("phase", {"memory": PTR, "begin": I64, "end": I64})
+    b, (memory, begin, end) = function.body, function.arguments
     with b.loop(begin, end) as loop:
         write(b, memory, loop.index)
     b.ret()

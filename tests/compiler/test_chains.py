@@ -112,7 +112,7 @@ def in_any_order(executor, chance):
     results = [np.full(shape, -1).astype(dtype) for _, shape, dtype in executor._results]
     for (slot, *_), result in zip(executor._results, results, strict=True):
         executor._words[slot] = result.ctypes.data
-    function = ctypes.CFUNCTYPE(None, *[ctypes.c_void_p, *[ctypes.c_int64] * 3, ctypes.c_void_p])
+    function = ctypes.CFUNCTYPE(None, *[ctypes.c_void_p, *[ctypes.c_int64] * 2, ctypes.c_void_p])
     for stage in executor.compiled.emitted.stages:
         if not isinstance(stage, list):
             executor._call(stage.node)
@@ -126,7 +126,7 @@ def in_any_order(executor, chance):
             place = chance.randrange(len(queues))
             call, chunk = queues[place].pop()
             run = function(executor.compiled.module.address(call.function))
-            run(executor._table.ctypes.data, chunk, chunk + 1, 0, executor._words_of(call))
+            run(executor._table.ctypes.data, chunk, chunk + 1, executor._words_of(call))
             if not queues[place]:
                 queues[place] = queues[-1]
                 queues.pop()

@@ -1,8 +1,8 @@
 """Fifth stage: what was scheduled becomes functions of LLVM IR, and calls of them.
 
-Every function has the signature ``void f(ptr table, i64 begin, i64 end, i64 thread, ptr words)``
-and does the chunks begin ... end - 1. The words of a call say where in the table the pointers lie
-that it needs. So kernels that do the same with other memory are calls of one function::
+Every function has the signature ``void f(ptr table, i64 begin, i64 end, ptr words)`` and does the
+chunks begin ... end - 1. The words of a call say where in the table the pointers lie that it needs.
+So kernels that do the same with other memory are calls of one function::
 
     before: two kernels            after: one function, two calls with words of their own
 
@@ -39,7 +39,7 @@ from .specials import special_key, write_draw, write_special
 from .structure import Structure
 from .tasks import Schedule, Task
 
-_SIGNATURE = {"table": PTR, "begin": I64, "end": I64, "thread": I64, "words": PTR}
+_SIGNATURE = {"table": PTR, "begin": I64, "end": I64, "words": PTR}
 
 CHAIN = "chain"
 """The function that makes the calls of a chain. Its words: how many, then function and words."""
@@ -257,7 +257,7 @@ class _Function:
     def __init__(self, source: Source, symbol: str, pointers: int) -> None:
         function = source.function(symbol, _SIGNATURE)
         self.b = function.body
-        self._table, self.begin, self.end, _, self._words = function.arguments
+        self._table, self.begin, self.end, self._words = function.arguments
         self._count = pointers
         self.pointers = [self._pointer(2 * place) for place in range(pointers)]
 
@@ -288,9 +288,9 @@ def _write_chain(source: Source) -> None:
     """Append the function that does one chunk after the other of several calls."""
     function = source.function(CHAIN, _SIGNATURE)
     b = function.body
-    table, begin, end, thread, words = function.arguments
+    table, begin, end, words = function.arguments
     with b.loop(begin, end) as chunk, b.loop(0, b.load(words, I64)) as number:
         function_place = number.index * 2 + 1
         to_call, given = (b.load(words, PTR, function_place + k) for k in (0, 1))
-        b.call_pointer(to_call, VOID, table, chunk.index, chunk.index + 1, thread, given)
+        b.call_pointer(to_call, VOID, table, chunk.index, chunk.index + 1, given)
     b.ret()

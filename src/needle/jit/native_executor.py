@@ -183,8 +183,8 @@ class NativeExecutor:
         """
         word = ctypes.c_int64
         pointer = ctypes.c_void_p
-        run = self.compiled.module.function(call.function, None, pointer, word, word, word, pointer)
-        return partial(run, self._table.ctypes.data, 0, call.task.chunks, 0, self._words_of(call))
+        run = self.compiled.module.function(call.function, None, pointer, word, word, pointer)
+        return partial(run, self._table.ctypes.data, 0, call.task.chunks, self._words_of(call))
 
     def _words_of(self, call: Call) -> int:
         """Address of the words that say where a call's memory is."""

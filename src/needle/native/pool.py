@@ -85,10 +85,10 @@ def _record(b: Builder, pool: Value, thread: Value) -> Value:
     return b.offset(_at(b, pool, RECORDS), I8, thread * RECORD_SIZE)
 
 
-def _call_phase(b: Builder, program: Value, row: Value, chunks: tuple[Value, Value, Value]) -> None:
-    """Call a phase's function: the program's arguments, first chunk, end, thread, own words."""
+def _call_phase(b: Builder, program: Value, row: Value, begin: Value, end: Value) -> None:
+    """Call a phase's function: the program's arguments, first chunk and end, own words."""
     function, words = _word(b, row, ROW_FUNCTION, PTR), _word(b, row, ROW_GIVEN, PTR)
-    b.call_pointer(function, VOID, _word(b, program, PROGRAM_ARGUMENTS, PTR), *chunks, words)
+    b.call_pointer(function, VOID, _word(b, program, PROGRAM_ARGUMENTS, PTR), begin, end, words)
 
 
 def _lock(b: Builder, name: str, record: Value) -> None:
@@ -123,11 +123,10 @@ def _prepare(source: Source) -> None:
 def _serial(source: Source) -> None:
     """Run all phases in order, each in one go, on this thread."""
     b, (program,) = _function(source, "serial", VOID, program=PTR)
-    zero = b.constant(0, I64)
     with b.loop(0, _word(b, program, PROGRAM_ROWS)) as loop:
         row = b.offset(_at(b, program, 8 * HEADER), I64, loop.index * ROW_WORDS)
         begin = _word(b, row, ROW_BEGIN)
-        _call_phase(b, program, row, (begin, begin + _word(b, row, ROW_CHUNKS), zero))
+        _call_phase(b, program, row, begin, begin + _word(b, row, ROW_CHUNKS))
     b.ret()
 
 
@@ -188,7 +187,7 @@ def _attempt(source: Source) -> None:
             left = b.select(own, word + NEXT, word - 1)
             number = b.select(own, first, end - 1)
             won = b.compare_swap(queue, word, left)
-            b.when(won, lambda: b.call("chunk", VOID, pool, number, thread))
+            b.when(won, lambda: b.call("chunk", VOID, pool, number))
 
         b.when(early, lambda: _rest(b, STEAL_PAUSES))
         b.when(available & ~early, take)
@@ -202,12 +201,12 @@ def _attempt(source: Source) -> None:
 
 def _chunk(source: Source) -> None:
     """Run a chunk that was taken; after the last of a stage, open the next stage."""
-    b, (pool, number, thread) = _function(source, "chunk", VOID, pool=PTR, number=I64, thread=I64)
+    b, (pool, number) = _function(source, "chunk", VOID, pool=PTR, number=I64)
     program = b.load(_at(b, pool, PROGRAM), PTR)
     place = b.load(program, I64, _word(b, program, PROGRAM_PLACES) + number)
     row = b.offset(program, I64, place)
     chunk = number - _word(b, row, ROW_NUMBER) + _word(b, row, ROW_BEGIN)
-    _call_phase(b, program, row, (chunk, chunk + 1, thread))
+    _call_phase(b, program, row, chunk, chunk + 1)
     # Read before the chunk counts as done: unless another stage follows, the program may then go.
     stage_end, following = _word(b, row, ROW_STAGE_END), _word(b, row, ROW_NEXT_QUEUES)
     done = b.atomic_add(_at(b, pool, DONE), 1) + 1

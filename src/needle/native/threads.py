@@ -1,10 +1,9 @@
 """Programs of phases, run by one thread or shared out in chunks among several.
 
-A phase is a native function `void f(ptr arguments, i64 begin, i64 end, i64 thread, ptr words)` that
-does the chunks begin ... end - 1; phases may share a function, each with words of its own. Chunks
-of a phase are independent, and what a chunk computes may not depend on `thread`, the number of who
-does it (tests ask for it): so results are the same to the bit for any number of threads. `sharing`
-says which thread begins with which chunks, `pool` hands them out.
+A phase is a native function `void f(ptr arguments, i64 begin, i64 end, ptr words)` that does the
+chunks begin ... end - 1; phases may share a function, each with words of its own. Chunks of a phase
+are independent, and do not know who does them: so results are the same to the bit for any number of
+threads. `sharing` says which thread begins with which chunks, `pool` hands them out.
 
 Workers are Python threads parked in native code, without the interpreter's lock. They spin for a
 moment when there is nothing to do, then sleep. `set_threads` fixes how many threads a program uses;
@@ -38,7 +37,7 @@ YIELD_SECONDS = 10e-6  # a caller without a chunk this long before it gives its 
 class Program:
     """Phases with one pointer of arguments; `keep` (modules, buffers) lives as long as this does.
 
-    At most `most` threads take part, numbered from 0. A program may be run from several Python
+    At most `most` threads take part. A program may be run from several Python
     threads if its arguments allow it: who finds the workers taken runs alone.
     """
 
