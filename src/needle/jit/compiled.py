@@ -25,9 +25,7 @@ from ..random import ambient_stream
 from .emit import Emitter
 from .fuse import fuse
 from .interpret import gathers
-from .kernels import Product, Work
 from .plan import plan
-from .products import scratch_size
 from .schedule import schedule
 from .simplify import Graph, simplify
 
@@ -68,11 +66,7 @@ class Compiled:
         self.fused = fuse(self.graph, self.results, placed)
         self.philox = isinstance(ambient_stream(), PhiloxStream)
         self.schedule = schedule(self.fused, self.host, philox=self.philox)
-        nests = self.schedule.nests
-        scratch: dict[Work, int] = {kernel: nest.sums_size for kernel, nest in nests.items()}
-        products = [work for work in self.fused.works if isinstance(work, Product)]
-        scratch.update({work: scratch_size(work, self.host) for work in products})
-        self.plan = plan(self.fused, self.schedule, scratch)
+        self.plan = plan(self.fused, self.schedule)
         self.emitted = Emitter(self.fused, self.schedule, self.plan, self.host).emit()
         self.module = llvm.compile_ir(self.emitted.ir, self.host)
 

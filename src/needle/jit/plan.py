@@ -38,13 +38,12 @@ Spans = dict[Node | Work, tuple[int, int]]
 """First and last stage at which values, and the scratch memory of work, are needed."""
 
 
-def plan(fused: Fused, scheduled: Schedule, scratch: Mapping[Work, int]) -> Plan:
+def plan(fused: Fused, scheduled: Schedule) -> Plan:
     """Lay out the memory of a program.
 
     Args:
         fused: The kernels.
         scheduled: What runs when.
-        scratch: Bytes of scratch memory of work that needs some.
     """
     result = Plan()
     for node in fused.graph.inputs:
@@ -55,7 +54,7 @@ def plan(fused: Fused, scheduled: Schedule, scratch: Mapping[Work, int]) -> Plan
         result.slot[new] = result.new_slot()
         result.results.append(result.slot[new])
     spans = _spans(fused, scheduled)
-    _lay_out(result, spans, _heirs(scheduled, spans, result.slot), scratch)
+    _lay_out(result, spans, _heirs(scheduled, spans, result.slot), scheduled.scratch)
     for work in fused.all_works:
         for source in fused.sources(work):
             if source not in result.slot and source.storage is not None:

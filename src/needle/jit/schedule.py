@@ -18,24 +18,18 @@ What packs a factor does so as late as possible: beside the stage before the one
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 from ..errors import CompileError
 from ..graph.node import Node
-from ..native import matmul
 from ..native.llvm import Host
-from .access import size_of, spec
+from .access import spec
 from .epilogues import row_loop, steps_of
 from .expression import base, is_called, untransposed
-from .interpret import is_random
 from .kernels import Fused, Kernel, Product, Special, Work
 from .nest import Nest, is_row
-from .products import Shapes
-from .specials import draw_chunks, is_drawn_here
-from .tasks import STEP_COST, Chain, Schedule, Task
-
-DRAW_COST = 0.7
-"""About the nanoseconds that a random number takes."""
+from .products import scratch_size
+from .tasks import Chain, Schedule, Task, passes, phases, special
 
 Reads = list[tuple[Node, bool]]
 """Values that are read, and whether a chunk reads its own rows only."""
@@ -56,7 +50,7 @@ def schedule(fused: Fused, host: Host, *, philox: bool = True) -> Schedule:
     last = len(result.stages)
     for kernel in fused.last:  # no part of one may write state that another still reads
         result.nests[kernel] = Nest(kernel, fused.stored, host, parted=False)
-        for task in result.passes(kernel):
+        for task in passes(result.nests[kernel]):
             result.put(task, last)
             result.reads[task] = fused.sources(kernel)
     return result
@@ -122,8 +116,9 @@ class _Scheduling:
 
     def _kernel(self, kernel: Kernel) -> None:
         nest = self.result.nests[kernel] = self._nest(kernel)
+        self.result.scratch[kernel] = nest.sums_size
         stage = -1
-        for task in self.result.passes(kernel):
+        for task in passes(nest):
             stage = self._place(task, self._read_by(nest, task.number), stage).stage
             if task.rows:
                 self.result.by_rows.update(n for n in task.makes if nest.is_row(kernel.home[n]))
@@ -155,7 +150,8 @@ class _Scheduling:
     # -- matrix products ---------------------------------------------------------------------------
 
     def _product(self, work: Product) -> None:
-        tasks = _tasks(work, self.host)
+        tasks = phases(work, self.host)
+        self.result.scratch[work] = scratch_size(work, self.host)
         packing = tasks.pop(0) if tasks and tasks[0].packs is not None else None
         reads, stage = _factors(work), -1
         for number, task in enumerate(tasks):  # it multiplies, then adds up what parts there are
@@ -188,19 +184,15 @@ class _Scheduling:
     # -- specials ----------------------------------------------------------------------------------
 
     def _special(self, work: Special) -> None:
-        node, size = work.node, size_of(spec(work.node).shape)
         reads: Reads = [(source, False) for source in self.fused.sources(work)]
-        if is_called(node):
+        if is_called(work.node):
             # In the order of the program: operators may draw from NumPy, or share what they keep.
-            self._stage[node] = self._last_call = stage = max(self._ready(reads), self._last_call)
+            stage = self._last_call = max(self._ready(reads), self._last_call)
+            self._stage[work.node] = stage
             self.result.at(stage).called.append(work)
-        elif is_random(node):
-            if self.philox and is_drawn_here(node) and size:
-                chunks = draw_chunks(size)
-                made, cost = work.made, DRAW_COST * size / chunks
-                self._place(Task(work, 0, made, made, chunks, cost), reads)
-        elif size:
-            self._place(Task(work, 0, work.made, work.made, 1, STEP_COST * size), reads)
+            return
+        for task in special(work, philox=self.philox):
+            self._place(task, reads)
 
 
 def _factors(work: Product) -> Reads:
@@ -208,23 +200,6 @@ def _factors(work: Product) -> Reads:
     left, right = [untransposed(child) for child in work.node.inputs]
     own = left is work.node.inputs[0] and base(left) is left
     return [(base(left), own), (base(right), False)]
-
-
-def _tasks(work: Product, host: Host) -> list[Task]:
-    """The functions of a product: of several batches, each is a chunk."""
-    shapes, tasks = Shapes(work.node), list[Task]()
-    shape = spec(work.node).shape
-    steps = matmul.phases(shapes.cut(host))
-    for number, step in enumerate(steps):
-        chunks, cost = step.chunks, step.cost
-        rows = shapes.product.m if step.even_rows and len(shape) == 2 else 0
-        if shapes.batches != 1:
-            chunks, cost = shapes.batches, cost * chunks
-        computed = [] if step.packs is not None or step.adds else [work.node]
-        made: Sequence[Node] = work.made if number == len(steps) - 1 else []
-        computed += work.epilogue if made else []
-        tasks.append(Task(work, number, computed, made, chunks, cost, rows, step.packs, step.part))
-    return tasks
 
 
 # -- verifier --------------------------------------------------------------------------------------

@@ -1,12 +1,14 @@
-"""The functions of a program, and when each runs: what `schedule` makes.
+"""The functions of a program: what `schedule` puts in an order.
 
-A `Task` is one function and its chunks. Tasks that go through the same rows one after the other are
-a `Chain`; chains that need nothing of each other make a `Stage`::
+A `Task` is one function and its chunks; work is one of them or several::
 
     before: work                     after: tasks
 
     Product  c = a @ bᵀ              packs b, multiplies
     Kernel   sums of columns         pass 1 leaves sums of parts, pass 2 adds them up
+
+Tasks that go through the same rows one after the other are a `Chain`; chains that need nothing of
+each other make a `Stage`.
 """
 
 from __future__ import annotations
@@ -15,12 +17,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from ..graph.node import Node
-from .access import size_of
-from .kernels import Kernel, Special, Work
+from ..native import matmul
+from ..native.llvm import Host
+from .access import size_of, spec
+from .interpret import is_random
+from .kernels import Kernel, Product, Special, Work
 from .nest import Nest
+from .products import Shapes
+from .specials import draw_chunks, is_drawn_here
 
-STEP_COST = 0.1
-"""About the nanoseconds that a step takes for an element."""
+STEP_COST, DRAW_COST = 0.1, 0.7
+"""About the nanoseconds that a step takes for an element, and that a random number takes."""
 
 
 @dataclass(eq=False)
@@ -98,12 +105,14 @@ class Schedule:
     Attributes:
         stages: One after the other; in the last one state is written in place, if any is.
         nests: The loops of each kernel.
+        scratch: Bytes of scratch memory of work that needs some.
         reads: The values in memory that each function reads.
         by_rows: Values of which each row is made by the chunk that has this row.
     """
 
     stages: list[Stage] = field(default_factory=list[Stage])
     nests: dict[Kernel, Nest] = field(default_factory=dict[Kernel, Nest])
+    scratch: dict[Work, int] = field(default_factory=dict[Work, int])
     reads: dict[Task, Sequence[Node]] = field(default_factory=dict[Task, Sequence[Node]])
     by_rows: set[Node] = field(default_factory=set[Node])
 
@@ -112,19 +121,6 @@ class Schedule:
         while len(self.stages) <= number:
             self.stages.append(Stage())
         return self.stages[number]
-
-    def passes(self, kernel: Kernel) -> list[Task]:
-        """The functions of a kernel."""
-        nest, tasks = self.nests[kernel], list[Task]()
-        count = len(nest.passes) if nest.items else 0
-        for number, what in enumerate(nest.passes[:count]):
-            cost = STEP_COST * size_of(kernel.loops) * len(what.steps) / what.chunks
-            rows = nest.rows if what.chunks == nest.pieces else 0
-            part = f"pass {number + 1} of {count}" if count > 1 else ""
-            part = "in tiles" if nest.tiling else part
-            task = Task(kernel, number, what.steps, what.makes, what.chunks, cost, rows, part=part)
-            tasks.append(task)
-        return tasks
 
     def put(self, task: Task, stage: int) -> Chain:
         """Begin a chain."""
@@ -142,3 +138,44 @@ class Schedule:
                 lines.append(f"  {chain.chunks} chunks: {names}")
             lines += [f"  called: {work.node.op!r}" for work in stage.called]
         return "\n".join(lines)
+
+
+def passes(nest: Nest) -> list[Task]:
+    """The functions of a kernel."""
+    kernel, tasks = nest.kernel, list[Task]()
+    count = len(nest.passes) if nest.items else 0
+    for number, what in enumerate(nest.passes[:count]):
+        cost = STEP_COST * size_of(kernel.loops) * len(what.steps) / what.chunks
+        rows = nest.rows if what.chunks == nest.pieces else 0
+        part = f"pass {number + 1} of {count}" if count > 1 else ""
+        part = "in tiles" if nest.tiling else part
+        task = Task(kernel, number, what.steps, what.makes, what.chunks, cost, rows, part=part)
+        tasks.append(task)
+    return tasks
+
+
+def phases(work: Product, host: Host) -> list[Task]:
+    """The functions of a product: of several batches, each is a chunk."""
+    shapes, tasks = Shapes(work.node), list[Task]()
+    shape = spec(work.node).shape
+    steps = matmul.phases(shapes.cut(host))
+    for number, step in enumerate(steps):
+        chunks, cost = step.chunks, step.cost
+        rows = shapes.product.m if step.even_rows and len(shape) == 2 else 0
+        if shapes.batches != 1:
+            chunks, cost = shapes.batches, cost * chunks
+        computed = [] if step.packs is not None or step.adds else [work.node]
+        made: Sequence[Node] = work.made if number == len(steps) - 1 else []
+        computed += work.epilogue if made else []
+        tasks.append(Task(work, number, computed, made, chunks, cost, rows, step.packs, step.part))
+    return tasks
+
+
+def special(work: Special, *, philox: bool) -> list[Task]:
+    """The function of an operator with code of its own; none for what Python draws, or is empty."""
+    node, size, chunks, cost = work.node, size_of(spec(work.node).shape), 1, STEP_COST
+    if is_random(node):
+        if not (philox and is_drawn_here(node)):
+            return []
+        chunks, cost = draw_chunks(size), DRAW_COST
+    return [Task(work, 0, work.made, work.made, chunks, cost * size / chunks)] if size else []
