@@ -99,12 +99,16 @@ def through(node: Node, index: Index) -> Index:
     if isinstance(op, Slice):
         return tuple([_sliced(*pair) for pair in zip(index, op.ranges, strict=True)])
     if isinstance(op, BroadcastTo):
-        inner = index[len(index) - len(shape) :]
-        pairs = zip(shape, inner, strict=True)
-        return tuple([FIXED if size == 1 else entry for size, entry in pairs])
+        return repeated(index, shape)
     pairs = zip(spec(node).shape, index, strict=True)
     moving = iter([entry for size, entry in pairs if size != 1])
     return tuple([FIXED if size == 1 else next(moving) for size in shape])
+
+
+def repeated(index: Index, shape: Shape) -> Index:
+    """The index of a value of some shape that is repeated to more axes, or along axes of size 1."""
+    pairs = zip(shape, index[len(index) - len(shape) :], strict=True)
+    return tuple([FIXED if size == 1 else entry for size, entry in pairs])
 
 
 def _sliced(entry: Entry, bounds: tuple[int, int, int]) -> Entry:

@@ -112,21 +112,20 @@ class _Writer:
         else:
             self.phases(scope)
 
-    def _placed(self, scope: Scope, rest: Value) -> tuple[Scope, dict[int, Bounds]]:
+    def _placed(self, scope: Scope, item: Value) -> tuple[Scope, dict[int, Bounds]]:
         """The scope inside outer loops, whose counters are the digits of one number.
 
         Loops of which an item takes in several positions are not entered: of them, the bounds.
         """
-        b, bounds = self.b, dict[int, Bounds]()
-        for loop in reversed(self.nest.outer):
-            span, count, size = self.nest.spans[loop], self.nest.count(loop), self.nest.sizes[loop]
-            place = b.binary("urem", rest, count)
-            rest = b.binary("udiv", rest, count)
+        b, nest, bounds = self.b, self.nest, dict[int, Bounds]()
+        places = b.digits(item, [nest.count(loop) for loop in nest.outer])
+        for loop, place in zip(nest.outer, places, strict=True):
+            span = nest.spans[loop]
             if span == 1:
                 scope = scope.inside(loop, place)
             else:
                 start = place * span
-                bounds[loop] = start, b.minimum(b.constant(size, I64), start + span)
+                bounds[loop] = start, b.minimum(b.constant(nest.sizes[loop], I64), start + span)
         return scope, bounds
 
     def _rows(self, scope: Scope, loop: int, rows: Bounds, columns: Bounds) -> None:

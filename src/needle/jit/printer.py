@@ -23,7 +23,7 @@ from ..ops.creation import Arange, Full
 from ..ops.indexing import OneHot, Pick, Take
 from ..ops.tuples import TupleGetItem
 from ..shapes import Shape
-from .access import FIXED, Entry, Index, is_view, loops_of, own_index, spec, through
+from .access import Entry, Index, is_view, loops_of, own_index, repeated, spec, through
 from .emit import Call
 from .epilogues import steps_of
 from .expression import Read, base, lookup, operands
@@ -101,7 +101,7 @@ class Printer:
         k = len(loops_of(shape))
         ways = (*index[:-1], (k, 0, 1)), (*index[:-2], (k, 0, 1), index[-1])
         left, right = [
-            values.value(child, _aligned(way, spec(child).shape))
+            values.value(child, repeated(way, spec(child).shape))
             for child, way in zip(node.inputs, ways, strict=True)
         ]
         product = Assignment(values.target(node, index), "Σ", left * right)
@@ -205,12 +205,6 @@ def kind_of(work: Work) -> str:
 
 def _counted(loops: Shape) -> list[str]:
     return [f"{LETTERS[k]} < {size}" for k, size in enumerate(loops)]
-
-
-def _aligned(index: Index, shape: Shape) -> Index:
-    """An index of a result as that of an operand, whose axes are the last ones or repeated."""
-    last = index[len(index) - len(shape) :]
-    return tuple([FIXED if n == 1 else entry for n, entry in zip(shape, last, strict=True)])
 
 
 def _place(entry: Entry) -> str:

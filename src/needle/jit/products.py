@@ -24,7 +24,7 @@ from ..native.matmul_blocking import Plan, plan
 from ..native.values import F32, F64, I64, Value
 from ..native.vectors import Builder
 from ..shapes import Shape
-from .access import size_of, spec
+from .access import address, loops_of, own_index, repeated, size_of, spec
 from .expression import UnsupportedError, is_one_product, untransposed
 from .kernels import Product
 from .symbols import FLOAT32, FLOAT64
@@ -63,23 +63,16 @@ class Shapes:
 
     def in_batch(self, b: Builder, pointers: Sequence[Value], batch: Value) -> list[Value]:
         """Pointers to A, B, C and scratch memory, moved from those of batch 0 to those of one."""
-        moves = [*self._offsets(b, batch), batch * self.cut(b.host).scratch]
-        kind = self.product.kind
+        kind, index = self.product.kind, own_index(self._batch)
+        places = b.digits(batch, loops_of(self._batch))
+        moves = [b.constant(0, I64) for _ in self._shapes]
+        for k, shape in enumerate(self._shapes):
+            outer, matrix = shape[:-2], size_of(shape[-2:])
+            strides = address(repeated(index, outer), outer, len(places))[1]
+            for place, stride in zip(places, strides, strict=True):
+                moves[k] = moves[k] + place * (stride * matrix) if stride else moves[k]
+        moves.append(batch * self.cut(b.host).scratch)
         return [b.offset(p, kind, move) for p, move in zip(pointers, moves, strict=True)]
-
-    def _offsets(self, b: Builder, batch: Value) -> list[Value]:
-        """Elements from the start of A, B and C to those of one batch."""
-        totals = [b.constant(0, I64) for _ in self._shapes]
-        rest = batch
-        for axis in range(1, len(self._batch) + 1):
-            size = self._batch[-axis]
-            place = b.binary("urem", rest, size)
-            rest = b.binary("udiv", rest, size)
-            for k, shape in enumerate(self._shapes):
-                outer = shape[:-2]
-                if axis <= len(outer) and outer[-axis] != 1:
-                    totals[k] = totals[k] + place * size_of(shape[len(shape) - 1 - axis :])
-        return totals
 
 
 def scratch_size(work: Product, host: Host) -> int:

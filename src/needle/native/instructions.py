@@ -80,6 +80,14 @@ class Instructions:
             raise CompileError(f"{name} takes integers, got {x!r} and {y!r}")
         return self.emit(kind, f"{opcode} {kind} {x.text}, {y.text}")
 
+    def digits(self, number: Value, sizes: Sequence[int]) -> list[Value]:
+        """The counters of loops of some sizes in a turn: of the last one each turn is another."""
+        found: list[Value] = []
+        for size in reversed(sizes):
+            found.insert(0, self.binary("urem", number, size))
+            number = self.binary("udiv", number, size)
+        return found
+
     def compare(self, relation: str, x: Value, y: Operand) -> Value:
         """`< <= > >= == !=`; false where an operand is NaN, except `!=`. Integers are signed."""
         y = self.coerce(y, x.type)
