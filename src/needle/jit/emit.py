@@ -32,9 +32,9 @@ from .interpret import is_random
 from .kernels import Fused, Kernel, Product, Special
 from .layout import Plan, Pointers
 from .loops import write
+from .memory import Memory
 from .merging import positions
 from .products import Shapes
-from .scope import Memory
 from .specials import special_key, write_draw, write_special
 from .structure import Structure
 from .tasks import Schedule, Task

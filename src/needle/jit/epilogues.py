@@ -22,8 +22,9 @@ from .access import address, loops_of, own_index, size_of, spec
 from .expression import Stored, base, is_one_product
 from .kernels import Product
 from .layout import Pointers
+from .memory import Memory
 from .merging import Accesses, Step
-from .scope import Memory, Scope
+from .scope import Scope
 from .symbols import Symbol
 
 

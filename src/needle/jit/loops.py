@@ -28,10 +28,11 @@ from ..native.vectors import Builder
 from .access import spec
 from .blocks import BLOCK, Blocks, combined
 from .expression import UnsupportedError
+from .memory import Memory
 from .nest import Nest, body_index
 from .parts import Part
 from .phases import Pass
-from .scope import Memory, Scope
+from .scope import Scope
 from .symbols import CODE, Symbol, register_type
 from .tiles import Bounds, Tiles
 

@@ -27,39 +27,9 @@ from ..ops.creation import Arange, Full
 from ..ops.indexing import OneHot, Pick, Take
 from ..ops.tuples import TupleGetItem
 from .access import Entry, Index, address, dense, is_view, spec, through
-from .expression import Read, Stored, UnsupportedError, lookup
-from .layout import Pointers
-from .symbols import BOOL, CODE, FLOAT32, FLOAT64, INT64, DType, Symbol, memory_type, register_type
-
-
-class Memory:
-    """Where the stored values of some code lie.
-
-    Args:
-        given: The memory that the code has pointers to.
-        pointers: The pointers.
-        stored: The nodes that are in memory.
-    """
-
-    def __init__(self, given: Pointers, pointers: Iterable[Value], stored: Stored) -> None:
-        self.given = given
-        self.stored = stored
-        self._pointers = list(pointers)
-
-    def has(self, node: Node) -> bool:
-        """Whether the code has a pointer to a value."""
-        return self.given.place(node) is not None
-
-    def pointer(self, node: Node) -> Value:
-        """Where a stored value lies, from the element `given.start(node)` on."""
-        place = self.given.place(node)
-        assert place is not None
-        return self._pointers[place]
-
-    @property
-    def status(self) -> Value:
-        """Where the word lies that is set where an index is out of range."""
-        return self._pointers[-1]
+from .expression import Read, UnsupportedError, lookup
+from .memory import Elements, Memory
+from .symbols import BOOL, CODE, FLOAT32, FLOAT64, INT64, DType, Symbol, register_type
 
 
 @dataclass(eq=False)
@@ -168,73 +138,20 @@ class Scope:
 
     # -- memory ------------------------------------------------------------------------------------
 
+    @property
+    def elements(self) -> Elements:
+        """What reads and writes elements here."""
+        return Elements(self.b, self.lanes, self.mask)
+
     def load(self, node: Node, at: Index) -> Symbol:
         """Read a stored value from memory."""
-        return self._load(node, *self.element(node, at))
-
-    def _load(self, node: Node, index: Value | int, stride: int) -> Symbol:
-        """The element of a number; in vectors also those that follow, so far apart."""
-        if self.lanes and stride == -1:
-            return self._reversed(node, index)
-        if self.lanes and stride == 2 and self.mask is None:
-            return self._every_second(node, index)
-        if self.lanes and stride not in (0, 1):
-            return self._gather(node, self._spread(index, stride))
-        lanes = self.lanes if stride else 0
-        return self.read(self.memory.pointer(node), spec(node).dtype, index, lanes)
-
-    def read(self, pointer: Value, dtype: DType, index: Value | int, lanes: int) -> Symbol:
-        """The element of a number in some memory, or a vector of those from there on."""
-        mask = self.mask if lanes else None
-        value = self.b.load(pointer, memory_type(dtype).vector(lanes), index, mask=mask)
-        return _from_memory(self.b, value, dtype)
-
-    def _reversed(self, node: Node, index: Value | int) -> Symbol:
-        """The element of a number, and those before it: a vector that is turned round."""
-        b, dtype, lanes = self.b, spec(node).dtype, self.lanes
-        around = range(lanes - 1, -1, -1)
-        mask = None if self.mask is None else b.shuffle(self.mask, None, around)
-        kind = memory_type(dtype).vector(lanes)
-        first = index + (1 - lanes)
-        value = b.load(self.memory.pointer(node), kind, first, mask=mask)
-        return _from_memory(b, b.shuffle(value, None, around), dtype)
-
-    def _every_second(self, node: Node, index: Value | int) -> Symbol:
-        """The element of a number, and every second one after it, from two whole vectors.
-
-        The other one begins where the first ends, so that it ends with the last element needed.
-        """
-        b, dtype, lanes = self.b, spec(node).dtype, self.lanes
-        pointer, kind = self.memory.pointer(node), memory_type(dtype).vector(lanes)
-        first, other = (b.load(pointer, kind, index + ahead) for ahead in (0, lanes - 1))
-        picked = [*range(0, lanes, 2), *range(lanes + 1, 2 * lanes, 2)]
-        return _from_memory(b, b.shuffle(first, other, picked), dtype)
-
-    def _gather(self, node: Node, places: Value) -> Symbol:
-        """The elements of a vector of numbers."""
-        dtype = spec(node).dtype
-        kind = memory_type(dtype).vector(self.lanes)
-        value = self.b.gather(self.memory.pointer(node), kind, places, self.mask)
-        return _from_memory(self.b, value, dtype)
+        place = self.element(node, at)
+        return self.elements.load(self.memory.pointer(node), spec(node).dtype, *place)
 
     def store(self, node: Node, symbol: Symbol, at: Index) -> None:
         """Write a value to its memory."""
-        b = self.b
-        dtype = spec(node).dtype
-        index, stride = self.element(node, at)
-        value = symbol.to(dtype)
-        if dtype.kind != "f":
-            value = b.cast(value, memory_type(dtype))
-        if self.lanes and stride:
-            value = value if value.type.lanes else b.splat(value, self.lanes)
-            if stride == 1:
-                b.store(value, self.memory.pointer(node), index, mask=self.mask)
-            else:
-                places = self._spread(index, stride)
-                b.scatter(value, self.memory.pointer(node), places, self.mask)
-        else:  # what was read for vectors holds one number in all lanes
-            value = b.extract(value, 0) if value.type.lanes else value
-            b.store(value, self.memory.pointer(node), index)
+        place = self.element(node, at)
+        self.elements.store(symbol, self.memory.pointer(node), spec(node).dtype, *place)
 
     def element(self, node: Node, at: Index) -> tuple[Value | int, int]:
         """Number of the (first) element read, and the stride from lane to lane."""
@@ -245,11 +162,6 @@ class Scope:
                 step = counter if stride == 1 else counter * stride
                 index = step + index if isinstance(index, Value) or index else step
         return index, 0 if self.vector is None else strides[self.vector]
-
-    def _spread(self, index: Value | int, stride: int) -> Value:
-        lanes = self.b.iota(self.lanes, I64) * stride
-        first = index if isinstance(index, Value) else self.b.constant(index, I64)
-        return self.b.splat(first, self.lanes) + lanes
 
     # -- indices -----------------------------------------------------------------------------------
 
@@ -301,9 +213,10 @@ class Scope:
             return self._constant(table.op)
         element, stride = self.element(table, rest)
         along = place * dense(spec(table).shape)[axis]
+        pointer, dtype, elements = self.memory.pointer(table), spec(table).dtype, self.elements
         if not along.type.lanes:
-            return self._load(table, along + element, stride)
-        return self._gather(table, along + self._spread(element, stride))
+            return elements.load(pointer, dtype, along + element, stride)
+        return elements.gather(pointer, dtype, along + elements.spread(element, stride))
 
     def _arange(self, op: Arange, dtype: DType, at: Index) -> Symbol:
         place = Symbol(self.b, self.position(at[0]), INT64)
@@ -329,11 +242,3 @@ class Scope:
                     symbol.ready[FLOAT32] = self.b.splat(symbol.to(FLOAT32), lanes)
                 symbol.value = self.b.splat(symbol.value, lanes)
             self.known[node, at] = symbol
-
-
-def _from_memory(b: Builder, value: Value, dtype: DType) -> Symbol:
-    if dtype == BOOL:
-        return Symbol(b, b.compare("!=", value, 0), dtype)
-    if dtype.kind in "iu":
-        value = b.cast(value, I64, unsigned=dtype.kind == "u")
-    return Symbol(b, value, dtype)

@@ -27,7 +27,8 @@ from ..philox import KEY_STEPS, MULTIPLIERS, ROUNDS
 from ..shapes import Shape
 from .access import dense, loops_of, own_index, size_of, spec
 from .expression import UnsupportedError
-from .scope import Memory, Scope
+from .memory import Memory
+from .scope import Scope
 from .symbols import BOOL, CODE, FLOAT32, DType, Symbol, memory_type
 
 BLOCKS_PER_CHUNK = 1024

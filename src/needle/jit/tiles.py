@@ -101,4 +101,4 @@ class Tiles:
         assert column is not None
         place = (row & (SIDE - 1)) * SIDE + (column & (SIDE - 1))
         for read, copy in zip(self._cut.reads, self._copies, strict=True):
-            inside.known[read] = inside.read(copy, spec(read[0]).dtype, place, inside.lanes)
+            inside.known[read] = inside.elements.load(copy, spec(read[0]).dtype, place, 1)

@@ -1,0 +1,135 @@
+"""Elements of stored values, from memory into registers and back.
+
+A register is a number, or a vector of elements that may lie any distance apart::
+
+    elements apart     code that reads those of 8 lanes
+
+    0                  a load of one number, which stands for all lanes
+    1                  a load of 8
+    -1                 a load of 8, turned round
+    2                  two loads of 8, and every second lane of both
+    any other          a gather
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from ..graph.node import Node
+from ..native.values import I64, Value
+from ..native.vectors import Builder
+from .expression import Stored
+from .layout import Pointers
+from .symbols import BOOL, DType, Symbol, memory_type
+
+
+class Memory:
+    """Where the stored values of some code lie.
+
+    Args:
+        given: The memory that the code has pointers to.
+        pointers: The pointers.
+        stored: The nodes that are in memory.
+    """
+
+    def __init__(self, given: Pointers, pointers: Iterable[Value], stored: Stored) -> None:
+        self.given = given
+        self.stored = stored
+        self._pointers = list(pointers)
+
+    def has(self, node: Node) -> bool:
+        """Whether the code has a pointer to a value."""
+        return self.given.place(node) is not None
+
+    def pointer(self, node: Node) -> Value:
+        """Where a stored value lies, from the element `given.start(node)` on."""
+        place = self.given.place(node)
+        assert place is not None
+        return self._pointers[place]
+
+    @property
+    def status(self) -> Value:
+        """Where the word lies that is set where an index is out of range."""
+        return self._pointers[-1]
+
+
+@dataclass(frozen=True)
+class Elements:
+    """Reads and writes elements where code is.
+
+    Attributes:
+        b: Where code is appended.
+        lanes: Lanes of a vector, 0 for numbers.
+        mask: The lanes that are there, None for all.
+    """
+
+    b: Builder
+    lanes: int
+    mask: Value | None
+
+    def load(self, pointer: Value, dtype: DType, index: Value | int, stride: int) -> Symbol:
+        """The element of a number; in vectors also those that follow, so far apart."""
+        if self.lanes and stride == -1:
+            return self._reversed(pointer, dtype, index)
+        if self.lanes and stride == 2 and self.mask is None:
+            return self._every_second(pointer, dtype, index)
+        if self.lanes and stride not in (0, 1):
+            return self.gather(pointer, dtype, self.spread(index, stride))
+        lanes, mask = (self.lanes, self.mask) if stride else (0, None)
+        value = self.b.load(pointer, memory_type(dtype).vector(lanes), index, mask=mask)
+        return self._symbol(value, dtype)
+
+    def _reversed(self, pointer: Value, dtype: DType, index: Value | int) -> Symbol:
+        """The element of a number, and those before it: a vector that is turned round."""
+        b, lanes = self.b, self.lanes
+        around = range(lanes - 1, -1, -1)
+        mask = None if self.mask is None else b.shuffle(self.mask, None, around)
+        value = b.load(pointer, memory_type(dtype).vector(lanes), index + (1 - lanes), mask=mask)
+        return self._symbol(b.shuffle(value, None, around), dtype)
+
+    def _every_second(self, pointer: Value, dtype: DType, index: Value | int) -> Symbol:
+        """The element of a number, and every second one after it, from two whole vectors.
+
+        The other one begins where the first ends, so that it ends with the last element needed.
+        """
+        b, lanes, kind = self.b, self.lanes, memory_type(dtype).vector(self.lanes)
+        first, other = (b.load(pointer, kind, index + ahead) for ahead in (0, lanes - 1))
+        picked = [*range(0, lanes, 2), *range(lanes + 1, 2 * lanes, 2)]
+        return self._symbol(b.shuffle(first, other, picked), dtype)
+
+    def gather(self, pointer: Value, dtype: DType, places: Value) -> Symbol:
+        """The elements of a vector of numbers."""
+        kind = memory_type(dtype).vector(self.lanes)
+        return self._symbol(self.b.gather(pointer, kind, places, self.mask), dtype)
+
+    def store(
+        self, symbol: Symbol, pointer: Value, dtype: DType, index: Value | int, stride: int
+    ) -> None:
+        """Write the element of a number, and in vectors those that follow."""
+        b, value = self.b, symbol.to(dtype)
+        if dtype.kind != "f":
+            value = b.cast(value, memory_type(dtype))
+        if not (self.lanes and stride):  # what was read for vectors holds one number in all lanes
+            value = b.extract(value, 0) if value.type.lanes else value
+            b.store(value, pointer, index)
+            return
+        value = value if value.type.lanes else b.splat(value, self.lanes)
+        if stride == 1:
+            b.store(value, pointer, index, mask=self.mask)
+        else:
+            b.scatter(value, pointer, self.spread(index, stride), self.mask)
+
+    def spread(self, index: Value | int, stride: int) -> Value:
+        """The number of an element, and of those that follow, as a vector."""
+        lanes = self.b.iota(self.lanes, I64) * stride
+        first = index if isinstance(index, Value) else self.b.constant(index, I64)
+        return self.b.splat(first, self.lanes) + lanes
+
+    def _symbol(self, value: Value, dtype: DType) -> Symbol:
+        """What was read as it is held in registers."""
+        if dtype == BOOL:
+            value = self.b.compare("!=", value, 0)
+        elif dtype.kind in "iu":
+            value = self.b.cast(value, I64, unsigned=dtype.kind == "u")
+        return Symbol(self.b, value, dtype)
