@@ -24,8 +24,7 @@ from ..ops.indexing import ScatterAdd
 from ..ops.random import Bernoulli, Uniform
 from ..ops.slicing import Concatenate, Unslice
 from ..philox import KEY_STEPS, MULTIPLIERS, ROUNDS
-from ..shapes import Shape
-from .access import dense, loops_of, own_index, size_of, spec
+from .access import FIXED, Index, address, dense, loops_of, own_index, size_of, spec
 from .expression import UnsupportedError
 from .memory import Memory
 from .scope import Scope
@@ -159,19 +158,17 @@ def write_special(b: Builder, node: Node, memory: Memory, number: Callable[[int]
     """
     op = node.op
     shape, dtype = spec(node)
-    strides = dense(shape)
     if isinstance(op, Concatenate):
-        start = 0
-        axis = op.axis % len(shape)
+        start, axis = 0, op.axis % len(shape)
         for child in node.inputs:
-            first = b.constant(start * strides[axis], I64)
-            _copy(b, memory, child, node, first, strides)
+            begin = b.constant(start * dense(shape)[axis], I64)
+            _copy(b, memory, child, node, begin, [1] * len(shape))
             start += spec(child).shape[axis]
         return
     _fill_zero(b, memory.pointer(node), dtype, size_of(shape))
     if isinstance(op, Unslice):
         for place, (child, ranges) in enumerate(zip(node.inputs, op.slices, strict=True)):
-            steps = tuple([s * step for s, (_, _, step) in zip(strides, ranges, strict=True)])
+            steps = [step for _, _, step in ranges]
             _copy(b, memory, child, node, number(place), steps, add=place > 0)
         return
     assert isinstance(op, ScatterAdd)
@@ -194,43 +191,67 @@ def _copy(
     source: Node,
     target: Node,
     begin: Value,
-    strides: Shape,
+    steps: Sequence[int],
     *,
     add: bool = False,
 ) -> None:
-    """Copy a stored value to places of another that lie `strides` apart, from `begin` on, or add.
+    """Copy a stored value into another, or add it, from an element on, with a step on each axis.
 
     Rows that stay together are copied in vectors.
     """
-    shape = spec(source).shape
-    dtype = spec(target).dtype
-    kind = memory_type(dtype)
-    moving = [stride for size, stride in zip(shape, strides, strict=True) if size != 1]
-    lanes = b.host.lanes if moving and moving[-1] == 1 else 0
+    dtype, index = spec(target).dtype, own_index(spec(source).shape)
+    at = tuple([(loop, 0, step) for (loop, _, _), step in zip(index, steps, strict=True)])
+    out = b.offset(memory.pointer(target), memory_type(dtype), begin)
 
     def element(scope: Scope) -> None:
-        symbol = CODE.cast(scope.load(source, own_index(shape)), dtype)
-        place = begin
-        for counter, stride in zip(scope.loops, moving, strict=True):
-            assert counter is not None
-            place = counter * stride + place
-        value = symbol.value if dtype.kind == "f" else b.cast(symbol.value, kind)
-        out = memory.pointer(target)
+        symbol = CODE.cast(scope.load(source, index), dtype)
+        place = scope.element(target, at)
         if add:
-            value = b.load(out, kind.vector(lanes), place, mask=scope.mask) + value
-        b.store(value, out, place, mask=scope.mask)
+            symbol = scope.elements.load(out, dtype, *place) + symbol
+        scope.elements.store(symbol, out, dtype, *place)
 
-    _visit(b, memory, loops_of(shape), element, lanes)
+    _visit(b, memory, source, target, at, element)
+
+
+def _scatter(b: Builder, memory: Memory, node: Node, op: ScatterAdd) -> None:
+    """Add slices one after the other: the order, and so the sums, are always the same.
+
+    Rows are added in vectors.
+    """
+    values, places = node.inputs
+    shape, dtype = spec(node)
+    if dtype.kind != "f":
+        raise UnsupportedError("scatter_add of integers")
+    index, end = own_index(spec(values).shape), op.axis + len(spec(places).shape)
+    at = (*index[: op.axis], FIXED, *index[end:])
+    out = memory.pointer(node)
+
+    def element(scope: Scope) -> None:
+        where = scope.load(places, index[op.axis : end])
+        along = scope.checked(where, shape[op.axis], negative=True) * dense(shape)[op.axis]
+        first, stride = scope.element(node, at)
+        old = scope.elements.load(out, dtype, along + first, stride)
+        new = old + scope.load(values, index)
+        scope.elements.store(new, out, dtype, along + first, stride)
+
+    _visit(b, memory, values, node, at, element)
 
 
 def _visit(
     b: Builder,
     memory: Memory,
-    sizes: Shape,
+    source: Node,
+    target: Node,
+    at: Index,
     element: Callable[[Scope], None],
-    lanes: int = 0,
 ) -> None:
-    """Loops, one in another, and code for each element, or each vector along the last loop."""
+    """Loops over what is read, one in another, and code for each element.
+
+    Or for each vector along the last loop, if what is written lies along it, too.
+    """
+    sizes = loops_of(spec(source).shape)
+    is_row = sizes and address(at, spec(target).shape, len(sizes))[1][-1] == 1
+    lanes = b.host.lanes if is_row else 0
 
     def inside(scope: Scope, depth: int) -> None:
         if depth == len(sizes):
@@ -244,34 +265,3 @@ def _visit(
         b.vector_loop(0, sizes[depth], width or 1, turn)
 
     inside(Scope(b, memory, [None] * len(sizes)), 0)
-
-
-def _scatter(b: Builder, memory: Memory, node: Node, op: ScatterAdd) -> None:
-    """Add slices one after the other: the order, and so the sums, are always the same.
-
-    Rows are added in vectors.
-    """
-    values, places = node.inputs
-    shape, dtype = spec(node)
-    if dtype.kind != "f":
-        raise UnsupportedError("scatter_add of integers")
-    values_shape, ndim = spec(values).shape, len(spec(places).shape)
-    index = own_index(values_shape)
-    strides = dense(shape)
-    rest = [*index[: op.axis], *index[op.axis + ndim :]]
-    others = [stride for axis, stride in enumerate(strides) if axis != op.axis]
-    lanes = b.host.lanes if op.axis < len(shape) - 1 and shape[-1] > 1 else 0
-
-    def element(scope: Scope) -> None:
-        at = index[op.axis : op.axis + ndim]
-        place = scope.checked(scope.load(places, at), shape[op.axis], negative=True)
-        target = place * strides[op.axis]
-        for (loop, _, _), stride in zip(rest, others, strict=True):
-            counter = None if loop is None else scope.loops[loop]
-            if counter is not None:
-                target = counter * stride + target
-        kind, out = memory_type(dtype).vector(lanes), memory.pointer(node)
-        value = b.load(out, kind, target, mask=scope.mask) + scope.load(values, index).to(dtype)
-        b.store(value, out, target, mask=scope.mask)
-
-    _visit(b, memory, loops_of(values_shape), element, lanes)
