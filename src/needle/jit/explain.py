@@ -32,7 +32,7 @@ from .emit import Call
 from .expression import domain, is_special
 from .kernels import Kernel, Product, Work
 from .native_executor import NativeExecutor
-from .printer import Printer, kind_of
+from .printer import Printer
 from .program import Program
 from .signature import signature
 from .streams import draws_undone
@@ -186,7 +186,7 @@ def _row(call: Call, compiled: Compiled, microseconds: float | None) -> Row:
     written = dict.fromkeys([*task.makes, *task.steps])  # of sums in parts, one
     return Row(
         name=call.symbol,
-        kind=kind_of(work),
+        kind=type(work).__name__.lower(),
         part=task.part,
         chunks=task.chunks,
         loops=_loops(work),

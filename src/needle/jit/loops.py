@@ -233,19 +233,11 @@ class _Writer:
             unroll = 1 if rest else copies
             return [*self.b.vector_loop(begin, end, lanes or 1, turn, carry, unroll)]
 
-        length = self._block(loops, copies)
-        return blocks.run(self._bounds(loop), self._longest(loop), length, run, carry)
-
-    def _bounds(self, loop: int) -> tuple[Any, Any]:
-        """Where an inner loop begins and ends: numbers, or values for the one with parts."""
+        turns = self.nest.sizes[loop]
+        bounds: tuple[Any, Any] = 0, turns
         if self.part is not None and loop == self.nest.inner[0]:
-            return self.part.bounds
-        return 0, self.nest.sizes[loop]
-
-    def _longest(self, loop: int) -> int:
-        """Turns of an inner loop, at most."""
-        is_shared = self.part is not None and loop == self.nest.inner[0]
-        return -(-self.nest.sizes[loop] // (self.nest.parts if is_shared else 1))
+            bounds, turns = self.part.bounds, -(-turns // self.nest.parts)  # at most
+        return blocks.run(bounds, turns, self._block(loops, copies), run, carry)
 
     def _block(self, loops: list[int], copies: int) -> int:
         """Turns of the first of some loops in which an accumulator takes in `BLOCK` elements."""

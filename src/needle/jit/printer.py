@@ -197,12 +197,6 @@ class _Values:
         return self._element(table, position)
 
 
-def kind_of(work: Work) -> str:
-    """The kind of some work: "kernel", "product" or "special"."""
-    kinds = {Kernel: "kernel", Product: "product", Special: "special"}
-    return kinds[type(work)]
-
-
 def _counted(loops: Shape) -> list[str]:
     return [f"{LETTERS[k]} < {size}" for k, size in enumerate(loops)]
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from ..errors import ArgumentError
 from .vectors import F32, Type
 
 
@@ -26,10 +25,6 @@ class Product:
     def __post_init__(self) -> None:
         if self.m == 1:
             object.__setattr__(self, "transpose_a", False)
-        if min(self.m, self.n, self.k) < 0:
-            raise ArgumentError(
-                f"Product: size {self.m}x{self.k} @ {self.k}x{self.n} is negative. Use sizes >= 0"
-            )
 
     @property
     def lda(self) -> int:
