@@ -11,7 +11,7 @@ import numpy as np
 from needle.native.llvm import Host, compile_ir
 from needle.native.llvm import host as this_host
 from needle.native.matmul import Epilogue, Phase, Product, emit
-from needle.native.matmul_blocking import plan
+from needle.native.matmul_blocking import blocking
 from needle.native.vectors import F64, I64, PTR, VOID, Source, Type
 
 Chunks = Callable[[int], Iterable[tuple[int, int]]]
@@ -33,7 +33,7 @@ class CompiledProduct:
         _write_whole(source, self.phases, dict(further or {}))
         self.module = compile_ir(source.text(), source.host)
         self.dtype = np.dtype(np.float64 if product.kind == F64 else np.float32)
-        self._scratch = np.empty(plan(product, source.host).scratch, self.dtype)
+        self._scratch = np.empty(blocking(product, source.host).scratch, self.dtype)
         pointers = [ctypes.c_void_p] * (4 + len(further or {}))
         signature = (*pointers, ctypes.c_int64, ctypes.c_int64)
         self._whole = self.module.function("whole", None, *pointers)

@@ -90,7 +90,7 @@ def test_shapes_of_layers(shape, transposed, lanes):
 @pytest.mark.parametrize("transposed", TRANSPOSED)
 def test_larger_than_the_cache(transposed):
     product = Product(720, 600, 1030, *transposed)
-    plan = matmul_blocking.plan(product, llvm.host())
+    plan = matmul_blocking.blocking(product, llvm.host())
     assert plan.blocks > 1
     assert plan.packed_b
     random = np.random.default_rng(1)
@@ -187,14 +187,14 @@ def _any_is_turned(monkeypatch):
 def turned(shape, **further):
     """A product whose C^T is computed and turned over."""
     product = Product(*shape, transpose_a=True, transpose_b=True, **further)
-    assert matmul_blocking.plan(product, llvm.host()).turned
+    assert matmul_blocking.blocking(product, llvm.host()).turned
     return product
 
 
 @pytest.mark.parametrize("n", [2, 4, 8, 12])
 @pytest.mark.parametrize(("k", "m"), [(100, 784), (1000, 50), (256, 64)])
 def test_a_transposed_factor_of_few_columns_is_read_along_its_rows(k, m, n):
-    assert matmul_blocking.plan(Product(m, n, k, transpose_a=True), llvm.host(16)).turned
+    assert matmul_blocking.blocking(Product(m, n, k, transpose_a=True), llvm.host(16)).turned
 
 
 @pytest.mark.usefixtures("_any_is_turned")
@@ -221,7 +221,7 @@ def test_epilogue_sees_c_turned_over(shape, lanes):
     bias, residual = random.standard_normal(n), random.standard_normal(shape[:2])
     further = {"bias": PTR, "residual": PTR}
     multiply = CompiledProduct(product, llvm.host(lanes), epilogue, further)
-    assert (matmul_blocking.plan(product, llvm.host(lanes)).parts > 1) == (k > 1000)
+    assert (matmul_blocking.blocking(product, llvm.host(lanes)).parts > 1) == (k > 1000)
     multiply(a, b, c, bias, residual)
     expected = np.maximum(left @ right + bias, 0) + residual
     np.testing.assert_allclose(c, expected, rtol=1e-10, atol=1e-10)
@@ -231,7 +231,7 @@ def test_epilogue_sees_c_turned_over(shape, lanes):
 def test_a_column_is_read_as_a_row(columns):
     m, n = columns
     product = Product(m, n, 50, transpose_a=m == 1)
-    assert matmul_blocking.plan(product, llvm.host()).pack_chunks == 0
+    assert matmul_blocking.blocking(product, llvm.host()).pack_chunks == 0
     check(product)
 
 
@@ -242,7 +242,7 @@ def test_sums_along_k_of_any_number_of_columns(rows, kind, lanes, monkeypatch):
     monkeypatch.setattr(matmul_blocking, "DOT_END", -1000)
     for columns in (1, 5, 16, 19):
         product = Product(rows, columns, 37, transpose_b=True, kind=kind)
-        assert matmul_blocking.plan(product, llvm.host(lanes)).dot
+        assert matmul_blocking.blocking(product, llvm.host(lanes)).dot
         check(product, llvm.host(lanes), seed=columns)
 
 
@@ -256,13 +256,13 @@ def test_columns_beyond_a_vector_are_sums_along_k(transpose_b, kind, lanes):
         for m, k in ((16, 32), (53, 45), (300, 2100)):
             n = lanes + rest
             product = Product(m, n, k, False, transpose_b, kind)
-            plan = matmul_blocking.plan(product, host)
+            plan = matmul_blocking.blocking(product, host)
             assert plan.dot or plan.rest == rest
             check(product, host)
 
 
 def test_a_large_c_of_few_products_is_written_row_by_row():
-    long, short = (matmul_blocking.plan(Product(900, 700, k), llvm.host()) for k in (97, 96))
+    long, short = (matmul_blocking.blocking(Product(900, 700, k), llvm.host()) for k in (97, 96))
     assert short.row_chunks == short.tiles.count > long.row_chunks
     assert short.column_chunks == 1
     check(Product(900, 700, 9))
@@ -335,7 +335,7 @@ def test_products_share_kernels():
 
 @given(st.integers(1, 3000), st.integers(1, 3000), st.integers(0, 3000), st.booleans())
 def test_plan_covers_everything_once(m, n, k, transpose_b):
-    plan = matmul_blocking.plan(Product(m, n, k, transpose_b=transpose_b), llvm.host())
+    plan = matmul_blocking.blocking(Product(m, n, k, transpose_b=transpose_b), llvm.host())
     for cut, total in ((plan.tiles, plan.product.m), (plan.panels, plan.product.n - plan.rest)):
         ends = [cut.start(i) for i in range(cut.count + 1)]
         assert ends[0] == 0
@@ -367,7 +367,7 @@ def test_a_panel_that_is_narrow_is_packed_sooner(lanes, packed):
     if lanes not in LANES:
         pytest.skip("needs wider vectors")
     product = Product(256, 512, 784)
-    assert matmul_blocking.plan(product, llvm.host(lanes)).packed_b == packed
+    assert matmul_blocking.blocking(product, llvm.host(lanes)).packed_b == packed
 
 
 SPILLED = re.compile(r"mm\d+.*\(%rsp|\(%rsp.*mm\d+|\b[dqsv]\d+\b.*\[sp")

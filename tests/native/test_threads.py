@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from needle.errors import ArgumentError
 from needle.native import llvm, sharing, threads
 from needle.native import pool as layout
-from needle.native.schedule import ThreadChoice
 from needle.native.sharing import Phase
+from needle.native.thread_choice import ThreadChoice
 from needle.native.threads import Program
 from needle.native.vectors import F64, I64, PTR, Source
 

@@ -20,7 +20,7 @@ from functools import lru_cache
 from ..graph.node import Node
 from ..native import matmul
 from ..native.llvm import Host
-from ..native.matmul_blocking import Plan, plan
+from ..native.matmul_blocking import Blocking, blocking
 from ..native.values import F32, F64, I64, Value
 from ..native.vectors import Builder
 from ..shapes import Shape
@@ -57,7 +57,7 @@ class Shapes:
         self.batches = size_of(self._batch)
         self.product = matmul.Product(m, shape[-1], left[-1], swapped[0], swapped[1], _KINDS[dtype])
 
-    def cut(self, host: Host) -> Plan:
+    def cut(self, host: Host) -> Blocking:
         """How one of them is cut."""
         return _cut(self.product, host)
 
@@ -81,4 +81,4 @@ def scratch_size(work: Product, host: Host) -> int:
     return shapes.cut(host).scratch * spec(work.node).dtype.itemsize * shapes.batches
 
 
-_cut = lru_cache(1024)(plan)
+_cut = lru_cache(1024)(blocking)

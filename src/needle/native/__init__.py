@@ -10,5 +10,5 @@ This room knows loops and arrays, not tensors. From the ground up:
 - `matmul`: register-tiled matrix products (`matmul_product` is what is asked for,
   `matmul_blocking` cuts it, `matmul_packing` packs, `matmul_kernels` computes tiles,
   `matmul_loops` goes over them as `matmul_table` says, `matmul_finish` adds up and turns over)
-- `pool`, `sharing`, `schedule`, `threads`: programs of phases, shared out among worker threads
+- `pool`, `sharing`, `thread_choice`, `threads`: programs of phases, shared out among worker threads
 """

@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from .matmul_blocking import Plan, plan
+from .matmul_blocking import Blocking, blocking
 from .matmul_finish import Epilogue
 from .matmul_loops import write_phases
 from .matmul_product import Product
@@ -55,21 +55,21 @@ def emit(
     """Append the functions of `product`: `name`, and what comes before and after it.
 
     B may have to be packed first (`name.pack`). At the end parts of K are added up, or C turned
-    over, if it was computed as C^T (`name.sum`). They need `Plan.scratch` elements of memory.
+    over, if it was computed as C^T (`name.sum`). They need `Blocking.scratch` elements of memory.
 
     `epilogue(b, acc, row, col, mask, *further)` is called while the code is written. It gets the
     builder, a vector of sums, the row and column (i64) of its first lane in C, the mask of the
     lanes that are there (None: all), and the values of the further arguments. It returns the
     vector to store. The memory it loads from must not overlap C.
     """
-    cut = plan(product, source.host)
+    cut = blocking(product, source.host)
     steps = phases(cut, name)
     if steps:
         write_phases(source, cut, name, dict(further or {}), epilogue)
     return steps
 
 
-def phases(cut: Plan, name: str = "") -> list[Phase]:
+def phases(cut: Blocking, name: str = "") -> list[Phase]:
     """The phases of a product, in order."""
     packed = 0 if cut.swap else 1
     parts = f"k in {cut.parts} parts" if cut.parts > 1 else ""

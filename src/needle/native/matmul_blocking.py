@@ -7,7 +7,7 @@ its own, which are added up at the end: so a thread has rows of B to itself, and
 them. The rest of the columns beyond a first vector, where they are few, are sums along K instead.
 Nothing depends on the number of threads, so neither do the bits of the result::
 
-    before: a product                    after: its plan, for vectors of 16 floats
+    before: a product                    after: its blocking, for vectors of 16 floats
 
     A[100, 100] B[784, 100]^T            17 tiles of rows: 15 of 6, and 2 of 5
                                          13 panels of columns: 10 of 4 vectors, and 3 of 3
@@ -63,7 +63,7 @@ MOST_PARTS = 8
 
 
 @dataclass(frozen=True)
-class Plan:
+class Blocking:
     """Where the cuts are: `tiles` of rows, `panels` of columns (in vectors; in columns if `dot`).
 
     `rest` are columns that no panel has. `product` is the one that is computed: C^T, where that is
@@ -176,7 +176,7 @@ class Plan:
         return self.panels.count if self.packed_b else 0
 
 
-def plan(product: Product, host: Host) -> Plan:
+def blocking(product: Product, host: Host) -> Blocking:
     """Decide how to compute `product` on `host`."""
     asked, column = product, product.n == 1 and product.m > 1
     lanes = host.lanes // (2 if product.kind == F64 else 1)
@@ -205,7 +205,7 @@ def plan(product: Product, host: Host) -> Plan:
     rest = 0 if dot else _rest(product, lanes)
     panels = cut(product.n - rest, widest, 1 if dot else lanes)
     column_chunks = max(1, min(panels.count, useful // max(row_chunks, 1)))
-    return Plan(
+    return Blocking(
         asked, product, dot, packed_a, packed_b, host.lanes == 16, lanes, tiles, panels, rest,
         blocks, parts, row_chunks if panels.count else 0, column_chunks,
     )  # fmt: skip

@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from functools import reduce
 from typing import NamedTuple
 
-from .matmul_blocking import Plan
+from .matmul_blocking import Blocking
 from .transposing import transposing
 from .vectors import I64, VOID, Builder, Value
 
@@ -32,13 +32,13 @@ class Parts(NamedTuple):
     part: int
 
 
-def sums_of(code: Builder, cut: Plan, scratch: Value) -> Value:
+def sums_of(code: Builder, cut: Blocking, scratch: Value) -> Value:
     """Where in the scratch memory the sums of the parts of K lie, those of one after another."""
     place = cut.scratch - cut.turned_size - cut.sums_size
     return code.offset(scratch, cut.product.kind, place)
 
 
-def parts_of(code: Builder, cut: Plan, piece: Value, scratch: Value) -> tuple[Edges, Parts]:
+def parts_of(code: Builder, cut: Blocking, piece: Value, scratch: Value) -> tuple[Edges, Parts]:
     """Edges of a piece that is added up, and its sums: of C^T, they are turned over first."""
     kind, last, (m, n) = cut.product.kind, cut.last, (cut.asked.m, cut.asked.n)
     zero, sums = code.constant(0, I64), sums_of(code, cut, scratch)
@@ -65,7 +65,7 @@ def parts_of(code: Builder, cut: Plan, piece: Value, scratch: Value) -> tuple[Ed
 
 def finish(
     code: Builder,
-    cut: Plan,
+    cut: Blocking,
     edges: Edges,
     c: Value,
     epilogue: Epilogue | None,

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from . import matmul_packing as packing
-from .matmul_blocking import Plan
+from .matmul_blocking import Blocking
 from .matmul_finish import Epilogue, finish, parts_of, sums_of
 from .matmul_kernels import shared, zeros
 from .matmul_table import KERNELS, LAST, PACK, REST, Table, write_table
@@ -23,7 +23,7 @@ _SIGNATURE = {**dict.fromkeys(("table", "a", "b", "c", "scratch"), PTR), "begin"
 
 def write_phases(
     source: Source,
-    cut: Plan,
+    cut: Blocking,
     name: str,
     further: dict[str, Type],
     epilogue: Epilogue | None,
@@ -58,7 +58,7 @@ def write_phases(
 
 
 def _begin(
-    source: Source, cut: Plan, name: str, further: dict[str, Type]
+    source: Source, cut: Blocking, name: str, further: dict[str, Type]
 ) -> tuple[Builder, list[Value], list[Value], list[Value]]:
     """Start the function of a phase: code, A B C scratch, further arguments, begin and end."""
     pointers = dict.fromkeys(("a", "b", "c", "scratch"), PTR)

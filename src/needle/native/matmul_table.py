@@ -2,7 +2,7 @@
 
 The loops are compiled once. For C[100, 64] with K = 784, in tiles of six rows or five::
 
-    before: what a plan says           after: what `write_table` appends to the module
+    before: a blocking                 after: what `write_table` appends to the module
 
     k 784, parts 2, row chunks 8 ...   @product.table = private constant { i64, ..., ptr, ... }
     tiles 17, panels 1                     { i64 784, ..., ptr @matmul.tile.6x4nm.f32,
@@ -18,14 +18,14 @@ from collections.abc import Callable
 from operator import attrgetter
 
 from . import matmul_packing as packing
-from .matmul_blocking import Plan
+from .matmul_blocking import Blocking
 from .matmul_finish import Edges
 from .matmul_kernels import Dot, Tile, kernel
 from .matmul_product import Cut, narrow
 from .transposing import transposing
 from .vectors import I64, PTR, Builder, Source, Value
 
-_NUMBERS: dict[str, Callable[[Plan], int]] = {
+_NUMBERS: dict[str, Callable[[Blocking], int]] = {
     "k": lambda cut: cut.product.k,
     "blocks": lambda cut: cut.blocks,
     "parts": lambda cut: cut.parts,
@@ -113,7 +113,7 @@ class Table:
         )
 
 
-def write_table(source: Source, cut: Plan, name: str) -> str:
+def write_table(source: Source, cut: Blocking, name: str) -> str:
     """Write the table of a product; returns its name."""
     kind = cut.product.kind
     pointers = ["null"]
@@ -132,7 +132,7 @@ def write_table(source: Source, cut: Plan, name: str) -> str:
     return name
 
 
-def _shape(cut: Plan, panel: int, tile: int) -> Tile | Dot | None:
+def _shape(cut: Blocking, panel: int, tile: int) -> Tile | Dot | None:
     """Shape of the kernel for a kind of panels and of tiles; None if there are none of them."""
     rows = _size(cut.tiles, cut.tiles.count, tile)
     if panel == REST:

@@ -26,9 +26,9 @@ import numpy as np
 from ..errors import ArgumentError
 from . import pool as layout
 from .llvm import compile_ir, host
-from .schedule import ThreadChoice
 from .sharing import Phase, widest
 from .sharing import table as make_table
+from .thread_choice import ThreadChoice
 
 IDLE_SECONDS = 100e-6  # a worker without work spins this long before it sleeps,
 YIELD_SECONDS = 10e-6  # a caller without a chunk this long before it gives its turn away
