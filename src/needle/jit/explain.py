@@ -20,10 +20,8 @@ from typing import Any
 import numpy as np
 
 from ..errors import ArgumentError, TraceError
-from ..graph.kinds import Reduction
 from ..graph.node import Node
 from ..ops.contraction import MatMul
-from ..shapes import Shape
 from .access import bytes_of, is_view, size_of, spec
 from .api import Jitted
 from .changed import NewStateError
@@ -213,14 +211,10 @@ def _flops(node: Node, compiled: Compiled) -> int:
         return 2 * size_of(spec(node).shape) * spec(node.inputs[0]).shape[-1]
     if is_special(node):
         return 0
-    operators = {each for each, _ in compiled.fused.stored.computes(node, domain(node).index)}
+    loops, _, index = domain(node)
+    operators = {each for each, _ in compiled.fused.stored.computes(node, index)}
     count = 1 + sum(not is_view(operator) for operator in operators)  # views cost nothing
-    return count * size_of(_elements(node))
-
-
-def _elements(step: Node) -> Shape:
-    """What a step visits: its own elements, or those that it combines."""
-    return spec(step.inputs[0] if isinstance(step.op, Reduction) else step).shape
+    return count * size_of(loops)
 
 
 def _profile(program: Program, compiled: Compiled, leaves: list[Any]) -> dict[str, float]:
