@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 import needle as ndl
 from needle import nn
-from needle.context import ambient
-from needle.jit.shortcut import LONG_WAY
+
+from .short_calls import taken
 
 EVENTS = (
     "call",
@@ -101,13 +101,6 @@ def test_whatever_happens_between_calls(events):
             np.testing.assert_allclose(ours, theirs, rtol=1e-9, atol=1e-9)
 
 
-def short_call(compiled, x):
-    """A call on the short way; None where it is given up."""
-    (program,) = compiled.programs
-    result = program.shortcut(program, (x,), ambient.__dict__)
-    return None if result is LONG_WAY else result
-
-
 @pytest.mark.parametrize("backend", ["native"], indirect=True)
 def test_a_result_that_needs_a_gradient_has_the_short_way():
     w = nn.Parameter(np.array([2.0, 3.0]))
@@ -115,15 +108,15 @@ def test_a_result_that_needs_a_gradient_has_the_short_way():
     product = ndl.jit(lambda x: x * w)
     for _ in range(4):
         product(x)
-    result = short_call(product, x)
+    result = taken(product, x)
     assert result is not None
     assert result.requires_grad
     w.data = ndl.Tensor([7.0, 8.0], dtype="float64", requires_grad=False)
     result.sum().backward()
     np.testing.assert_array_equal(w.grad.numpy(), [4.0, 5.0])
-    assert short_call(product, x) is None
+    assert taken(product, x) is None
     np.testing.assert_array_equal(product(x).numpy(), [28.0, 40.0])
-    assert short_call(product, x) is not None
+    assert taken(product, x) is not None
 
 
 @pytest.mark.parametrize("backend", ["native"], indirect=True)

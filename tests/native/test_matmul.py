@@ -391,7 +391,7 @@ def spilled(shape, host):
 def test_the_widest_panel_leaves_registers_for_what_is_multiplied(lanes, rows, across):
     """On x86 an operand may come from memory; with NEON none does."""
     host = llvm.host(lanes)
-    panels = matmul_blocking.plan(Product(rows, 840 * lanes, 64), host).panels
+    panels = matmul_blocking.blocking(Product(rows, 840 * lanes, 64), host).panels
     assert not spilled(Tile(rows, panels.longest, across, False), host)
 
 

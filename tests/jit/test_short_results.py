@@ -1,0 +1,89 @@
+"""What calls on the short way hand out, and leave behind."""
+
+import numpy as np
+import pytest
+
+import needle as ndl
+from needle import nn
+from needle.context import ambient
+
+from .short_calls import leaf, taken, warm
+
+pytestmark = pytest.mark.parametrize("backend", ["native"], indirect=True)
+
+
+@pytest.fixture
+def x() -> ndl.Tensor:
+    return leaf(np.arange(6).reshape(2, 3))
+
+
+def test_trees_of_results_have_it(x):
+    def parts(x):
+        double = x * 2
+        return {"x": x, "two": [double, (double + x, 5)], "again": double}
+
+    result = taken(warm(parts, x), x)
+    assert result["x"] is x
+    assert result["two"][0] is result["again"]
+    np.testing.assert_array_equal(result["again"].numpy(), x.numpy() * 2)
+    np.testing.assert_array_equal(result["two"][1][0].numpy(), x.numpy() * 3)
+    assert result["two"][1][1] == 5
+
+
+def test_a_step_that_returns_nothing_has_it_and_runs_once(x):
+    model = nn.Linear(3, 2)
+    optimizer = ndl.optim.SGD(model.parameters(), lr=0.5)
+
+    def step(x):
+        model(x).sum().backward()
+        optimizer.step()
+        optimizer.reset_grad()
+
+    compiled = warm(step, x)
+    before = model.bias.numpy()
+    (program,) = compiled.programs
+    assert program.shortcut(program, (x,), ambient.__dict__) is None
+    assert compiled(x) is None
+    np.testing.assert_allclose(model.bias.numpy(), before - 2 * 0.5 * len(x.numpy()), rtol=1e-6)
+
+
+@pytest.mark.parametrize("order", ["reset first", "reset last"])
+def test_a_loss_with_its_graph_and_gradients_that_stay_have_it(x, order):
+    def make(jit):
+        model = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 1))
+        for k, parameter in enumerate(model.parameters()):
+            parameter.data = leaf(np.cos(np.arange(parameter.size) + k).reshape(parameter.shape))
+        optimizer = ndl.optim.Adam(model.parameters(), lr=0.1)
+
+        def step(x):
+            if order == "reset first":
+                optimizer.reset_grad()
+            loss = (model(x) * model(x)).sum()
+            loss.backward()
+            optimizer.step()
+            if order == "reset last":
+                optimizer.reset_grad()
+            return loss, {"grad": loss.grad}
+
+        return jit(step), model
+
+    (step, model), (eager, other) = make(ndl.jit), make(lambda function: function)
+    for call in range(8):
+        ours, theirs = step(x), eager(x)
+        np.testing.assert_allclose(ours[0].numpy(), theirs[0].numpy(), rtol=1e-4)
+        assert ours[0].requires_grad
+        assert ours[0].grad is ours[1]["grad"]
+        if call > 1:  # compiled
+            with pytest.raises(ndl.errors.GradientError, match="assigned state"):
+                ours[0].backward()
+        for mine, its in zip(model.parameters(), other.parameters(), strict=True):
+            np.testing.assert_allclose(mine.numpy(), its.numpy(), rtol=1e-4, atol=1e-5)
+            assert (mine.grad is None) == (its.grad is None)
+            if its.grad is not None:
+                np.testing.assert_allclose(
+                    mine.grad.numpy(), its.grad.numpy(), rtol=1e-3, atol=1e-4
+                )
+        if call == 5:  # what is set outside is replaced, or reset
+            for model_ in (model, other):
+                model_.parameters()[0].grad = leaf(np.ones((3, 4)))
+    assert taken(step, x) is not None
