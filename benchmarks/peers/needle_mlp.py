@@ -149,6 +149,7 @@ class Inference:
     def __init__(self, path: str, batch: int, compiled: bool) -> None:
         task = problem.read(path)
         model = network(task, 0).eval()
+        self._compiled = compiled
         self._call = ndl.jit(model) if compiled else model
         self._x = np.ascontiguousarray(task.x.reshape(-1, problem.PIXELS)[:batch])
 
@@ -157,10 +158,15 @@ class Inference:
         return executor(self._call)
 
     def run(self, count: int) -> None:
-        """`count` calls."""
+        """`count` calls. Compiled functions take arrays; a model itself takes tensors."""
+        call, x = self._call, self._x
         with ndl.no_grad():
-            for _ in range(count):
-                self._call(ndl.Tensor.wrap(self._x)).numpy()
+            if self._compiled:
+                for _ in range(count):
+                    call(x).numpy()
+            else:
+                for _ in range(count):
+                    call(ndl.Tensor.wrap(x)).numpy()
 
     def check(self) -> list[float]:
         """The logits."""

@@ -17,6 +17,44 @@ def x() -> ndl.Tensor:
     return leaf(np.arange(6).reshape(2, 3))
 
 
+def test_arrays_are_arguments_as_tensors_are(x):
+    array = np.arange(6, dtype=np.float32).reshape(2, 3)
+    product = warm(lambda x, y: x * y, x, array)
+    np.testing.assert_array_equal(taken(product, x, array).numpy(), array * array)
+    np.testing.assert_array_equal(taken(product, x, array + 1).numpy(), array * (array + 1))
+    for other in (array[::-1], array.T.copy().T, array.astype(">f4"), array.astype(np.float64)):
+        assert taken(product, x, other) is None
+    for other in (array[:1], x, array.astype(object), array.view(np.ma.MaskedArray), 2.0):
+        assert taken(product, x, other) is None
+    np.testing.assert_array_equal(product(x, array[::-1]).numpy(), array * array[::-1])
+    np.testing.assert_array_equal(product(x, array.astype(">f4")).numpy(), array * array)
+
+
+def test_a_graph_keeps_the_values_that_an_array_had():
+    w, array = nn.Parameter(np.ones(3)), np.arange(3.0)
+    product = warm(lambda x: x * w, array)
+    result = taken(product, array)
+    array += 10
+    result.sum().backward()
+    np.testing.assert_array_equal(w.grad.numpy(), [0.0, 1.0, 2.0])
+
+
+def test_an_array_that_lies_in_state_is_copied():
+    w, array = nn.Parameter(np.ones(3)), np.ones(3)
+
+    def step(x):
+        w.data = w + x
+        return (w * x).sum().detach()
+
+    compiled = warm(step, array)
+    inside = w.cached_data[:]
+    assert taken(compiled, inside) is None
+    before = w.numpy()
+    total = compiled(inside)
+    np.testing.assert_array_equal(w.numpy(), 2 * before)
+    np.testing.assert_allclose(total.numpy(), (2 * before * before).sum())
+
+
 def test_trees_of_results_have_it(x):
     def parts(x):
         double = x * 2

@@ -20,7 +20,6 @@ from ..context import ambient
 from ..errors import TraceError
 from ..graph.node import Node
 from ..native import llvm
-from ..tensor import Tensor
 from .binding import Binding, state_in_place
 from .commit import Commit
 from .compiled import Compiled
@@ -28,7 +27,7 @@ from .differentiate import Differentiable
 from .expression import UnsupportedError
 from .inputs import Inputs
 from .interpret import Interpreter
-from .shortcut import QuickKey, Shortcut, modes_of, shortcut
+from .shortcut import QuickKey, Shortcut, likeness, modes_of, shortcut
 from .streams import draws_undone
 from .trace import Source, Trace
 from .turns import inside_turn
@@ -99,15 +98,8 @@ class Program:
         modes, expected = self._quick_key
         if len(args) != len(expected) or modes_of(mine) != modes:
             return False
-        for argument, like in zip(args, expected, strict=True):
-            if type(argument) is not Tensor:
-                return False
-            node = argument.node
-            array = node.storage
-            if array is None:
-                return False
-            if (array.shape, array.dtype, node.requires_grad, node.op is None) != like:
-                return False
+        if any(likeness(argument) != like for argument, like in zip(args, expected, strict=True)):
+            return False
         return len(args) < 2 or len(set(map(id, args))) == len(args)
 
     def mismatch(self, leaves: list[Any]) -> str | None:

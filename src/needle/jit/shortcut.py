@@ -15,8 +15,10 @@ there is to raise.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from ..context import ambient
 from ..random import ambient_stream
@@ -31,8 +33,10 @@ if TYPE_CHECKING:
 
 Modes = tuple[bool, bool, type[Any]]
 """Whether gradients are recorded, shapes broadcast by themselves, and the kind of stream."""
-QuickKey = tuple[Modes, tuple[tuple[Any, ...], ...]]
-"""Modes and, for each argument, shape, dtype, need of a gradient, and whether it is a leaf."""
+Likeness = tuple[Any, ...]
+"""Shape and dtype; of a tensor also whether it needs a gradient, and is a leaf."""
+QuickKey = tuple[Modes, tuple[Likeness | None, ...]]
+"""Modes and the likeness of each argument."""
 Shortcut = Callable[["Program", Sequence[Any], dict[str, Any]], Any] | None
 """From a program, arguments, and the thread's modes to the result.
 
@@ -47,58 +51,50 @@ def modes_of(mine: dict[str, Any]) -> Modes:
 
 
 def quick_key(args: Sequence[Any], kwargs: dict[str, Any]) -> QuickKey | None:
-    """The key of a call that is quick to tell; None if its arguments are not all plain tensors.
+    """The key of a call that is quick to tell; None if not all its arguments are.
 
     Nor may one come twice.
     """
     if kwargs or len(set(map(id, args))) < len(args):
         return None
-    if not all(type(argument) is Tensor and argument.dtype.isnative for argument in args):
+    likes = [likeness(argument) for argument in args]
+    if not all(like is not None and like[1].isnative for like in likes):
         return None
-    likes = [(i.shape, i.dtype, i.requires_grad, i.node.op is None) for i in args]
     return modes_of(ambient.__dict__), tuple(likes)
 
 
-def shortcut(guards: Guards, binding: Binding, key: QuickKey | None, commit: Commit) -> Shortcut:
-    """The short way of a program that changes state in place, if it does, and not otherwise.
+def likeness(argument: Any) -> Likeness | None:
+    """What is quick to tell of an argument; None for all but plain tensors and arrays."""
+    if type(argument) is Tensor:
+        node = argument.node
+        specs = argument if node.storage is None else node.storage
+        return specs.shape, specs.dtype, node.requires_grad, node.op is None
+    is_plain = type(argument) is np.ndarray and argument.dtype.kind in "biuf"
+    return (argument.shape, argument.dtype) if is_plain else None
 
-    Returns:
-        None if it has none, because each call has to be looked at more closely.
-    """
+
+def shortcut(guards: Guards, binding: Binding, key: QuickKey | None, commit: Commit) -> Shortcut:
+    """The short way of a program; None if each call has to be looked at more closely."""
     run = binding.native.quick()
     looks = guards.looks_at_calls or binding.may_be_held
     if key is None or run is None or commit.moves_state or looks:
         return None
     modes, likes = key
-    count, unchanged, others = len(likes), guards.unchanged, guards.others
+    unchanged, arrays_of = guards.unchanged, _arrays_of(likes, guards.others, binding)
     bind_numbers = binding.bind_numbers if binding.has_numbers else None
 
     def call(program: Program, args: Sequence[Any], mine: dict[str, Any]) -> Any:
         now = mine["gradients"], mine["implicit_broadcasting"], type(ambient_stream())
-        if now != modes or mine["inside"] or len(args) != count or not unchanged():
+        if now != modes or mine["inside"] or not unchanged():
             return LONG_WAY
         with program.lock:
             mine["inside"] = (program,)
             try:
-                if not binding.bound or binding.each_call:
-                    return LONG_WAY
-                arrays = []
-                for k, tensor in enumerate(args):
-                    if type(tensor) is not Tensor or id(tensor) in others:
-                        return LONG_WAY
-                    array = (node := tensor.node).storage
-                    if array is None or not array.flags.c_contiguous:
-                        return LONG_WAY
-                    if (array.shape, array.dtype, node.requires_grad, node.op is None) != likes[k]:
-                        return LONG_WAY
-                    base = array.base
-                    if base is not None and binding.written and not binding.is_apart(base):
-                        return LONG_WAY
-                    arrays.append(array)
-                if count > 1 and len(set(map(id, args))) < count:
+                arrays = arrays_of(args)
+                if arrays is None:
                     return LONG_WAY
                 if bind_numbers is not None:
-                    bind_numbers(count)
+                    bind_numbers(len(args))
                 results = run(arrays)
                 program.calls += 1
                 if results is None:
@@ -113,3 +109,40 @@ def shortcut(guards: Guards, binding: Binding, key: QuickKey | None, commit: Com
                 mine["inside"] = ()
 
     return call
+
+
+def _arrays_of(
+    likes: Sequence[Likeness | None], others: Collection[int], binding: Binding
+) -> Callable[[Sequence[Any]], list[Any] | None]:
+    """What finds the arrays of a call's arguments, or None if it has to go the long way.
+
+    Args:
+        likes: What arguments have to be like.
+        others: Identities of tensors that are no arguments.
+        binding: Knows what is state, and whether that is where it was.
+    """
+    count, is_apart, ndarray = len(likes), binding.is_apart, np.ndarray
+
+    def arrays_of(args: Sequence[Any]) -> list[Any] | None:
+        if len(args) != count or not binding.bound or binding.each_call:
+            return None
+        arrays = []
+        for k, argument in enumerate(args):
+            if type(argument) is Tensor:
+                array = (node := argument.node).storage
+                if array is None or id(argument) in others:
+                    return None
+                like = array.shape, array.dtype, node.requires_grad, node.op is None
+            elif type(array := argument) is ndarray:
+                like = array.shape, array.dtype
+            else:
+                return None
+            if like != likes[k] or not array.flags.c_contiguous:
+                return None
+            base = array.base
+            if base is not None and binding.written and not is_apart(base):
+                return None
+            arrays.append(array)
+        return arrays if count < 2 or len(set(map(id, args))) == count else None
+
+    return arrays_of
