@@ -115,7 +115,7 @@ class Snapshot:
         self._nodes: list[Node] | None = None
         self._parted: tuple[list[Node], list[Any]] | None = None
         self._lives: list[Live] = []
-        self._copies: list[Node] = []
+        self._copies: list[Node | None] = []
         self._changing: list[tuple[Any, int]] = []  # programs, and how often they had run
 
     def nodes(self, leaves: Sequence[Any]) -> list[Node]:
@@ -127,8 +127,9 @@ class Snapshot:
         lives = [node for tensor in tensors if isinstance(node := tensor.node, Live)]
         changing = {program: program.calls for live in lives for program in live.programs}
         nodes = [settled(tensor).node for tensor in tensors]
-        if self.lasts:
-            self._nodes, self._lives, self._copies = nodes, lives, [*map(_copy_of, lives)]
+        copies = [*map(_copy_of, lives)]
+        if self.lasts and None not in copies:  # the memory of none is lent to a user
+            self._nodes, self._lives, self._copies = nodes, lives, copies
             self._changing = [(ref(program), calls) for program, calls in changing.items()]
         return nodes
 
