@@ -89,7 +89,7 @@ class World:
         return found
 
 
-@settings(max_examples=12)
+@settings(max_examples=settings().max_examples // 8)  # each compiles three functions
 @given(events=st.lists(st.sampled_from(EVENTS), max_size=12))
 def test_whatever_happens_between_calls(events):
     eager, compiled = World(lambda function: function), World(ndl.jit)
