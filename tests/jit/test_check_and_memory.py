@@ -145,6 +145,8 @@ def test_check_notices_other_structure_and_streams():
             ndl.init.rand(2)
         if flags[0] == 3:
             raise ZeroDivisionError
+        if flags[0] == 5:
+            return x.astype("float32")
         return x[:1] if flags[0] == 4 else x * 1
 
     x = ndl.Tensor([1.0, 2.0])
@@ -154,6 +156,7 @@ def test_check_notices_other_structure_and_streams():
         (2, ndl.TraceError, "the random stream stands elsewhere"),
         (3, ZeroDivisionError, None),
         (4, ndl.TraceError, r"has shape \(2,\) compiled and \(1,\) eagerly"),
+        (5, ndl.TraceError, "the result has dtype float64 compiled and float32 eagerly"),
     ):
         flags[0] = flag
         with pytest.raises(error, match=message):

@@ -66,6 +66,7 @@ def _tolerance(trace: Trace) -> float:
 
 def _compare(where: str, compiled: Any, eager: Any, tolerance: float) -> None:
     if _is_number(compiled) and _is_number(eager):
+        _compare_dtypes(where, compiled, eager)
         _compare_arrays(where, np.asarray(compiled), np.asarray(eager), tolerance)
     elif type(compiled) is not type(eager) or _outline(compiled) != _outline(eager):
         ours, its = f"{compiled!r:.80}", f"{eager!r:.80}"
@@ -97,6 +98,13 @@ def _compare_arrays(where: str, compiled: Any, eager: Any, tolerance: float) -> 
     if not np.allclose(compiled, eager, rtol=tolerance, atol=tolerance, equal_nan=True):
         worst = float(np.nanmax(np.abs(compiled.astype(np.float64) - eager)))
         _refuse(f"{where} differs by up to {worst:.3g} between the compiled and the eager call")
+
+
+def _compare_dtypes(where: str, compiled: Any, eager: Any) -> None:
+    """Those of tensors: numbers of any float type are floats in a program."""
+    both = isinstance(compiled, np.ndarray) and isinstance(eager, np.ndarray)
+    if both and compiled.dtype != eager.dtype:
+        _refuse(f"{where} has dtype {compiled.dtype} compiled and {eager.dtype} eagerly")
 
 
 def _refuse(difference: str) -> NoReturn:
