@@ -129,6 +129,71 @@ def test_check_knows_rounding_that_was_cast():
         assert step(ndl.init.randn(1001)).dtype == np.float64
 
 
+def network_without_use_for_a_bias(seed):
+    """The bias before a batch norm has a gradient of rounding, and Adam divides it by its size."""
+    np.random.seed(seed)
+    model = nn.Sequential(nn.Linear(20, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Linear(16, 4))
+    batch = np.random.randn(32, 20).astype("float32"), np.random.randint(0, 4, 32)
+    return model, nn.SoftmaxLoss(), batch
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_check_knows_directions_that_are_rounding(seed):
+    model, loss_fn, batch = network_without_use_for_a_bias(seed)
+    opt = ndl.optim.Adam(model.parameters(), lr=1e-2)
+
+    @ndl.jit(check=True)
+    def step(x, y):
+        loss = loss_fn(model(x), y)
+        loss.backward()
+        directions = [p.grad / (p.grad.abs() + 1e-20) for p in model.parameters()[:2]]
+        opt.step()
+        opt.reset_grad()
+        return loss.detach(), {"directions": directions}
+
+    for _ in range(5):
+        step(*batch)
+    assert len(step.programs) == 1
+
+
+def test_check_finds_a_difference_beside_a_direction_that_is_rounding():
+    model, loss_fn, batch = network_without_use_for_a_bias(0)
+    opt = ndl.optim.Adam(model.parameters(), lr=1e-2)
+    factors = large([1.0])
+
+    @ndl.jit(check=True)
+    def step(x, y):
+        loss = loss_fn(model(x), y)
+        (loss * float(factors[0])).backward()
+        opt.step()
+        opt.reset_grad()
+
+    for _ in range(3):
+        step(*batch)
+    factors[0] = 1.1
+    with pytest.raises(ndl.TraceError, match=r"check: .* differs by up to"):
+        step(*batch)
+
+
+def test_rounding_leaves_random_streams_and_indices_alone():
+    table = nn.Parameter(np.random.randn(5, 3).astype("float32"))
+
+    @ndl.jit(warmup=0, check=True)
+    def step(x):
+        places = (x * 0 + 3).astype("float32")
+        noise = ndl.init.rand(2, 3) + (table[places] - table[places]) * 0
+        direction = (x * 0.1 + x * 0.2 - x * 0.3).astype("float32")
+        return noise, direction / (direction.abs() + 1e-20)
+
+    np.random.seed(1)
+    drawn = np.random.rand(2, 3).astype("float32")
+    after = np.random.rand()
+    np.random.seed(1)
+    noise, _ = step(ndl.Tensor([0.7, 1.1], dtype="float32"))
+    np.testing.assert_array_equal(noise.numpy(), drawn)
+    assert np.random.rand() == after
+
+
 def test_check_takes_numbers_of_more_digits():
     step = ndl.jit(lambda x: x * 2, warmup=0, check=True)
     assert step(ndl.Tensor(np.array([1.5], np.longdouble))).tolist() == [3.0]

@@ -12,11 +12,14 @@ from ..graph.node import realize
 from ..shapes import Spec
 from .dry_run import DryRun, arrays_of
 from .program import Program
-from .trace import Trace
+from .rounding import Rounding
+from .trace import Out, OutTuple, Trace
 from .turns import draws_paused, turn_of
 
 _TOLERANCES = {2: 1e-2, 4: 1e-4, 8: 1e-9}
 """By the size of a number in bytes; longer ones have that of 8."""
+_SPREADS = 10
+"""A value that shaking moves by so much may be off by so many times that."""
 
 
 def compare_with_eager(
@@ -34,6 +37,9 @@ def compare_with_eager(
         eager = DryRun(function, args, kwargs, program.trace)
         if eager.error is not None:
             raise eager.error
+        trace, rounding = program.trace, Rounding(program, leaves)
+        data = {id(target.tensor(leaves)): Out(node) for target, node in trace.rebound}
+        grads = {id(target.tensor(leaves)): node for target, node in trace.grads}
         try:
             result = program.run(leaves)
         except IndexRangeError:
@@ -43,15 +49,17 @@ def compare_with_eager(
                 "check: the random stream stands elsewhere after the compiled call than after the "
                 "eager one. Draw with ndl.init.rand or randn only"
             )
-    tolerance = _tolerance(program.trace)
-    _compare("the result", arrays_of(result), eager.result, tolerance)
-    for tensor, values in eager.state:
-        _compare(f"a tensor of shape {values.shape}", realize(tensor.node), values, tolerance)
-    tensor: Any
-    for tensor, values in eager.grads:
-        _compare("a .grad", arrays_of(tensor._grad), values, tolerance)
-    for slot, values in eager.slots:
-        _compare(slot.label, arrays_of(slot.held()), values, tolerance)
+        compare = _Comparison(_tolerance(trace), rounding).compare
+        compare("the result", arrays_of(result), eager.result, trace.result)
+        for tensor, values in eager.state:
+            where = f"a tensor of shape {values.shape}"
+            compare(where, realize(tensor.node), values, data.get(id(tensor)))
+        tensor: Any
+        for tensor, values in eager.grads:
+            node = grads.get(id(tensor))
+            compare("a .grad", arrays_of(tensor._grad), values, node and Out(node))
+        for (slot, values), (_, tree) in zip(eager.slots, trace.slots, strict=True):
+            compare(slot.label, arrays_of(slot.held()), values, tree)
     return result
 
 
@@ -64,19 +72,55 @@ def _tolerance(trace: Trace) -> float:
     return _TOLERANCES[min([8, *sizes])]
 
 
-def _compare(where: str, compiled: Any, eager: Any, tolerance: float) -> None:
-    if _is_number(compiled) and _is_number(eager):
-        _compare_dtypes(where, compiled, eager)
-        _compare_arrays(where, np.asarray(compiled), np.asarray(eager), tolerance)
-    elif type(compiled) is not type(eager) or _outline(compiled) != _outline(eager):
-        ours, its = f"{compiled!r:.80}", f"{eager!r:.80}"
-        _refuse(f"{where} is {ours} after the compiled call and {its} after the eager one")
-    elif isinstance(eager, list | tuple):
-        for k, (a, b) in enumerate(zip(compiled, eager, strict=True)):
-            _compare(f"{where}[{k}]", a, b, tolerance)
-    elif isinstance(eager, dict):
-        for name in compiled:
-            _compare(f"{where}[{name!r}]", compiled[name], eager[name], tolerance)
+class _Comparison:
+    """Refuses what differs by more than rounding.
+
+    Args:
+        tolerance: Relative and absolute.
+        rounding: Of values that depend more on it, such as a direction of which only rounding is
+            left; it is asked where the tolerance is not enough.
+    """
+
+    def __init__(self, tolerance: float, rounding: Rounding) -> None:
+        self._tolerance = tolerance
+        self._rounding = rounding
+
+    def compare(self, where: str, compiled: Any, eager: Any, tree: Any) -> None:
+        """Compare two trees; `tree` is what the trace has in their place, if it has."""
+        if _is_number(compiled) and _is_number(eager):
+            self._compare_arrays(where, compiled, eager, tree)
+        elif type(compiled) is not type(eager) or _outline(compiled) != _outline(eager):
+            ours, its = f"{compiled!r:.80}", f"{eager!r:.80}"
+            _refuse(f"{where} is {ours} after the compiled call and {its} after the eager one")
+        elif isinstance(eager, list | tuple | dict):
+            for key in eager if isinstance(eager, dict) else range(len(eager)):
+                self.compare(f"{where}[{key!r}]", compiled[key], eager[key], _part(tree, key))
+
+    def _compare_arrays(self, where: str, compiled: Any, eager: Any, tree: Any) -> None:
+        ours, its = np.asarray(compiled), np.asarray(eager)
+        if ours.shape != its.shape:
+            _refuse(f"{where} has shape {ours.shape} compiled and {its.shape} eagerly")
+        are_arrays = ours is compiled and its is eager  # a number of any float type is a float
+        if are_arrays and ours.dtype != its.dtype:
+            _refuse(f"{where} has dtype {ours.dtype} compiled and {its.dtype} eagerly")
+        if self._are_close(ours, its, self._tolerance):
+            return
+        spread = self._rounding.of(tree.node) if isinstance(tree, Out) else 0.0
+        if self._are_close(ours, its, self._tolerance + _SPREADS * spread):
+            return
+        worst = float(np.nanmax(np.abs(ours.astype(np.float64) - its)))
+        _refuse(f"{where} differs by up to {worst:.3g} between the compiled and the eager call")
+
+    def _are_close(self, ours: Any, its: Any, absolute: float) -> bool:
+        return np.allclose(ours, its, rtol=self._tolerance, atol=absolute, equal_nan=True)
+
+
+def _part(tree: Any, key: Any) -> Any:
+    """What stands in a tree of a trace, None where it is another tree."""
+    parts = tree.parts if isinstance(tree, OutTuple) else tree
+    if isinstance(parts, dict):
+        return parts.get(key)
+    return parts[key] if isinstance(parts, list | tuple) and key < len(parts) else None
 
 
 def _is_number(item: Any) -> bool:
@@ -90,21 +134,6 @@ def _outline(item: Any) -> Any:
     if isinstance(item, dict):
         return item.keys()
     return item if isinstance(item, int | str | bytes | complex) else None
-
-
-def _compare_arrays(where: str, compiled: Any, eager: Any, tolerance: float) -> None:
-    if compiled.shape != eager.shape:
-        _refuse(f"{where} has shape {compiled.shape} compiled and {eager.shape} eagerly")
-    if not np.allclose(compiled, eager, rtol=tolerance, atol=tolerance, equal_nan=True):
-        worst = float(np.nanmax(np.abs(compiled.astype(np.float64) - eager)))
-        _refuse(f"{where} differs by up to {worst:.3g} between the compiled and the eager call")
-
-
-def _compare_dtypes(where: str, compiled: Any, eager: Any) -> None:
-    """Those of tensors: numbers of any float type are floats in a program."""
-    both = isinstance(compiled, np.ndarray) and isinstance(eager, np.ndarray)
-    if both and compiled.dtype != eager.dtype:
-        _refuse(f"{where} has dtype {compiled.dtype} compiled and {eager.dtype} eagerly")
 
 
 def _refuse(difference: str) -> NoReturn:

@@ -70,24 +70,24 @@ class Interpreter:
             return values.get(node, node.storage)  # a constant of the trace has its own
 
         for node in self._nodes:
-            values[node] = _evaluated(node, [value(child) for child in node.inputs])
+            values[node] = self.evaluated(node, [value(child) for child in node.inputs])
         return [_own(value(node)) for node in self._wanted]
+
+    def evaluated(self, node: Node, arrays: list[Any]) -> Any:
+        """The value of a node."""
+        op = node.op
+        assert op is not None
+        if op.scalars:
+            count = len(arrays) - op.scalars
+            arrays = [*arrays[:count], *[float(number) for number in arrays[count:]]]
+        result = op.evaluate(*arrays)
+        check_result(node, result)
+        return result
 
 
 def _own(value: Any) -> Any:
     """A result that shares memory with nothing that lives on: inputs and constants, mainly."""
     return tuple([part.copy() for part in value]) if isinstance(value, tuple) else value.copy()
-
-
-def _evaluated(node: Node, arrays: list[Any]) -> Any:
-    op = node.op
-    assert op is not None
-    if op.scalars:
-        count = len(arrays) - op.scalars
-        arrays = [*arrays[:count], *[float(number) for number in arrays[count:]]]
-    result = op.evaluate(*arrays)
-    check_result(node, result)
-    return result
 
 
 def check_result(node: Node, result: Any) -> None:
