@@ -13,6 +13,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 import warnings
 from collections.abc import Callable
@@ -292,6 +293,15 @@ class Jitted(Wrapper):
         else:
             self._programs.pop(key, None)
             self._occurrences.forget(key)
+
+    def __reduce__(self) -> str | tuple[Any, ...]:
+        """Pickled as functions are, by name, or by what is jitted: another process compiles."""
+        found: Any = sys.modules.get(str(self.__module__))
+        for name in str(self.__qualname__).split("."):
+            found = getattr(found, name, None)
+        if found is self:
+            return str(self.__qualname__)
+        return Jitted, (self.__wrapped__, self._warmup, self._check)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Jitted:
         """A copy of the function, which makes programs of its own."""
