@@ -1,4 +1,4 @@
-"""What Needle sets out to reach, against what was measured: ratios only, never absolute times."""
+"""What Needle sets out to reach, against what was measured: ratios, and what a call must cost."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from . import products
+from . import calls, products
 from .harness.figures import fastest, ratio
 from .harness.table import markdown, significant
 from .step import needle_and_peers, needle_rows
@@ -17,14 +17,15 @@ PEERS_OF_INFERENCE = ("ONNX Runtime", "JAX jit")
 
 @dataclass(frozen=True)
 class Bar:
-    """A ratio that should be at least, or at most, `bar`.
+    """A figure that should be at least, or at most, `bar`.
 
     Args:
         text: what is compared.
         part: the part of the benchmarks that measures it.
-        bar: the ratio.
+        bar: the figure.
         at_least: whether more is better.
-        measured: the ratio from the part's result, None where a row is missing.
+        measured: the figure from the part's result, None where a row is missing.
+        unit: times, unless it is no ratio.
     """
 
     text: str
@@ -32,16 +33,22 @@ class Bar:
     bar: float
     at_least: bool
     measured: Callable[[Any], float | None]
+    unit: str = "×"
 
     def line(self, parts: Parts) -> list[str]:
         """A row of the table."""
         value = self.measured(parts[self.part]) if self.part in parts else None
         sign = "≥" if self.at_least else "≤"
         if value is None:
-            return [self.text, f"{sign} {self.bar:g}×", "–", "not measured"]
+            return [self.text, f"{sign} {self.bar:g}{self.unit}", "–", "not measured"]
         met = value >= self.bar if self.at_least else value <= self.bar
         reached = "yes" if met else "**no**"
-        return [self.text, f"{sign} {self.bar:g}×", f"{significant(value)}×", reached]
+        return [
+            self.text,
+            f"{sign} {self.bar:g}{self.unit}",
+            f"{significant(value)}{self.unit}",
+            reached,
+        ]
 
 
 def peer_over_needle(rows: Parts) -> float | None:
@@ -87,6 +94,11 @@ def _loading(result: Parts) -> float | None:
     return ratio(loading and loading["median"], eager and result["rows"][eager]["median"])
 
 
+def _compiling(result: Parts, kind: str) -> float | None:
+    row = result["compiling"]["rows"].get("Needle jit")
+    return row and row[kind]["median"]
+
+
 def _least_product(result: Parts) -> float | None:
     if "sweep" not in result:
         return None
@@ -121,6 +133,14 @@ BARS = (
         lambda r: _inference(r["1"]["rows"])),
     Bar("inference, batch 256: best of ONNX Runtime and JAX / Needle", "inference", 1.2, True,
         lambda r: _inference(r["256"]["rows"])),
+    Bar("seed's step: Python's share of a call", "calls", 8, False,
+        lambda r: 1e6 * calls.share(r, calls.STEP), " µs"),
+    Bar("inference, batch 1: Python's share of a call", "calls", 4, False,
+        lambda r: 1e6 * calls.share(r, calls.INFERENCE), " µs"),
+    Bar("compiling the seed's step, nothing cached", "start", 1, False,
+        lambda r: _compiling(r, "cold"), " s"),
+    Bar("compiling the seed's step, cached", "start", 0.15, False,
+        lambda r: _compiling(r, "cached"), " s"),
     Bar("an epoch of MNIST: best peer / best Needle", "epoch", 4, True,
         lambda r: peer_over_needle(r["rows"])),
     Bar("loading an epoch's batches / eager epoch", "epoch", 0.1, False, _loading),

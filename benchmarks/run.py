@@ -20,6 +20,7 @@ sys.path[0] = str(HERE.parent)  # run as a file or as a module: the package is f
 
 from benchmarks import (  # noqa: E402
     bars,
+    calls,
     eager,
     epoch,
     inference,
@@ -37,6 +38,7 @@ from benchmarks.harness.table import filled  # noqa: E402
 PARTS: dict[str, Any] = {
     "step": step,
     "inference": inference,
+    "calls": calls,
     "epoch": epoch,
     "memory": memory,
     "start": start,

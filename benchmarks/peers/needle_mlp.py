@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from statistics import median
 from time import perf_counter
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 import needle as ndl
 from needle import nn
 from needle.native import llvm
+from needle.native.threads import Program
 from needle.native.threads import threads as native_threads
 
 from ..harness import problem
@@ -37,6 +39,33 @@ def executor(function: Any) -> str:
     if programs is None:
         return "eager"
     return ", ".join(sorted({program.backend for program in programs})) or "no program was made"
+
+
+class Clock:
+    """Times native programs that are made while it is there, and calls of what runs them."""
+
+    def __init__(self) -> None:
+        self._native = 0.0
+        run = Program.run
+
+        def timed(program: Program) -> None:
+            start = perf_counter()
+            run(program)
+            self._native += perf_counter() - start
+
+        Program.run = timed
+
+    def parts(self, call: Any, calls: int) -> dict[str, float]:
+        """Median seconds of a call, of the native part, and of the rest."""
+        whole, native = [], []
+        for _ in range(calls):
+            self._native = 0.0
+            start = perf_counter()
+            call()
+            whole.append(perf_counter() - start)
+            native.append(self._native)
+        rest = [all_ - part for all_, part in zip(whole, native, strict=True)]
+        return {"whole": median(whole), "native": median(native), "python": median(rest)}
 
 
 def network(task: problem.Problem, dropout: float) -> Any:
@@ -105,6 +134,13 @@ class Training:
         step = training_step(network(self._task, 0), compiled=self._compiled)
         return [float(step(*self._batches[i])) for i in range(steps)]
 
+    def parts_of_a_call(self, calls: int) -> dict[str, float]:
+        """What calls of a newly compiled step take."""
+        clock = Clock()
+        self._step = training_step(network(self._task, problem.DROPOUT), compiled=True)
+        self.run(20)
+        return clock.parts(lambda: self.run(1), calls)
+
     def first_result(self) -> float:
         """Seconds from the call that compiles to its loss."""
         self._step(*self._batches[0])  # the eager call in which the optimiser's state appears
@@ -149,7 +185,7 @@ class Inference:
     def __init__(self, path: str, batch: int, compiled: bool) -> None:
         task = problem.read(path)
         model = network(task, 0).eval()
-        self._compiled = compiled
+        self._model, self._compiled = model, compiled
         self._call = ndl.jit(model) if compiled else model
         self._x = np.ascontiguousarray(task.x.reshape(-1, problem.PIXELS)[:batch])
 
@@ -167,6 +203,15 @@ class Inference:
             else:
                 for _ in range(count):
                     call(ndl.Tensor.wrap(x)).numpy()
+
+    def parts_of_a_call(self, calls: int) -> dict[str, float]:
+        """What calls of the newly compiled model take, the result's array left out."""
+        clock = Clock()
+        call, x = ndl.jit(self._model), self._x
+        with ndl.no_grad():
+            for _ in range(20):
+                call(x)
+            return clock.parts(lambda: call(x), calls)
 
     def check(self) -> list[float]:
         """The logits."""
