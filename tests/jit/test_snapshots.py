@@ -135,6 +135,45 @@ def test_calls_in_an_unchanged_world_share_the_nodes_of_what_is_captured():
     assert snapshot.nodes([x])[0] is w.node
 
 
+@pytest.fixture
+def trained():
+    """A parameter, a step that takes 1 from its elements, and a call with gradients over it."""
+    w = nn.Parameter(np.array([5.0, 6.0]))
+    optimizer = ndl.optim.SGD([w], lr=1.0)
+    x = ndl.Tensor(np.ones(2), requires_grad=False)
+
+    @ndl.jit
+    def step():
+        (w * x).sum().backward()
+        optimizer.step()
+        optimizer.reset_grad()
+
+    square = ndl.jit(lambda x: (w * w * x).sum())
+    for _ in range(4):
+        step()
+        square(x)
+    return w, [step], lambda: square(x)
+
+
+def test_what_a_program_did_before_it_went_is_seen(trained):
+    w, steps, square = trained
+    square()
+    steps[0]()
+    steps.clear()
+    gc.collect()
+    square().backward()
+    np.testing.assert_array_equal(w.grad.numpy(), 2 * w.numpy())
+
+
+def test_what_is_written_into_memory_that_a_user_holds_is_seen(trained):
+    w, _, square = trained
+    memory = w.cached_data
+    square()
+    memory[:] = [10.0, 20.0]
+    square().backward()
+    np.testing.assert_array_equal(w.grad.numpy(), [20.0, 40.0])
+
+
 def test_no_call_keeps_a_captured_tensor_alive():
     model = nn.Linear(3, 4)
     forward = ndl.jit(lambda x: model(x))

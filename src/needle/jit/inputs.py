@@ -127,10 +127,11 @@ class Snapshot:
         lives = [node for tensor in tensors if isinstance(node := tensor.node, Live)]
         changing = {program: program.calls for live in lives for program in live.programs}
         nodes = [settled(tensor).node for tensor in tensors]
-        copies = [*map(_copy_of, lives)]
-        if self.lasts and None not in copies:  # the memory of none is lent to a user
-            self._nodes, self._lives, self._copies = nodes, lives, copies
+        if self.lasts:
+            self._lives, self._copies = lives, [*map(_copy_of, lives)]
             self._changing = [(ref(program), calls) for program, calls in changing.items()]
+            is_lent = None in self._copies  # memory that a user may write to, and nobody sees it
+            self._nodes = None if is_lent else nodes
         return nodes
 
     def parted(self, leaves: Sequence[Any]) -> tuple[list[Node], list[Any]]:
@@ -142,7 +143,7 @@ class Snapshot:
                 [node for node, needs_gradient in zip(nodes, flags, strict=True) if needs_gradient],
                 [node.storage for node, flag in zip(nodes, flags, strict=True) if not flag],
             )
-            if not self.lasts:
+            if self._nodes is None:
                 return parted
             self._parted = parted
         return self._parted
@@ -150,7 +151,7 @@ class Snapshot:
     def _is_as_taken(self) -> bool:
         for reference, calls in self._changing:
             program = reference()
-            if program is not None and program.calls != calls:
+            if program is None or program.calls != calls:  # it may have run before it went
                 return False
         return [*map(_copy_of, self._lives)] == self._copies
 
