@@ -75,6 +75,22 @@ def test_what_somebody_holds_is_not_given_again(kind, place):
     assert (read(kept) == 7).all()
 
 
+@pytest.mark.parametrize("attribute", ["shape", "dtype", "writeable"])
+def test_what_has_another_form_is_not_given_again(attribute):
+    memory, _ = given([(2, 3)] * 3)
+    for _ in range(3):  # sets are given again already
+        arrays = memory.give()
+    if attribute == "writeable":
+        arrays[1].setflags(write=False)
+    else:
+        setattr(arrays[1], attribute, (6,) if attribute == "shape" else np.int32)
+    del arrays
+    for _ in range(3):
+        for array in memory.give():
+            assert (array.shape, array.dtype) == ((2, 3), np.float32)
+            assert array.flags.writeable
+
+
 def test_few_and_large_ones_are_not_kept(monkeypatch):
     monkeypatch.setattr(results, "MOST_BYTES", 71)
     for shapes in ([(2, 3)], [(2, 3)] * 3):

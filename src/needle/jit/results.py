@@ -8,13 +8,16 @@
     3      a                                   nobody holds any of a since call 2 set others
     4      new arrays c; b are forgotten       somebody kept a gradient of call 2
 
-Whoever holds an array, a view of it, or a tensor over it, is counted by Python.
+Whoever holds an array, a view of it, or a tensor over it, is counted by Python. Who let go of one
+may have changed more than its values: an array that has another shape, or is read-only, is not used
+again either.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from operator import attrgetter
 from sys import getrefcount
 from typing import Any
 
@@ -23,6 +26,7 @@ import numpy as np
 Array = np.ndarray[Any, Any]
 
 _empty = np.empty
+_form = attrgetter("shape", "dtype", "flags.num")
 
 MOST_BYTES = 2**23
 """Results that take more are not kept: memory that is not needed should be free."""
@@ -52,18 +56,20 @@ class Results:
         self._keeps = len(specs) >= FEWEST and size <= MOST_BYTES
         self._sets: list[tuple[list[Array], list[int]]] = []  # the last two, and their addresses
         self._unheld: list[int] = []  # how often such arrays are referred to
+        self._forms: list[Any] = []  # of arrays as they are made
 
     def give(self) -> list[Array]:
         """Arrays for the results of a call."""
         if not self._keeps:
             return self._new()
         for arrays, addresses in self._sets:
-            if [*map(getrefcount, arrays)] == self._unheld:
+            is_unheld = [*map(getrefcount, arrays)] == self._unheld
+            if is_unheld and [*map(_form, arrays)] == self._forms:
                 for (slot, _, _), address in zip(self.specs, addresses, strict=True):
                     self._words[slot] = address
                 return [*arrays]
         arrays = self._new()
-        self._unheld = [*map(getrefcount, arrays)]
+        self._unheld, self._forms = [*map(getrefcount, arrays)], [*map(_form, arrays)]
         self._sets = [*self._sets[-1:], (arrays, [*map(self._address_of, arrays)])]
         return [*arrays]
 
