@@ -1,5 +1,7 @@
 """What calls on the short way hand out, and leave behind."""
 
+import sys
+
 import numpy as np
 import pytest
 
@@ -125,3 +127,51 @@ def test_a_loss_with_its_graph_and_gradients_that_stay_have_it(x, order):
             for model_ in (model, other):
                 model_.parameters()[0].grad = leaf(np.ones((3, 4)))
     assert taken(step, x) is not None
+
+
+def interrupt(call, name, time=1):
+    """Make a call that Ctrl-C ends where the function of this name is called for the n-th time."""
+    times = iter(range(1, time))
+
+    def interrupting(frame, event, arg):
+        if event == "call" and frame.f_code.co_name == name and next(times, None) is None:
+            sys.setprofile(None)
+            raise KeyboardInterrupt
+
+    sys.setprofile(interrupting)
+    with pytest.raises(KeyboardInterrupt):
+        call()
+
+
+@pytest.mark.parametrize("where", ["_set_gradients", "_output"])
+def test_gradients_that_an_interrupted_call_did_not_reset_are_reset_by_the_next(x, where):
+    w = nn.Parameter(np.ones(3))
+
+    def scaled(x):
+        w.grad = None
+        return x * 2
+
+    compiled = warm(scaled, x)
+    w.grad = leaf(np.ones(3))
+    interrupt(lambda: compiled(x), where)
+    compiled(x)
+    assert w.grad is None
+
+
+def test_gradients_that_an_interrupted_call_has_set_are_reset_by_others(x):
+    first, second = (nn.Parameter(np.ones((2, 3)), dtype="float32") for _ in range(2))
+
+    def gradients(x):
+        first.grad = second.grad = None
+        ((first + second * second) * x).sum().backward()
+
+    def scaled(x):
+        first.grad = second.grad = None
+        return x * 2
+
+    setting, resetting = warm(gradients, x), warm(scaled, x)
+    interrupt(lambda: setting(x), "_leaf", 2)  # of the second gradient
+    assert (first.grad is None) != (second.grad is None)
+    resetting(x)
+    assert first.grad is None
+    assert second.grad is None

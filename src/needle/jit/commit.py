@@ -118,7 +118,6 @@ class Commit:
         is_reset = not self._grads_reset or self._reset_at == changes.grads
         if steady and is_reset and self._plain is not None:
             return new_handle(Node(None, (), results[0], False), self._plain)
-        self._reset_at = changes.grads  # now: other threads may set some after these are reset
         values = dict(zip(self._place, results, strict=True))
         for target, node in self._rebound:
             tensor = target.tensor(leaves)
@@ -144,17 +143,24 @@ class Commit:
         self, leaves: Sequence[Any], values: dict[Node, Any], made: dict[Node, Any]
     ) -> None:
         """Set and reset `.grad`. One that is also handed out or kept is one and the same tensor."""
-        for target, node in self._grads:
-            tensor = target.tensor(leaves)
-            if tensor is not None:
-                new = made.get(node)
-                tensor._grad = _leaf(values[node]) if new is None else new
-        for target in self._grads_reset:
-            tensor = target.tensor(leaves)
-            if tensor is not None:
-                tensor._grad = None
-        if self._grads:
-            changes.grads += 1
+        try:
+            for target, node in self._grads:
+                tensor = target.tensor(leaves)
+                if tensor is not None:
+                    new = made.get(node)
+                    tensor._grad = _leaf(values[node]) if new is None else new
+        finally:  # after Ctrl-C, too: there may be some that others have to reset
+            if self._grads:
+                changes.grads += 1
+        self._reset_at = changes.grads  # now: other threads may set some after these are reset
+        try:
+            for target in self._grads_reset:
+                tensor = target.tensor(leaves)
+                if tensor is not None:
+                    tensor._grad = None
+        except BaseException:
+            self.distrust()
+            raise
 
     def _result(self, leaves: Sequence[Any], values: dict[Node, Any], made: _Made) -> Any:
         """What the function returns."""
