@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import gc
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
-from weakref import WeakSet, ref
+from weakref import ref
 
 import numpy as np
 
@@ -210,37 +210,41 @@ class Live(Node):
 
     Attributes:
         memory: Where the values are.
-        programs: Who changes them. None does without counting the call.
         lent: Whether a user may hold the memory, and change it at any time.
         copied: The last copy, if nobody but programs can have changed the values since.
     """
 
-    __slots__ = ("_then", "copied", "lent", "memory", "programs")
+    __slots__ = ("_programs", "_then", "copied", "lent", "memory")
 
     def __init__(self, memory: Storage, requires_grad: bool) -> None:
         super().__init__(None, (), None, requires_grad, spec_of(memory))
         self.memory = memory
-        self.programs: WeakSet[Program] = WeakSet()
+        self._programs: set[ref[Program]] = set()
         self.lent = False
         self.copied: Node | None = None
         self._then: list[Any] = []  # what held when the copy was made
 
     def changed_by(self, program: Program) -> None:
-        """Let a program change the values from now on."""
-        self.copied = None
-        self.programs.add(program)
+        """Let a program change the values from now on. It counts its calls."""
+        self._programs.difference_update([it for it in self._programs.copy() if not it()])
+        self._programs.add(ref(program))
+        self.copied = None  # last: another thread may have made it meanwhile
+
+    def programs(self) -> list[Program]:
+        """Who changes the values; other threads may let one more do so at the same time."""
+        return [program for it in self._programs.copy() if (program := it())]
 
     def lend(self) -> None:
         """Let a user hold the memory."""
-        self.copied = None
         self.lent = True
+        self.copied = None
 
     def copy(self, owner: Value) -> Node:
         """A leaf of `owner` with the values of now: the same one until they may have changed.
 
         Nobody can write into it, since that would not be seen here.
         """
-        now = [self.requires_grad, *[program.calls for program in self.programs]]
+        now = [self.requires_grad, *[program.calls for program in self.programs()]]
         copy = self.copied
         if copy is None or self._then != now:
             array = self.memory.copy()

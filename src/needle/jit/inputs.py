@@ -125,7 +125,7 @@ class Snapshot:
         self._parted = None
         tensors = [captured.read(leaves) for captured in self._captured]
         lives = [node for tensor in tensors if isinstance(node := tensor.node, Live)]
-        changing = {program: program.calls for live in lives for program in live.programs}
+        changing = {program: program.calls for live in lives for program in live.programs()}
         nodes = [settled(tensor).node for tensor in tensors]
         if self.lasts:
             self._lives, self._copies = lives, [*map(_copy_of, lives)]
