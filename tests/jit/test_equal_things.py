@@ -159,3 +159,40 @@ def test_a_plain_tensor_in_place_of_a_parameter(warmup):
         for expected in (1.5, 0.25, 0.125):
             assert step(ndl.Tensor([1.0])).tolist() == [expected]
             assert type(layer.w) is ndl.Tensor
+
+
+DIFFERENT = {
+    "numbers in tuples": ((1, 2), (1.0, 2)),
+    "zeros in tuples": (((0.0,),), ((-0.0,),)),
+    "frozen sets": (frozenset([1]), frozenset([True])),
+    "zeros in frozen sets": (frozenset([0.0]), frozenset([-0.0])),
+    "complex zeros": (0j, complex(0.0, -0.0)),
+    "slices": (slice(0, 1), slice(False, True)),
+}
+
+
+@pytest.mark.parametrize(("before", "new"), DIFFERENT.values(), ids=DIFFERENT)
+def test_what_python_calls_equal_and_shows_otherwise_is_assigned(before, new):
+    module = nn.Module()
+    module.config = before
+
+    @ndl.jit(warmup=0)
+    def step(x):
+        module.config = new
+        return x * 2
+
+    for _ in range(3):
+        step(np.ones(2))
+        assert repr(module.config) == repr(new)
+        module.config = before
+
+
+@pytest.mark.parametrize(("before", "new"), DIFFERENT.values(), ids=DIFFERENT)
+def test_what_python_calls_equal_and_shows_otherwise_is_read(before, new):
+    module = nn.Module()
+    module.config = before
+    scaled = ndl.jit(lambda x: x * (2 if repr(module.config) == repr(before) else 3), warmup=0)
+    for config, scale in ((before, 2), (new, 3), (before, 2)):
+        module.config = config
+        for _ in range(2):
+            assert scaled(np.ones(1)).item() == scale

@@ -4,6 +4,7 @@
 
     0.5, 0.5          the same               nan, nan        the same
     1, 1.0            not the same           0.0, -0.0       not the same
+    (1, 2), (1, 2)    the same               (1,), (True,)   not the same
     [1, 2], [1, 2]    the same               what raises     not the same
 
 What can be changed is watched where it is: its equal is as good only for a moment.
@@ -20,15 +21,25 @@ import numpy as np
 
 from .things import has_fields_only, is_users_object
 
+_NUMBERS = (np.ndarray, np.generic, float, complex)
 _MUTABLE = (list, dict, set, deque, bytearray, ArrayType, np.ndarray)
 
 
 def is_equal(a: Any, b: Any) -> bool:
     """Whether two values are the same to a program; never if they cannot be compared."""
+    if a is b:
+        return True
     if type(a) is not type(b):
         return False
     try:
-        if isinstance(a, np.ndarray | np.generic | float):  # of which NaN is equal, and -0.0 is not
+        if isinstance(a, slice):
+            return is_equal(_parts(a), _parts(b))
+        if isinstance(a, tuple):
+            return len(a) == len(b) and all(map(is_equal, a, b))
+        if isinstance(a, frozenset):
+            twins = {item: item for item in b}
+            return len(a) == len(b) and all(is_equal(item, twins.get(item)) for item in a)
+        if isinstance(a, _NUMBERS):  # of which NaN is equal, and -0.0 is not
             a, b = np.asarray(a), np.asarray(b)
             if a.dtype != b.dtype or a.shape != b.shape:
                 return False
@@ -36,6 +47,10 @@ def is_equal(a: Any, b: Any) -> bool:
         return bool(a == b)
     except Exception:
         return False
+
+
+def _parts(item: slice) -> tuple[Any, ...]:
+    return item.start, item.stop, item.step
 
 
 def is_as_good(now: Any, value: Any) -> bool:
@@ -56,7 +71,7 @@ def _stays(value: Any) -> bool:
     """Whether nothing in a value can be changed."""
     if isinstance(value, _MUTABLE) or is_users_object(value) or has_fields_only(value):
         return False
-    return not isinstance(value, tuple) or all(map(_stays, value))
+    return not isinstance(value, tuple | frozenset) or all(map(_stays, value))
 
 
 def is_rate(value: Any) -> bool:
