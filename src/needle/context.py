@@ -68,7 +68,11 @@ class Changes:
             known[name] = (*others, ref(program))
 
     def note(self, owner: Any, name: Any, but: Relying | None = None) -> None:
-        """Tell all programs that rely on an attribute, but one, that it was set."""
+        """Tell all programs that rely on an attribute, but one, that it was set.
+
+        Whoever sets one tells of it before, as Ctrl-C may come right after that, and once more
+        after it, as another thread may have looked in between.
+        """
         known = self._relying.get(id(owner))
         if known is not None:
             for key in {name, ALL}:

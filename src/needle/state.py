@@ -27,11 +27,15 @@ class Stateful(Watched):
 
     def __setattr__(self, name: str, value: Any) -> None:
         held = _own(self, "__dict__").get(name, changes)  # which no attribute is
+        if held is value:  # as `model.train()` before each step sets what is set
+            object.__setattr__(self, name, value)
+            return
+        changes.note(self, name)
         object.__setattr__(self, name, value)
-        if held is not value:  # as `model.train()` before each step sets what is set
-            changes.note(self, name)
+        changes.note(self, name)
 
     def __delattr__(self, name: str) -> None:
+        changes.note(self, ALL)
         object.__delattr__(self, name)
         changes.note(self, name)
         changes.note(self, ALL)  # the order, too, if it comes back
@@ -41,6 +45,7 @@ class Telling(dict[Any, Any]):
     """A dict that tells of every change: compiled programs need not look into it."""
 
     def __setitem__(self, key: Any, value: Any) -> None:
+        changes.note(self, ALL)
         super().__setitem__(key, value)
         changes.note(self, ALL)
 
@@ -54,6 +59,7 @@ def _telling(method: Any) -> Any:
 
     @wraps(method)
     def telling(self: Any, *args: Any, **kwargs: Any) -> Any:
+        changes.note(self, ALL)
         try:
             return method(self, *args, **kwargs)
         finally:

@@ -1,7 +1,5 @@
 """What calls on the short way hand out, and leave behind."""
 
-import sys
-
 import numpy as np
 import pytest
 
@@ -9,6 +7,7 @@ import needle as ndl
 from needle import nn
 from needle.context import ambient
 
+from .interrupting import interrupt
 from .short_calls import leaf, taken, warm
 
 pytestmark = pytest.mark.parametrize("backend", ["native"], indirect=True)
@@ -127,20 +126,6 @@ def test_a_loss_with_its_graph_and_gradients_that_stay_have_it(x, order):
             for model_ in (model, other):
                 model_.parameters()[0].grad = leaf(np.ones((3, 4)))
     assert taken(step, x) is not None
-
-
-def interrupt(call, name, time=1):
-    """Make a call that Ctrl-C ends where the function of this name is called for the n-th time."""
-    times = iter(range(1, time))
-
-    def interrupting(frame, event, arg):
-        if event == "call" and frame.f_code.co_name == name and next(times, None) is None:
-            sys.setprofile(None)
-            raise KeyboardInterrupt
-
-    sys.setprofile(interrupting)
-    with pytest.raises(KeyboardInterrupt):
-        call()
 
 
 @pytest.mark.parametrize("where", ["_set_gradients", "_output"])

@@ -121,6 +121,7 @@ class Value:
     def requires_grad(self, value: bool) -> None:
         ambient.evaluator.touch_flag(self, bool(value))
         if self.node.requires_grad is not bool(value):
+            changes.note(self, VALUE)
             self.node.requires_grad = bool(value)
             changes.note(self, VALUE)
 
@@ -146,6 +147,7 @@ class Value:
         ambient.evaluator.touch_node(self)
         node.requires_grad = self.node.requires_grad
         node.handle = ref(self)
+        changes.note(self, VALUE)
         self.node = node
         changes.note(self, VALUE)
 

@@ -122,6 +122,7 @@ class Commit:
         for target, node in self._rebound:
             tensor = target.tensor(leaves)
             if tensor is not None:
+                changes.note(tensor, VALUE, but=self._guards.news)
                 _give(tensor, values[node])
                 changes.note(tensor, VALUE, but=self._guards.news)
         made = _Made()
@@ -131,6 +132,7 @@ class Commit:
         tensors = {out.node: tensor for out, tensor in made.tensors.items()}
         self._set_gradients(leaves, values, tensors)
         for (slot, _), new in zip(self._slots, trees, strict=True):
+            slot.note(but=self._guards.news)
             slot.assign(new)  # new tensors: somebody may hold those that it had
             slot.note(but=self._guards.news)
         if self._rebound or self._slots:
