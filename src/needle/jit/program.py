@@ -1,6 +1,6 @@
 """A program: a trace that can be run again. It reads inputs, runs, and only then writes state.
 
-What a call does, and where that is (one that only computes takes a shortcut.py through it)::
+What a call does, and where that is (most go the short way through it, shortcut.py)::
 
     fits, mismatch     whether this is the program for the world as it is     guards.py
     run                finds the inputs, and runs machine code on them        binding.py

@@ -1,10 +1,10 @@
-"""The short way of a call in an unchanged world: tensors go in, new tensors come out.
+"""The short way of a call in an unchanged world: tensors go in, results come out.
 
 Beside running its code such a call has little to do, and passing from layer to layer would take
 longer than that, the more so after a program that has left nothing of Python in the caches. So the
 quick look and the binding of the arguments are one loop::
 
-    before: any call                           after: one that changes state in place alone
+    before: any call                           after: one that writes state in place, if any
 
     guards, then the binding of all inputs,    the cheap look, addresses in, code, results out
     draws, stages, state, a tree of results
