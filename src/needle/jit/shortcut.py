@@ -74,7 +74,11 @@ def likeness(argument: Any) -> Likeness | None:
 
 
 def shortcut(guards: Guards, binding: Binding, key: QuickKey | None, commit: Commit) -> Shortcut:
-    """The short way of a program; None if each call has to be looked at more closely."""
+    """The short way of a program; None if each call has to be looked at more closely.
+
+    It gives no tensor other memory, and no slot other things; it may write state in place, and set
+    gradients.
+    """
     run = binding.native.quick()
     looks = guards.looks_at_calls or binding.may_be_held
     if key is None or run is None or commit.moves_state or looks:
