@@ -82,10 +82,10 @@ def test_who_relies_on_attributes_is_told_when_they_are_set_or_deleted():
     assert hearing.told == []
     box.x = 1
     box.x = 1  # again: nothing changed
-    assert hearing.told == [(box, "x")]
+    assert hearing.told == [(box, "x")] * 2  # before and after
     box.x = 2
     del box.x
-    assert hearing.told == [(box, "x")] * 3
+    assert hearing.told == [(box, "x")] * 6
     with pytest.raises(AttributeError):
         del box.x
     changes.note(box, "z", but=writing)
@@ -97,7 +97,7 @@ def test_who_relies_on_all_attributes_is_told_of_each_and_of_a_new_order():
     changes.rely(hearing, box, [ALL])
     box.x = 2
     del box.x
-    assert hearing.told == [(box, "x"), (box, "x"), (box, ALL)]
+    assert hearing.told == [*[(box, "x")] * 4, (box, ALL)]
 
 
 def test_who_relies_on_a_tensor_is_told_of_its_data_and_flag():
@@ -107,7 +107,7 @@ def test_who_relies_on_a_tensor_is_told_of_its_data_and_flag():
     tensor.cached_data = tensor.numpy()
     tensor.requires_grad = False
     tensor.requires_grad = False  # again: nothing changed
-    assert hearing.told == [(tensor, VALUE)] * 3
+    assert hearing.told == [(tensor, VALUE)] * 6
 
 
 @pytest.mark.parametrize(
@@ -133,7 +133,7 @@ def test_every_change_of_a_telling_list_is_told(change, expected):
     changes.rely(hearing, held, [ALL])
     change(held)
     assert held == expected
-    assert hearing.told == [(held, ALL)]
+    assert hearing.told == [(held, ALL)] * 2
 
 
 @pytest.mark.parametrize(
@@ -154,7 +154,7 @@ def test_every_change_of_a_telling_dict_is_told(change):
     changes.rely(hearing, held, [ALL])
     change(held)
     assert held != {"a": 1}
-    assert hearing.told == [(held, ALL)]
+    assert hearing.told == [(held, ALL)] * 2
 
 
 def test_an_optimizers_parameters_are_a_telling_list():

@@ -35,7 +35,7 @@ class Stateful(Watched):
         changes.note(self, name)
 
     def __delattr__(self, name: str) -> None:
-        changes.note(self, ALL)
+        changes.note(self, name)
         object.__delattr__(self, name)
         changes.note(self, name)
         changes.note(self, ALL)  # the order, too, if it comes back
