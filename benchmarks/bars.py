@@ -38,17 +38,11 @@ class Bar:
     def line(self, parts: Parts) -> list[str]:
         """A row of the table."""
         value = self.measured(parts[self.part]) if self.part in parts else None
-        sign = "≥" if self.at_least else "≤"
+        bar = f"{'≥' if self.at_least else '≤'} {self.bar:g}{self.unit}"
         if value is None:
-            return [self.text, f"{sign} {self.bar:g}{self.unit}", "–", "not measured"]
+            return [self.text, bar, "–", "not measured"]
         met = value >= self.bar if self.at_least else value <= self.bar
-        reached = "yes" if met else "**no**"
-        return [
-            self.text,
-            f"{sign} {self.bar:g}{self.unit}",
-            f"{significant(value)}{self.unit}",
-            reached,
-        ]
+        return [self.text, bar, f"{significant(value)}{self.unit}", "yes" if met else "**no**"]
 
 
 def peer_over_needle(rows: Parts) -> float | None:

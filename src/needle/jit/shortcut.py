@@ -35,7 +35,7 @@ Modes = tuple[bool, bool, type[Any]]
 """Whether gradients are recorded, shapes broadcast by themselves, and the kind of stream."""
 Likeness = tuple[Any, ...]
 """Shape and dtype; of a tensor also whether it needs a gradient, and is a leaf."""
-QuickKey = tuple[Modes, tuple[Likeness | None, ...]]
+QuickKey = tuple[Modes, tuple[Likeness, ...]]
 """Modes and the likeness of each argument."""
 Shortcut = Callable[["Program", Sequence[Any], dict[str, Any]], Any] | None
 """From a program, arguments, and the thread's modes to the result.
@@ -57,10 +57,10 @@ def quick_key(args: Sequence[Any], kwargs: dict[str, Any]) -> QuickKey | None:
     """
     if kwargs or len(set(map(id, args))) < len(args):
         return None
-    likes = [likeness(argument) for argument in args]
-    if not all(like is not None and like[1].isnative for like in likes):
+    likes = tuple([like for argument in args if (like := likeness(argument))])
+    if len(likes) < len(args) or not all(dtype.isnative for _, dtype, *_ in likes):
         return None
-    return modes_of(ambient.__dict__), tuple(likes)
+    return modes_of(ambient.__dict__), likes
 
 
 def likeness(argument: Any) -> Likeness | None:
@@ -116,7 +116,7 @@ def shortcut(guards: Guards, binding: Binding, key: QuickKey | None, commit: Com
 
 
 def _arrays_of(
-    likes: Sequence[Likeness | None], others: Collection[int], binding: Binding
+    likes: Sequence[Likeness], others: Collection[int], binding: Binding
 ) -> Callable[[Sequence[Any]], list[Any] | None]:
     """What finds the arrays of a call's arguments, or None if it has to go the long way.
 
@@ -131,7 +131,7 @@ def _arrays_of(
         if len(args) != count or not binding.bound or binding.each_call:
             return None
         arrays = []
-        for k, argument in enumerate(args):
+        for k, argument in enumerate(args):  # its likeness is told in place: calls take time
             if type(argument) is Tensor:
                 array = (node := argument.node).storage
                 if array is None or id(argument) in others:
