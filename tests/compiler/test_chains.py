@@ -109,8 +109,8 @@ def in_any_order(executor, chance):
     What is read before it is made is not a number.
     """
     executor._arena[:] = 0xFF
-    results = [np.full(shape, -1).astype(dtype) for _, shape, dtype in executor.results.specs]
-    for (slot, *_), result in zip(executor.results.specs, results, strict=True):
+    results = [np.full(shape, -1).astype(dtype) for _, shape, dtype in executor.results]
+    for (slot, *_), result in zip(executor.results, results, strict=True):
         executor._words[slot] = result.ctypes.data
     function = ctypes.CFUNCTYPE(None, *[ctypes.c_void_p, *[ctypes.c_int64] * 2, ctypes.c_void_p])
     for stage in executor.compiled.emitted.stages:
@@ -177,7 +177,7 @@ def test_rows_in_any_order(cutting, shape, steps, ends, backward):
     graph, given_arrays = traced(function, *tensors)
     for place, array in enumerate(given_arrays):
         executor.bind(place, np.ascontiguousarray(array))
-    order = executor._order or range(len(executor.results.specs))
+    order = executor._order or range(len(executor.results))
     results = []
     for count in (1, 2, 3):
         threads.set_threads(count)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import needle as ndl
-from needle.jit import native_executor, results
+from needle.jit import native_executor
 
 pytest.importorskip("llvmlite")
 
@@ -31,7 +31,7 @@ def test_results_have_memory_as_long_as_functions_run(function, monkeypatch):
         return lambda: runs.append(all(array() is not None for array in memory)) or run()
 
     runs, run_alone = [], native_executor.NativeExecutor.alone
-    monkeypatch.setattr(results, "_empty", empty)
+    monkeypatch.setattr(native_executor, "_empty", empty)
     monkeypatch.setattr(native_executor.NativeExecutor, "alone", alone)
     ndl.explain(function, ndl.ones(3), profile=True)
     assert memory

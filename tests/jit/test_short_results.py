@@ -160,3 +160,30 @@ def test_gradients_that_an_interrupted_call_has_set_are_reset_by_others(x):
     resetting(x)
     assert first.grad is None
     assert second.grad is None
+
+
+def test_gradients_that_are_kept_stay_as_they_are():
+    model = nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 2))
+    optimizer = ndl.optim.SGD(model.parameters(), lr=0.1)
+
+    @ndl.jit
+    def step(x):
+        optimizer.reset_grad()
+        loss = model(x).sum()
+        loss.backward()
+        optimizer.step()
+        return loss.detach()
+
+    kept, copies = [], []
+    for k in range(9):
+        step(ndl.Tensor(np.full((2, 3), k + 1.0), dtype="float32", requires_grad=False))
+        weight = model.parameters()[k % 4]
+        if k % 3 == 0:
+            kept.append(weight.grad.cached_data[-1:])
+        elif k % 3 == 1:
+            kept.append(weight.grad.numpy())
+        else:
+            kept.append(weight.grad)
+        copies.append(np.array(kept[-1] if k % 3 < 2 else kept[-1].numpy()))
+    for held, copy in zip(kept, copies, strict=True):
+        np.testing.assert_array_equal(held.numpy() if isinstance(held, ndl.Tensor) else held, copy)

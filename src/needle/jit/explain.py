@@ -226,7 +226,7 @@ def _profile(program: Program, compiled: Compiled, leaves: list[Any]) -> dict[st
     arrays = program.inputs.values(leaves)
     for place, array in enumerate(arrays):
         executor.bind(place, np.array(array, order="C"))
-    kept = executor.results.give()  # functions that run alone write there, too
+    kept = executor.give_results()  # functions that run alone write there, too
     with draws_undone():
         if not executor.fill():
             return {}  # and would read what was not computed

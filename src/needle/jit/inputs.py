@@ -87,7 +87,8 @@ class Inputs:
 
     def parted(self, leaves: Sequence[Any]) -> tuple[list[Node], list[Any]]:
         """The inputs that need a gradient, and the values of the others, for a graph."""
-        nodes, arrays = list[Node](), list[Any]()
+        nodes: list[Node] = []
+        arrays: list[Any] = []
         for leaf, needs_gradient in zip(leaves, self._given, strict=True):
             if needs_gradient:
                 nodes.append(settled(leaf).node)

@@ -35,7 +35,6 @@ from .expression import base
 from .interpret import check_result, is_random
 from .kernels import Special
 from .plan import ALIGNMENT
-from .results import Results
 from .specials import is_drawn_here
 from .turns import BusyError
 
@@ -106,11 +105,10 @@ class NativeExecutor:
         self._table[layout.stream] = np.asarray(self._stream).ctypes.data
         self._input_slots = [layout.slot[node] for node in compiled.graph.inputs]
         self._sizes = [bytes_of(node) for node in compiled.graph.inputs]
-        specs = [
+        self.results = [
             (slot, spec(node).shape, spec(node).dtype)
             for slot, node in zip(layout.results, compiled.fused.results, strict=True)
         ]
-        self.results = Results(specs, self._words, address_of)
         place = {node: k for k, node in enumerate(compiled.fused.results)}
         order = [place[node] for node in compiled.results]
         self._order = None if order == list(range(len(order))) else order
@@ -218,20 +216,14 @@ class NativeExecutor:
         if calls or self._order is not None or len(self._main) != 1:
             return None
         inputs, keep, words = self._input_slots, self._keep, self._words
-        give, code = self.results.give, self._main[0]
-        one = self.results.specs[0] if len(self.results.specs) == 1 else None
+        give, code = self.give_results, self._main[0]
         status, draws = self._status, bool(self._draws)
 
         def run(arrays: Sequence[Array]) -> list[Array] | None:
             for place, array in enumerate(arrays):
                 keep[inputs[place]] = array
                 words[inputs[place]] = address_of(array)
-            if one is None:
-                results = give()
-            else:  # without a further layer
-                slot, shape, dtype = one
-                results = [array := _empty(shape, dtype)]
-                words[slot] = address_of(array)
+            results = give()
             if draws:
                 self._draw(ambient_stream())
             code()
@@ -241,6 +233,15 @@ class NativeExecutor:
             return results
 
         return run
+
+    def give_results(self) -> list[Array]:
+        """New memory for each result. Functions write there; whoever runs them keeps it."""
+        words = self._words
+        results: list[Array] = []
+        for slot, shape, dtype in self.results:
+            results.append(array := _empty(shape, dtype))
+            words[slot] = address_of(array)
+        return results
 
     def fill(self) -> bool:
         """Run into the results given last; False where an index was out of range."""
@@ -259,7 +260,7 @@ class NativeExecutor:
         Returns:
             The results; None where an index was out of range, and no state was written.
         """
-        results = self.results.give()
+        results = self.give_results()
         if not self.fill():
             return None
         if self._order is None:
