@@ -56,6 +56,21 @@ def test_logsumexp_of_infinities(x, expected):
     np.testing.assert_array_equal(ndl.logsumexp(ndl.Tensor(x)).numpy(), expected)
 
 
+@pytest.mark.filterwarnings("ignore:invalid value")
+@pytest.mark.parametrize("x", [[np.inf, 0.0], [-np.inf, -np.inf], [np.nan, 0.0]])
+@pytest.mark.parametrize("name", ["softmax", "logsoftmax"])
+def test_softmax_of_infinities_is_what_its_formula_gives(name, x):
+    array = np.array(x)
+    shifted = array - array.max()
+    exponential = np.exp(shifted)
+    expected = {
+        "softmax": exponential / exponential.sum(),
+        "logsoftmax": shifted - np.log(exponential.sum()),
+    }[name]
+    for call in (getattr(ndl, name), ndl.jit(getattr(ndl, name), warmup=0)):
+        np.testing.assert_array_equal(call(ndl.Tensor(x)).numpy(), expected)
+
+
 @pytest.mark.parametrize("name", ["logsumexp", "logsoftmax", "softmax"])
 @pytest.mark.parametrize("dtype", ["int64", "bool", "uint8"])
 def test_exponentials_of_integers_are_float64(name, dtype):

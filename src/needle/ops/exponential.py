@@ -90,10 +90,18 @@ class AlongAxis(TensorOp, abstract=True):
         self.axis = as_int(axis, self.name, "axis")
 
     def shifted(self, a: Any) -> Any:
-        """An array minus its maximum."""
+        """An array minus its maximum: all of it is NaN where that is infinite."""
         if not a.ndim:  # NumPy takes axis 0 of a 0-d array
             self.infer(a)
-        return shifted_by_maximum(a, self.axis)[0]
+        if a.dtype.kind != "f":
+            a = a.astype(np.float64)
+        return a - np.maximum.reduce(a, axis=self.axis, keepdims=True)
+
+    def lowered(self, a: Any) -> Any:
+        """The same in tensor operators; the maximum passes no gradient."""
+        if a.dtype.kind != "f":
+            a = a.astype("float64")
+        return a - a.max(self.axis, keepdims=True).detach().broadcast_to(a.shape)
 
     def total(self, a: Any) -> Any:
         """Sum of an array; the axis is kept."""
@@ -122,7 +130,7 @@ class LogSoftmax(AlongAxis):
 
     def decompose(self, a: Any) -> Any:
         """The same in terms of other operators, for the compiler."""
-        shifted, _ = lowered_by_maximum(a, self.axis)
+        shifted = self.lowered(a)
         total = shifted.exp().sum(self.axis, keepdims=True)
         return shifted - total.log().broadcast_to(a.shape)
 
@@ -142,7 +150,7 @@ class Softmax(AlongAxis):
 
     def decompose(self, a: Any) -> Any:
         """The same in terms of other operators, for the compiler."""
-        exponential = lowered_by_maximum(a, self.axis)[0].exp()
+        exponential = self.lowered(a).exp()
         return exponential / exponential.sum(self.axis, keepdims=True).broadcast_to(a.shape)
 
     def compute(self, a: Any) -> Any:
