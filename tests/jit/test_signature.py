@@ -281,6 +281,8 @@ def test_the_value_of_a_float_is_not_known(compare):
         lambda k: k.item(),
         lambda k: k.is_integer(),
         lambda k: k.real,
+        lambda k: k.conjugate(),
+        math.trunc,
         lambda k: statistics.mean([k, 1.0]),
         lambda k: ndl.arange(k),
         lambda k: ndl.init.randn(2, std=k),

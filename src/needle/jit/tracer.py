@@ -63,9 +63,10 @@ class Scalar(Tensor):
 
     __lt__ = __le__ = __gt__ = __ge__ = __bool__ = _refuse
     __floordiv__ = __rfloordiv__ = __mod__ = __rmod__ = __divmod__ = __rdivmod__ = _refuse
-    numpy = item = __float__ = __int__ = __index__ = __round__ = _refuse
+    numpy = item = __float__ = __int__ = __index__ = __round__ = __trunc__ = _refuse
     cached_data = property(_refuse)
-    real = imag = is_integer = as_integer_ratio = hex = property(_refuse)  # of floats alone
+    # Of floats alone:
+    real = imag = is_integer = conjugate = as_integer_ratio = hex = property(_refuse)
 
     def __str__(self) -> str:
         """What is written now would be written at every call. `repr` shows what this is."""
