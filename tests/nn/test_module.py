@@ -181,6 +181,23 @@ def test_state_has_parameters_and_buffers_in_order_of_definition():
     ]
 
 
+@pytest.mark.parametrize(
+    ("by_name", "name"),
+    [
+        ({1: Scale(2), "1": Scale(3)}, "by_name.1.factor"),
+        ({"a.factor": nn.Parameter([1.0]), "a": Scale(2)}, "by_name.a.factor"),
+        ({(5, 6): Scale(2), 0: Scale(3)}, "by_name.0.factor"),
+    ],
+)
+def test_two_tensors_of_one_name_are_refused_not_lost(by_name, name):
+    module = nn.Module()
+    module.by_name = by_name
+    assert len(module.parameters()) == 2
+    for use in (module.state_dict, lambda: module.load_state_dict({})):
+        with pytest.raises(ndl.StateError, match=rf"{name} is the name of two tensors in Module"):
+            use()
+
+
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_state_makes_the_round_trip(dtype):
     source, target = small_model(dtype), small_model(dtype)

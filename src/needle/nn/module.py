@@ -78,7 +78,15 @@ class Module(Stateful):
 
     def _named_state(self) -> dict[str, Tensor]:
         """Parameters and buffers, in definition order."""
-        return dict(self._named(lambda value: isinstance(value, Parameter) or _is_buffer(value)))
+        result: dict[str, Tensor] = {}
+        for name, value in self._named(_is_state):
+            if name in result:
+                raise StateError(
+                    f"state_dict: {name} is the name of two tensors in {type(self).__name__}. "
+                    "Give dicts keys that differ as text, and hold no dots"
+                )
+            result[name] = value
+        return result
 
     def _named(self, wanted: Callable[[Any], bool]) -> Iterator[tuple[str, Any]]:
         """Dotted names and values below this module that are wanted, each once."""
@@ -105,6 +113,9 @@ class Module(Stateful):
 
     def state_dict(self) -> dict[str, np.ndarray[Any, Any]]:
         """Copies of all parameters and buffers, by dotted name.
+
+        Raises:
+            StateError: two of them have one name, as below the keys 1 and "1" of a dict.
 
         Example:
             >>> import needle as ndl
@@ -168,6 +179,10 @@ class Module(Stateful):
         if not lines:
             return f"{name}({extra})"
         return "\n".join([f"{name}(", *([f"  {extra}"] if extra else []), *lines, ")"])
+
+
+def _is_state(value: Any) -> bool:
+    return isinstance(value, Parameter) or _is_buffer(value)
 
 
 def _is_buffer(value: Any) -> bool:
