@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 import needle as ndl
+from needle import files
 from needle.cli import run
 from needle.training import Checkpoint, CheckpointFolder
 from tests.training.images import write_images
@@ -221,6 +222,13 @@ def test_resume_says_when_threads_changed_if_they_matter(
         ("train --hidden-dim 1000000000000", 2, r"Invalid value for '--hidden-dim'"),
         ("train --out=", 2, r"Invalid value for '--out': an empty name is no folder"),
         ("train --data=", 2, r"Invalid value for '--data': an empty name is no folder"),
+        ("train --resume=", 2, r"Invalid value for '--resume': an empty name is no folder"),
+        ("train --data loop", 1, r"needle: loop: cannot be read or written \(Too many levels of "),
+        (
+            "train --out " + 300 * "a",
+            1,
+            r"needle: a*/checkpoints: cannot be .* too long\)",
+        ),
         ("eval nowhere --data=", 2, r"Invalid value for '--data': an empty name is no folder"),
         ("train --optimizer best", 2, r"'best' is not one of 'adam', 'adamw', 'sgd'"),
         ("train --unknown", 2, r"No such option"),
@@ -236,6 +244,7 @@ def test_errors_are_named_and_have_an_exit_code(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setitem(sys.modules, "pooch", None)
+    Path("loop").symlink_to("loop")
     assert needle(command) == code
     text = errors(capsys)
     assert re.search(message, text)
@@ -287,6 +296,25 @@ def test_a_file_that_cannot_be_written_is_one_line(
     assert needle(f"train --data {trained}/data --out blocked") == 1
     expected = "needle: cannot make the folder blocked: File exists. Give another --out\n"
     assert errors(capsys) == expected
+
+
+def test_an_empty_name_is_no_checkpoint(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["eval", ""]) == 2
+    assert "Invalid value for 'CHECKPOINT': an empty name is no folder" in errors(capsys)
+
+
+def test_a_full_disk_is_one_line_that_names_the_file(
+    trained: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(path: Path, data: bytes) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))  # as write() does: without a name
+
+    monkeypatch.setattr(files, "write_synced", full)
+    assert needle(f"train --data {trained}/data --out full") == 1
+    assert errors(capsys) == (
+        "needle: full/metrics.jsonl: cannot be read or written (No space left on device). "
+        "Check the path, who may write there, and the space on the disk\n"
+    )
 
 
 def test_eval_repeats_the_last_result(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:

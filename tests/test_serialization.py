@@ -232,6 +232,9 @@ def test_save_names_a_path_that_cannot_be_written(tmp_path: Path) -> None:
         save(tmp_path, {})
     with pytest.raises(CheckpointError, match="/dev/null exists and is not a file"):
         save("/dev/null", {})
+    (tmp_path / "loop").symlink_to("loop")
+    with pytest.raises(CheckpointError, match=r"save: cannot write .*loop: Too many levels of"):
+        save(tmp_path / "loop", {})
 
 
 @pytest.mark.parametrize(

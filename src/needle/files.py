@@ -11,7 +11,7 @@ import os
 import shutil
 import stat
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from os import PathLike
 from pathlib import Path
 
@@ -41,6 +41,30 @@ def path_of(name: str | PathLike[str]) -> Path:
     if "\0" in str(path):
         raise OSError(errno.EINVAL, "A path cannot hold a null byte")
     return path
+
+
+def resolved(name: str | PathLike[str]) -> Path:
+    """The path of a name with all links followed.
+
+    Raises:
+        OSError: no file can have it, or its links lead in a circle.
+    """
+    path = path_of(name)
+    with suppress(RuntimeError):  # at a circle; from Python 3.13 on it stays as it is
+        path = path.resolve()
+    if path.is_symlink():
+        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), str(name))
+    return path
+
+
+@contextmanager
+def naming(path: Path) -> Generator[None]:
+    """Errors of the system name this path: of a full disk they name none, or the temporary one."""
+    try:
+        yield
+    except OSError as error:
+        error.filename, error.filename2 = str(path), None
+        raise
 
 
 def read_file(name: str | PathLike[str]) -> bytes:
@@ -80,13 +104,14 @@ def publish(temporary: Path, path: Path) -> None:
 def write_file(path: Path, data: bytes) -> None:
     """Replace the content of `path` in one step; who may read it stays as it was."""
     temporary = temporary_name(path)
-    try:
-        write_synced(temporary, data)
-        if path.exists():
-            shutil.copymode(path, temporary)
-        publish(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with naming(path):
+        try:
+            write_synced(temporary, data)
+            if path.exists():
+                shutil.copymode(path, temporary)
+            publish(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
 
 
 def write_folder(path: Path, files: dict[str, bytes]) -> None:

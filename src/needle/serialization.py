@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from .errors import ArgumentError, CheckpointError, DTypeError
-from .files import path_of, read_file, write_file
+from .files import read_file, resolved, write_file
 from .tensor import Tensor
 
 LAYOUT = "needle"  # the metadata entry that holds the nesting
@@ -53,7 +53,7 @@ def save(path: str | PathLike[str], state: object) -> None:
     """
     data = encode(state)
     try:
-        target = path_of(path).resolve()
+        target = resolved(path)
         if target.exists() and not target.is_file():
             raise CheckpointError(f"save: {path} exists and is not a file. Give the name of a file")
         write_file(target, data)

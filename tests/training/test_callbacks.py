@@ -49,6 +49,11 @@ def test_the_metrics_file_is_cut_back_to_the_history(tmp_path: Path) -> None:
     assert path.read_text() == '{"epoch": 1}\n'
 
 
+def test_a_full_disk_is_named() -> None:
+    with pytest.raises(OSError, match="No space left on device: '/dev/full'"):
+        MetricsFile("/dev/full").on_epoch(trainer_with(), {"epoch": 1})
+
+
 def test_checkpoints_come_at_the_start_after_epochs_and_within(tmp_path: Path) -> None:
     callback = Checkpoints(tmp_path, every_steps=2, config={"width": 3})
     callback.folder.keep = 9

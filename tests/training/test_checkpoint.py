@@ -119,6 +119,17 @@ def test_a_name_with_a_null_byte_is_refused() -> None:
 def test_state_that_json_cannot_hold_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ArgumentError, match=r"state of a checkpoint.*not JSON serializable"):
         sample(config={1, 2}).write(tmp_path / "c")
+    config: dict[str, object] = {}
+    config["itself"] = config
+    with pytest.raises(ArgumentError, match=r"state of a checkpoint.*Circular reference"):
+        sample(config=config).write(tmp_path / "c")
+
+
+def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for path in (tmp_path / "file", tmp_path / "file" / "below"):
+        with pytest.raises(CheckpointError, match=rf"cannot write checkpoints to {path}: "):
+            CheckpointFolder(path).add(sample(epoch=1))
 
 
 def test_a_failed_write_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -52,10 +52,21 @@ def run(arguments: Sequence[str] | None = None) -> int:
         return _fail(error.format_message())
     except (click.Abort, KeyboardInterrupt):
         return INTERRUPTED
-    except (NeedleError, OSError) as error:
+    except NeedleError as error:
         return _fail(str(error))
+    except OSError as error:
+        return _fail(_of_system(error))
     except MemoryError as error:
         return _fail(f"out of memory. Use a smaller --hidden-dim or --batch-size. {error}".rstrip())
+
+
+def _of_system(error: OSError) -> str:
+    if error.filename is None:
+        return str(error)
+    return (
+        f"{error.filename}: cannot be read or written ({error.strerror}). "
+        "Check the path, who may write there, and the space on the disk"
+    )
 
 
 def _fail(message: str) -> int:

@@ -13,7 +13,7 @@ from .train import Folder
 
 
 @click.command("eval")
-@click.argument("checkpoint", type=click.Path(path_type=Path))
+@click.argument("checkpoint", type=Folder())
 @click.option(
     "--data",
     type=Folder(),

@@ -17,7 +17,7 @@ import numpy as np
 from click.core import ParameterSource
 
 from ..errors import CheckpointError
-from ..files import sole_writer
+from ..files import resolved, sole_writer
 from ..nn import Module
 from ..threads import get_num_threads, set_num_threads
 from ..training import (
@@ -134,6 +134,8 @@ def train(context: click.Context, out: Path | None, resume: str | None, **values
         _start(run, values)
     elif out is not None:
         raise click.UsageError("--out names a new run, --resume an old one. Give one of them")
+    elif not resume:
+        raise click.BadParameter("an empty name is no folder.", param_hint="'--resume'")
     else:
         run = _newest_run() if resume == NEWEST else Path(resume)
         if not CheckpointFolder(run / "checkpoints").paths():
@@ -144,7 +146,7 @@ def train(context: click.Context, out: Path | None, resume: str | None, **values
 
 def _start(run: Path, values: dict[str, Any]) -> None:
     _expect_no_run(run)
-    values["data"] = str((values["data"] or default_folder()).resolve())
+    values["data"] = str(resolved(values["data"] or default_folder()))
     options = Options(**values)
     if options.threads is not None:
         set_num_threads(options.threads)
@@ -169,7 +171,7 @@ def _resume(run: Path, given: dict[str, Any]) -> None:
     options, architecture = read_config(checkpoint, run)
     recorded = asdict(options)
     if "data" in given:
-        given["data"] = str(given["data"].resolve())
+        given["data"] = str(resolved(given["data"]))
     for name, value in given.items():
         if name not in CHANGEABLE and value != recorded[name]:
             option = "--" + name.replace("_", "-")

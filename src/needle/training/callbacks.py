@@ -12,7 +12,7 @@ from shutil import get_terminal_size
 from typing import Any, TextIO
 
 from ..errors import ArgumentError
-from ..files import remove_leftovers, write_file
+from ..files import naming, remove_leftovers, write_file
 from ..shapes import as_int
 from ..threads import get_num_threads
 from .checkpoint import CheckpointFolder
@@ -39,7 +39,7 @@ class MetricsFile(Callback):
         write_file(self.path, b"".join(_line(record) for record in trainer.history))
 
     def on_epoch(self, trainer: Trainer, record: dict[str, Any]) -> None:
-        with self.path.open("ab") as file:
+        with naming(self.path), self.path.open("ab") as file:
             file.write(_line(record))
             file.flush()
             os.fsync(file.fileno())

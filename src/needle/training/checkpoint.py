@@ -70,7 +70,7 @@ class Checkpoint:
         try:
             state["checksum"] = _checksum(state)
             files[STATE] = _one_entry_a_line(state).encode()
-        except TypeError as error:
+        except (TypeError, ValueError, RecursionError) as error:
             raise ArgumentError(
                 f"the state of a checkpoint holds what JSON cannot: {error}. Use numbers and text"
             ) from error
@@ -133,13 +133,21 @@ class CheckpointFolder:
         """Write a checkpoint under its epoch (and step, in the middle of one); drop the oldest.
 
         Only one process may write a folder at a time; what a killed one left half-written goes too.
+
+        Raises:
+            CheckpointError: the folder cannot be made or written.
         """
         name = f"epoch-{checkpoint.state['epoch']:04d}"
         if mid_epoch:
             name += f"-step-{checkpoint.state['step']:07d}"
         path = self.path / name
-        self.path.mkdir(parents=True, exist_ok=True)
-        remove_leftovers(self.path)
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            remove_leftovers(self.path)
+        except OSError as error:
+            raise CheckpointError(
+                f"cannot write checkpoints to {self.path}: {error.strerror}. Give another folder"
+            ) from error
         checkpoint.write(path)
         for old in self.paths()[: -self.keep]:
             remove_folder(old)

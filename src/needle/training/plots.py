@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from io import BytesIO
 from os import PathLike
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
-from ..files import write_file
+from ..files import resolved, write_file
 
 TRAIN, TEST, WRONG = "#8da0b3", "#c2410c", "#b91c1c"
 CELL, HEADER = 0.92, 0.5  # inches: an image with its frame, and the line above all
@@ -107,4 +106,4 @@ def _figure(width: float, height: float, layout: Literal["constrained"] | None =
 def _write(figure: Any, path: str | PathLike[str]) -> None:
     buffer = BytesIO()
     figure.savefig(buffer, format="png")
-    write_file(Path(path).resolve(), buffer.getvalue())
+    write_file(resolved(path), buffer.getvalue())
