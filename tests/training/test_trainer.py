@@ -415,6 +415,45 @@ def test_a_training_that_diverges_stops_before_it_is_recorded() -> None:
     assert trainer.history == []
 
 
+def test_an_epoch_that_was_left_begins_again() -> None:
+    class Interrupt(Callback):
+        def on_step(self, trainer: Trainer) -> None:
+            if trainer.step == 2:
+                raise KeyboardInterrupt
+
+    seen: list[float] = []
+
+    def number(output: np.ndarray, target: np.ndarray) -> float:
+        seen.append(0.0)
+        return len(seen)
+
+    x = np.ones((6, 3), "float32")
+    loader = ndl.data.DataLoader(ndl.data.NDArrayDataset(x, np.zeros(6, int)), 2)
+    model = nn.Linear(3, 2)
+    optimizer = ndl.optim.SGD(model.parameters(), lr=0.25)
+    more: Any = {"metrics": {"number": number}, "callbacks": [Interrupt()]}
+    trainer = Trainer(model, nn.SoftmaxLoss(), optimizer, loader, **more)
+    with pytest.raises(KeyboardInterrupt):
+        trainer.fit(1)
+    (record,) = trainer.fit(1)
+    assert record["step"] == 5  # two were done before
+    assert record["train_number"] == 4  # of the third to the fifth
+
+
+def test_a_training_that_diverged_goes_on_once_it_is_mended() -> None:
+    x = np.ones((4, 3), "float32")
+    loader = ndl.data.DataLoader(ndl.data.NDArrayDataset(x, np.zeros(4, int)), 2)
+    model = nn.Linear(3, 2)
+    before = model.state_dict()
+    optimizer = ndl.optim.SGD(model.parameters(), lr=0.1)
+    trainer = Trainer(model, nn.SoftmaxLoss(), optimizer, loader)
+    model.weight.data = ndl.Tensor(np.full((3, 2), np.nan, "float32"))
+    with pytest.raises(NonFiniteError, match="mean training loss of epoch 1 is nan"):
+        trainer.fit(1)
+    model.load_state_dict(before)
+    assert np.isfinite(trainer.fit(1)[-1]["train_loss"])
+
+
 def test_a_loader_without_batches_is_named() -> None:
     def once() -> Iterator[tuple[Tensor, Tensor]]:
         yield ndl.Tensor(X), ndl.Tensor(Y)

@@ -114,11 +114,15 @@ class Trainer:
         self.step = 0  # steps done in all epochs
         self.lr: float | None = None  # the rate of the last step
         self.running = Averages()
+        self._restored = False  # whether `running` is of the epoch that comes next
         self.history: list[dict[str, Any]] = []
         self.samples_per_second = math.nan  # of the last epoch's training, in this process
 
     def fit(self, epochs: int) -> list[dict[str, Any]]:
         """Train until `epochs` epochs are done in all, those of a restored checkpoint included.
+
+        An epoch that an exception left, as Ctrl-C, begins again when `fit` is called again. Its
+        steps stay done, and count.
 
         Returns:
             One record an epoch: epoch, step, lr, train_loss, test_loss and the other metrics with
@@ -214,6 +218,7 @@ class Trainer:
             self.lr = _rate(state.get("lr"))  # older checkpoints do not say it
             self.history = [_record(record) for record in state["history"]]
             self.running.load_state_dict(state["running"])
+            self._restored = True
             _restore(self.schedule, state["schedule"])
             _restore(self.train_loader, state["train_loader"])
             _restore(self.test_loader, state["test_loader"])
@@ -239,6 +244,9 @@ class Trainer:
 
     def _train_epoch(self) -> None:
         self.model.train()
+        if not self._restored:
+            self.running = Averages()
+        self._restored = False
         started, done_before = perf_counter(), self.running.count
         for batch in self.train_loader:
             self.lr = float(self.optimizer.lr)
