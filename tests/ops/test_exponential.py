@@ -92,3 +92,20 @@ def test_decomposed_logsoftmax_is_the_same(axis):
     x = ndl.Tensor(np.random.randn(3, 4) * 100)
     operator = ndl.LogSoftmax(axis)
     np.testing.assert_allclose(operator.decompose(x).numpy(), operator(x).numpy(), rtol=1e-15)
+
+
+@pytest.mark.parametrize(("shape", "axis"), [((5000, 3), 0), ((2, 70_000), 1)])
+@pytest.mark.parametrize("function", [ndl.logsumexp, ndl.softmax, ndl.logsoftmax])
+def test_float16_is_summed_in_float32(function, shape, axis):
+    """A sum of float16 is infinite beyond 65,504, and adding up rows stands still at 2,048."""
+    values = np.random.randn(*shape).astype("float16")
+    given, exact = (ndl.Tensor(values, dtype=dtype) for dtype in ("float16", "float64"))
+    result, expected = function(given, axis), function(exact, axis)
+    assert result.dtype == np.float16
+    np.testing.assert_allclose(result.numpy(), expected.numpy(), rtol=2e-3, atol=1e-6)
+    compiled = ndl.jit(lambda a: function(a, axis), warmup=0)
+    np.testing.assert_array_equal(compiled(given).numpy(), result.numpy())
+    result.backward()
+    expected.backward()
+    assert given.grad.dtype == np.float16
+    np.testing.assert_allclose(given.grad.numpy(), exact.grad.numpy(), rtol=2e-2, atol=0.1)

@@ -66,3 +66,12 @@ def test_the_mean_over_many_float16_rows():
     loss = ndl.cross_entropy(ndl.Tensor(logits), ndl.Tensor(np.zeros(70_000), requires_grad=False))
     np.testing.assert_allclose(loss.item(), np.log(4), rtol=1e-3)
     assert loss.dtype == "float16"
+
+
+def test_many_classes_of_float16_are_summed_in_float32():
+    logits, classes = ndl.Tensor(np.zeros((2, 70_000), "float16")), ndl.Tensor([0, 1])
+    loss = ndl.cross_entropy(logits, classes)
+    assert loss.dtype == np.float16
+    np.testing.assert_allclose(loss.numpy(), np.log(70_000), rtol=1e-3)
+    loss.backward()
+    np.testing.assert_allclose(logits.grad.numpy()[0, :2], [-0.5, 0.5 / 70_000], rtol=1e-2)

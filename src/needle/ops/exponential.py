@@ -33,7 +33,8 @@ class LogSumExp(Reduction):
             normalize_axes(self.axes, 0, self.name)
         shifted, top = shifted_by_maximum(a, self.axes)
         with np.errstate(divide="ignore"):
-            result = np.log(np.add.reduce(np.exp(shifted), axis=self.axes, keepdims=True)) + top
+            result = np.log(summed(np.exp(shifted), self.axes)) + top
+        result = result.astype(shifted.dtype, copy=False)
         return result if self.keepdims else result.squeeze(self.axes)
 
     def gradient(self, out_grad: Any, node: Any) -> Any:
@@ -74,6 +75,15 @@ def shifted_by_maximum(a: Any, axes: Axes) -> tuple[Any, Any]:
     return a - top, top
 
 
+def summed(a: Any, axes: Axes) -> Any:
+    """Sum of an array over axes, which are kept; of float16 in float32.
+
+    In float16 it is infinite beyond 65,504, and adding up rows stands still at 2,048.
+    """
+    dtype = np.float32 if a.dtype.char == "e" else None
+    return np.add.reduce(a, axis=axes, dtype=dtype, keepdims=True)
+
+
 def lowered_by_maximum(a: Any, axes: Axes) -> tuple[Any, Any]:
     """`shifted_by_maximum` in tensor operators; the maximum passes no gradient."""
     if a.dtype.kind != "f":
@@ -104,8 +114,9 @@ class AlongAxis(TensorOp, abstract=True):
         return a - a.max(self.axis, keepdims=True).detach().broadcast_to(a.shape)
 
     def total(self, a: Any) -> Any:
-        """Sum of an array; the axis is kept."""
-        return np.add.reduce(a, axis=self.axis, keepdims=True)
+        """Sum of a tensor, repeated along the axis; of float16 in float32, as `summed`."""
+        a = a.astype("float32") if a.dtype.char == "e" else a
+        return a.sum(self.axis, keepdims=True).broadcast_to(a.shape)
 
     def infer(self, a: Any) -> Any:
         axis = normalize_axis(self.axis, len(a.shape), self.name)
@@ -136,11 +147,11 @@ class LogSoftmax(AlongAxis):
 
     def compute(self, a: Any) -> Any:
         shifted = self.shifted(a)
-        return shifted - np.log(self.total(np.exp(shifted)))
+        result = shifted - np.log(summed(np.exp(shifted), self.axis))
+        return result.astype(shifted.dtype, copy=False)
 
     def gradient(self, out_grad: Any, node: Any) -> Any:
-        total = out_grad.sum(self.axis, keepdims=True).broadcast_to(node.shape)
-        return out_grad - node.exp() * total
+        return out_grad - node.exp() * self.total(out_grad)
 
 
 class Softmax(AlongAxis):
@@ -155,12 +166,11 @@ class Softmax(AlongAxis):
 
     def compute(self, a: Any) -> Any:
         exponential = np.exp(self.shifted(a))
-        exponential /= self.total(exponential)
+        exponential /= summed(exponential, self.axis)
         return exponential
 
     def gradient(self, out_grad: Any, node: Any) -> Any:
-        total = (out_grad * node).sum(self.axis, keepdims=True)
-        return node * (out_grad - total.broadcast_to(node.shape))
+        return node * (out_grad - self.total(out_grad * node))
 
 
 def logsoftmax(a: Any, axis: int = -1) -> Any:

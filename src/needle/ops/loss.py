@@ -11,7 +11,7 @@ from ..errors import ShapeError
 from ..graph.kinds import Composite, as_indices
 from ..graph.op import Sample, TensorOp
 from ..shapes import Spec
-from .exponential import lowered_by_maximum, shifted_by_maximum
+from .exponential import lowered_by_maximum, shifted_by_maximum, summed
 
 _FLOAT64 = np.dtype(np.float64)
 _SAMPLES = [((4, 3), np.array([0, 2, 2, 1])), ((2, 4), np.array([3.0, 0.0])), ((1, 1), np.zeros(1))]
@@ -25,11 +25,9 @@ class CrossEntropy(Composite, TensorOp):
     def compute(self, z: Any, y: Any) -> Any:
         shifted, labels, rows = self.prepared(z, y)
         with np.errstate(divide="ignore"):
-            total = np.log(np.add.reduce(np.exp(shifted), axis=1))
-        losses = total - shifted[rows, labels]
-        if losses.dtype.char == "e":  # the mean of float16 as `mean` takes it
-            return losses.mean()
-        return np.add.reduce(losses) / rows.size
+            total = np.log(summed(np.exp(shifted), 1)[:, 0])
+        losses = total - shifted[rows, labels]  # of float16 in float32
+        return (np.add.reduce(losses) / rows.size).astype(shifted.dtype)
 
     def prepared(self, z: Any, y: Any) -> tuple[Any, Any, Any]:
         """Logits less their maximum, labels as integers, and the numbers of the rows."""
@@ -73,7 +71,7 @@ class CrossEntropyGradient(CrossEntropy):
     def compute(self, g: Any, z: Any, y: Any) -> Any:
         shifted, labels, rows = self.prepared(z, y)
         share = np.exp(shifted)
-        share /= np.add.reduce(share, axis=1, keepdims=True)
+        share /= summed(share, 1)
         share[rows, labels] -= 1
         return share * (g / rows.size)
 
