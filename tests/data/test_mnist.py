@@ -76,7 +76,10 @@ def test_items_can_be_written_to(write_idx, images, labels):
     data[0][0][...] = 9
     data[:3][0][...] = 9
     data[np.array([0])][0][...] = 9
+    for index in (slice(3), slice(None), np.array([0])):
+        data[index][1][...] = 9
     assert np.array_equal(data.X[..., 0], images)
+    assert np.array_equal(data.y, labels)
 
 
 @pytest.mark.parametrize("index", [12, -13, np.array([3, 12])], ids=str)

@@ -68,7 +68,7 @@ class MNISTDataset(Dataset):
 
     def __getitem__(self, index: Any) -> tuple[Array, Array]:
         try:
-            images, labels = _rows(self.X, index), self.y[index]
+            images, labels = _rows(self.X, index), self.y[index].copy()  # a slice's are a view
         except IndexError as error:
             raise IndexRangeError(f"MNISTDataset: {error}. It has {len(self)} images") from error
         images = np.divide(images, _WHITE)
