@@ -5,6 +5,7 @@ import pytest
 
 import needle as ndl
 from needle import nn
+from needle.errors import ArgumentError
 from needle.models import MLPResNet, ResidualBlock
 
 
@@ -56,6 +57,14 @@ def test_options_reach_every_block():
     assert model[2][0].fn[3].p == 0.5
     assert model(ndl.init.ones(2, 6)).shape == (2, 3)
     assert MLPResNet(6, 8, 0)(ndl.init.ones(2, 6)).shape == (2, 10)
+
+
+@pytest.mark.parametrize(
+    ("blocks", "message"), [(-1, "num_blocks=-1. Give 0 or more"), (1.5, "num_blocks must be an")]
+)
+def test_the_number_of_blocks_is_a_whole_number(blocks, message):
+    with pytest.raises(ArgumentError, match=f"MLPResNet: {message}"):
+        MLPResNet(6, 8, blocks)
 
 
 def test_a_block_whose_last_norm_is_zero_is_relu():

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from .. import nn
-from ..shapes import as_int
+from ..shapes import as_count
 
 
 class ResidualBlock(nn.Sequential):
@@ -73,7 +73,7 @@ class MLPResNet(nn.Sequential):
             nn.ReLU(),
             *[
                 ResidualBlock(hidden_dim, hidden_dim // 2, norm, drop_prob)
-                for _ in range(as_int(num_blocks, "MLPResNet", "num_blocks"))
+                for _ in range(as_count(num_blocks, "MLPResNet", "num_blocks", 0))
             ],
             nn.Linear(hidden_dim, num_classes),
         )
