@@ -158,8 +158,8 @@ class Effects:
         before = self._tracer.grad_before
         reached = {
             self._by_slot[id(value)]._replace(path=())
-            for value, grad in before.items()
-            if id(value) in self._by_slot and value._grad is not None and value._grad is not grad
+            for value in before
+            if id(value) in self._by_slot and self._tracer.was_given_grad(value)
         }
         held = {
             node
@@ -192,13 +192,14 @@ class Effects:
         """The gradients that are set at the end."""
         found: list[tuple[Target, Node | None]] = []
         for value, before in self._tracer.grad_before.items():
+            if not self._stand_ins.is_real(value):
+                continue
+            if self._tracer.was_given_grad(value):
+                self._refuse_graph_of(value)
             after = value._grad
-            same = after is before and (after is not None or value in self._tracer.grad_read)
-            if same or not self._stand_ins.is_real(value):
+            if after is before and (after is not None or value in self._tracer.grad_read):
                 continue
             found.append((self._target(value), None if after is None else self._node(after)))
-            if after is not None:
-                self._refuse_graph_of(value)
         return found
 
     def _target(self, value: Any) -> Target:

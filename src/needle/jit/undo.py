@@ -25,6 +25,7 @@ class UndoLog:
         grad_before: Tensors whose `.grad` was touched, with what it was.
         flag_before: Tensors whose `requires_grad` was set, with what it was.
         grad_read: Those of them whose `.grad` was read before it was set.
+        grad_reset: Those of them that were given a `.grad` which they may not have any more.
     """
 
     def __init__(self) -> None:
@@ -33,6 +34,7 @@ class UndoLog:
         self.grad_before: dict[Any, Any] = {}
         self.flag_before: dict[Value, bool] = {}
         self.grad_read: set[Value] = set()
+        self.grad_reset: set[Value] = set()
 
     def exists(self, value: Value) -> bool:
         """Whether a tensor existed before."""
@@ -45,10 +47,21 @@ class UndoLog:
 
     def touch_grad(self, value: Any, *, reading: bool) -> None:
         """A `.grad` is about to be read or set: remember what it was."""
-        if self.exists(value) and value not in self.grad_before:
+        if not self.exists(value):
+            return
+        if value not in self.grad_before:
             self.grad_before[value] = value._grad
             if reading:
                 self.grad_read.add(value)
+        elif not reading and self.was_given_grad(value):
+            self.grad_reset.add(value)
+
+    def was_given_grad(self, value: Any) -> bool:
+        """Whether a tensor whose `.grad` was touched was given one, though it may be reset."""
+        grad = value._grad
+        return value in self.grad_reset or (
+            grad is not None and grad is not self.grad_before[value]
+        )
 
     def touch_flag(self, value: Value, flag: bool) -> None:
         """A `requires_grad` is about to be set: remember what it was."""
@@ -66,5 +79,7 @@ class UndoLog:
 
     def let_go(self) -> None:
         """Keep none of the tensors alive, once all was undone."""
-        for noted in (self.node_before, self.grad_before, self.flag_before, self.grad_read):
+        for noted in (self.node_before, self.grad_before, self.flag_before):
             noted.clear()
+        self.grad_read.clear()
+        self.grad_reset.clear()
