@@ -1,4 +1,6 @@
-"""Where reverse mode ends in a compiled call: at arguments, and at state."""
+"""Where reverse mode ends in a compiled call: at arguments, at state, at what is frozen."""
+
+from functools import partial
 
 import pytest
 
@@ -45,3 +47,36 @@ def test_a_grad_that_is_reset_hides_no_backward_beyond_state(warmup):
     compiled = ndl.jit(step, warmup=warmup)
     with pytest.raises(ndl.TraceError, match=r"h\[0\] keeps the graph"):
         [compiled(given(1.0)) for _ in range(3)]
+
+
+def frozen_parameter(w, x):
+    w.data = w * 1.5  # as an optimiser's step does
+    y = w * x
+    w.requires_grad = False
+    y = y * w
+    w.requires_grad = True
+    return y
+
+
+def frozen_value(w, x):
+    h = w * x
+    y = h + x
+    h.requires_grad = False
+    y = y * h
+    h.requires_grad = True
+    return y
+
+
+@pytest.mark.parametrize("forward", (frozen_parameter, frozen_value))
+def test_what_was_frozen_for_a_while_gets_its_gradient(forward):
+    sets = []
+    for jit in (lambda f: f, partial(ndl.jit, warmup=0)):
+        w = nn.Parameter([0.5])
+
+        @jit
+        def step(x, w=w):
+            forward(w, x).sum().backward()
+            return w.grad
+
+        sets.append([step(given(k)).item() for k in (1.0, 2.0, 3.0)])
+    assert sets[0] == sets[1]

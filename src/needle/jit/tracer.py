@@ -131,6 +131,7 @@ class Tracer(UndoLog):
         self._real: dict[Node, Any] = {}  # values in this call
         self._arguments: set[Node] = set()
         self._tuples: dict[Node, Node] = {}
+        self._recorded: set[Node] = set()  # with a gradient, though their flag may be off now
 
     def argument(self, node: Node, value: Any = None) -> None:
         """`node` stands for what is given at each call; `value` is what that is in this one."""
@@ -209,7 +210,11 @@ class Tracer(UndoLog):
         """What was recorded without a gradient becomes a leaf: reverse mode is to stop there."""
         super().touch_flag(value, flag)
         node = value.node
-        if flag and not node.requires_grad and node.op is not None and node in self.made:
+        if node.op is None or not node.op.differentiable or node not in self.made:
+            return
+        if node.requires_grad:
+            self._recorded.add(node)
+        elif flag and node not in self._recorded:
             value.rebind(self.detached(value))
 
     def known(self, value: Value) -> Node:
