@@ -163,3 +163,38 @@ def test_a_tensor_that_another_program_puts_at_a_second_place(kind, warmup):
     keeps = (False, False, True, True, False, True, False)
     reads = [step(keep).tolist()[0] for keep in keeps]
     assert reads == [0.0, 1.0, 2.0, 16.0, 32.0, 33.0, 128.0]
+
+
+def changed_and_replaced(pair, x):
+    pair.a.data = pair.a * 2
+    pair.a = nn.Parameter(pair.b.detach())
+    return x * 1
+
+
+def derived_and_replaced(pair, x):
+    (pair.a * pair.a * x).sum().backward()
+    slope, pair.a = pair.a.grad, nn.Parameter(pair.a.detach() * 0.5)
+    return slope
+
+
+def replaced_beside_a_changed_argument(pair, x):
+    x.data = x * 2
+    result = pair.a * 1
+    pair.a = nn.Parameter(pair.a.detach() + 1)
+    return result
+
+
+@pytest.mark.parametrize("warmup", [0, 1])
+@pytest.mark.parametrize(
+    "act", [changed_and_replaced, derived_and_replaced, replaced_beside_a_changed_argument]
+)
+def test_what_a_slot_holds_may_be_passed_once_there_is_a_program(act, warmup):
+    """The tensor in the slot is another one at each call, and may be the argument all the same."""
+    ours, theirs = Pair(), Pair()
+    compiled = ndl.jit(lambda x: act(ours, x).detach(), warmup=warmup)
+    for passed in "xxxaaxa":
+        mine, its = (pair.a if passed == "a" else param(0.1, 0.2) for pair in (ours, theirs))
+        expected = act(theirs, its).detach()
+        np.testing.assert_allclose(compiled(mine).numpy(), expected.numpy(), rtol=1e-12)
+        for one, other in ((mine, its), (ours.a, theirs.a), (ours.b, theirs.b)):
+            np.testing.assert_allclose(one.numpy(), other.numpy(), rtol=1e-12)

@@ -126,3 +126,6 @@ def _guard_changed(trace: Trace, leaves: list[Any]) -> None:
     kept = [source for source in used if id(source.tensor(leaves)) not in changed]
     if any(isinstance(place, Slot) for place in [*changed.values(), *kept]):
         guards.changed, guards.kept = list(changed.values()), kept
+        given = any(isinstance(target, Argument) for target in guards.changed)
+        places = [*guards.changed, *(kept if given else [])]
+        guards.apart = [place for place in places if isinstance(place, Slot)]

@@ -52,6 +52,7 @@ class Guards:
         aliases: Lists of places that hold one and the same tensor.
         changed: Where the tensors are that the program changes, none of them at two places.
         kept: Where others are that it uses.
+        apart: Slots of those that may not be passed as arguments, either.
     """
 
     def __init__(self) -> None:
@@ -68,6 +69,7 @@ class Guards:
         self.aliases: list[list[Source]] = []
         self.changed: list[Target] = []
         self.kept: list[Target] = []
+        self.apart: list[Slot] = []
         self.others: set[int] = set()
         self._owners: list[ReferenceType[Any]] = []
         self._written: dict[Slot, Pin] = {}
@@ -207,7 +209,7 @@ class Guards:
     @property
     def looks_at_calls(self) -> bool:
         """Whether each call is looked at for more than which tensors are passed."""
-        return bool(self.aliases or self.grads)
+        return bool(self.aliases or self.grads or self.apart)
 
     # -- looking -----------------------------------------------------------------------------------
 
@@ -271,6 +273,8 @@ class Guards:
     def difference_of_call(self, leaves: list[Any]) -> str | None:
         """What differs that nobody tells of: arguments that are state too, and `.grad`."""
         others = self.others
+        if self.apart:  # which are other tensors at each call
+            others = others.union([id(slot.tensor(leaves)) for slot in self.apart])
         for leaf in leaves:
             if id(leaf) in others:
                 return f"an argument of shape {leaf.shape} is a tensor that is used besides"
