@@ -389,7 +389,7 @@ def test_a_cache_whose_files_come_and_go_or_cannot_be_seen(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("NEEDLE_CACHE", "objects")
-    Path("objects").mkdir()
+    Path("objects").mkdir(mode=0o700)
     Path("objects/removed-meanwhile.o").symlink_to("nowhere")
     Path("objects/there.o").write_bytes(b"1234")
     assert rows(capsys)["cache"] == "objects, 1 files, 4 bytes"
@@ -401,6 +401,23 @@ def test_a_cache_whose_files_come_and_go_or_cannot_be_seen(
         patch.setattr(Path, "glob", refused)
         shown = rows(capsys)
     assert shown["cache"] == "objects, not used: Permission denied"
+
+
+def test_a_cache_that_others_may_enter_is_shown_as_not_used(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("open").mkdir()
+    Path("open").chmod(0o755)
+    Path("file").write_bytes(b"1234")
+    Path("own").mkdir(mode=0o700)
+    Path("link").symlink_to("own")
+    for name in ("open", "file", "link"):
+        monkeypatch.setenv("NEEDLE_CACHE", name)
+        refusal = f"{name}, not used: it has to be a folder of yours that nobody else may enter"
+        assert rows(capsys)["cache"] == refusal
+    for name in ("own", "not-there-yet"):
+        monkeypatch.setenv("NEEDLE_CACHE", name)
+        assert rows(capsys)["cache"] == f"{name}, 0 files, 0 bytes"
 
 
 def test_an_eager_run_stays_eager(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:

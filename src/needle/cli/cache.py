@@ -32,6 +32,8 @@ def contents() -> str:
     folder = config.cache_dir()
     if folder is None:
         return OFF
+    if objects.refused():
+        return f"{folder}, not used: it has to be a folder of yours that nobody else may enter"
     sizes: list[int] = []
     try:
         for path in folder.glob(f"*{objects.SUFFIX}"):

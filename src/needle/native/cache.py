@@ -81,6 +81,12 @@ def clear() -> tuple[int, int]:
     return removed, total
 
 
+def refused() -> bool:
+    """Whether something stands where the folder should be that cannot be trusted with code."""
+    folder = cache_dir()
+    return folder is not None and os.path.lexists(folder) and _folder() is None
+
+
 def _header(name: str, data: bytes) -> bytes:
     return MAGIC + hashlib.sha256(name.encode() + b"\n" + data).digest()
 
