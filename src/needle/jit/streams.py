@@ -103,7 +103,8 @@ def no_entropy(refusal: Callable[[str], Exception]) -> Generator[None]:
         raise refusal(
             "random numbers of the system's were drawn, as for a generator without a seed, while a "
             "jitted function was traced, and a program would repeat them. Draw with ndl.init.rand "
-            "or randn, or pass the numbers as an argument"
+            "or randn, or pass the numbers as an argument. (np.random.RandomState draws some with "
+            "a seed, too; np.random.default_rng(seed) does not)"
         )
 
     module._urandom = drawn
