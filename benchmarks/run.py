@@ -26,6 +26,7 @@ from benchmarks import (  # noqa: E402
     inference,
     loaded,
     memory,
+    networks,
     products,
     start,
     step,
@@ -37,6 +38,7 @@ from benchmarks.harness.table import filled  # noqa: E402
 
 PARTS: dict[str, Any] = {
     "step": step,
+    "networks": networks,
     "inference": inference,
     "calls": calls,
     "epoch": epoch,

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from .harness.figures import fastest, ratio
+from .harness.networks import NETWORKS
 from .harness.table import duration, markdown, times
 from .step import needle_rows
 
 Rows = Mapping[str, Any]
-LIBRARIES = ("PyTorch", "JAX", "ONNX Runtime")
+LIBRARIES = ("Needle", "PyTorch", "JAX", "ONNX Runtime")
 
 
 def table(results: Mapping[str, Any]) -> str:
     """Medians of what was measured, and the machine."""
     parts = {name: item["result"] for name, item in results.items()}
-    lines = [_line(text, rows) for text, rows in _measured(parts)]
-    header = ["median of", "Needle", *LIBRARIES, "best of them / Needle"]
+    lines = [[text, *best_of_each(rows, LIBRARIES)] for text, rows in _measured(parts)]
+    header = ["median of", *LIBRARIES, "best of them / Needle"]
     first = next(iter(results.values()))
     machine, date = first["machine"], first["date"]
     packages = ", ".join(
@@ -32,6 +33,9 @@ def _measured(parts: Mapping[str, Any]) -> Iterator[tuple[str, Rows]]:
     if "step" in parts:
         yield "a training step, batch 100, width 100", parts["step"]["seed"]["rows"]
         yield "a training step, batch 256, width 512", parts["step"]["large"]["rows"]
+    for name, network in NETWORKS.items():
+        if name in parts.get("networks", {}):
+            yield f"a training step, {network.text}", parts["networks"][name]["rows"]
     if "epoch" in parts:
         yield "an epoch of MNIST, loading included", parts["epoch"]["rows"]
     if "inference" in parts:
@@ -39,11 +43,15 @@ def _measured(parts: Mapping[str, Any]) -> Iterator[tuple[str, Rows]]:
         yield "inference, 256 images", parts["inference"]["256"]["rows"]
 
 
-def _line(text: str, rows: Rows) -> list[str]:
-    best = {"Needle": fastest(rows, needle_rows(dict(rows)))}
-    for library in LIBRARIES:
-        best[library] = fastest(rows, [name for name in rows if name.startswith(library)])
-    medians = {who: rows[name]["median"] if name else None for who, name in best.items()}
-    theirs = [medians[library] for library in LIBRARIES if medians[library] is not None]
-    won = times(ratio(min(theirs, default=None), medians["Needle"]))
-    return [text, *[duration(medians[who]) for who in ("Needle", *LIBRARIES)], won]
+def best_of_each(rows: Rows, libraries: Iterable[str]) -> list[str]:
+    """The median of each library's fastest row, and the peers' least by Needle's."""
+    ours = needle_rows(dict(rows))
+    counted = [name for name in rows if name in ours or not name.startswith("Needle")]
+    medians: dict[str, float | None] = {}
+    for library in libraries:
+        best = fastest(rows, [name for name in counted if name.startswith(library)])
+        medians[library] = rows[best]["median"] if best else None
+    theirs = [m for name, m in medians.items() if m and not name.startswith("Needle")]
+    needle = next(median for name, median in medians.items() if name.startswith("Needle"))
+    won = times(ratio(min(theirs, default=None), needle))
+    return [*map(duration, medians.values()), won]

@@ -21,11 +21,11 @@ from ..harness.process import ROOT
 def build(task: str, threads: int | None, **settings: Any) -> Any:
     """The contestant for a task."""
     if threads is not None:
-        _limit(threads, compiled=settings["compiled"])
+        limit(threads, compiled=settings["compiled"])
     return {"training": Training, "epoch": Epoch, "inference": Inference}[task](**settings)
 
 
-def _limit(threads: int, *, compiled: bool) -> None:
+def limit(threads: int, *, compiled: bool) -> None:
     """Use so many threads; who cannot be held to a number has no row that claims one."""
     ndl.set_num_threads(1)
     if compiled and native_threads() != 1:
