@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
@@ -14,8 +15,8 @@ from .step import absent, label
 from .summary import best_of_each
 
 CHECKED_STEPS = 4
-TOLERANCE = 1e-4  # of a loss in float32 against float64, after so many steps
-ROUNDS = 7  # there are many networks, and most of the time goes into starting and compiling
+TOLERANCE = 1e-5  # of a loss in float32 against float64, after so many steps
+ROUNDS, GROUPS = 7, 6  # at most: there are many networks
 
 LIBRARIES: dict[str, tuple[str, dict[str, Any]]] = {
     "Needle jit": ("needle_networks", {"compiled": True}),
@@ -54,14 +55,14 @@ def _losses(contestant: Contestant) -> list[float]:
 
 def measure(effort: Effort) -> dict[str, Any]:
     """One network after the other."""
-    effort = replace(effort, rounds=min(effort.rounds, ROUNDS))
+    effort = replace(effort, rounds=min(effort.rounds, ROUNDS), groups=min(effort.groups, GROUPS))
     return {name: _measure_network(effort, name) for name in NETWORKS}
 
 
 def _measure_network(effort: Effort, name: str) -> dict[str, Any]:
     say(f"  {NETWORKS[name].text}")
     whose, wanted = reference(name)
-    with field_of(contestants(name)) as field:
+    with field_of(contestants(name), at_once=os.cpu_count() or 1) as field:
         differences = field.check(wanted, TOLERANCE, steps=CHECKED_STEPS)
         rows = interleave(field, effort)
         missing = dict(field.missing)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from statistics import median
@@ -35,18 +36,41 @@ QUICK = Effort(quick=True, rounds=3, groups=4, seconds=0.01)
 
 
 class Field:
-    """The contestants that could be built, and why the others could not."""
+    """The contestants that could be built, and why the others could not.
 
-    def __init__(self) -> None:
+    Args:
+        at_once: how many are started, and asked what is not timed, at the same time.
+    """
+
+    def __init__(self, at_once: int = 1) -> None:
         self.processes: dict[str, Process] = {}
         self.missing: dict[str, str] = {}
+        self._at_once = at_once
+
+    def start(self, contestants: Iterable[Contestant]) -> None:
+        """Build the contestants; who fails is out."""
+        wanted = {contestant.name: contestant for contestant in contestants}
+
+        def start(name: str) -> None:
+            self.processes[name] = Process(wanted[name])
+
+        self._attempt(start, wanted)
+        self.processes = {name: self.processes[name] for name in wanted if name in self.processes}
 
     def ask(self, method: str, /, **arguments: Any) -> dict[str, Any]:
-        """Everyone's answer; who fails is out."""
+        """Everyone's answer; who fails is out. For what is not timed."""
+        return self._attempt(
+            lambda name: self.processes[name].ask(method, **arguments), self.processes
+        )
+
+    def _attempt(self, action: Callable[[str], Any], names: Iterable[str]) -> dict[str, Any]:
+        """Results of an action by name, without those of who failed."""
+        with ThreadPoolExecutor(self._at_once) as pool:
+            begun = {name: pool.submit(action, name) for name in names}
         answers = {}
-        for name, process in list(self.processes.items()):
+        for name, future in begun.items():
             try:
-                answers[name] = process.ask(method, **arguments)
+                answers[name] = future.result()
             except ContestantError as error:
                 self.drop(name, error)
         return answers
@@ -73,15 +97,11 @@ class Field:
 
 
 @contextmanager
-def field_of(contestants: Iterable[Contestant]) -> Generator[Field]:
+def field_of(contestants: Iterable[Contestant], at_once: int = 1) -> Generator[Field]:
     """Start the contestants, and end them."""
-    field = Field()
+    field = Field(at_once)
     try:
-        for contestant in contestants:
-            try:
-                field.processes[contestant.name] = Process(contestant)
-            except ContestantError as error:
-                field.drop(contestant.name, error)
+        field.start(contestants)
         yield field
     finally:
         for process in field.processes.values():

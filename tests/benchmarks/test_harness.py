@@ -10,6 +10,7 @@ import needle as ndl
 from benchmarks import bars, step, summary
 from benchmarks.harness import figures, problem, table
 from benchmarks.harness.process import Contestant, Process, environment
+from benchmarks.harness.rounds import field_of
 from benchmarks.peers import needle_mlp, needle_operators, numpy_mlp, numpy_operators
 
 FLOAT32 = 1e-5  # of a loss: a few hundred roundings of 6e-8
@@ -144,3 +145,19 @@ def test_single_operators_agree_with_numpy(operator, size):
     for side in (ours, theirs):
         side.select(operator, size, backward=True)
     np.testing.assert_allclose(ours.check(), theirs.check(), rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("at_once", [1, 3])
+def test_who_cannot_be_built_or_asked_is_out_and_the_others_keep_their_order(at_once):
+    contestants = [
+        Contestant("first", "numpy_operators", {}, 1),
+        Contestant("lost", "no_such_module", {}, 1),
+        Contestant("second", "needle_operators", {}, 1),
+        Contestant("third", "needle_networks", {"network": "tiny", "compiled": False}, 1),
+    ]
+    with field_of(contestants, at_once) as field:
+        assert list(field.processes) == ["first", "second", "third"]
+        answers = field.ask("select", operator="add", size=1, backward=False)
+        assert list(answers) == list(field.processes) == ["first", "second"]
+        assert "No module named" in field.missing["lost"]
+        assert "no attribute 'select'" in field.missing["third"]
