@@ -11,6 +11,7 @@ from scipy import special
 import needle as ndl
 from benchmarks import networks, summary
 from benchmarks.harness.networks import NETWORKS, NORM_EPS
+from benchmarks.harness.process import ContestantError
 from benchmarks.peers import needle_networks
 
 STEPS = 3
@@ -116,6 +117,16 @@ def test_weights_and_batches_are_the_same_each_time():
     first, second = (NETWORKS["lstm"].draw(2) for _ in range(2))
     np.testing.assert_equal(first, second)
     assert not np.array_equal(first[1][0][0], first[1][1][0])  # each batch is another one
+
+
+def test_without_pytorch_the_reference_is_needle_in_float64(monkeypatch):
+    def losses(contestant):
+        if contestant.module == "torch_networks":
+            raise ContestantError("float64: No module named 'torch'")
+        return contestant.module, contestant.settings["dtype"]
+
+    monkeypatch.setattr(networks, "_losses", losses)
+    assert networks.reference("tiny") == ("Needle", ("needle_networks", "float64"))
 
 
 def part():
