@@ -79,9 +79,10 @@ def _layer(layer: Layer, dtype: str) -> Any:
 def training_step(network: Network, f: Functions, *, compiled: bool) -> Any:
     """A function (*batch) -> loss that trains the network."""
     optimizer = getattr(ndl.optim, network.optimizer)(f.parameters(), lr=network.lr)
+    loss_of = network.loss
 
     def step(*batch: Any) -> Any:
-        loss = network.loss(f, *batch)
+        loss = loss_of(f, *batch)
         loss.backward()
         optimizer.step()
         optimizer.reset_grad()
