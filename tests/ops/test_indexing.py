@@ -105,6 +105,13 @@ def test_scatter_add_is_that_of_numpy_to_the_bit(shape, data):
     assert result.tobytes() == expected.tobytes()
 
 
+def test_scatter_add_counts_axes_from_the_end():
+    x, index = ndl.Tensor([[1.0, 2.0], [3.0, 4.0]]), ndl.Tensor([2, 0], requires_grad=False)
+    np.testing.assert_array_equal(
+        x.scatter_add(index, (2, 3), -1).numpy(), [[2.0, 0.0, 1.0], [4.0, 0.0, 3.0]]
+    )
+
+
 def test_scatter_add_adds_where_indices_repeat():
     result = ndl.ScatterAdd((3,), 0)(ndl.Tensor([1.0, 2.0, 4.0]), np.array([0, 2, 0]))
     np.testing.assert_array_equal(result.numpy(), [5, 0, 2])
@@ -174,6 +181,21 @@ REFUSED = {
         lambda: ndl.ScatterAdd((3,), 0)(np.ones(2), np.array([0, 1, 2])),
         ShapeError,
         r"scatter_add: values have shape \(2,\), the index asks for \(3,\)",
+    ),
+    "scatter_add into a number": (
+        lambda: ndl.ScatterAdd((), 0)(np.array(1.0), np.array(0)),
+        ShapeError,
+        "scatter_add: axis 0 is out of range for 0 axes",
+    ),
+    "scatter_add of one value": (
+        lambda: ndl.ScatterAdd((4,), 0)(np.ones(1), np.array([0, 1, 2])),
+        ShapeError,
+        r"scatter_add: values have shape \(1,\), the index asks for \(3,\)",
+    ),
+    "scatter_add of transposed values": (
+        lambda: ndl.ScatterAdd((4, 3), 0)(np.ones((3, 2)), np.array([0, 1])),
+        ShapeError,
+        r"scatter_add: values have shape \(3, 2\), the index asks for \(2, 3\)",
     ),
 }
 

@@ -75,9 +75,10 @@ class ScatterAdd(Indexed):
 
     def __init__(self, shape: Shape, axis: int) -> None:
         self.shape = shape
-        self.axis = axis
+        self.axis = normalize_axis(axis, len(shape), "scatter_add")
 
     def compute(self, a: Any, index: Any) -> Any:
+        self.infer(a, index)  # a single value would be added at each place
         size, after = self.shape[self.axis], math.prod(self.shape[self.axis + 1 :])
         index = as_indices(index, size, "scatter_add", negative=True) % size
         # A place for each element: NumPy adds at those several times faster than at slices.
