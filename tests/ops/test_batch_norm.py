@@ -127,3 +127,17 @@ def test_statistics_of_many_float16_rows():
     np.testing.assert_allclose(var.numpy(), x.astype("float64").var(0), rtol=5e-3)
     for ours, theirs in zip(ndl.moments(tensors[0], axes=0), (mean, var), strict=True):
         np.testing.assert_allclose(ours.numpy(), theirs.numpy(), rtol=1e-3)
+
+
+@pytest.mark.parametrize("dtype", ["bool", "int8", "uint8", "int64", "float16", "float64"])
+@pytest.mark.parametrize("of_x", ["float16", "float32", "float64"])
+def test_dtypes_of_running_statistics_are_known_before_their_values(of_x, dtype, monkeypatch):
+    monkeypatch.setenv("NEEDLE_JIT", "numpy")  # what is computed is compared with the shape rule
+
+    def normalised(x, row, running):
+        return list(ndl.batch_norm(x, row, row, running, running))
+
+    x, row = ndl.ones(4, 3, dtype=of_x), ndl.ones(3, dtype=of_x)
+    args = x, row, ndl.ones(3, dtype=dtype)
+    results = ndl.jit(normalised, warmup=0)(*args)
+    assert [t.dtype for t in results] == [t.dtype for t in normalised(*args)]

@@ -64,7 +64,8 @@ class BatchStatistics(OverRows, TensorTupleOp):
         _check(self.name, x, running_mean, running_var)
         self.checked(x)
         moved = [
-            Spec(running.shape, np.result_type(running.dtype, x.dtype))
+            # The factor is a number: it makes integers float64, and leaves floats as they are.
+            Spec(running.shape, np.result_type(np.result_type(running.dtype, 0.5), x.dtype))
             for running in (running_mean, running_var)
         ]
         return x, Spec(x.shape[1:], x.dtype), *moved
