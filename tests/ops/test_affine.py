@@ -72,3 +72,16 @@ def test_derivatives_of_scale_shift_of_order_two():
 
     x, w, b = np.random.randn(4, 3), np.random.randn(3), np.random.randn(3)
     ndl.check_gradients(f, x, w, b, order=2)
+
+
+@pytest.mark.parametrize(
+    ("function", "shapes"),
+    [(ndl.scale_shift, [(3,), (3,), (3,)]), (ndl.affine, [(2, 3), (3, 4), (4,)])],
+)
+def test_dtypes_promote_in_the_order_of_the_formula(function, shapes, monkeypatch):
+    # uint8 and int8 give int16, and that and float16 float32: of all three at once, float16.
+    monkeypatch.setenv("NEEDLE_JIT", "numpy")  # what is computed is compared with the shape rule
+    dtypes = ("uint8", "int8", "float16")
+    args = [ndl.ones(*shape, dtype=d) for shape, d in zip(shapes, dtypes, strict=True)]
+    assert function(*args).dtype == np.float32
+    assert ndl.jit(function, warmup=0)(*args).dtype == np.float32

@@ -44,7 +44,7 @@ class Affine(Composite, Contraction):
                 f"affine: bias of shape {b.shape} for {w.shape[1]} outputs. "
                 f"Pass ({w.shape[1]},) or (1, {w.shape[1]})"
             )
-        dtype = np.result_type(x.dtype, w.dtype, b.dtype)
+        dtype = np.result_type(np.result_type(x.dtype, w.dtype), b.dtype)
         return Spec((*x.shape[:-1], w.shape[1]), dtype)
 
     def multiply_adds(self, x: Any, w: Any, b: Any) -> int:
@@ -103,7 +103,7 @@ class ScaleShift(Composite, TensorOp):
                 f"scale_shift: weight of shape {w.shape} and bias of shape {b.shape} for x of "
                 f"shape {x.shape}. Pass {x.shape[-1:]} for both, x with at least one axis"
             )
-        return Spec(x.shape, np.result_type(x.dtype, w.dtype, b.dtype))
+        return Spec(x.shape, np.result_type(np.result_type(x.dtype, w.dtype), b.dtype))
 
     def gradient(self, out_grad: Any, node: Any) -> Any:
         x, w, b = node.inputs
