@@ -42,3 +42,27 @@ def test_second_derivatives_through_some_results():
     second.backward()
     a.grad.backward()
     assert (a.grad.tolist(), b.grad.tolist()) == ([8.0], [8.0])
+
+
+@pytest.mark.parametrize("wrapped", [lambda f: f, ndl.jit])
+def test_what_a_differentiated_function_reads_is_watched(wrapped):
+    options = {"factor": 1.0}
+    f = wrapped(lambda x: (x**3 * options["factor"]).sum())
+    slope, both = (ndl.jit(g(f), warmup=0) for g in (ndl.grad, ndl.value_and_grad))
+    x = ndl.Tensor([2.0])
+    for factor in (1.0, 2.0, 3.0):
+        options["factor"] = factor
+        assert slope(x).item() == both(x)[1].item() == 12.0 * factor
+
+
+def test_state_that_a_differentiated_function_writes():
+    seen = ndl.zeros(1)
+
+    def loss(x):
+        nonlocal seen
+        seen = seen + 1
+        return (x**2 * seen).sum()
+
+    step = ndl.jit(ndl.grad(loss), warmup=0)
+    for k in range(1, 5):
+        assert step(ndl.Tensor([1.0])).item() == 2.0 * k == 2.0 * seen.item()

@@ -129,7 +129,9 @@ class Watch:
         elif isinstance(item, Tensor):
             self._add_tensor(item, path)
         elif isinstance(item, FunctionType):
-            if not is_library(item.__module__):
+            if is_library(item.__module__):
+                self._add_wrapped(item, path)
+            else:
                 self._add_function(item, path)
         elif (kind := container_of(item)) is not None:
             self._add_whole(item, kind(item, path))
@@ -225,6 +227,12 @@ class Watch:
         for name in modules_in(function.__code__):
             self.add(name, sys.modules.get(name))
         self._classes.add_names(names_in(function.__code__), self)
+
+    def _add_wrapped(self, function: FunctionType, path: str) -> None:
+        """What a library's function calls that it was given, as `ndl.grad(f)` calls `f`."""
+        for cell in function.__closure__ or ():
+            for part in filter(callable, get_referents(cell)):  # none in an empty one
+                self.add(path, part)
 
     def _add_module(self, module: ModuleType) -> None:
         """A file of the user's own."""
