@@ -5,6 +5,7 @@ import threading
 import types
 from array import array
 from collections import ChainMap, OrderedDict, UserDict, UserList, defaultdict, deque
+from copy import deepcopy
 from enum import IntEnum
 from weakref import WeakKeyDictionary, WeakSet, WeakValueDictionary, proxy, ref
 
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 
 import needle as ndl
+from needle import nn
 from tests.jit.test_replaced import One, Two, expect_fresh
 
 # -- around dicts and lists ------------------------------------------------------------------------
@@ -28,6 +30,37 @@ def test_chained_dicts():
         lambda: chain.maps.insert(0, {"factor": 4.0}),
         lambda: setattr(chain, "maps", [{"factor": 5.0}]),
     )
+
+
+def test_what_keys_of_dicts_hold():
+    one, two, options = One(), Two(), {"offset": 1.0}
+    factors = {one: 1.0, (two, "twice"): 2.0, lambda x: x + options["offset"]: 3.0}
+
+    def function(x):
+        for key, factor in factors.items():
+            x = key(x) if callable(key) else x * (key[0] if type(key) is tuple else key).factor
+            x = x * factor
+        return x
+
+    expect_fresh(
+        function,
+        lambda: setattr(one, "factor", 3.0),
+        lambda: setattr(two, "factor", 4.0),
+        lambda: options.update(offset=5.0),
+    )
+    layer = nn.BatchNorm1d(2)
+    layers, twins = {layer: 0.5}, {deepcopy(layer): 0.5}
+
+    def run(layers, x):
+        return sum([layer(x) * factor for layer, factor in layers.items()])
+
+    step, x = ndl.jit(lambda x: run(layers, x)), ndl.init.randn(4, 2)
+    for k in range(6):
+        for one in (*layers, *twins):
+            one.training = k != 4
+        np.testing.assert_allclose(step(x).numpy(), run(twins, x).numpy(), rtol=1e-5)
+        for one, two in zip(layers, twins, strict=True):
+            np.testing.assert_allclose(one.running_mean.numpy(), two.running_mean.numpy())
 
 
 class OwnDict(UserDict):

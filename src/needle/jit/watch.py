@@ -203,7 +203,7 @@ class Watch:
     def _add_all(self, seen: Seen) -> None:
         stored = isinstance(seen.container, Entries | Items)
         for key, value in seen.before.items():
-            if isinstance(key, Tensor):
+            if not isinstance(key, str | int):
                 self.add(f"a key of {seen.container.path}", key)
             path = seen.container.label(key)
             if stored and is_iterator(value):  # the function need not use it
