@@ -1,10 +1,13 @@
-"""What is read or written past a class: by `__getattribute__`, `vars(self)`, descriptors."""
+"""What is read or written past a class: `__getattribute__`, `vars(self)`, descriptors, copies."""
+
+import copy
 
 import numpy as np
 import pytest
 
 import needle as ndl
 from needle import nn
+from tests.jit.test_replaced import expect_fresh
 
 own = object.__getattribute__
 
@@ -89,3 +92,46 @@ def test_a_record_of_a_structured_array():
     for k in (1.0, 2.0, 3.0):
         record["k"] = k
         assert step(ndl.Tensor([1.0])).item() == k
+
+
+class Plain:
+    def __init__(self):
+        self.factor, self.offsets = 1.0, [1.0]
+
+
+class Scaled(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.factor, self.offsets = 1.0, [1.0]
+
+
+@pytest.mark.parametrize("cls", [Plain, Scaled])
+@pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy])
+def test_attributes_of_a_copy_are_those_of_the_original(cls, copied):
+    held = cls()
+
+    def function(x):
+        twin = copied(held)
+        return x * twin.factor + twin.offsets[0]
+
+    expect_fresh(
+        function,
+        lambda: setattr(held, "factor", 2.0),
+        lambda: held.offsets.insert(0, 3.0),
+        lambda: setattr(held, "offsets", [4.0]),
+    )
+
+
+@pytest.mark.parametrize("cls", [Plain, Scaled])
+@pytest.mark.parametrize("read", [lambda held: held.factor, lambda held: sum(vars(held).values())])
+def test_another_dict_of_attributes(cls, read):
+    held = cls()
+    del held.offsets
+    for name in vars(held).keys() - {"factor"}:
+        delattr(held, name)
+    expect_fresh(
+        lambda x: x * read(held),
+        lambda: setattr(held, "__dict__", {"factor": 2.0}),
+        lambda: setattr(held, "factor", 3.0),
+        lambda: setattr(held, "__dict__", {"factor": 3.0, "more": 0.0}),
+    )

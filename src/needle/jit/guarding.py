@@ -33,6 +33,8 @@ from .watch import Watch
 
 _PLAIN = (dict, list, FunctionType, ModuleType)
 """Of these nobody changes the class."""
+_ALL_OF_IT = {"__class__", "__dict__"}
+"""Attributes that change all others."""
 
 
 def guard(trace: Trace, tracer: Tracer, watch: Watch, stand_ins: StandIns) -> None:
@@ -86,7 +88,7 @@ def _rely(news: News, watch: Watch, written: set[Slot]) -> None:
         if seen.container.tells or isinstance(seen.owner, Stateful):
             keys = [slot.key for slot in written if slot.container is seen.container]
             names = {*seen.reads, *seen.assigned, *keys}
-            changes.rely(news, seen.owner, {ALL} if seen.whole else {"__class__", *names})
+            changes.rely(news, seen.owner, {ALL} if seen.whole else {*_ALL_OF_IT, *names})
 
 
 def _aliases(

@@ -29,7 +29,7 @@ from .names import Defaults, Names
 from .news import Heard, News
 from .sameness import is_as_good, is_rate
 from .seen import Seen
-from .slots import MISSING, Container, Slot
+from .slots import MISSING, Attributes, Container, Slot
 from .things import is_users_object
 
 if TYPE_CHECKING:
@@ -164,6 +164,9 @@ class Guards:
             views = container.views() if slots.whole is not None else []
             self._views.add(*views)
             self._see(self._views if views else slots)
+            if views and isinstance(container, Attributes):
+                self._parts.add_attributes(container.owner)
+                self._see(self._parts)
 
     def add_array(self, path: str, array: Any, before: Any) -> None:
         """Rely on the contents of a NumPy array, if it is small enough to look at each time."""

@@ -7,8 +7,8 @@
     Slots        what slots of a container hold
     Written      what a list or dict holds that the program itself puts there anew
     Globals      what variables of one module hold, whichever functions name them
-    Parts        the code of functions and the classes of objects: a notebook that reloads a file
-                 puts new ones into old things
+    Parts        the code of functions, the classes and dicts of objects: a notebook that reloads a
+                 file puts new ones into old things
     Views        all that dicts, lists, sets and deques hold
     Arrays       what small NumPy arrays hold
 """
@@ -29,6 +29,10 @@ Pin = Callable[[Any], bool]
 """Says whether a slot's value is still the one that a trace relied on."""
 
 _code_of, _defaults_of = attrgetter("__code__"), attrgetter("__defaults__")
+
+
+def _attributes_of(owner: Any) -> dict[str, Any]:
+    return object.__getattribute__(owner, "__dict__")
 
 
 class Look(Protocol):
@@ -136,7 +140,10 @@ class Globals(_Things):
 
 
 class Parts:
-    """The code and defaults of functions, and the classes of objects, which are held weakly."""
+    """What functions and objects are made of: code and defaults, classes and dicts of attributes.
+
+    The functions and objects are held weakly.
+    """
 
     def __init__(self) -> None:
         self._parts: list[tuple[Callable[[], Any], Callable[[Any], Any]]] = []
@@ -158,6 +165,10 @@ class Parts:
         self._classes.append((container, type(container.owner())))
         if not container.tells:
             self._parts.append((container.owner, type))
+
+    def add_attributes(self, owner: Callable[[], Any]) -> None:
+        """See that an object is given another dict of attributes."""
+        self._parts.append((owner, _attributes_of))
 
     def unchanged(self) -> bool:
         try:

@@ -339,7 +339,7 @@ class Watch:
             return
         if name in seen.reads or name in seen.overwritten:
             return
-        if name == "__dict__":
+        if name in ("__dict__", "__getstate__"):  # which `copy` asks for
             if not seen.whole:
                 seen.whole = True
                 self._add_all(seen)
