@@ -1,13 +1,16 @@
 """Classes: their attributes and methods, `__slots__`, and objects that are made by the function."""
 
+import builtins
 import collections
 import types
+from operator import attrgetter
 
 import numpy as np
 import pytest
 
 import needle as ndl
 from needle import nn
+from tests.jit.test_replaced import expect_fresh
 from tests.jit.worlds import expect_like_eager, zeros
 
 scale = 2.0
@@ -167,6 +170,45 @@ def test_attributes_of_classes_are_watched(monkeypatch):
         monkeypatch.setattr(Base, "factor", factor)
         assert step(ndl.Tensor([1.0])).item() == (2 * factor + 1) * factor
     assert len(step.programs) == 2
+
+
+def test_attributes_of_classes_under_names_that_are_computed():
+    class Base:
+        sgd_rate = adam_rate = 1.0
+
+    class Settings(Base):
+        scaled_by_one = staticmethod(lambda x: x * sizes["one"])
+
+    kind, sizes, rate_of = ["sgd"], {"one": 1.0}, attrgetter("sgd_rate")
+
+    def function(x):
+        x = x * getattr(Settings, f"{kind[0]}_rate") + rate_of(Settings)
+        x = x * sum(value for name, value in vars(Base).items() if name.endswith("_rate"))
+        x = x + sum(getattr(Settings(), f"{name}_rate") for name in ("sgd", "adam"))
+        x = x * 2 if hasattr(Settings, f"{kind[0]}_factor") else x
+        return getattr(Settings, f"scaled_by_{next(iter(sizes))}")(x)
+
+    asked = [getattr, hasattr, vars]
+    expect_fresh(
+        function,
+        lambda: setattr(Base, "sgd_rate", 2.0),
+        lambda: setattr(Settings, "sgd_rate", 3.0),
+        lambda: setattr(Base, "adam_rate", 4.0),
+        lambda: setattr(Settings, "sgd_factor", 1),
+        lambda: sizes.update(one=5.0),
+        lambda: setattr(Settings, "scaled_by_one", staticmethod(lambda x: -x)),
+    )
+    assert [builtins.getattr, builtins.hasattr, builtins.vars] == asked
+
+
+def test_the_variables_of_a_traced_function_itself():
+    def function(x):
+        factor = 2.0  # noqa: F841
+        return x * vars()["factor"] * len([vars() for _ in range(2)])
+
+    assert ndl.jit(function, warmup=0)(ndl.Tensor([1.0])).item() == 4.0
+    with pytest.raises(TypeError, match="getattr expected at least 2 arguments, got 0"):
+        ndl.jit(lambda x: getattr(), warmup=0)(ndl.Tensor([1.0]))
 
 
 def test_an_attribute_that_comes_to_hide_that_of_a_base():

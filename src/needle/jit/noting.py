@@ -8,11 +8,15 @@
     model.h = y                     watch.assigned(model, "h")       __setattr__ of its class
     settings.rate, of a module      watch.read(settings, "rate")     a class for it alone
     getattr(p, "factor", 1.0)       watch.missed(p, "factor")        __getattr__ of `Tensor`
+    getattr(Settings, name)         watch.read_of_class(...)         getattr of `builtins`
 """
 
 from __future__ import annotations
 
+import builtins
+import inspect
 import threading
+from functools import wraps
 from types import FunctionType, ModuleType
 from typing import TYPE_CHECKING, Any
 from weakref import ref
@@ -37,6 +41,7 @@ class Noting:
         self._thread: int | None = threading.get_ident()
         self._own: dict[type, dict[str, Any]] = {}  # what each class itself has for its new methods
         self._modules: dict[ModuleType, type] = {}  # the class of each
+        self._builtins: dict[str, Any] = {}
 
     def instances_of(self, cls: type) -> bool:
         """Let a class tell of its instances; False if it does not tell of all that is read."""
@@ -91,9 +96,31 @@ class Noting:
 
         self._give(Tensor, {"__getattr__": __getattr__})
 
+    def classes(self) -> None:
+        """Let built-in functions tell what others than Needle read of classes, by any name."""
+        told, vars_of = self._told, vars
+
+        def telling(function: Any) -> Any:
+            @wraps(function)
+            def asked(*args: Any) -> Any:
+                if not args and function is vars_of:
+                    return _asking().f_locals
+                watch = told() if args and isinstance(args[0], type) else None
+                if watch is not None and not _is_needles(_asking()):
+                    watch.read_of_class(*args[:2])
+                return function(*args)
+
+            return asked
+
+        self._builtins = {name: vars(builtins)[name] for name in ("getattr", "hasattr", "vars")}
+        for name, function in self._builtins.items():
+            setattr(builtins, name, telling(function))
+
     def end(self) -> None:
         """Let everything be as it was. Done twice, it does the same."""
         self._thread = None
+        for name, function in self._builtins.items():
+            setattr(builtins, name, function)
         for module, cls in self._modules.items():
             _set(module, "__class__", cls)
         for cls, methods in self._own.items():
@@ -112,3 +139,14 @@ class Noting:
         own.update({name: vars(cls).get(name, MISSING) for name in methods})
         for name, method in methods.items():
             type.__setattr__(cls, name, method)
+
+
+def _asking() -> Any:
+    """The frame of what called the function that calls this."""
+    frame: Any = inspect.currentframe()
+    return frame.f_back.f_back
+
+
+def _is_needles(frame: Any) -> bool:
+    """Whether a frame runs code of the library."""
+    return str(frame.f_globals.get("__name__")).startswith("needle.")

@@ -19,6 +19,7 @@ from collections import deque
 from collections.abc import Collection, Iterable, MappingView
 from functools import partial
 from gc import get_referents
+from operator import attrgetter
 from types import (
     BuiltinFunctionType,
     FunctionType,
@@ -99,8 +100,12 @@ class Watch:
         self._noting = Noting(self)
 
     def open(self) -> None:
-        """Let tensors note which attributes are read of them that Needle does not know."""
+        """Let tensors note which attributes are read of them that Needle does not know.
+
+        Of classes, what is read of them under names that are computed.
+        """
         self._noting.tensors()
+        self._noting.classes()
         if self._stand_ins.has_attributes():
             self._noting.instances_of(Tensor)
 
@@ -260,6 +265,8 @@ class Watch:
                     self.add(path, part)
         elif is_iterator(item):
             raise TraceError(would_move(path, item))
+        elif isinstance(item, attrgetter):
+            self._classes.add_names(set(".".join(item.__reduce__()[1]).split(".")), self)
         elif isinstance(item, ref):
             self.weak.append(item)
             self.add(path, item())
@@ -329,6 +336,12 @@ class Watch:
         seen = self.found.get(id(owner))
         if seen is not None:
             seen.assign(name)
+
+    def read_of_class(self, cls: type, name: Any = None) -> None:
+        """An attribute of a class is about to be read, or all of them."""
+        names = list(vars(cls)) if name is None else [name]
+        for one in names:
+            self._classes.read(cls, one, self)
 
     def read(self, owner: Any, name: str) -> None:
         """An attribute is about to be read."""
