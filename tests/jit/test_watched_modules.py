@@ -131,6 +131,22 @@ def test_a_module_that_is_imported_during_a_trace_stays(make_settings):
     assert isinstance(settings.later, types.ModuleType)
 
 
+def test_the_variables_of_a_module_that_the_function_imports_first(tmp_path, monkeypatch):
+    (tmp_path / "my_late_settings.py").write_text("temperature = 1.0")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "my_late_settings", raising=False)
+
+    def function(x):
+        import my_late_settings
+
+        return x * my_late_settings.temperature
+
+    step, x = ndl.jit(function, warmup=0), ndl.Tensor([1.0])
+    for temperature in (1.0, 2.0, 3.0):
+        assert [step(x).item() for _ in range(3)] == [temperature] * 3
+        sys.modules["my_late_settings"].temperature = temperature + 1.0
+
+
 def test_a_package_that_is_read_through_asks_for_no_other_program(make_settings):
     settings, x, scale = make_settings(), ndl.Tensor([1.0]), ndl.Tensor([2.0])
     step = ndl.jit(lambda x: x * settings.inner.factor * settings.temperature * scale)

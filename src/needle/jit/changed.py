@@ -13,6 +13,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any, NamedTuple
 
 from ..errors import TraceError
@@ -22,7 +23,7 @@ from .resting import slots_now
 from .sameness import is_as_good, is_equal
 from .seen import is_number
 from .slots import MISSING, Entries, Items, Slot
-from .things import is_users_object
+from .things import is_own, is_users_object
 from .tracer import Scalar
 from .trees import outline, parts_of, tensors_in
 from .watch import Watch
@@ -81,6 +82,9 @@ def changed_slots(watch: Watch) -> list[Change]:
     numbers: list[tuple[Slot, Any]] = []
     for tensor in first_attributes(watch):
         raise NewStateError(f"{next(iter(vars(tensor)))} of a tensor of shape {tensor.shape}")
+    for name in watch.not_imported:
+        if name in sys.modules and is_own(sys.modules[name]):  # whose variables were not watched
+            raise NewStateError(name, f"Import {name} outside the jitted function", bounded=True)
     for seen in watch.found.values():
         container, now = seen.container, slots_now(seen.container)
         if any(key not in now for key in seen.before):

@@ -82,6 +82,7 @@ class Watch:
         arrays: NumPy arrays that were reached, each with its path and a copy, by identity.
         elements: Sets, deques and `array`s that were reached, each with its path and what it held.
         weak: Weak references that were reached, or made of proxies that were.
+        not_imported: Modules that code imports, and that nothing had imported when it was reached.
     """
 
     def __init__(self, tracer: Tracer, streams: Streams, stand_ins: StandIns) -> None:
@@ -95,6 +96,7 @@ class Watch:
         self.arrays: dict[int, tuple[str, Any, Any]] = {}
         self.elements: list[tuple[str, Collection[Any], list[Any]]] = []
         self.weak: list[ref[Any]] = []
+        self.not_imported: list[str] = []
         self._variables: dict[tuple[int, str], Any] = {}  # what each held when it was found first
         self._classes = Classes()
         self._noting = Noting(self)
@@ -230,7 +232,10 @@ class Watch:
         if vars(function):
             self.add(path, vars(function))
         for name in modules_in(function.__code__):
-            self.add(name, sys.modules.get(name))
+            if name in sys.modules:
+                self.add(name, sys.modules[name])
+            else:
+                self.not_imported.append(name)
         self._classes.add_names(names_in(function.__code__), self)
 
     def _add_wrapped(self, function: FunctionType, path: str) -> None:
