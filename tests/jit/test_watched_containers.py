@@ -294,6 +294,21 @@ def test_context_variables():
     assert step(x).item() == 6
 
 
+@pytest.mark.parametrize("warmup", [0, 1])
+def test_a_context_variable_that_a_function_gives_its_first_value(warmup):
+    turn = contextvars.ContextVar("turn")
+
+    def function(x):
+        turn.set("b" if turn.get("a") == "a" else "a")
+        return x * (2 if turn.get() == "a" else 3)
+
+    step, x = ndl.jit(function, warmup=warmup), ndl.Tensor([1.0])
+    called = contextvars.copy_context().run(lambda: [step(x).item() for _ in range(4)])
+    assert called == [3, 2, 3, 2]
+    assert turn.get(None) is None
+    assert [step(x).item() for _ in range(4)] == [3, 2, 3, 2]
+
+
 class Modes(threading.local):
     factor = 1.0
 

@@ -33,7 +33,7 @@ class Context(Container):
         self.owner().set(value)
 
     def remove(self, key: Any) -> None:
-        """It cannot be without a value again, but for the token of who set it."""
+        """It cannot be without a value again; the context of a trace is thrown away."""
 
 
 class Local(Attributes):

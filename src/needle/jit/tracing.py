@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Callable
+from contextvars import copy_context
 from typing import Any
 
 import numpy as np
@@ -44,8 +45,13 @@ def trace(
         TraceError: the function does something that a program could not repeat.
         NewStateError: state came into being; call it eagerly and trace again.
     """
+
+    def run() -> Trace:
+        # In a context of its own, where a context variable that had no value may be given one.
+        return copy_context().run(_Tracing(function, args, kwargs, leaves).run)
+
     try:
-        return _Tracing(function, args, kwargs, leaves).run()
+        return run()
     except ChangedNumberError as error:
         changed = error.changed
     # A number that is the same after a second run (a batch size, say) was set, not counted up.
@@ -53,7 +59,7 @@ def trace(
     try:
         for slot, new in changed:
             slot.assign(new)
-        _Tracing(function, args, kwargs, leaves).run()
+        run()
     finally:
         for slot, old in before:
             slot.assign(old)
