@@ -7,6 +7,7 @@ from array import array
 from collections import ChainMap, OrderedDict, UserDict, UserList, defaultdict, deque
 from copy import deepcopy
 from enum import IntEnum
+from functools import partial
 from weakref import WeakKeyDictionary, WeakSet, WeakValueDictionary, proxy, ref
 
 import numpy as np
@@ -273,6 +274,48 @@ def test_what_is_taken_out_of_a_queue_is_used_up(warmup):
     for _ in range(3):
         first = queue[0]
         assert taken()["first"] is first
+
+
+@pytest.mark.parametrize("warmup", [0, 1])
+def test_what_is_taken_out_and_put_in_again(warmup):
+    def run(jit):
+        queue, modes = deque([1.0, 2.0]), {"train"}
+
+        def function(x):
+            modes.discard("train") if "train" in modes else modes.add("train")
+            return x * queue.popleft() * (2 if modes else 3)
+
+        step, found = jit(function), []
+        for _ in range(4):
+            found += [step(ndl.Tensor([1.0])).item(), list(queue), list(modes)]
+            queue.extend([1.0, 2.0] * (not queue))
+        return found
+
+    assert run(partial(ndl.jit, warmup=warmup)) == run(lambda function: function)
+
+
+@pytest.mark.parametrize(
+    ("items", "change"),
+    [
+        (deque([1.0, 2.0]), lambda items: items.rotate()),
+        (deque([1.0, 2.0]), lambda items: items.appendleft(items.pop() + 1)),
+        (array("d", [1.0]), lambda items: items.__setitem__(0, items[0] + 1)),
+        (bytearray(b"a"), lambda items: items.__setitem__(0, items[0] + 1)),
+        ({1}, lambda items: items.add(len(items) + 1)),
+    ],
+)
+def test_what_is_changed_at_each_call_is_told(items, change):
+    def function(items, x):
+        change(items)
+        return x * sum(items)
+
+    twin, x = deepcopy(items), ndl.Tensor([1.0])
+    step = ndl.jit(partial(function, items), warmup=0)
+    for _ in range(2):
+        assert step(x).item() == function(twin, x).item()
+    with pytest.raises(ndl.TraceError, match=r"never settles. Change .* outside the jitted func"):
+        step(x)
+    assert items == twin
 
 
 # -- of a thread -----------------------------------------------------------------------------------

@@ -19,8 +19,9 @@ from typing import Any, NamedTuple
 from ..errors import TraceError
 from ..state import Telling
 from ..tensor import Tensor
+from .elements import was_used_up
 from .resting import slots_now
-from .sameness import is_as_good, is_equal
+from .sameness import is_as_good, is_equal, is_same
 from .seen import is_number
 from .slots import MISSING, Entries, Items, Slot
 from .things import is_own, is_users_object
@@ -85,6 +86,10 @@ def changed_slots(watch: Watch) -> list[Change]:
     for name in watch.not_imported:
         if name in sys.modules and is_own(sys.modules[name]):  # whose variables were not watched
             raise NewStateError(name, f"Import {name} outside the jitted function", bounded=True)
+    for path, owner, before in watch.elements:
+        if not is_same(owner, before):
+            advice = f"Change {path} outside the jitted function"
+            raise NewStateError(path, advice, bounded=was_used_up(owner, before))
     for seen in watch.found.values():
         container, now = seen.container, slots_now(seen.container)
         if any(key not in now for key in seen.before):

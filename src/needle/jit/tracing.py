@@ -25,8 +25,9 @@ from ..errors import TraceError
 from ..graph.node import Node, owner_of
 from .changed import ChangedNumberError, NewStateError, first_attributes
 from .effects import Effects, taken_apart
+from .elements import refill
 from .guarding import guard
-from .sameness import is_equal
+from .sameness import is_equal, is_same
 from .signature import attributes_of, is_leaf
 from .stand_ins import StandIns
 from .streams import Streams, no_entropy
@@ -166,6 +167,9 @@ class _Tracing:
             seen.container.restore(seen.before)
         for tensor in first_attributes(self.watch):
             vars(tensor).clear()
+        for _, owner, elements in self.watch.elements:
+            if not is_same(owner, elements):
+                refill(owner, elements)
         for _, array, before in self.watch.arrays.values():
             if not is_equal(array, before):
                 np.copyto(array, before)

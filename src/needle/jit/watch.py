@@ -39,10 +39,11 @@ from ..shapes import Spec
 from ..state import Watched
 from ..tensor import Tensor
 from .classes import Classes
+from .elements import grew
 from .names import Names, is_library, modules_in, names_in
 from .noting import Noting
 from .resting import Resting, is_iterator, would_move
-from .sameness import is_equal, is_rate, is_same
+from .sameness import is_equal, is_rate
 from .seen import Seen
 from .slots import (
     MISSING,
@@ -158,7 +159,7 @@ class Watch:
         self.close()
         self._classes.note_what_may_hide(self.found)
         # What the function itself put there or took is a side effect, which nothing relies on.
-        self.elements = [item for item in self.elements if is_same(item[1], item[2])]
+        self.elements = [item for item in self.elements if not grew(item[1], item[2])]
         for path, array, before in self.arrays.values():
             if not is_equal(array, before):
                 raise TraceError(
