@@ -1,5 +1,8 @@
 """Reverse mode from some results of a compiled call: each pass knows which those are by itself."""
 
+from functools import cmp_to_key, partial
+
+import numpy as np
 import pytest
 
 import needle as ndl
@@ -66,3 +69,24 @@ def test_state_that_a_differentiated_function_writes():
     step = ndl.jit(ndl.grad(loss), warmup=0)
     for k in range(1, 5):
         assert step(ndl.Tensor([1.0])).item() == 2.0 * k == 2.0 * seen.item()
+
+
+def order(f):
+    return cmp_to_key(lambda a, b: f(a) - f(b))
+
+
+@pytest.mark.parametrize(
+    "wrapped",
+    [
+        np.vectorize,
+        lambda f: np.frompyfunc(f, 1, 1),
+        lambda f: partial(lambda by, value: max([1.0, value], key=by), order(f)),
+    ],
+)
+def test_what_a_library_calls_that_it_was_given_is_watched(wrapped):
+    options = {"factor": 1.0}
+    scale = wrapped(lambda value: value * options["factor"])
+    step = ndl.jit(lambda x: x * float(scale(2.0)), warmup=0)
+    for factor in (1.0, 2.0, -3.0):
+        options["factor"] = factor
+        assert step(ndl.Tensor([1.0])).item() == float(scale(2.0))

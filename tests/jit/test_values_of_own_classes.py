@@ -1,8 +1,12 @@
-"""Arguments that are numbers, text, lists, dicts of the user's own classes, with attributes."""
+"""Numbers, text, lists, dicts of the user's own classes, with attributes: arguments, and others."""
+
+import collections
+import types
 
 import pytest
 
 import needle as ndl
+from tests.jit.test_replaced import expect_fresh
 
 
 class Number(int):
@@ -84,3 +88,46 @@ def test_an_attribute_that_the_function_sets_is_told():
 
     with pytest.raises(ndl.TraceError, match=r"passed as an argument was changed .* what is new"):
         ndl.jit(function, warmup=0)(Options(x=ndl.Tensor([1.0])))
+
+
+class Scaling(property):
+    factor = 1.0
+
+    def __get__(self, owner, cls=None):
+        return self if owner is None else super().__get__(owner, cls) * self.factor
+
+
+def test_attributes_of_a_property_of_an_own_class(monkeypatch):
+    class Scaled:
+        scale = Scaling(lambda self: self.size)
+
+    held = Scaled()
+    held.size = 2.0
+    monkeypatch.setattr(Scaling, "factor", 1.0)
+    expect_fresh(
+        lambda x: x * held.scale,
+        lambda: setattr(held, "size", 3.0),
+        lambda: setattr(Scaling, "factor", 4.0),
+        lambda: setattr(Scaled.scale, "factor", 5.0),
+    )
+
+
+@pytest.mark.parametrize(
+    "base", [types.ModuleType, bytearray, collections.deque, types.SimpleNamespace]
+)
+def test_attributes_of_what_is_derived_from_the_standard_librarys(base):
+    class Derived(base):
+        offset = 1.0
+
+        def scaled(self, x):
+            return x * self.factor + self.offset
+
+    held = Derived("derived") if base is types.ModuleType else Derived()
+    held.factor = 1.0
+    expect_fresh(
+        lambda x: held.scaled(x),
+        lambda: setattr(held, "factor", 2.0),
+        lambda: setattr(Derived, "offset", 3.0),
+        lambda: setattr(held, "offset", 4.0),
+        lambda: setattr(Derived, "scaled", lambda self, x: x - self.offset),
+    )

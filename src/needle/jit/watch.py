@@ -63,7 +63,8 @@ from .tracer import Rate, Scalar, Tracer
 
 WATCHED_ELEMENTS = 4096
 """Larger sets, deques and `array`s are not watched: to look at them takes longer than a call."""
-_PLAIN = (int, float, str, bytes, tuple, frozenset, set, deque, np.ndarray)
+_COLLECTIONS = (set, deque, bytearray, ArrayType)
+_PLAIN = (int, float, str, bytes, tuple, frozenset, np.ndarray, *_COLLECTIONS)
 """What is known by its value, or by what it holds; a class of the user's own may add attributes."""
 _ATOMS = (int, float, str, bytes, type(None), np.generic, Op)
 
@@ -125,7 +126,7 @@ class Watch:
             self._add_beside_value(item, path)
         if isinstance(item, np.ndarray):
             self._add_array(item, path)
-        elif isinstance(item, deque | set | bytearray | ArrayType):
+        elif isinstance(item, _COLLECTIONS):
             self._add_elements(item, path)
         elif isinstance(item, type):
             self._classes.add(item, self)
@@ -138,7 +139,7 @@ class Watch:
             self._add_tensor(item, path)
         elif isinstance(item, FunctionType):
             if is_library(item.__module__):
-                self._add_wrapped(item, path)
+                self._add_called(path, item.__closure__ or ())
             else:
                 self._add_function(item, path)
         elif (kind := container_of(item)) is not None:
@@ -239,14 +240,15 @@ class Watch:
                 self.not_imported.append(name)
         self._classes.add_names(names_in(function.__code__), self)
 
-    def _add_wrapped(self, function: FunctionType, path: str) -> None:
-        """What a library's function calls that it was given, as `ndl.grad(f)` calls `f`."""
-        for cell in function.__closure__ or ():
-            for part in filter(callable, get_referents(cell)):  # none in an empty one
+    def _add_called(self, path: str, things: Iterable[Any]) -> None:
+        """What a library calls that it was given, as `ndl.grad(f)` and `np.vectorize(f)` call f."""
+        for thing in things:
+            for part in filter(callable, get_referents(thing)):
                 self.add(path, part)
 
     def _add_module(self, module: ModuleType) -> None:
         """A file of the user's own."""
+        self._classes.add(type(module), self)
         self.found[id(module)] = Seen(module, Variables(module), whole=False)
         self._noting.module(module)
 
@@ -278,6 +280,7 @@ class Watch:
             self.add(path, item())
         elif not self._streams.add(item):
             self.add_member(path, item)
+            self._add_called(path, [item])
 
     def _behind(self, path: str, proxy: Any) -> Any:
         """What a weak proxy stands for."""
@@ -300,7 +303,7 @@ class Watch:
         ):
             for name in ("__wrapped__", "__func__", "fget", "func", "dispatcher", "__self__"):
                 self.add("self" if name == "__self__" else path, getattr(member, name, None))
-        elif is_users_object(member):
+        if is_users_object(member):
             self.add(path, member)
 
     def _add_object(self, owner: Any, path: str) -> None:
@@ -367,8 +370,8 @@ class Watch:
             path = seen.container.label(name)
             if name in seen.before:
                 self.add(path, seen.before[name])
-            elif isinstance(seen.container, Variables):
+                return
+            if isinstance(seen.container, Variables):
                 space = seen.container.space
                 self.add(path, space.get(name, space.get("__getattr__")))
-            else:
-                self._classes.read(type(owner), name, self)
+            self._classes.read(type(owner), name, self)
