@@ -14,7 +14,7 @@ are put back, and the trace says what a program has to write after each call::
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextvars import copy_context
 from typing import Any
 
@@ -23,6 +23,7 @@ import numpy as np
 from ..context import ambient
 from ..errors import TraceError
 from ..graph.node import Node, owner_of
+from ..shapes import spec_of
 from .changed import ChangedNumberError, NewStateError, first_attributes
 from .effects import Effects, taken_apart
 from .elements import refill
@@ -85,6 +86,7 @@ class _Tracing:
         done = self._recorded()
         _refuse_escapes(self.tracer)
         self._refuse_escaped_stand_ins()
+        _settle_constants(self.tracer)
         guard(done, self.tracer, self.watch, self.stand_ins)
         return done
 
@@ -188,7 +190,15 @@ def _refuse_escapes(tracer: Tracer) -> None:
         )
 
 
-def _held(nodes: list[Node]) -> list[Node]:
+def _settle_constants(tracer: Tracer) -> None:
+    """A constant that something keeps, as a cache does, is read there from the next call on."""
+    if _held(tracer.constants):
+        gc.collect()
+    for node in _held(tracer.constants):
+        raise NewStateError(f"what keeps a tensor of shape {spec_of(node.storage).shape}")
+
+
+def _held(nodes: Iterable[Node]) -> list[Node]:
     """The nodes that still belong to a tensor."""
     owners = [(node, owner_of(node)) for node in nodes]
     return [node for node, owner in owners if owner is not None and owner.node is node]
