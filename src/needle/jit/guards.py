@@ -18,13 +18,15 @@ Only if that fails is everything compared in detail::
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Sequence
+from functools import partial
+from itertools import repeat
 from typing import TYPE_CHECKING, Any
 from weakref import ReferenceType, ref
 
 from ..context import VALUE, changes
 from ..graph.node import Specs
 from ..tensor import Tensor
-from .looks import Arrays, Globals, Look, Parts, Pin, Slots, Views, Written, dies
+from .looks import Arrays, Look, Parts, Pin, Slots, Things, Views, Written, dies
 from .names import Defaults, Names
 from .news import Heard, News
 from .sameness import is_as_good, is_rate
@@ -60,8 +62,8 @@ class Guards:
         self.when_gone: Callable[[str], None] = _nothing
         self.news = News()
         self._slots: list[Slots] = []
-        self._parts, self._arrays, self._views = Parts(), Arrays(), Views()
-        self._globals: dict[int, Globals] = {}
+        self._things, self._parts, self._arrays, self._views = Things(), Parts(), Arrays(), Views()
+        self._globals: dict[int, dict[str, None]] = {}  # names, by module
         self._cheap: dict[Look, Callable[[], bool]] = {}  # bound methods are called more quickly
         self._flags: list[tuple[ReferenceType[Tensor], bool]] = []
         self._sources: list[tuple[Source, Specs]] = []
@@ -135,12 +137,14 @@ class Guards:
         free = function.__code__.co_freevars
         cells = [place for place in places if place[0] in free]
         if cells:
-            self._see(Slots(names, None, cells))
+            self._look_into(names.reader([key for key, _, _ in cells]))
         if len(cells) < len(places):
             space = function.__globals__
-            found = self._globals.setdefault(id(space), Globals(space))
-            found.names.update([(key, None) for key, _, _ in places if key not in free])
-            self._see(found)
+            if id(space) not in self._globals:
+                found = self._globals[id(space)] = {}
+                self._look_into(partial(map, space.get, found, repeat(MISSING)))
+            named = [key for key, _, _ in places if key not in free]
+            self._globals[id(space)].update(dict.fromkeys(named))
 
     def _look_at_defaults(self, defaults: Defaults) -> None:
         """Rely on the default arguments of a function."""
@@ -153,7 +157,7 @@ class Guards:
         if defaults.are_plain():
             self._parts.add_defaults(defaults.owner)
         else:
-            self._see(slots)
+            self._look_into(slots.read)
 
     def _look_at(self, slots: Slots) -> None:
         """Let the cheap look see some slots, unless these guards are told what happens to them."""
@@ -163,8 +167,11 @@ class Guards:
         if not container.tells:
             views = container.views() if slots.whole is not None else []
             self._views.add(*views)
-            self._see(self._views if views else slots)
-            if views and isinstance(container, Attributes):
+            if not views:
+                self._look_into(slots.read)
+                return
+            self._see(self._views)
+            if isinstance(container, Attributes):
                 self._parts.add_attributes(container.owner)
                 self._see(self._parts)
 
@@ -296,6 +303,11 @@ class Guards:
         return None
 
     # -- inside ------------------------------------------------------------------------------------
+
+    def _look_into(self, read: Callable[[], Iterable[Any]]) -> None:
+        """Let the cheap look see what a function reads."""
+        self._things.add(read)
+        self._see(self._things)
 
     def _see(self, look: Look) -> None:
         self._cheap[look] = look.unchanged

@@ -4,9 +4,8 @@
 
     look         what it sees
 
-    Slots        what slots of a container hold
+    Things       what slots of containers hold, all of them in one go; `Slots` says it in detail
     Written      what a list or dict holds that the program itself puts there anew
-    Globals      what variables of one module hold, whichever functions name them
     Parts        the code of functions, the classes and dicts of objects: a notebook that reloads a
                  file puts new ones into old things
     Views        all that dicts, lists, sets and deques hold
@@ -17,7 +16,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable
 from functools import partial
-from itertools import repeat
 from operator import attrgetter, is_
 from typing import Any, Protocol
 from weakref import ReferenceType, ref
@@ -52,28 +50,36 @@ def dies(value: Any) -> bool:
     return type(value).__weakrefoffset__ != 0
 
 
-class _Things:
-    """A look at things that are read one by one: they have to be the same ones."""
+class Things:
+    """What is read one by one, of many containers: all of it has to be the same things."""
 
-    def __init__(self, read: Callable[[], Iterable[Any]]) -> None:
-        self._read = read
+    def __init__(self) -> None:
+        self._reads: list[Callable[[], Iterable[Any]]] = []
         self._ids: list[int] = []
         self._kept: list[Any] = []
 
+    def add(self, read: Callable[[], Iterable[Any]]) -> None:
+        """See what a function reads."""
+        self._reads.append(read)
+
     def unchanged(self) -> bool:
-        return list(map(id, self._read())) == self._ids
+        ids: list[int] = []
+        for read in self._reads:
+            ids += map(id, read())
+        return ids == self._ids
 
     def accept(self) -> None:
-        things = list(self._read())
+        things = [thing for read in self._reads for thing in read()]
         self._ids = list(map(id, things))
         self._kept = [thing for thing in things if not dies(thing)]
 
 
-class Slots(_Things):
+class Slots:
     """Some slots of a container, and what they have to hold.
 
     Attributes:
         whole: The keys of all slots, in order, where the function may have gone over them.
+        read: Gives what they hold.
     """
 
     def __init__(
@@ -85,7 +91,7 @@ class Slots(_Things):
         self._pins = [pin for _, _, pin in places]
         # The identity says enough: the pin keeps the value alive, or hears of its death.
         self._first = [id(value) if value is not MISSING else 0 for _, value, _ in places]
-        super().__init__(container.reader(self._keys))
+        self.read = container.reader(self._keys)
 
     def difference(self) -> str | None:
         path, whole = self.container.path, self.whole
@@ -95,7 +101,7 @@ class Slots(_Things):
                 return f"{path} holds {len(keys)} things, {len(whole)} when it was traced"
             if keys != whole:
                 return f"{path} has other keys, or the same in another order"
-        values = list(self._read())
+        values = list(self.read())
         if len(values) != len(self._keys):
             return f"{path} changed"
         for key, value, first, pin in zip(self._keys, values, self._first, self._pins, strict=True):
@@ -128,15 +134,6 @@ class Written:
 
     def accept(self) -> None:
         """Other tensors of the same shapes are read at each call."""
-
-
-class Globals(_Things):
-    """The variables of one module that functions name, each looked at once."""
-
-    def __init__(self, space: dict[str, Any]) -> None:
-        self.names: dict[str, None] = {}
-        read: Any = partial(map, space.get, self.names, repeat(MISSING))
-        super().__init__(read)
 
 
 class Parts:
