@@ -19,6 +19,7 @@ from collections.abc import Set as AbstractSet
 from types import FunctionType
 from typing import TYPE_CHECKING
 
+from .inside import member
 from .names import is_library
 from .seen import Seen
 from .slots import Members
@@ -81,6 +82,6 @@ def _add_members(cls: type, names: AbstractSet[str], watch: Watch) -> None:
         if not special or isinstance(value, FunctionType):
             seen.reads[name] = None
         if hasattr(value, "__get__"):
-            watch.add_member(f"{cls.__name__}.{name}", value)
+            watch.add_each(member(f"{cls.__name__}.{name}", value))
         elif not special:
             watch.add(seen.container.label(name), value)

@@ -26,13 +26,13 @@ from weakref import ReferenceType, ref
 from ..context import VALUE, changes
 from ..graph.node import Specs
 from ..tensor import Tensor
-from .looks import Arrays, Look, Parts, Pin, Slots, Things, Views, Written, dies
+from .looks import Arrays, Look, Parts, Slots, Things, Views, Written
 from .names import Defaults, Names
 from .news import Heard, News
-from .sameness import is_as_good, is_rate
+from .pins import Pin, alike, dies, pinned
+from .sameness import is_rate
 from .seen import Seen
 from .slots import MISSING, Attributes, Container, Slot
-from .things import is_users_object
 
 if TYPE_CHECKING:
     from .trace import Source, Target
@@ -95,7 +95,7 @@ class Guards:
             if slot in numbers:
                 places.append((key, MISSING, is_rate))
             elif slot in written:
-                self._written[slot] = pin = _alike(value)
+                self._written[slot] = pin = alike(value)
                 places.append((key, MISSING, pin))
             else:
                 places.append(self._place(container, key, value))
@@ -119,7 +119,7 @@ class Guards:
 
     def _place(self, container: Container, key: Any, value: Any) -> tuple[Any, Any, Pin]:
         """A slot that has to hold what it held."""
-        pin = self._pinned(value, container.label(key))
+        pin = pinned(value, partial(self._gone, label=container.label(key)))
         return key, MISSING if isinstance(value, tuple) else value, pin
 
     def add_class(self, container: Container) -> None:
@@ -312,49 +312,10 @@ class Guards:
     def _see(self, look: Look) -> None:
         self._cheap[look] = look.unchanged
 
-    def _pinned(self, value: Any, label: str) -> Pin:
-        """Whether a slot still holds a value: equal, if it is a plain one, else the same."""
-        if isinstance(value, tuple) and not is_users_object(value):  # which has attributes, too
-            return _each(type(value), [self._pinned(part, label) for part in value])
-        if isinstance(value, list | dict):
-            return lambda now: now is value
-        if not dies(value):
-            return lambda now: is_as_good(now, value)
-        reference = ref(value, lambda gone: self._gone(gone, label))
-        return lambda now: now is reference()
-
     def _gone(self, reference: Any, label: str = "") -> None:
         self.alive = False
         self._views.let_go()
         self.when_gone(label)
-
-
-def _each(kind: type[Any], pins: list[Pin]) -> Pin:
-    """Whether a list or tuple is of a class and each of its items passes."""
-    return lambda now: (
-        type(now) is kind
-        and len(now) == len(pins)
-        and all(pin(part) for pin, part in zip(pins, now, strict=True))
-    )
-
-
-def _alike(value: Any) -> Pin:
-    """Whether a slot that a program writes holds tensors of the same classes, shapes, dtypes."""
-    if isinstance(value, Tensor):
-        cls, specs, flag = type(value), value.node.specs(), value.requires_grad
-        return lambda now: (
-            type(now) is cls and now.requires_grad == flag and now.node.specs() == specs
-        )
-    if isinstance(value, list | tuple):
-        return _each(type(value), [_alike(part) for part in value])
-    if isinstance(value, dict):
-        inner = {key: _alike(part) for key, part in value.items()}
-        return lambda now: (
-            isinstance(now, dict)
-            and list(now) == list(inner)
-            and all(pin(now[key]) for key, pin in inner.items())
-        )
-    return lambda now: is_as_good(now, value)
 
 
 def _at_two_places(tensor: Tensor) -> str:

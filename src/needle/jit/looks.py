@@ -20,11 +20,9 @@ from operator import attrgetter, is_
 from typing import Any, Protocol
 from weakref import ReferenceType, ref
 
+from .pins import Pin, dies
 from .sameness import is_same
 from .slots import MISSING, Container
-
-Pin = Callable[[Any], bool]
-"""Says whether a slot's value is still the one that a trace relied on."""
 
 _code_of, _defaults_of = attrgetter("__code__"), attrgetter("__defaults__")
 
@@ -43,11 +41,6 @@ class Look(Protocol):
     def accept(self) -> None:
         """Take this part of the world as it is for the one to compare with."""
         ...
-
-
-def dies(value: Any) -> bool:
-    """Whether a value can be held weakly."""
-    return type(value).__weakrefoffset__ != 0
 
 
 class Things:

@@ -16,15 +16,10 @@ from __future__ import annotations
 import sys
 from array import ArrayType
 from collections import deque
-from collections.abc import Collection, Iterable, MappingView
-from functools import partial
-from gc import get_referents
+from collections.abc import Collection, Iterable
 from operator import attrgetter
 from types import (
-    BuiltinFunctionType,
     FunctionType,
-    MappingProxyType,
-    MethodType,
     ModuleType,
 )
 from typing import Any
@@ -40,6 +35,7 @@ from ..state import Watched
 from ..tensor import Tensor
 from .classes import Classes
 from .elements import grew
+from .inside import Parts, called, looked_through, member
 from .names import Names, is_library, modules_in, names_in
 from .noting import Noting
 from .resting import Resting, is_iterator, would_move
@@ -58,7 +54,7 @@ from .slots import (
 )
 from .stand_ins import StandIns
 from .streams import Streams
-from .things import container_of, is_of_class, is_own, is_users_object
+from .things import container_of, is_own, is_users_object
 from .tracer import Rate, Scalar, Tracer
 
 WATCHED_ELEMENTS = 4096
@@ -139,7 +135,7 @@ class Watch:
             self._add_tensor(item, path)
         elif isinstance(item, FunctionType):
             if is_library(item.__module__):
-                self._add_called(path, item.__closure__ or ())
+                self.add_each(called(path, item.__closure__ or ()))
             else:
                 self._add_function(item, path)
         elif (kind := container_of(item)) is not None:
@@ -150,6 +146,11 @@ class Watch:
             self._add_object(item, path)
         else:
             self._add_inside(path, item)
+
+    def add_each(self, parts: Parts) -> None:
+        """Look at several things, each with its path."""
+        for path, item in parts:
+            self.add(path, item)
 
     def settle(self) -> None:
         """Stop watching, and see to what was changed behind the containers' back.
@@ -240,12 +241,6 @@ class Watch:
                 self.not_imported.append(name)
         self._classes.add_names(names_in(function.__code__), self)
 
-    def _add_called(self, path: str, things: Iterable[Any]) -> None:
-        """What a library calls that it was given, as `ndl.grad(f)` and `np.vectorize(f)` call f."""
-        for thing in things:
-            for part in filter(callable, get_referents(thing)):
-                self.add(path, part)
-
     def _add_module(self, module: ModuleType) -> None:
         """A file of the user's own."""
         self._classes.add(type(module), self)
@@ -261,16 +256,9 @@ class Watch:
 
     def _add_inside(self, path: str, item: Any) -> None:
         """What is not mutable itself: it is looked through."""
-        if isinstance(item, MethodType | BuiltinFunctionType):
-            self.add("self", item.__self__)
-            self.add(path, getattr(item, "__func__", None))
-        elif isinstance(item, partial):
-            for part in (item.func, item.args, item.keywords):
-                self.add(path, part)
-        elif isinstance(item, MappingProxyType | MappingView):
-            for part in get_referents(item):
-                if not is_of_class(part):
-                    self.add(path, part)
+        parts = looked_through(path, item)
+        if parts is not None:
+            self.add_each(parts)
         elif is_iterator(item):
             raise TraceError(would_move(path, item))
         elif isinstance(item, attrgetter):
@@ -279,8 +267,7 @@ class Watch:
             self.weak.append(item)
             self.add(path, item())
         elif not self._streams.add(item):
-            self.add_member(path, item)
-            self._add_called(path, [item])
+            self.add_each([*member(path, item), *called(path, [item])])
 
     def _behind(self, path: str, proxy: Any) -> Any:
         """What a weak proxy stands for."""
@@ -293,18 +280,6 @@ class Watch:
             ) from None
         self.weak.append(ref(item))
         return item
-
-    def add_member(self, path: str, member: Any) -> None:
-        """What stands in a class: functions, wrapped ones, properties, other descriptors."""
-        if isinstance(member, FunctionType):
-            self.add(path, member)
-        elif isinstance(member, property | staticmethod | classmethod) or is_library(
-            type(member).__module__
-        ):
-            for name in ("__wrapped__", "__func__", "fget", "func", "dispatcher", "__self__"):
-                self.add("self" if name == "__self__" else path, getattr(member, name, None))
-        if is_users_object(member):
-            self.add(path, member)
 
     def _add_object(self, owner: Any, path: str) -> None:
         cls = type(owner)
