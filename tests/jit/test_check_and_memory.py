@@ -262,6 +262,20 @@ def collect_all():
         pass
 
 
+def test_what_a_traced_function_made_goes_with_it_and_need_not_be_collected(monkeypatch):
+    class Settings:
+        rate = 2.0
+
+    def step(x):
+        y = x * getattr(Settings, "rate") if hasattr(Settings, "rate") else x  # noqa: B009
+        return (y * y).sum()
+
+    collected = []
+    monkeypatch.setattr(gc, "collect", lambda: collected.append("all"))
+    assert ndl.jit(step, warmup=0)(ndl.init.ones(3)).item() == 12
+    assert not collected
+
+
 def test_a_training_loop_makes_no_cycles_and_does_not_grow():
     model = nn.Sequential(nn.Linear(8, 16), nn.BatchNorm1d(16), nn.Dropout(0.5), nn.Linear(16, 4))
     opt = ndl.optim.Adam(model.parameters())

@@ -144,7 +144,8 @@ class Noting:
 def _asking() -> Any:
     """The frame of what called the function that calls this."""
     frame: Any = inspect.currentframe()
-    return frame.f_back.f_back
+    frame = frame.f_back  # its own would keep itself alive, and with it all that called it
+    return frame.f_back
 
 
 def _is_needles(frame: Any) -> bool:
