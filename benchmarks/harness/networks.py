@@ -82,6 +82,34 @@ class Network:
         return weights, [self.batch(random) for _ in range(batches)]
 
 
+class Turns:
+    """Steps on a few batches in turn.
+
+    Args:
+        step: a function (*batch) -> loss that trains a network.
+        batches: the batches, as the library takes them.
+    """
+
+    def __init__(self, step: Callable[..., Any], batches: Sequence[tuple[Any, ...]]) -> None:
+        self.step = step
+        self._batches = batches
+        self._number = 0
+
+    def run(self, count: int) -> None:
+        """`count` steps."""
+        for _ in range(count):
+            self._next()
+
+    def check(self, steps: int) -> list[float]:
+        """Losses of the next steps, which are the first ones if nothing has run."""
+        return [float(self._next()) for _ in range(steps)]
+
+    def _next(self) -> Any:
+        loss = self.step(*self._batches[self._number])
+        self._number = (self._number + 1) % len(self._batches)
+        return loss
+
+
 def _normal(random: np.random.Generator, shape: Sequence[int]) -> np.ndarray:
     return random.standard_normal(shape, np.float32)
 

@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from ..harness.networks import BETA1, BETA2, EPS, NETWORKS, NORM_EPS, Network
+from ..harness.networks import BETA1, BETA2, EPS, NETWORKS, NORM_EPS, Network, Turns
 
 
 def build(network: str, threads: int | None) -> Training:
@@ -101,7 +101,7 @@ def training_step(network: Network) -> Any:
     return jax.jit(step, donate_argnums=0)
 
 
-class Training:
+class Training(Turns):
     """Steps on a few batches in turn."""
 
     def __init__(self, network: Network) -> None:
@@ -111,21 +111,14 @@ class Training:
         if network.optimizer == "Adam":
             m, v = (jax.tree.map(jnp.zeros_like, p) for _ in range(2))
             self._state = p, m, v, jnp.float32(0)
-        self._step = training_step(network)
-        self._batches = [tuple(jnp.array(array) for array in batch) for batch in batches]
-        self._number = 0
+        self._update = training_step(network)
+        super().__init__(self._stepped, [tuple(map(jnp.array, batch)) for batch in batches])
 
     def run(self, count: int) -> None:
-        """`count` steps."""
-        for _ in range(count):
-            self._next()
+        """`count` steps, and the end of the last one."""
+        super().run(count)
         jax.block_until_ready(self._state)
 
-    def check(self, steps: int) -> list[float]:
-        """Losses of the next steps, which are the first ones if nothing has run."""
-        return [float(self._next()) for _ in range(steps)]
-
-    def _next(self) -> Any:
-        self._state, loss = self._step(self._state, *self._batches[self._number])
-        self._number = (self._number + 1) % len(self._batches)
+    def _stepped(self, *batch: Any) -> Any:
+        self._state, loss = self._update(self._state, *batch)
         return loss

@@ -9,7 +9,7 @@ import numpy as np
 import needle as ndl
 from needle import nn
 
-from ..harness.networks import NETWORKS, NORM_EPS, Arrays, Layer, Network
+from ..harness.networks import NETWORKS, NORM_EPS, Arrays, Layer, Network, Turns
 from .needle_mlp import executor, limit
 
 
@@ -91,33 +91,18 @@ def training_step(network: Network, f: Functions, *, compiled: bool) -> Any:
     return ndl.jit(step) if compiled else step
 
 
-class Training:
+class Training(Turns):
     """Steps on a few batches in turn."""
 
     def __init__(self, network: Network, compiled: bool, dtype: str = "float32") -> None:
         ndl.seed(0)
         weights, batches = network.draw()
-        self._step = training_step(network, Functions(network, weights, dtype), compiled=compiled)
-        self._batches = [tuple(_tensor(array, dtype) for array in batch) for batch in batches]
-        self._number = 0
+        step = training_step(network, Functions(network, weights, dtype), compiled=compiled)
+        super().__init__(step, [tuple(_tensor(array, dtype) for array in b) for b in batches])
 
     def executor(self) -> str:
         """What ran."""
-        return executor(self._step)
-
-    def run(self, count: int) -> None:
-        """`count` steps."""
-        for _ in range(count):
-            self._next()
-
-    def check(self, steps: int) -> list[float]:
-        """Losses of the next steps, which are the first ones if nothing has run."""
-        return [float(self._next()) for _ in range(steps)]
-
-    def _next(self) -> Any:
-        loss = self._step(*self._batches[self._number])
-        self._number = (self._number + 1) % len(self._batches)
-        return loss
+        return executor(self.step)
 
 
 def _tensor(array: np.ndarray, dtype: str) -> Any:

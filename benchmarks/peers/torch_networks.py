@@ -8,7 +8,17 @@ import numpy as np
 import torch
 from torch import nn
 
-from ..harness.networks import BETA1, BETA2, EPS, NETWORKS, NORM_EPS, Arrays, Layer, Network
+from ..harness.networks import (
+    BETA1,
+    BETA2,
+    EPS,
+    NETWORKS,
+    NORM_EPS,
+    Arrays,
+    Layer,
+    Network,
+    Turns,
+)
 
 
 def build(network: str, threads: int | None, **settings: Any) -> Training:
@@ -88,29 +98,14 @@ def training_step(network: Network, f: Functions, *, compiled: bool) -> Any:
     return step
 
 
-class Training:
+class Training(Turns):
     """Steps on a few batches in turn."""
 
     def __init__(self, network: Network, compiled: bool, dtype: str = "float32") -> None:
         weights, batches = network.draw()
         f = Functions(network, weights).to(getattr(torch, dtype))
-        self._step = training_step(network, f, compiled=compiled)
-        self._batches = [tuple(_tensor(array, dtype) for array in batch) for batch in batches]
-        self._number = 0
-
-    def run(self, count: int) -> None:
-        """`count` steps."""
-        for _ in range(count):
-            self._next()
-
-    def check(self, steps: int) -> list[float]:
-        """Losses of the next steps, which are the first ones if nothing has run."""
-        return [float(self._next()) for _ in range(steps)]
-
-    def _next(self) -> Any:
-        loss = self._step(*self._batches[self._number])
-        self._number = (self._number + 1) % len(self._batches)
-        return loss
+        step = training_step(network, f, compiled=compiled)
+        super().__init__(step, [tuple(_tensor(array, dtype) for array in b) for b in batches])
 
 
 def _tensor(array: np.ndarray, dtype: str) -> Any:

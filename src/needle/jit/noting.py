@@ -121,6 +121,7 @@ class Noting:
         self._thread = None
         for name, function in self._builtins.items():
             setattr(builtins, name, function)
+        self._builtins.clear()  # the next trace may have its own there by the second time
         for module, cls in self._modules.items():
             _set(module, "__class__", cls)
         for cls, methods in self._own.items():
