@@ -2,6 +2,7 @@
 
 Run `python benchmarks/matmul.py [bars | sweep | all]`. Both sides are called from Python with the
 result array given; they take turns, the results are compared first, and the medians are printed.
+With a further argument `8`, both sides use vectors of 8 floats, as on a processor with AVX2.
 """
 
 from __future__ import annotations
@@ -13,11 +14,13 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-# OpenBLAS chooses its kernels when it is loaded: let it see this processor, not a stand-in.
-_FORCED = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE")
-if any(name in os.environ for name in _FORCED):
+LANES = int(sys.argv[2]) if __name__ == "__main__" and len(sys.argv) > 2 else None
+_CORES = {None: {}, 8: {"OPENBLAS_CORETYPE": "Haswell"}}
+# OpenBLAS chooses its kernels when it is loaded: let it see this processor, or the one asked for.
+_FORCED = {n: os.environ[n] for n in ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE") if n in os.environ}
+if _CORES[LANES] != _FORCED:
     free = {name: value for name, value in os.environ.items() if name not in _FORCED}
-    os.execve(sys.executable, [sys.executable, *sys.argv], free)
+    os.execve(sys.executable, [sys.executable, *sys.argv], free | _CORES[LANES])
 
 import numpy as np  # noqa: E402
 from threadpoolctl import threadpool_limits  # noqa: E402
@@ -25,6 +28,7 @@ from threadpoolctl import threadpool_limits  # noqa: E402
 sys.path.insert(0, str(Path(__file__).parents[1]))  # run as a file, too: the package is found
 
 from benchmarks.one_product import CompiledProduct  # noqa: E402
+from needle.native.llvm import host  # noqa: E402
 from needle.native.matmul import Product  # noqa: E402
 
 ROUNDS = 25
@@ -74,7 +78,7 @@ def measure(m: int, n: int, k: int, ta: bool, tb: bool) -> tuple[float, float]:
     b = aligned((n, k) if tb else (k, n), random)
     ours, theirs = aligned((m, n), random), aligned((m, n), random)
     left, right = a.T if ta else a, b.T if tb else b
-    product = CompiledProduct(Product(m, n, k, ta, tb))
+    product = CompiledProduct(Product(m, n, k, ta, tb), host(LANES))
     calls = product.bind(a, b, ours)
 
     def run() -> None:

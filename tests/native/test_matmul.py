@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from benchmarks.one_product import CompiledProduct
-from needle.native import llvm, matmul_blocking
+from needle.native import llvm, matmul_blocking, matmul_product
 from needle.native.matmul import Product, emit
 from needle.native.matmul_kernels import Dot, Tile, kernel
 from needle.native.vectors import F32, F64, PTR, Source
@@ -26,7 +26,7 @@ SMALL = {  # limits with which small shapes take every path that large ones take
     "LARGE_BYTES": 0, "PACKED_A_USES": 1, "PACKED_B_USES": 1, "BLOCK_K": 7, "WHOLE_K": 11,
     "CHUNK_FLOP": 200, "CHUNK_ROWS": 9, "PACKED_A_ROWS": 9, "CACHED_BYTES": 0, "PART_K": 5,
     "PART_RATIO": 1, "TURN_COST": 0, "TURNED_VECTORS": 1, "SHORT_K": 9, "NARROW_BYTES": 0,
-    "NARROW_USES": 1,
+    "NARROW_USES": 1, "PANEL_USES": 1, "PACKED_A_BYTES": 0,
 }  # fmt: skip
 
 
@@ -62,6 +62,13 @@ def check(product, host=None, seed=0):
     assert_close(c, left, right)
 
 
+def limit(patch, limits):
+    """Cut products as if these were the limits."""
+    for name, value in limits.items():
+        module = matmul_blocking if hasattr(matmul_blocking, name) else matmul_product
+        patch.setattr(module, name, value)
+
+
 sizes = st.one_of(st.integers(0, 9), st.integers(10, 75))
 kinds = st.sampled_from([F32, F64])
 products = st.builds(Product, sizes, sizes, sizes, st.booleans(), st.booleans(), kinds)
@@ -75,8 +82,7 @@ def test_any_shape(product, lanes, seed):
 @given(products, st.sampled_from(LANES), st.integers(0, 99))
 def test_any_shape_cut_as_if_large(product, lanes, seed):
     with pytest.MonkeyPatch.context() as patch:
-        for name, value in SMALL.items():
-            patch.setattr(matmul_blocking, name, value)
+        limit(patch, SMALL)
         check(product, llvm.host(lanes), seed)
 
 
@@ -103,9 +109,7 @@ def test_larger_than_the_cache(transposed):
 @pytest.mark.parametrize("small", [False, True])
 @pytest.mark.parametrize("transposed", TRANSPOSED)
 def test_bits_do_not_depend_on_who_computes_a_chunk(transposed, small, monkeypatch):
-    limits = SMALL if small else {"CHUNK_FLOP": 2_000}
-    for name, value in limits.items():
-        monkeypatch.setattr(matmul_blocking, name, value)
+    limit(monkeypatch, SMALL if small else {"CHUNK_FLOP": 2_000})
     product = Product(53, 130, 61, *transposed)
     a, b, c, *_ = operands(product, np.random.default_rng(2))
     multiply = CompiledProduct(product)
@@ -368,6 +372,26 @@ def test_a_panel_that_is_narrow_is_packed_sooner(lanes, packed):
         pytest.skip("needs wider vectors")
     product = Product(256, 512, 784)
     assert matmul_blocking.blocking(product, llvm.host(lanes)).packed_b == packed
+
+
+@pytest.mark.parametrize("lanes", LANES)
+@pytest.mark.parametrize("transpose_b", [False, True])
+def test_panels_of_a_large_factor_are_packed_by_the_chunk_that_reads_them(transpose_b, lanes):
+    product = Product(140, 333, 1300, transpose_b=transpose_b)
+    cut = matmul_blocking.blocking(product, llvm.host(lanes))
+    assert cut.packs_panels == (lanes < 16 or transpose_b)
+    assert cut.pack_chunks == 0
+    assert cut.blocks > 1
+    check(product, llvm.host(lanes))
+
+
+@pytest.mark.parametrize("lanes", LANES)
+@pytest.mark.parametrize("kind", [F32, F64])
+@pytest.mark.parametrize("rows", [256, 257, 300, 391])
+def test_a_transposed_factor_of_long_rows_is_packed(rows, kind, lanes):
+    product = Product(rows, 75, 41, transpose_a=True, kind=kind)
+    assert matmul_blocking.blocking(product, llvm.host(lanes)).packed_a == (lanes < 16)
+    check(product, llvm.host(lanes))
 
 
 SPILLED = re.compile(r"mm\d+.*\(%rsp|\(%rsp.*mm\d+|\b[dqsv]\d+\b.*\[sp")

@@ -20,7 +20,8 @@ from functools import lru_cache
 from ..graph.node import Node
 from ..native import matmul
 from ..native.llvm import Host
-from ..native.matmul_blocking import Blocking, blocking
+from ..native.matmul_blocking import blocking
+from ..native.matmul_product import Blocking
 from ..native.values import F32, F64, I64, Value
 from ..native.vectors import Builder
 from ..shapes import Shape

@@ -260,6 +260,11 @@ class Instructions:
         self.source.add(f"declare void {symbol}({x.type}, ptr, i32, {mask.type})")
         self.lines.append(f"  call void {symbol}({x!r}, ptr {address.text}, i32 {align}, {mask!r})")
 
+    def prefetch(self, pointer: Value) -> None:
+        """Have the cache line at an address fetched, which may lie outside of any array."""
+        self.source.add("declare void @llvm.prefetch.p0(ptr, i32, i32, i32)")
+        self.lines.append(f"  call void @llvm.prefetch.p0({pointer!r}, i32 0, i32 3, i32 1)")
+
     def gather(self, pointer: Value, kind: Type, index: Value, mask: Value | None = None) -> Value:
         """Load the items at a vector of indices; zero where `mask` is false."""
         addresses = self.offset(pointer, kind, index)

@@ -15,10 +15,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from .matmul_blocking import Blocking, blocking
+from .matmul_blocking import blocking
 from .matmul_finish import Epilogue
 from .matmul_loops import write_phases
-from .matmul_product import Product
+from .matmul_product import Blocking, Product
 from .vectors import Source, Type
 
 __all__ = ["Epilogue", "Phase", "Product", "emit"]

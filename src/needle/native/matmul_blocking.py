@@ -2,9 +2,10 @@
 
 C is covered by panels of columns, a few vectors wide, and each panel by tiles of rows, as high as
 the registers allow. B is read through the caches as it lies where it is small, and packed first
-where it is large or transposed. Where C is small against K, K is cut into parts, each with sums of
-its own, which are added up at the end: so a thread has rows of B to itself, and few others share
-them. The rest of the columns beyond a first vector, where they are few, are sums along K instead.
+where it is large or transposed: panel by panel by the chunk that reads it, if that is only one, or
+else beforehand. Where C is small against K, K is cut into parts, each with sums of its own, which
+are added up at the end: so a thread has rows of B to itself, and few others share them. The rest of
+the columns beyond a first vector, where they are few, are sums along K instead.
 Nothing depends on the number of threads, so neither do the bits of the result::
 
     before: a product                    after: its blocking, for vectors of 16 floats
@@ -18,33 +19,34 @@ Nothing depends on the number of threads, so neither do the bits of the result::
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 from .llvm import Host
-from .matmul_product import Cut, Product, narrow
-from .transposing import BLOCK
+from .matmul_product import Blocking, Cut, Product, cut, narrow
 from .vectors import F64
 
-# Measured on AVX-512 cores with 1 MB of L2.
+# Measured on cores with 1 MB of L2, AVX-512 and, with 16 registers, AVX2.
 TILE_ROWS = 6
 ROWS_OF_ONE_VECTOR = 10  # C little wider than a vector: more rows keep the multipliers busy
 DOT_TILE_ROWS = 4
 DOT_ROWS = 128  # with more, A would have to come from far away for each panel
 DOT_END = 1.5  # multiplications that take as long as to add up the lanes of a sum
+DOT_SUMS = 12  # at a time, at least: fewer leave multipliers idle
+DOT_TERM = 1.15  # multiplications that take as long as one along K, with 16 registers
 DOT_PANEL_BYTES = 2**14  # rows of B that may make a panel wider than others: not too many streams
 PANEL_VECTORS = 8  # widest panel
 LARGE_BYTES = 2**21  # an operand that does not stay in L2; it is packed ...
 PACKED_B_USES = 384  # ... if so many rows of C make use of B,
-PACKED_A_USES = 64  # ... or so many columns of a transposed A
+PACKED_A_USES = 64  # ... or so many columns of a transposed A,
+PACKED_A_BYTES = 2**10  # the rows of which may as well lie so far apart, if panels are narrow
 NARROW_PANEL = 64  # bytes of a row of B in a panel that is no wider than a cache line or two: its
 NARROW_BYTES = 2**17  # rows come from L2 one by one, so that a B of this size is packed ...
-NARROW_USES = 128  # ... if so many rows of C make use of it
+NARROW_USES = 128  # ... if so many rows of C make use of it,
+PANEL_USES = 32  # ... or so many of a panel that is packed when it is read
 PACK_COST = 0.4  # multiplications that take as long as to transpose an element of B,
 TURN_COST = 0.6  # ... and to turn over one of C
 LEAST_ROW = 0.6  # ... and to take in a row's factor, for however few columns,
 LEAST_LOADS = 1.7  # ... and to load a row's factor and a whole vector and a part of B
-TURNED_VECTORS = 8  # of columns that are turned over at a time
-PACKED_A_ROWS = 192  # rows that a chunk packs
+PACKED_A_ROWS = 384  # rows that two chunks pack
 BLOCK_K = 512  # of K at a time, where an operand is large
 WHOLE_K = 1024  # ... and with neighbours near each other; more would cost digits
 CHUNK_FLOP = 500_000  # about 2 to 4 microseconds, and an even number of chunks for small layers
@@ -62,140 +64,29 @@ PART_RATIO = 3
 MOST_PARTS = 8
 
 
-@dataclass(frozen=True)
-class Blocking:
-    """Where the cuts are: `tiles` of rows, `panels` of columns (in vectors; in columns if `dot`).
-
-    `rest` are columns that no panel has. `product` is the one that is computed: C^T, where that is
-    easier than the one `asked` for. With `free_masks` (AVX-512) whole panels go through the masked
-    kernel too, and save compiling another one.
-    """
-
-    asked: Product
-    product: Product
-    dot: bool
-    packed_a: bool
-    packed_b: bool
-    free_masks: bool
-    lanes: int
-    tiles: Cut
-    panels: Cut
-    rest: int
-    blocks: int
-    parts: int
-    row_chunks: int
-    column_chunks: int
-
-    @property
-    def swap(self) -> bool:
-        """Whether C^T is computed."""
-        return self.product is not self.asked
-
-    @property
-    def turned(self) -> bool:
-        """Whether C^T has to be turned over at the end; one row lies as its column."""
-        return self.swap and self.asked.n > 1
-
-    def padded(self, count: int) -> int:
-        """Elements of the whole vectors that cover `count`."""
-        return -(-count // self.lanes) * self.lanes
-
-    @property
-    def packed_k(self) -> int:
-        """Rows of a packed panel of B: a transposed B is packed in whole vectors."""
-        k = self.product.k
-        return self.padded(k) if self.product.transpose_b else k
-
-    @property
-    def packed_rows(self) -> int:
-        """Rows of C that a chunk has at most, in whole vectors: the width of its packed A."""
-        per_chunk = -(-self.tiles.count // max(self.row_chunks, 1))
-        return self.padded(per_chunk * self.tiles.longest)
-
-    @property
-    def packed_a_size(self) -> int:
-        """Elements of A that a chunk packs at a time."""
-        steps = -(-self.product.k // (self.parts * self.blocks)) + 1
-        return self.packed_rows * steps if self.packed_a else 0
-
-    @property
-    def rest_shape(self) -> tuple[int, int]:
-        """Rows, and elements of each, in which a chunk lays the rest of B's columns along K."""
-        if not self.rest or self.product.transpose_b:
-            return 0, 0
-        steps = -(-self.product.k // (self.parts * self.blocks)) + 1
-        return min(self.lanes, BLOCK), self.padded(steps)
-
-    @property
-    def packed_b_size(self) -> int:
-        """Elements of the packed B."""
-        return self.padded(self.product.n) * self.packed_k if self.packed_b else 0
-
-    @property
-    def sums_size(self) -> int:
-        """Elements of the sums of all parts of K, if C is not where they belong."""
-        return self.product.m * self.product.n * self.parts if self.last.count else 0
-
-    @property
-    def turned_shape(self) -> tuple[int, int]:
-        """Rows and columns, in whole vectors, of a piece of C that is turned over."""
-        return self.padded(self.asked.m), self.last.longest * self.lanes
-
-    @property
-    def turned_size(self) -> int:
-        """Elements of the sums of all parts, turned over piece by piece."""
-        return math.prod(self.turned_shape) * self.parts * self.last.count if self.turned else 0
-
-    @property
-    def scratch(self) -> int:
-        """Elements of scratch memory: packed B, each chunk's parts of A and B, sums, and turned."""
-        of_chunk = self.packed_a_size + math.prod(self.rest_shape)
-        packed = self.packed_b_size + self.chunks * of_chunk
-        return packed + self.sums_size + self.turned_size
-
-    @property
-    def chunks(self) -> int:
-        """Pieces of work of the product itself."""
-        return self.parts * self.row_chunks * self.column_chunks
-
-    @property
-    def even_rows(self) -> bool:
-        """Whether chunk c is the rows c * m // chunks ... of C, with all columns."""
-        return self.chunks == self.row_chunks > 0 == self.tiles.count % self.row_chunks
-
-    @property
-    def last(self) -> Cut:
-        """Pieces of work of adding up the parts: rows of C, or columns where it is turned over."""
-        if self.turned:
-            return cut(self.asked.n, TURNED_VECTORS, self.lanes)
-        return Cut(self.product.m, 1, min(self.row_chunks, self.parts) if self.parts > 1 else 0)
-
-    @property
-    def pack_chunks(self) -> int:
-        """Pieces of work of the packing before it."""
-        return self.panels.count if self.packed_b else 0
-
-
 def blocking(product: Product, host: Host) -> Blocking:
     """Decide how to compute `product` on `host`."""
     asked, column = product, product.n == 1 and product.m > 1
     lanes = host.lanes // (2 if product.kind == F64 else 1)
     if column or _is_turned(asked, lanes):
         product = asked.swapped()
-    dot = _is_dot(product, lanes)
+    dot = _is_dot(product, host, lanes)
     size = product.k * product.kind.bits // 8
     large_a, large_b = product.lda * size > LARGE_BYTES, product.ldb * size > LARGE_BYTES
-    packed_a = product.transpose_a and large_a and product.n >= PACKED_A_USES and product.m > 0
-    packed_b = not dot and (product.transpose_b or _is_worth_packing(product, host))
-    far = (product.transpose_a and large_a and not packed_a) or (large_b and not packed_b)
-    largest = WHOLE_K * lanes if dot else BLOCK_K if far else WHOLE_K
+    packed_a = product.transpose_a and _is_worth_packing_a(product, host)
     parts = 1 if dot or column else _parts(product)
-    blocks = max(1, -(-product.k // (parts * largest)))
     useful = max(_useful_chunks(product) // parts, 1)
-    tiles = cut(product.m, DOT_TILE_ROWS if dot else _tile_rows(product.n, lanes))
+    few_columns = 2 * product.n <= 3 * lanes and not packed_a
+    rows = DOT_TILE_ROWS if dot else ROWS_OF_ONE_VECTOR if few_columns else TILE_ROWS
+    tiles = cut(product.m, rows)
     row_chunks = _row_chunks(product, tiles, useful)
     if packed_a:  # each chunk packs its rows: no two should pack the same
-        row_chunks, useful = min(tiles.count, -(-product.m // PACKED_A_ROWS)), 1
+        row_chunks, useful = min(tiles.count, 2 * -(-product.m // PACKED_A_ROWS)), 1
+    is_worth = product.transpose_b or _is_worth_packing_b(product, host, row_chunks)
+    packed_b = not dot and is_worth
+    far = (product.transpose_a and large_a and not packed_a) or (large_b and not packed_b)
+    largest = WHOLE_K * lanes if dot else BLOCK_K if far else WHOLE_K
+    blocks = max(1, -(-product.k // (parts * largest)))
     tiles = _even(tiles, row_chunks)
     widest = (
         _dot_columns(tiles.longest, host.registers, size)
@@ -209,11 +100,6 @@ def blocking(product: Product, host: Host) -> Blocking:
         asked, product, dot, packed_a, packed_b, host.lanes == 16, lanes, tiles, panels, rest,
         blocks, parts, row_chunks if panels.count else 0, column_chunks,
     )  # fmt: skip
-
-
-def cut(total: int, largest: int, unit: int = 1) -> Cut:
-    """Cut `total` elements into the fewest pieces of at most `largest` units, even ones."""
-    return Cut(total, unit, -(-total // (largest * unit)))
 
 
 def _even(tiles: Cut, chunks: int) -> Cut:
@@ -231,19 +117,33 @@ def _is_turned(product: Product, lanes: int) -> bool:
     return n * _row_cost(m, lanes) * k + TURN_COST * m * n < tiles
 
 
-def _is_dot(product: Product, lanes: int) -> bool:
+def _is_dot(product: Product, host: Host, lanes: int) -> bool:
     """Whether to sum along K, as both operands lie, rather than to transpose B."""
     m, n, k = product.m, product.n, product.k
     if not product.transpose_b or product.transpose_a or m > DOT_ROWS:
         return False
-    return m * n * (-(-k // lanes) + DOT_END) < _by_tiles(product, lanes)
+    term = DOT_TERM if host.registers < 32 else 1
+    return m * n * (term * -(-k // lanes) + DOT_END) < _by_tiles(product, lanes)
 
 
-def _is_worth_packing(product: Product, host: Host) -> bool:
+def _has_narrow_panels(host: Host) -> bool:
+    """Whether A is read often, panel after panel, and a row of a panel is a cache line or less."""
+    return _panel_units(TILE_ROWS, host) * host.lanes * 4 <= NARROW_PANEL
+
+
+def _is_worth_packing_a(product: Product, host: Host) -> bool:
+    """Whether to pack an A that lies transposed."""
+    size = product.kind.bits // 8
+    large = product.lda * product.k * size > LARGE_BYTES
+    apart = _has_narrow_panels(host) and product.lda * size >= PACKED_A_BYTES
+    return (large or apart) and product.n >= PACKED_A_USES and product.m > 0
+
+
+def _is_worth_packing_b(product: Product, host: Host, row_chunks: int) -> bool:
     """Whether to pack a B that lies as it is read."""
-    panel = _panel_units(TILE_ROWS, host) * host.lanes * 4
-    narrow = panel <= NARROW_PANEL
-    least, uses = (NARROW_BYTES, NARROW_USES) if narrow else (LARGE_BYTES, PACKED_B_USES)
+    least, uses = LARGE_BYTES, PACKED_B_USES
+    if _has_narrow_panels(host):
+        least, uses = NARROW_BYTES, PANEL_USES if row_chunks == 1 else NARROW_USES
     return product.ldb * product.k * product.kind.bits // 8 > least and product.m >= uses
 
 
@@ -268,14 +168,10 @@ def _row_cost(columns: int, lanes: int) -> float:
     return max(vectors, LEAST_LOADS) if whole and tail else vectors
 
 
-def _tile_rows(columns: int, lanes: int) -> int:
-    return ROWS_OF_ONE_VECTOR if 2 * columns <= 3 * lanes else TILE_ROWS
-
-
 def _dot_columns(rows: int, registers: int, size: int) -> int:
     """Columns whose sums with all rows fill half the registers; `size` is the bytes of K."""
     most = max(PANEL_VECTORS, DOT_PANEL_BYTES // max(size, 1))
-    return min(most, registers // 2 // max(rows, 1))
+    return min(most, max(registers // 2, DOT_SUMS) // max(rows, 1))
 
 
 def _panel_units(rows: int, host: Host) -> int:

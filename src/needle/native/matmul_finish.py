@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from functools import reduce
 from typing import NamedTuple
 
-from .matmul_blocking import Blocking
+from .matmul_product import Blocking
 from .transposing import transposing
 from .vectors import I64, VOID, Builder, Value
 

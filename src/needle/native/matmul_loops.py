@@ -11,9 +11,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from . import matmul_packing as packing
-from .matmul_blocking import Blocking
 from .matmul_finish import Epilogue, finish, parts_of, sums_of
 from .matmul_kernels import shared, zeros
+from .matmul_product import PACKED_WIDTH, Blocking
 from .matmul_table import KERNELS, LAST, PACK, REST, Table, write_table
 from .transposing import transposing
 from .vectors import I64, PTR, VOID, Builder, Source, Type, Value
@@ -125,7 +125,7 @@ class _Sweep:
     def write(self, chunk: Value, rows: tuple[Value, Value], columns: tuple[Value, Value]) -> None:
         """Call a kernel for each panel and each tile of a chunk."""
         code, table = self.code, self.table
-        a, lda, top = self._left(chunk, rows)
+        a, lda, of_row, of_tile = self._left(chunk, rows)
         nothing = code.symbol(zeros(code.source))
         stride = code.select(self.fresh, 0, table["ldc"])
         first_row, first_unit = table.first("row", rows[0]), table.first("column", columns[0])
@@ -140,7 +140,7 @@ class _Sweep:
                 c = code.offset(self.c, self.kind, row * table["ldc"] + column)
                 code.call_pointer(
                     table.pointer(kernel + other), VOID,
-                    code.offset(a, self.kind, (row - top) * table["a.row"]), right, c,
+                    code.offset(a, self.kind, row * of_row + tile.index * of_tile), right, c,
                     code.select(self.fresh, nothing, c), self.size, lda, ldb, table["ldc"], stride,
                     tail,
                 )  # fmt: skip
@@ -153,7 +153,7 @@ class _Sweep:
             after = table.first("column", panel.index + 1)
             column, units = panel.values[0] * table["column.unit"], after - panel.values[0]
             kernel = self._kernel(panel.index, units)
-            right, ldb, tail = self._right(column, units)
+            right, ldb, tail = self._right(chunk, column, units)
             panel.update(after)
             write_tiles(column, kernel, right, ldb, tail)
         last = code.compare("==", columns[1], table["column.count"])
@@ -179,24 +179,26 @@ class _Sweep:
         return code.either(table["rest.width"] > 0, pack, lambda: (b, table["ldb"]))
 
     def _left(self, chunk: Value, rows: tuple[Value, Value]) -> Sequence[Value]:
-        """Where a block of A begins, its stride, and its first row; packed first if it is to be."""
+        """Where a block of A begins, its stride, and those of rows and tiles; packed first."""
         code, table, zero = self.code, self.table, self.code.constant(0, I64)
         start = code.offset(self.a, self.kind, self.k * table["a.k"])
-        place = chunk * table["packed.a.size"] + table["packed.b.size"]
 
         def pack() -> Sequence[Value]:
-            top, bottom = (table.start("row", i) for i in rows)
-            target = code.offset(self.scratch, self.kind, place)
-            scalar = self.kind.vector(0)
-            code.call(
-                packing.copy_panel(code.source, scalar), VOID,
-                code.offset(start, self.kind, top), target, self.size, bottom - top,
-                table["lda"], table["packed.rows"],
-            )  # fmt: skip
-            return target, table["packed.rows"], top
+            size = self.size * PACKED_WIDTH
+            place = chunk * table["packed.a.size"] + table["packed.b.size"]
+            target = code.offset(self.scratch, self.kind, place - rows[0] * size)
+            copy = packing.copy_tiles(code.source, self.kind.vector(0))
+            with code.loop(*rows, packing.TILES) as group:
+                places: list[Value] = []
+                for i in range(packing.TILES):  # beyond the last tile that one again
+                    tile = code.minimum(group.index + i, rows[1] - 1)
+                    first, end = (table.start("row", number) for number in (tile, tile + 1))
+                    places += [tile, first, end - first]
+                code.call(copy, VOID, start, target, self.size, table["lda"], size, *places)
+            return target, code.constant(PACKED_WIDTH, I64), zero, size
 
         packed = table["packed.a.size"] > 0
-        return code.either(packed, pack, lambda: (start, table["lda"], zero))
+        return code.either(packed, pack, lambda: (start, table["lda"], table["a.row"], zero))
 
     def _kernel(self, panel: Value, units: Value) -> Value:
         """Place in the table of the first kernel for a panel."""
@@ -205,17 +207,29 @@ class _Sweep:
         last = code.compare("==", panel, table["column.count"] - 1)
         return code.select(last, LAST, narrow) * 2 + KERNELS
 
-    def _right(self, column: Value, units: Value) -> tuple[Value, Value, Value]:
+    def _right(self, chunk: Value, column: Value, units: Value) -> tuple[Value, Value, Value]:
         """Where a block of B begins in a panel, its stride, and the lanes of its last vector."""
         code, table = self.code, self.table
-        packed = table["packed.b"] > 0
-        width = units * table["column.unit"]
-        ldb = code.select(packed, width, table["ldb"])
-        step = code.select(packed, width, table["source.k"])
-        start = code.offset(
-            code.select(packed, self.scratch, self.b),
-            self.kind,
-            column * table["b.column"] + self.k * step,
-        )
-        lanes = self.kind.lanes
-        return start, ldb, code.minimum(table["column.total"] - column - width + lanes, lanes)
+        lanes, width = self.kind.lanes, units * table["column.unit"]
+        columns = code.minimum(table["column.total"] - column, width)
+
+        def as_it_is() -> Sequence[Value]:
+            packed = table["packed.b"] > 0
+            step = code.select(packed, width, table["source.k"])
+            place = column * table["b.column"] + self.k * step
+            start = code.offset(code.select(packed, self.scratch, self.b), self.kind, place)
+            return start, code.select(packed, width, table["ldb"])
+
+        def pack() -> Sequence[Value]:
+            place = table["packed.panel.start"] + chunk * table["packed.panel.size"]
+            target = code.offset(self.scratch, self.kind, place)
+            from_k = column * table["source.column"] + self.k * table["source.k"]
+            code.call_pointer(
+                table.pointer(PACK), VOID,
+                code.offset(self.b, self.kind, from_k), target,
+                self.size, columns, table["ldb"], width,
+            )  # fmt: skip
+            return target, width
+
+        right, ldb = code.either(table["packed.panel.size"] > 0, pack, as_it_is)
+        return right, ldb, columns - width + lanes

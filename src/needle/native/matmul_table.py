@@ -18,10 +18,9 @@ from collections.abc import Callable
 from operator import attrgetter
 
 from . import matmul_packing as packing
-from .matmul_blocking import Blocking
 from .matmul_finish import Edges
 from .matmul_kernels import Dot, Tile, kernel
-from .matmul_product import Cut, narrow
+from .matmul_product import Blocking, Cut, narrow
 from .transposing import transposing
 from .vectors import I64, PTR, Builder, Source, Value
 
@@ -36,18 +35,23 @@ _NUMBERS: dict[str, Callable[[Blocking], int]] = {
     "a.row": lambda cut: 1 if cut.product.transpose_a else cut.product.lda,
     "a.k": lambda cut: cut.product.lda if cut.product.transpose_a else 1,
     "ldb": lambda cut: cut.product.ldb,
-    "b.column": lambda cut: cut.packed_k if cut.packed_b else cut.product.ldb if cut.dot else 1,
+    "b.column": lambda cut: (
+        cut.packed_k if cut.packed_b_size else cut.product.ldb if cut.dot else 1
+    ),
     "ldc": lambda cut: cut.product.n,
     "source.column": lambda cut: cut.product.ldb if cut.product.transpose_b else 1,
-    "packed.b": lambda cut: cut.packed_b,
+    "packed.b": lambda cut: cut.packed_b_size > 0,
     "packed.k": lambda cut: cut.packed_k,
-    "packed.rows": lambda cut: cut.packed_rows,
     "packed.a.size": lambda cut: cut.packed_a_size,
     "packed.b.size": lambda cut: cut.packed_b_size,
     "rest": lambda cut: cut.rest,
     "rest.width": lambda cut: cut.rest_shape[1],
     "rest.size": lambda cut: math.prod(cut.rest_shape),
-    "rest.start": lambda cut: cut.packed_b_size + cut.chunks * cut.packed_a_size,
+    "packed.panel.size": lambda cut: cut.packed_panel_size,
+    "packed.panel.start": lambda cut: cut.packed_b_size + cut.chunks * cut.packed_a_size,
+    "rest.start": lambda cut: (
+        cut.packed_b_size + cut.chunks * (cut.packed_a_size + cut.packed_panel_size)
+    ),
     "source.k": lambda cut: 1 if cut.product.transpose_b else cut.product.ldb,
     **{
         f"{axis}.{field}": attrgetter(f"{pieces}.{field}")
