@@ -125,7 +125,7 @@ def test_a_failing_module_is_named():
 @pytest.mark.parametrize("lazy", [False, True])
 def test_dtypes_that_an_operator_does_not_take(lazy, monkeypatch):
     monkeypatch.setattr(ndl.autograd, "LAZY_MODE", lazy)
-    message = r"Negate\(\): not defined for dtype bool \(.*\). Convert with astype first"
+    message = r"^negate: not defined for dtype bool. Convert with astype first$"
     with pytest.raises(DTypeError, match=message):
         -Tensor([True])
 

@@ -273,6 +273,16 @@ REFUSED = {
         ShapeError,
         r"var: 1 elements and ddof=1 leave nothing to divide by. Use ddof < 1",
     ),
+    "var with NaN as ddof": (
+        lambda x: ndl.var(x, ddof=float("nan")),
+        ShapeError,
+        r"var: 4 elements and ddof=nan leave nothing to divide by",
+    ),
+    "var with text as ddof": (
+        lambda x: ndl.var(x, ddof="a"),
+        ArgumentError,
+        r"var: 'a' is not one real number",
+    ),
 }
 
 test_refused = refused(REFUSED, [[1.0, 2.0], [3.0, 4.0]])

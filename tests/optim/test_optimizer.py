@@ -1,6 +1,7 @@
 """The base class: what it walks, users' own rules, clipping, and state that goes on bit for bit."""
 
 import math
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
@@ -134,11 +135,18 @@ def test_a_graph_from_before_the_step_keeps_its_values(make):
     np.testing.assert_array_equal(parameter.grad.numpy(), [4.0])
 
 
-def test_a_gradient_of_another_shape_is_refused():
-    parameter = nn.Parameter([1.0, 2.0])
-    parameter.grad = ndl.Tensor([1.0])
-    with pytest.raises(ndl.ShapeError, match=r"adam_update: shapes"):
-        Adam([parameter]).step()
+@pytest.mark.parametrize("broadcasting", [False, True])
+@pytest.mark.parametrize("act", [lambda o: o.step(), lambda o: o.clip_grad_norm()])
+@pytest.mark.parametrize("make", KINDS.values(), ids=KINDS)
+def test_a_gradient_of_another_shape_is_refused(make, act, broadcasting):
+    first, second = nn.Parameter([1.0]), nn.Parameter([[1.0, 2.0]])
+    first.grad, second.grad = ndl.Tensor([1.0]), ndl.Tensor([1.0, 2.0])
+    optimizer = make([first, second])
+    message = r"^\w+: parameter 1 of shape \(1, 2\) has a gradient of shape \(2,\). Give"
+    allowed = ndl.implicit_broadcasting() if broadcasting else nullcontext()
+    with allowed, pytest.raises(ndl.ShapeError, match=message):
+        act(optimizer)
+    assert (first.tolist(), second.tolist()) == ([1.0], [[1.0, 2.0]])
 
 
 @pytest.mark.parametrize("act", [lambda o: o.step(), lambda o: o.clip_grad_norm()])

@@ -66,8 +66,10 @@ class Pointwise(Op):
             results = self.compute(*empty, *[0.5] * self.scalars)
         except (OverflowError, TypeError, ValueError) as error:
             dtypes = ", ".join(str(spec.dtype) for spec in tensors)
+            # Of bools NumPy names operators to use instead, which tensors do not have.
+            reason = "" if any(spec.dtype.kind == "b" for spec in tensors) else f" ({error})"
             raise DTypeError(
-                f"{self!r}: not defined for dtype {dtypes} ({error}). Convert with astype first"
+                f"{self.name}: not defined for dtype {dtypes}{reason}. Convert with astype first"
             ) from None
         if isinstance(results, tuple):
             return tuple([Spec(shape, result.dtype) for result in results])

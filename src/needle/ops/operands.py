@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -29,10 +28,19 @@ def as_number(scalar: Any, operation: str) -> Number:
 
     Raises:
         ArgumentError: it is not one real number.
+        DTypeError: it is an integer that not even a float can stand for.
     """
     if isinstance(scalar, float):  # of NumPy or a subclass it would count as float64
         return float(scalar)
     if isinstance(scalar, int):
+        try:
+            float(scalar)
+        except OverflowError:
+            bits = scalar.bit_length()  # Python does not write down more than 4,300 digits
+            raise DTypeError(
+                f"{operation}: an integer of {bits} bits is beyond every dtype. "
+                "Pass a float, as math.inf"
+            ) from None
         return scalar if isinstance(scalar, bool) else int(scalar)
     try:
         value = np.asarray(scalar)
@@ -119,10 +127,8 @@ def as_operands(a: Any, b: Any, operation: str) -> tuple[Any, Any]:
 def _large(value: int, dtype: np.dtype[Any], operation: str) -> float:
     """An integer that no integer dtype holds, beside floats."""
     if dtype.kind == "f":
-        with suppress(OverflowError):
-            return float(value)
-    bits = value.bit_length()  # Python does not write down more than 4,300 digits
+        return float(value)
     raise DTypeError(
-        f"{operation}: an integer of {bits} bits is too large beside {dtype}. "
-        f"Pass a float, as {'1e30' if bits < 1024 else 'math.inf'}"
+        f"{operation}: an integer of {value.bit_length()} bits is too large beside {dtype}. "
+        "Pass a float, as 1e30"
     )

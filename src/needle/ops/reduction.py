@@ -14,7 +14,7 @@ from ..graph.op import Sample, TensorOp
 from ..shapes import Axes, Spec, as_int, frozen_axes, normalize_axes, reduced_shape
 from .comparison import where
 from .creation import arange
-from .operands import as_tensor
+from .operands import as_number, as_tensor
 
 
 class Summation(Reduction):
@@ -210,7 +210,7 @@ def mean(a: Any, axes: Axes = None, keepdims: bool = False) -> Any:
     return summation(a, axes, keepdims) / count
 
 
-def var(a: Any, axes: Axes = None, keepdims: bool = False, *, ddof: int = 0) -> Any:
+def var(a: Any, axes: Axes = None, keepdims: bool = False, *, ddof: float = 0) -> Any:
     """Variance over axes, in two passes: y = Σ (a - mean)² / (n - ddof).
 
     Args:
@@ -221,15 +221,16 @@ def var(a: Any, axes: Axes = None, keepdims: bool = False, *, ddof: int = 0) -> 
 
     Raises:
         ShapeError: an axis is out of range, or there are not more than `ddof` elements.
+        ArgumentError: `ddof` is no number.
 
     Example:
         >>> import needle as ndl
         >>> ndl.var(ndl.Tensor([1.0, 3.0])).item()
         1.0
     """
-    a, axes = as_tensor(a), frozen_axes(axes, "var")
+    a, axes, ddof = as_tensor(a), frozen_axes(axes, "var"), as_number(ddof, "var")
     count = _count(a, axes, "var")
-    if count <= ddof:
+    if not count > ddof:
         raise ShapeError(
             f"var: {count} elements and ddof={ddof} leave nothing to divide by. Use ddof < {count}"
         )

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from ..context import no_grad
-from ..errors import ArgumentError, DTypeError, StateError
+from ..errors import ArgumentError, DTypeError, ShapeError, StateError
 from ..ops.operands import as_number
 from ..shapes import holds_several
 from ..state import Stateful, Telling, TellingList, by_name, taken_from
@@ -118,15 +118,25 @@ class Optimizer(Stateful):
                 grad = param.grad
                 if grad is not None:
                     known = self.state.get(param)
-                    grad = self._cast(grad, param)
+                    grad = self._fitting(grad, param)
                     rows.append((param, grad, Telling() if known is None else known))
             for (param, _, state), new in zip(rows, self.updates(rows), strict=True):
                 param.data = new
                 if state and param not in self.state:
                     self.state[param] = state
 
-    def _cast(self, grad: Tensor, param: Tensor) -> Tensor:
-        """A parameter's gradient in its own dtype: programs may have put another one there."""
+    def _fitting(self, grad: Tensor, param: Tensor) -> Tensor:
+        """A parameter's gradient in its own dtype: programs may have put another one there.
+
+        Raises:
+            ShapeError: it has another shape; rules would name their operands alone.
+            DTypeError: the parameter is of integers.
+        """
+        if grad.shape != param.shape:
+            raise ShapeError(
+                f"{type(self).__name__}: parameter {self.params.index(param)} of shape "
+                f"{param.shape} has a gradient of shape {grad.shape}. Give it one of its own shape"
+            )
         dtype = param.dtype
         if grad.dtype is dtype:
             return grad
@@ -173,12 +183,12 @@ class Optimizer(Stateful):
             total = Tensor(0.0, dtype="float64", requires_grad=False)
             for param in clipped:
                 # In float64, where squares of exploding float32 gradients do not overflow.
-                wide = self._cast(param.grad, param).astype("float64")
+                wide = self._fitting(param.grad, param).astype("float64")
                 total = total + (wide * wide).sum()
             norm = total.sqrt()
             scale = 1 / (norm / max_norm).maximum(1)
             for param in clipped:
-                grad = self._cast(param.grad, param)
+                grad = self._fitting(param.grad, param)
                 param.grad = grad * scale.astype(grad.dtype).broadcast_to(grad.shape)
         return norm
 
