@@ -5,6 +5,8 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
+import numpy as np
+
 from ..errors import NeedleError
 
 try:
@@ -44,7 +46,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def run(arguments: Sequence[str] | None = None) -> int:
     """Run a command; errors become one line on standard error and an exit code."""
     try:
-        return commands.main(arguments, prog_name="needle", standalone_mode=False) or OK
+        # What overflows shows in the losses; NumPy would warn once more, and of our own lines.
+        with np.errstate(all="ignore"):
+            return commands.main(arguments, prog_name="needle", standalone_mode=False) or OK
     except click.UsageError as error:
         error.show()
         return USAGE
