@@ -9,7 +9,7 @@ import numpy as np
 
 from .errors import ArgumentError, GradientError
 from .graph.gradient import value_and_grad
-from .shapes import as_int, holds_several
+from .shapes import as_count, holds_several
 from .tensor import Tensor
 
 
@@ -48,7 +48,7 @@ def check_gradients(
     """
     if not callable(f):
         raise ArgumentError(f"check_gradients: a {type(f).__name__} is no function. Pass one")
-    order = as_int(order, "check_gradients", "order")
+    order = as_count(order, "check_gradients", "order", 1)
     tensors = [_in_float64(argument) for argument in args]
     checked = tuple([k for k, tensor in enumerate(tensors) if tensor.dtype.kind == "f"])
     if not checked:

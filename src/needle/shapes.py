@@ -11,6 +11,8 @@ import numpy as np
 
 from .errors import ArgumentError, DTypeError, ShapeError
 
+_NOT_SEVERAL = (str, bytes, dict, set, frozenset)
+
 Shape = tuple[int, ...]
 Axes = int | Sequence[int] | None
 
@@ -36,9 +38,11 @@ def spec_of(array: np.ndarray[Any, Any]) -> Spec:
 
 
 def as_int(value: object, operation: str, name: str) -> int:
-    """`value` as a Python int; floats and other kinds are refused, not rounded."""
+    """`value` as a Python int; floats, bools and other kinds are refused, not rounded."""
     try:
-        return operator.index(value)  # type: ignore[arg-type]
+        if not isinstance(value, bool):  # in `x.sum(True)` hardly axis 1 is meant
+            return operator.index(value)  # type: ignore[arg-type]
+        raise TypeError
     except TypeError:
         raise ArgumentError(
             f"{operation}: {name} must be an integer, got {value!r}. "
@@ -52,6 +56,16 @@ def as_count(value: object, operation: str, name: str, least: int) -> int:
     if count < least:
         raise ArgumentError(f"{operation}: {name}={count}. Give {least} or more")
     return count
+
+
+def as_flag(value: object, operation: str, name: str) -> bool:
+    """`value` as a Python bool; numbers are refused: in `x.sum(0, 1)` two axes are meant."""
+    if not isinstance(value, bool | np.bool_):
+        raise ArgumentError(
+            f"{operation}: {name} must be True or False, got {value!r:.50}. "
+            f"Write bool({name}) if that is meant"
+        )
+    return bool(value)
 
 
 def as_shape(shape: object, operation: str, name: str = "shape") -> Shape:
@@ -73,8 +87,8 @@ def as_shape(shape: object, operation: str, name: str = "shape") -> Shape:
 
 
 def holds_several(value: object) -> TypeGuard[Iterable[Any]]:
-    """Whether a static argument is several; text is not, nor arrays and tensors without axes."""
-    several = isinstance(value, Iterable) and not isinstance(value, str | bytes)
+    """Whether a static argument is several in an order; text and tensors without axes are not."""
+    several = isinstance(value, Iterable) and not isinstance(value, _NOT_SEVERAL)
     return several and getattr(value, "ndim", 1) > 0
 
 

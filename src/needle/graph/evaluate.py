@@ -203,12 +203,17 @@ def _constant(op: Op, item: Any) -> Any:
         raise ArgumentError(
             f"{op.name}: operand {item!r} is not a tensor. Pass a Tensor, an array or a number"
         )
+    refuse_lists_of_tensors(item, op.name)
+    return Value.tensor_class(item, requires_grad=False)
+
+
+def refuse_lists_of_tensors(item: Any, operation: str) -> None:
+    """Name the operand that is a list of tensors, of which only the values would be taken."""
     if isinstance(item, list | tuple) and any(isinstance(part, Value) for part in item):
         raise ArgumentError(
-            f"{op.name}: an operand is a {type(item).__name__} of tensors, whose graphs would be "
+            f"{operation}: an operand is a {type(item).__name__} of tensors, whose graphs would be "
             "lost. Pass them one by one, or as one tensor: ndl.concatenate"
         )
-    return Value.tensor_class(item, requires_grad=False)
 
 
 def refuse_tuples(op: Op, nodes: Sequence[Node]) -> None:

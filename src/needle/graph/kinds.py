@@ -11,7 +11,16 @@ import numpy as np
 
 from ..context import ambient
 from ..errors import DTypeError, IndexRangeError, ShapeError
-from ..shapes import Axes, Shape, Spec, broadcast_shapes, frozen_axes, normalize_axes, reduced_shape
+from ..shapes import (
+    Axes,
+    Shape,
+    Spec,
+    as_flag,
+    broadcast_shapes,
+    frozen_axes,
+    normalize_axes,
+    reduced_shape,
+)
 from .evaluate import as_values, refuse_tuples
 from .expressions import NUMPY
 from .gradient import pulled_back
@@ -106,7 +115,7 @@ class Reduction(TensorOp):
 
     def __init__(self, axes: Axes = None, keepdims: bool = False) -> None:
         self.axes = frozen_axes(axes, self.name)
-        self.keepdims = bool(keepdims)
+        self.keepdims = as_flag(keepdims, self.name, "keepdims")
 
     def compute(self, x: Storage) -> Any:
         if not x.ndim:  # NumPy takes axis 0 of a 0-d array

@@ -53,9 +53,11 @@ def real_numbers(data: Any, operation: str, *, copy: bool = False) -> Any:
         copy: Whether it has memory of its own, also where it need not.
 
     Raises:
-        DTypeError: it holds no real numbers.
+        DTypeError: it holds no real numbers, or some of them are masked.
         ShapeError: it is nested lists of different lengths.
     """
+    if type(data) is not np.ndarray and isinstance(data, np.ma.MaskedArray):
+        _refuse_masked(data, operation)
     try:
         array = np.array(data, order="C") if copy else np.asarray(data)
     except ValueError as error:
@@ -68,6 +70,16 @@ def real_numbers(data: Any, operation: str, *, copy: bool = False) -> Any:
             "Use floats, integers or bools"
         )
     return array.astype(native(array.dtype), copy=False)
+
+
+def _refuse_masked(data: Any, operation: str) -> None:
+    """Name masked elements: their values, which say nothing, would be computed with."""
+    masked = np.ma.count_masked(data)
+    if masked:
+        raise DTypeError(
+            f"{operation}: {masked} of {data.size} elements are masked, and a tensor has no mask. "
+            "Fill them: array.filled(value)"
+        )
 
 
 def _check_held(given: Any, data: Any) -> None:

@@ -9,6 +9,7 @@ from typing import Any, Self
 import numpy as np
 
 from ..errors import NeedleError, StateError
+from ..shapes import as_flag
 from ..state import Stateful, by_name, children, taken_from, walk
 from ..tensor import Tensor
 
@@ -95,7 +96,12 @@ class Module(Stateful):
     # -- modes -----------------------------------------------------------------------------------
 
     def train(self, mode: bool = True) -> Self:
-        """Switch this module and all below it to training; returns the module."""
+        """Switch this module and all below it to training; returns the module.
+
+        Raises:
+            ArgumentError: `mode` is no bool.
+        """
+        mode = as_flag(mode, "train", "mode")
         for _, module in self.named_modules():
             module.training = mode
         return self

@@ -13,6 +13,7 @@ from ..graph.gradient import pulled_back
 from ..graph.op import Sample, TensorOp, TensorTupleOp
 from ..shapes import Axes, Spec
 from .normalization import Statistics
+from .operands import as_bounded
 from .tuples import MakeTensorTuple
 
 BLOCK = 1024
@@ -43,7 +44,7 @@ class BatchStatistics(OverRows, TensorTupleOp):
     differentiable = False
 
     def __init__(self, momentum: float) -> None:
-        self.momentum = float(momentum)
+        self.momentum = float(as_bounded(momentum, "batch_norm", "momentum", 1))
 
     def compute(self, x: Any, running_mean: Any, running_var: Any) -> Any:
         _check(self.name, x, running_mean, running_var)
@@ -87,7 +88,7 @@ class OverBatch(OverRows, abstract=True):
     """
 
     def __init__(self, eps: float) -> None:
-        self.eps = float(eps)
+        self.eps = float(as_bounded(eps, "batch_norm", "eps"))
 
     def known(self, x: Any, centred: Any = None, var: Any = None) -> tuple[Any, Any]:
         """x - mean and 1 / √(var + eps), for arrays."""

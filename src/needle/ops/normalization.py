@@ -11,6 +11,7 @@ from ..errors import DTypeError, ShapeError
 from ..graph.kinds import Composite
 from ..graph.op import Sample, TensorOp, TensorTupleOp
 from ..shapes import Axes, Spec, frozen_axes, normalize_axes, reduced_shape
+from .operands import as_bounded
 
 _SAMPLES: list[tuple[Axes, tuple[int, ...]]] = [
     (0, (4, 3)), ((0, 2), (3, 2, 2)), (-1, (2, 5)), (0, (3, 0)), (None, (6,)),
@@ -107,7 +108,7 @@ class Standardize(Statistics, TensorOp):
 
     def __init__(self, axes: Axes, eps: float) -> None:
         super().__init__(axes)
-        self.eps = float(eps)
+        self.eps = float(as_bounded(eps, "standardize", "eps"))
 
     def compute(self, x: Any) -> Any:
         _, centred, var = self.moments(x)
@@ -144,7 +145,7 @@ class StandardizeGradient(Statistics, TensorOp):
 
     def __init__(self, axes: Axes, eps: float) -> None:
         super().__init__(axes)
-        self.eps = float(eps)
+        self.eps = float(as_bounded(eps, "standardize", "eps"))
 
     def compute(self, g: Any, x: Any) -> Any:
         _, centred, var = self.moments(x)

@@ -8,19 +8,27 @@ from typing import Any
 import numpy as np
 
 from ..errors import ArgumentError, DTypeError
+from ..graph.evaluate import refuse_lists_of_tensors
 from ..graph.node import Value
 
 Number = int | float | bool
 
 
-def as_tensor(value: Any) -> Any:
+def as_tensor(value: Any, operation: str = "Tensor") -> Any:
     """`value` where it is a tensor; arrays, lists and numbers become constants.
 
+    Args:
+        value: What to convert.
+        operation: Who asks, for the message.
+
     Raises:
-        NeedleError: it is none of these; a TensorTuple is not.
+        NeedleError: it is none of these; a TensorTuple is not, nor a list of tensors.
     """
     tensor = Value.tensor_class
-    return value if isinstance(value, tensor) else tensor(value, requires_grad=False)
+    if isinstance(value, tensor):
+        return value
+    refuse_lists_of_tensors(value, operation)
+    return tensor(value, requires_grad=False)
 
 
 def as_number(scalar: Any, operation: str) -> Number:
@@ -118,10 +126,10 @@ def constant_like(a: Any, number: Any, operation: str) -> Any:
 def as_operands(a: Any, b: Any, operation: str) -> tuple[Any, Any]:
     """Two operands as tensors; a number beside a tensor becomes a constant of its shape."""
     if is_number(b):
-        a = as_tensor(a)
+        a = as_tensor(a, operation)
         return a, constant_like(a, b, operation)
-    b = as_tensor(b)
-    return (constant_like(b, a, operation) if is_number(a) else as_tensor(a)), b
+    b = as_tensor(b, operation)
+    return (constant_like(b, a, operation) if is_number(a) else as_tensor(a, operation)), b
 
 
 def _large(value: int, dtype: np.dtype[Any], operation: str) -> float:

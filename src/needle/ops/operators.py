@@ -62,7 +62,7 @@ def subtract_from(a: Any, other: Any) -> Any:
         a = _signed(a, as_number(other, "subtract"))
     elif isinstance(other, np.ndarray):
         a = _signed(a, other.dtype)
-    return negate(a) + other
+    return binary(add, add_scalar, negate(a), other)
 
 
 def _signed(b: Any, other: Any) -> Any:

@@ -11,7 +11,7 @@ import numpy as np
 from ..errors import ShapeError
 from ..graph.kinds import SAMPLE_SHAPES, Reduction
 from ..graph.op import Sample, TensorOp
-from ..shapes import Axes, Spec, as_int, frozen_axes, normalize_axes, reduced_shape
+from ..shapes import Axes, Spec, as_flag, as_int, frozen_axes, normalize_axes, reduced_shape
 from .comparison import where
 from .creation import arange
 from .operands import as_number, as_tensor
@@ -118,7 +118,7 @@ class ArgMax(TensorOp):
 
     def __init__(self, axis: int | None = None, keepdims: bool = False) -> None:
         self.axis = None if axis is None else as_int(axis, self.name, "axis")
-        self.keepdims = bool(keepdims)
+        self.keepdims = as_flag(keepdims, self.name, "keepdims")
 
     def compute(self, a: Any) -> Any:
         if not a.ndim:  # NumPy takes axis 0 of a 0-d array
@@ -201,7 +201,7 @@ def mean(a: Any, axes: Axes = None, keepdims: bool = False) -> Any:
         >>> ndl.mean(ndl.Tensor([1.0, 2.0, 6.0])).item()
         3.0
     """
-    a, axes = as_tensor(a), frozen_axes(axes, "mean")
+    a, axes = as_tensor(a, "mean"), frozen_axes(axes, "mean")
     count = _count(a, axes, "mean")
     if a.dtype.kind != "f":
         a = a.astype("float64")  # the sum of large integers would wrap around
@@ -228,7 +228,7 @@ def var(a: Any, axes: Axes = None, keepdims: bool = False, *, ddof: float = 0) -
         >>> ndl.var(ndl.Tensor([1.0, 3.0])).item()
         1.0
     """
-    a, axes, ddof = as_tensor(a), frozen_axes(axes, "var"), as_number(ddof, "var")
+    a, axes, ddof = as_tensor(a, "var"), frozen_axes(axes, "var"), as_number(ddof, "var")
     count = _count(a, axes, "var")
     if not count > ddof:
         raise ShapeError(

@@ -28,7 +28,7 @@ class Optimizer(Stateful):
     What is kept in `state` and the numbers named in `hyperparameters` make up `state_dict()`.
 
     Raises:
-        ArgumentError: params is no list of tensors.
+        ArgumentError: params is no list of tensors, or empty.
 
     Example:
         >>> import needle as ndl
@@ -53,14 +53,18 @@ class Optimizer(Stateful):
     """Names in `state` of tensors that have their parameter's shape, where the rule has any."""
 
     def __init__(self, params: Iterable[Tensor]) -> None:
-        # Of a set the order, which saved state goes by, is another in the next process.
-        unfit = isinstance(params, Tensor | Stateful | set | frozenset)
-        if unfit or not holds_several(params):
+        # Of a set, too, which has another order in the next process: saved state goes by it.
+        if isinstance(params, Tensor | Stateful) or not holds_several(params):
             raise ArgumentError(
                 f"{type(self).__name__}: params is a {type(params).__name__}. "
                 "Pass a list: model.parameters()"
             )
         given = list(params)
+        if not given:
+            raise ArgumentError(
+                f"{type(self).__name__}: params is empty, so no step would change anything. Pass "
+                "model.parameters(), which finds layers in attributes, lists, tuples and dicts"
+            )
         for param in given:
             if not isinstance(param, Tensor):
                 raise ArgumentError(
