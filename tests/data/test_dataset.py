@@ -5,7 +5,7 @@ import pytest
 
 from needle import Tensor
 from needle.data import DataLoader, Dataset, NDArrayDataset, RandomCrop
-from needle.errors import ArgumentError, DTypeError, ShapeError
+from needle.errors import ArgumentError, DTypeError, IndexRangeError, ShapeError
 
 
 def batches(dataset, *args, **kwargs):
@@ -194,7 +194,7 @@ def test_transforms_from_an_iterator_are_those_of_every_image():
 
 @pytest.mark.parametrize("transforms", [[None], [lambda x: x, 3], {1: 2}])
 def test_transforms_that_cannot_be_called_are_refused(transforms):
-    with pytest.raises(ArgumentError, match=r"Dataset: transforms holds a \w+\. Pass callables"):
+    with pytest.raises(ArgumentError, match=r"Dataset: transforms (holds|is) a \w+\. Pass "):
         Dataset(transforms=transforms)
 
 
@@ -216,3 +216,11 @@ def test_batches_are_in_the_machines_byte_order(dtype):
 def test_a_transform_that_is_in_no_list_is_refused():
     with pytest.raises(ArgumentError, match=r"Dataset: transforms is a .*\. Pass a list: \[tra"):
         Dataset(transforms=RandomCrop(3))
+
+
+@pytest.mark.parametrize("index", [3, -4, [0, 3], "a", 1.5])
+def test_an_index_that_is_none_of_the_arrays(index):
+    data = NDArrayDataset(np.eye(3), np.arange(3))
+    with pytest.raises(IndexRangeError, match=r"^NDArrayDataset: .* It has 3 items$"):
+        data[index]
+    assert len(list(data)) == 3  # Python iterates up to an IndexError

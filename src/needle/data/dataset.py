@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from ..errors import ArgumentError, ShapeError
+from ..errors import ArgumentError, IndexRangeError, ShapeError
 from ..graph.leaf import real_numbers
 from ..shapes import holds_several
 from ..tensor import Tensor
@@ -142,7 +142,10 @@ class NDArrayDataset(Dataset):
             )
 
     def __getitem__(self, index: Any) -> tuple[Any, ...]:
-        return tuple([array[index] for array in self.arrays])
+        try:
+            return tuple([array[index] for array in self.arrays])
+        except IndexError as error:
+            raise IndexRangeError(f"NDArrayDataset: {error}. It has {len(self)} items") from error
 
     def __len__(self) -> int:
         return len(self.arrays[0])
