@@ -1,11 +1,12 @@
 """The pictures are PNG files of sensible size, whatever there is to draw."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from needle.training import plot_curves, plot_mistakes
+from needle.training import plot_curves, plot_mistakes, plots
 
 matplotlib = pytest.importorskip("matplotlib")
 
@@ -28,6 +29,21 @@ def test_curves_show_every_metric(tmp_path: Path, epochs: int) -> None:
     )
     loss, two = read_png(tmp_path / "loss.png"), read_png(tmp_path / "two.png")
     assert two.shape[1] > 1.5 * loss.shape[1]
+
+
+@pytest.mark.parametrize("losses", [(3.0, 2.0), (-2.0, -3.0), (1.0, -1.0), (91.0, 89.0)])
+def test_curves_show_every_point_and_zero(
+    tmp_path: Path, losses: tuple[float, float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Losses such as a negative log-likelihood may be negative, and near to each other."""
+    drawn: list[Any] = []
+    monkeypatch.setattr(plots, "_write", lambda figure, path: drawn.append(figure))
+    history = [{"epoch": e, "train_loss": x, "test_loss": x} for e, x in enumerate(losses, 1)]
+    plot_curves(history, tmp_path / "loss.png")
+    low, high = drawn[0].axes[0].get_ylim()
+    margin = 0.02 * (high - low)
+    assert low <= 0 <= high
+    assert all(low + margin < loss < high - margin for loss in losses)
 
 
 @pytest.mark.parametrize("count", [0, 1, 12, 13])

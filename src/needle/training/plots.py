@@ -87,7 +87,10 @@ def _draw_metric(axes: Any, history: Sequence[Mapping[str, Any]], name: str) -> 
     axes.set_title(name + unit.replace(" ", ", "), loc="left", color=INK, fontsize=11)
     axes.set_xlabel("epoch", color=INK)
     axes.set_xlim(0.5, max(record["epoch"] for record in history) + 0.5)
-    axes.set_ylim(bottom=0)
+    axes.update_datalim([(1, 0)])
+    axes.autoscale_view(scalex=False)  # with a margin, so that no point is cut in half
+    if axes.dataLim.y0 == 0:
+        axes.set_ylim(bottom=0)
     axes.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
     axes.grid(axis="y", color=GRID)
     axes.set_axisbelow(True)
