@@ -187,3 +187,60 @@ def test_no_call_keeps_a_captured_tensor_alive():
         assert gone() is None
     finally:
         gc.enable()
+
+
+def _frozen_before(w, v):
+    loss = (w * v).sum()
+    w.requires_grad = False
+    loss.backward()
+    w.requires_grad = True
+
+
+def _frozen_while_used(w, v):
+    w.requires_grad = False
+    loss = (w * v).sum()
+    w.requires_grad = True
+    (loss + w.sum()).backward()
+
+
+def _frozen_in_between(w, v):
+    loss = (w * v).sum()
+    w.requires_grad = False
+    loss = loss + (w * v * 2).sum()
+    w.requires_grad = True
+    (loss + w.sum()).backward()
+
+
+def _frozen_after_a_step(w, v):
+    loss = (w * v).sum()
+    w.data = w - 1
+    w.requires_grad = False
+    loss.backward()
+    w.requires_grad = True
+
+
+@pytest.mark.parametrize(
+    "use", [_frozen_before, _frozen_while_used, _frozen_in_between, _frozen_after_a_step]
+)
+def test_what_is_frozen_for_a_while_gets_the_gradient_it_has_without_programs(trained, use):
+    w, _, _ = trained
+    v = nn.Parameter([3.0, 4.0])
+    plain, beside = nn.Parameter(w.numpy()), nn.Parameter([3.0, 4.0])
+    for _ in range(2):
+        use(plain, beside)
+        use(w, v)
+        for ours, theirs in ((w, plain), (v, beside)):
+            assert (ours.grad is None) == (theirs.grad is None)
+            if theirs.grad is not None:
+                np.testing.assert_array_equal(ours.grad.numpy(), theirs.grad.numpy())
+            ours.grad = theirs.grad = None
+
+
+def test_what_a_step_changed_is_no_more_what_is_frozen(trained):
+    w, (step,), _ = trained
+    loss = (w * w).sum()
+    before = w.numpy()
+    step()
+    w.requires_grad = False
+    loss.backward()
+    np.testing.assert_array_equal(w.grad.numpy(), 2 * before)

@@ -64,6 +64,10 @@ class Node:
             return tuple([spec_of(array) for array in storage])
         return spec_of(storage)
 
+    def flag(self, requires_grad: bool) -> None:
+        """Set whether reverse mode goes on to this value."""
+        self.requires_grad = requires_grad
+
     def is_tuple(self) -> bool:
         """Whether the value is a tuple of tensors."""
         if self.storage is not None:
@@ -122,7 +126,7 @@ class Value:
         ambient.evaluator.touch_flag(self, bool(value))
         if self.node.requires_grad is not bool(value):
             changes.note(self, VALUE)
-            self.node.requires_grad = bool(value)
+            self.node.flag(bool(value))
             changes.note(self, VALUE)
 
     def is_leaf(self) -> bool:
@@ -203,6 +207,12 @@ class Program(Protocol):
     calls: int
 
 
+class Copy(Node):
+    """A leaf with the values that a `Live` node had."""
+
+    __slots__ = ("__weakref__",)
+
+
 class Live(Node):
     """A leaf whose storage is the memory of compiled programs, which change it in place.
 
@@ -216,7 +226,7 @@ class Live(Node):
         copied: The last copy, if nobody but programs can have changed the values since.
     """
 
-    __slots__ = ("_programs", "_then", "copied", "lent", "memory")
+    __slots__ = ("_copies", "_programs", "_then", "copied", "lent", "memory")
 
     def __init__(self, memory: Storage, requires_grad: bool) -> None:
         super().__init__(None, (), None, requires_grad, spec_of(memory))
@@ -224,7 +234,8 @@ class Live(Node):
         self._programs: set[ref[Program]] = set()
         self.lent = False
         self.copied: Node | None = None
-        self._then: list[Any] = []  # what held when the copy was made
+        self._copies: list[ref[Copy]] = []  # since programs changed the values
+        self._then: list[int] = []  # how often those had been called
 
     def changed_by(self, program: Program) -> None:
         """Let a program change the values from now on. It counts its calls."""
@@ -246,16 +257,30 @@ class Live(Node):
 
         Nobody can write into it, since that would not be seen here.
         """
-        now = [self.requires_grad, *[program.calls for program in self.programs()]]
+        self._let_go_of_old_copies()
         copy = self.copied
-        if copy is None or self._then != now:
+        if copy is None:
             array = self.memory.copy()
             array.flags.writeable = False
-            copy = Node(None, (), array, self.requires_grad)
+            copy = Copy(None, (), array, self.requires_grad)
             copy.handle = ref(owner)
+            self._copies = [*[it for it in self._copies if it()], ref(copy)]
             if not self.lent:
-                self.copied, self._then = copy, now
+                self.copied = copy
         return copy
+
+    def flag(self, requires_grad: bool) -> None:
+        """Set it for graphs over the values of now, too, as if they were over this node."""
+        super().flag(requires_grad)
+        self._let_go_of_old_copies()
+        for it in self._copies:
+            if copy := it():
+                copy.flag(requires_grad)
+
+    def _let_go_of_old_copies(self) -> None:
+        now = [program.calls for program in self.programs()]
+        if self._then != now:
+            self._copies, self.copied, self._then = [], None, now
 
 
 def settled(value: Any) -> Any:
@@ -301,4 +326,4 @@ def realize(node: Node) -> Any:
 
 def count_live_nodes() -> int:
     """The number of values alive in the process, counted now: operators pay nothing for it."""
-    return sum(type(thing) in (Node, Live) for thing in gc.get_objects())
+    return sum(type(thing) in (Node, Copy, Live) for thing in gc.get_objects())

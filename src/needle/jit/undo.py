@@ -75,7 +75,7 @@ class UndoLog:
         for value, grad in self.grad_before.items():
             value._grad = grad
         for value, flag in self.flag_before.items():
-            value.node.requires_grad = flag
+            value.node.flag(flag)
 
     def let_go(self) -> None:
         """Keep none of the tensors alive, once all was undone."""
