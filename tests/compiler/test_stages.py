@@ -477,6 +477,15 @@ def test_explain_names_what_has_no_native_code():
         ndl.explain(lambda x: x * 2, ndl.Tensor([1.0], dtype="float16"))
 
 
+def test_explain_names_the_line_of_a_function_whose_code_has_no_lines():
+    def doubled(x):
+        return x * 2
+
+    code = doubled.__code__ = doubled.__code__.replace(co_linetable=b"")
+    line = f"{code.co_filename}:{code.co_firstlineno}\n"
+    assert line in ndl.explain(doubled, ones(3)).traced
+
+
 def test_explain_takes_a_function_as_it_is_called():
     @functools.wraps(abs)
     def doubled(x):

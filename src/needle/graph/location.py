@@ -16,4 +16,6 @@ def user_line() -> str:
     assert frame is not None  # CPython has frames
     while frame.f_back is not None and frame.f_code.co_filename.startswith(_PACKAGES):
         frame = frame.f_back
-    return f"{frame.f_code.co_filename}:{frame.f_lineno}"
+    code = frame.f_code
+    # Code that a program made or changed need not say which lines its instructions are of.
+    return f"{code.co_filename}:{frame.f_lineno or code.co_firstlineno}"
