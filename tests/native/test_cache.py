@@ -70,6 +70,17 @@ def test_a_folder_that_cannot_be_made_is_no_error(tmp_path, monkeypatch):
     assert cache.clear() == (0, 0)
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no pipes with names")
+def test_a_pipe_under_the_name_of_an_object_is_not_waited_for(folder):
+    cache.store("name", b"object")
+    path = folder / "name.o"
+    path.unlink()
+    os.mkfifo(path)
+    assert cache.load("name") is None
+    cache.store("name", b"object")
+    assert cache.load("name") == b"object"
+
+
 @pytest.mark.parametrize(
     "damage", [lambda d: d[:-1], lambda d: b"", lambda d: d[:50] + b"?" + d[51:]]
 )

@@ -44,8 +44,10 @@ def load(name: str) -> bytes | None:
         return None
     path = folder / (name + SUFFIX)
     try:
-        content = path.read_bytes()
+        content = path.read_bytes() if path.is_file() else None  # a pipe would be waited for
     except OSError:
+        return None
+    if content is None:
         return None
     data = content[len(MAGIC) + 32 :]
     if not content.startswith(_header(name, data)):
