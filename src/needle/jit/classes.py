@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from collections.abc import Set as AbstractSet
+from enum import EnumType
 from types import FunctionType
 from typing import TYPE_CHECKING
 
@@ -45,6 +46,8 @@ class Classes:
                 _add_members(base, special | self._named, watch)
         if not is_library(type(cls).__module__):
             self.add(type(cls), watch)
+        if isinstance(cls, EnumType):  # `for kind in Kind` and `Kind(1)` name no member
+            watch.add_each([(f"{cls.__name__}.{member.name}", member) for member in cls])
 
     def add_names(self, names: AbstractSet[str], watch: Watch) -> None:
         """Look at what classes have of these names, which are those in a function's code."""

@@ -19,7 +19,7 @@ from typing import Any
 
 from ..tensor import Tensor
 from .slots import Fields
-from .things import has_fields_only, is_users_object
+from .things import is_users_object
 from .trees import parts_of
 
 
@@ -55,7 +55,7 @@ def _hidden_parts(item: Any) -> Iterable[Any]:
         return item.__self__, item.__func__
     if isinstance(item, partial):
         return item.func, item.args, item.keywords
-    if is_users_object(item) or has_fields_only(item):
+    if is_users_object(item):
         return Fields(item, "").slots().values()
     return ()
 

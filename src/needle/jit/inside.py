@@ -25,7 +25,7 @@ from .things import is_of_class, is_users_object
 Parts = Iterable[tuple[str, Any]]
 """Paths of things, and the things."""
 
-_METHODS = ("__wrapped__", "__func__", "fget", "func", "dispatcher", "__self__")
+_METHODS = ("__wrapped__", "__func__", "fget", "func", "args", "keywords", "dispatcher", "__self__")
 
 
 def looked_through(path: str, item: Any) -> Parts | None:
@@ -34,6 +34,8 @@ def looked_through(path: str, item: Any) -> Parts | None:
         return [("self", item.__self__), (path, getattr(item, "__func__", None))]
     if isinstance(item, partial):
         return [(path, part) for part in (item.func, item.args, item.keywords)]
+    if isinstance(item, memoryview):
+        return [(path, item.obj)]
     if isinstance(item, MappingProxyType | MappingView):
         return [(path, part) for part in get_referents(item) if not is_of_class(part)]
     return None

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from io import IOBase
+from types import WrapperDescriptorType
 from typing import Any, NoReturn
 from weakref import ProxyTypes
 
@@ -41,7 +42,8 @@ def is_iterator(item: Any) -> bool:
         isinstance(item, Iterator)
         and not isinstance(item, IOBase)
         and type(item) not in ProxyTypes
-        and not is_users_object(item)
+        # Of the user's own are those that move on in Python, where that is seen.
+        and (not is_users_object(item) or isinstance(type(item).__next__, WrapperDescriptorType))
     )
 
 

@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from .things import has_fields_only, is_users_object
+from .things import is_users_object
 
 _NUMBERS = (np.ndarray, np.generic, float, complex)
 _MUTABLE = (list, dict, set, deque, bytearray, ArrayType, np.ndarray)
@@ -69,7 +69,7 @@ def is_same(a: Collection[Any], b: Collection[Any]) -> bool:
 
 def _stays(value: Any) -> bool:
     """Whether nothing in a value can be changed."""
-    if isinstance(value, _MUTABLE) or is_users_object(value) or has_fields_only(value):
+    if isinstance(value, _MUTABLE) or is_users_object(value):
         return False
     return not isinstance(value, tuple | frozenset) or all(map(_stays, value))
 

@@ -21,7 +21,7 @@ import numpy as np
 
 from ..tensor import Tensor
 from .slots import Fields
-from .things import has_fields_only, is_users_object
+from .things import is_users_object
 from .trees import leaves_in
 
 Key = tuple[Any, ...]
@@ -68,8 +68,13 @@ def attributes(leaves: list[Any], names: set[str]) -> Key:
 
 
 def is_leaf(item: Any) -> bool:
-    """Whether an argument is read at each call: a tensor, an array of real numbers or a float."""
-    return is_array(item) or isinstance(item, Tensor | float | np.floating)
+    """Whether an argument is read at each call: a tensor, an array of real numbers or a float.
+
+    A float of a class of the user's own, which may have methods, is known by its value.
+    """
+    if isinstance(item, float | np.floating):
+        return not is_users_object(item)
+    return is_array(item) or isinstance(item, Tensor)
 
 
 def is_array(item: Any) -> bool:
@@ -115,14 +120,16 @@ def _static_key(item: Any, leaves: list[Any] | None) -> Any:
 
 def attributes_of(item: Any) -> dict[str, Any]:
     """What a list, dict, number or text of a class of the user's own has beside what it is."""
-    return Fields(item, "").slots() if is_users_object(item) or has_fields_only(item) else {}
+    return Fields(item, "").slots() if is_users_object(item) else {}
 
 
 def _key_of_value(item: Any, leaves: list[Any] | None) -> Any:
     if isinstance(item, _VALUES):
         return (type(item), item)
-    if isinstance(item, float | complex):
-        return (type(item), repr(item))  # tells -0.0 from 0.0
+    if isinstance(item, float):
+        return (type(item), float.__repr__(item))  # tells -0.0 from 0.0
+    if isinstance(item, complex):
+        return (type(item), complex.__repr__(item))
     if isinstance(item, np.generic):
         return (type(item), item.item())
     if isinstance(item, list | tuple):

@@ -300,6 +300,7 @@ def fields_of(cls: type) -> list[str]:
     return [
         name
         for base in cls.__mro__
+        if "__slots__" in vars(base)  # those of C, as `complex.real`, cannot be set
         for name, member in vars(base).items()
         if isinstance(member, MemberDescriptorType) and not name.startswith("__")
     ]

@@ -70,6 +70,8 @@ class Streams:
         for generator, place in self._places:
             if isinstance(generator, np.random.Generator):
                 generator.bit_generator.state = place
+            elif isinstance(generator, np.random.BitGenerator):
+                generator.state = place
             elif isinstance(generator, python_random.Random):
                 generator.setstate(place)
             else:
@@ -117,12 +119,15 @@ def no_entropy(refusal: Callable[[str], Exception]) -> Generator[None]:
 def _place(generator: Any) -> Any:
     if isinstance(generator, np.random.Generator):
         return generator.bit_generator.state
+    if isinstance(generator, np.random.BitGenerator):
+        return generator.state
     if isinstance(generator, np.random.RandomState):
         return generator.get_state(legacy=False)
     if isinstance(generator, PhiloxStream):
         return generator.get_state()
     if isinstance(generator, python_random.Random):
-        return generator.getstate()
+        is_systems = isinstance(generator, python_random.SystemRandom)  # which stands nowhere
+        return None if is_systems else generator.getstate()
     return None
 
 

@@ -21,7 +21,7 @@ from weakref import WeakKeyDictionary, WeakSet, WeakValueDictionary
 
 from ..graph.node import Value
 from .names import is_library
-from .slots import Attributes, Container, Entries, Fields, Items, fields_of
+from .slots import Attributes, Container, Entries, Items, fields_of
 from .thread_slots import Context, Local
 
 _INSTALLED = {"site-packages", "dist-packages"}
@@ -35,9 +35,7 @@ def container_of(item: Any) -> type[Container] | None:
     for cls, kind in _KINDS:
         if isinstance(item, cls):
             return kind
-    if _is_namespace(item):
-        return Attributes
-    return Fields if has_fields_only(item) else None
+    return Attributes if _is_namespace(item) else None
 
 
 def is_own(module: ModuleType) -> bool:
@@ -61,15 +59,9 @@ def is_of_class(item: Any) -> bool:
     return isinstance(item, dict) and "__module__" in item
 
 
-def has_fields_only(item: Any) -> bool:
-    """An instance of a user's class that has `__slots__` and nothing else."""
-    cls = type(item)
-    return cls.__dictoffset__ == 0 and not is_library(cls.__module__) and bool(fields_of(cls))
-
-
 def is_users_object(item: Any) -> bool:
     """An instance with attributes, of a class that belongs to none of the libraries below us."""
     cls = type(item)
-    return (
-        cls.__dictoffset__ != 0 and not is_library(cls.__module__) and not isinstance(item, Value)
-    )
+    if is_library(cls.__module__) or isinstance(item, Value):
+        return False
+    return cls.__dictoffset__ != 0 or bool(fields_of(cls))

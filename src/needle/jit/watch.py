@@ -144,8 +144,9 @@ class Watch:
             self._add_parts(path, item)
         elif isinstance(item, Watched) or is_users_object(item):
             self._add_object(item, path)
-        else:
             self._add_inside(path, item)
+        elif not self._add_inside(path, item):
+            self.add_each([*member(path, item), *called(path, [item])])
 
     def add_each(self, parts: Parts) -> None:
         """Look at several things, each with its path."""
@@ -178,7 +179,7 @@ class Watch:
     def _add_whole(self, owner: Any, container: Container) -> None:
         seen = self.found[id(owner)] = Seen(owner, container, whole=True)
         self._add_all(seen)
-        if isinstance(owner, dict | list) and is_users_object(owner):  # what it has beside entries
+        if isinstance(owner, dict | list) and type(owner).__dictoffset__:  # beside its entries
             self.add(container.path, vars(owner))
         self._classes.add(type(owner), self)
 
@@ -254,8 +255,8 @@ class Watch:
         for name, value in defaults:
             self.add(name, value)
 
-    def _add_inside(self, path: str, item: Any) -> None:
-        """What is not mutable itself: it is looked through."""
+    def _add_inside(self, path: str, item: Any) -> bool:
+        """What C does with a thing, or with one of a class derived from its; False if nothing."""
         parts = looked_through(path, item)
         if parts is not None:
             self.add_each(parts)
@@ -266,8 +267,9 @@ class Watch:
         elif isinstance(item, ref):
             self.weak.append(item)
             self.add(path, item())
-        elif not self._streams.add(item):
-            self.add_each([*member(path, item), *called(path, [item])])
+        else:
+            return self._streams.add(item)
+        return True
 
     def _behind(self, path: str, proxy: Any) -> Any:
         """What a weak proxy stands for."""
