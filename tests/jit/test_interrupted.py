@@ -1,5 +1,8 @@
 """What Ctrl-C ends halfway: programs see what was done of it."""
 
+import signal
+import time
+
 import numpy as np
 import pytest
 
@@ -69,3 +72,88 @@ def test_a_program_that_is_interrupted_while_it_gives_tensors_new_data(time):
     assert compiled(x).item() == world.used(x).item()
     moved(x)
     assert compiled(x).item() == world.used(x).item()
+
+
+class Training:
+    """A step of Adam that also keeps what the model gave."""
+
+    def __init__(self, size):
+        self.weight = nn.Parameter(np.full((size, size), 1e-3))
+        self.opt = ndl.optim.Adam([self.weight], lr=0.1)
+        self.last = leaf(0.0)
+        self.x = leaf(np.ones((size, size)))
+
+    def step(self):
+        y = self.x
+        for _ in range(8):
+            y = (y @ self.weight).tanh()
+        loss = y.mean()
+        loss.backward()
+        self.opt.step()
+        self.opt.reset_grad()
+        self.last = loss.detach()
+
+    def in_place(self):
+        """Copies of what a step writes in place."""
+        moments = self.opt.state[self.weight].values()
+        return [tensor.numpy() for tensor in [self.weight, *moments]]
+
+
+def expect_in_place(training, steps):
+    """What is written in place is as after so many steps as written."""
+    plain = Training(4)
+    for _ in range(steps):
+        plain.step()
+    for ours, theirs in zip(training.in_place(), plain.in_place(), strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-9)
+    return plain.last.item()
+
+
+def test_an_interrupt_between_machine_code_and_what_python_writes():
+    training = Training(4)
+    step = ndl.jit(training.step)
+    for _ in range(3):
+        step()
+    last = training.last.item()
+    interrupt(step, "write")
+    done = 4 if step.programs[0].backend == "native" else 3
+    expect_in_place(training, done)
+    assert training.last.item() == last
+    assert training.weight.grad is None
+    step()
+    assert training.last.item() == pytest.approx(expect_in_place(training, done + 1))
+
+
+def interrupting(*_):
+    raise KeyboardInterrupt
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="there are no such timers")
+def test_an_interrupt_while_machine_code_runs():
+    """It comes at any time; all that is written in place is from before the call, or from after."""
+    training = Training(300)
+    step = ndl.jit(training.step)
+    for _ in range(4):
+        step()
+
+    def call(delay):
+        signal.setitimer(signal.ITIMER_REAL, delay)
+        step()
+        time.sleep(1)  # where it was quicker
+
+    handler = signal.signal(signal.SIGALRM, interrupting)
+    try:
+        for delay in np.geomspace(1e-4, 2e-2, 12):
+            before = training.in_place()
+            with pytest.raises(KeyboardInterrupt):
+                call(delay)
+            changed = [
+                not np.array_equal(old, new)
+                for old, new in zip(before, training.in_place(), strict=True)
+            ]
+            assert len(set(changed)) == 1
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, handler)
+    step()
+    assert np.isfinite(training.last.item())
