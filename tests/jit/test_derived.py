@@ -7,6 +7,7 @@ import itertools
 import random
 import weakref
 from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 import numpy as np
 import pytest
@@ -123,6 +124,20 @@ def test_the_elements_that_a_memoryview_shows(make):
     held = make([2, 3])
     view = memoryview(held)
     expect_fresh(lambda x: x * float(view[0]), lambda: held.__setitem__(0, 5))
+
+
+Number = TypeVar("Number")
+
+
+class Scale(Generic[Number]):
+    k = 2.0
+
+
+def test_the_class_behind_one_that_was_given_types(monkeypatch):
+    monkeypatch.setattr(Scale, "k", 2.0)
+    typed = Scale[int]
+    expect_fresh(lambda x: x * typed.k, lambda: setattr(Scale, "k", 3.0))
+    expect_fresh(lambda x: x * typed().k, lambda: setattr(Scale, "k", 4.0))
 
 
 class Kind(enum.Enum):

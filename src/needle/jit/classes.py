@@ -47,7 +47,8 @@ class Classes:
         if not is_library(type(cls).__module__):
             self.add(type(cls), watch)
         if isinstance(cls, EnumType):  # `for kind in Kind` and `Kind(1)` name no member
-            watch.add_each([(f"{cls.__name__}.{member.name}", member) for member in cls])
+            members = cls.__members__.items()
+            watch.add_each([(f"{cls.__name__}.{name}", member) for name, member in members])
 
     def add_names(self, names: AbstractSet[str], watch: Watch) -> None:
         """Look at what classes have of these names, which are those in a function's code."""

@@ -17,7 +17,7 @@ from collections.abc import Iterable, Iterator, MappingView
 from functools import partial
 from gc import get_referents
 from types import BuiltinFunctionType, FunctionType, MappingProxyType, MethodType
-from typing import Any
+from typing import Any, get_origin
 
 from .names import is_library
 from .things import is_of_class, is_users_object
@@ -36,6 +36,8 @@ def looked_through(path: str, item: Any) -> Parts | None:
         return [(path, part) for part in (item.func, item.args, item.keywords)]
     if isinstance(item, memoryview):
         return [(path, item.obj)]
+    if (origin := get_origin(item)) is not None:  # of `Layer[int]`
+        return [(path, origin)]
     if isinstance(item, MappingProxyType | MappingView):
         return [(path, part) for part in get_referents(item) if not is_of_class(part)]
     return None
