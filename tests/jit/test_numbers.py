@@ -40,3 +40,26 @@ def test_the_derivative_of_a_clip_is_one_at_its_limits():
     np.testing.assert_array_equal(slope(x, 0.5).numpy(), [0, 0, 1, 0, 0])
     eager = ndl.grad(lambda x: x.clip(-2.0, 2.0).sum())(x)
     np.testing.assert_array_equal(eager.numpy(), [0, 1, 1, 1, 0])
+
+
+OF_A_NUMBER = {
+    "exp": lambda x, c: ndl.exp(c),
+    "sqrt times a number": lambda x, c: ndl.sqrt(c) * 2,
+    "beside a tensor": lambda x, c: x * ndl.tanh(c),
+    "sum": lambda x, c: ndl.summation(c) + x,
+    "clip": lambda x, c: ndl.clip(c, 0.0, 1.0) * x,
+    "arithmetic": lambda x, c: (2 - 1 / c) ** 2 * x,
+    "a float": lambda x, c: -abs(c) / 3,
+}
+
+
+@pytest.mark.parametrize("function", OF_A_NUMBER.values(), ids=OF_A_NUMBER)
+def test_functions_of_a_float_argument_give_what_they_give_of_a_number(function):
+    """A tensor of float64, which counts beside others; arithmetic gives a float, which does not."""
+    x = ndl.Tensor(2.0, dtype="float32", requires_grad=False)
+    step = ndl.jit(function, warmup=0)
+    for number in (0.5, 2.0, 0.25):
+        got, expected = step(x, number), function(x, number)
+        assert type(got) is type(expected)
+        assert isinstance(got, float) or got.dtype == expected.dtype
+        assert float(got) == pytest.approx(float(expected), rel=1e-6)

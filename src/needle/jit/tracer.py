@@ -26,7 +26,9 @@ from ..graph.location import user_line
 from ..graph.node import Live, Node, Value, new_handle, realize
 from ..graph.op import Op
 from ..graph.order import topological_order
+from ..ops.arithmetic import EWiseAdd, EWiseDiv, EWiseMul, EWisePow, Negate, ScalarOperator
 from ..ops.comparison import StopGradient
+from ..ops.functions import Abs
 from ..ops.tuples import MakeTensorTuple
 from ..shapes import Spec
 from ..tensor import Tensor
@@ -36,6 +38,8 @@ from .streams import draws_undone
 from .undo import UndoLog
 
 _STOP, _TUPLE = StopGradient(), MakeTensorTuple()
+_OF_NUMBERS = (EWiseAdd, EWiseMul, EWiseDiv, EWisePow, ScalarOperator, Negate, Abs)
+"""What Python has for floats gives a float; a function of the library's gives a tensor."""
 _ELEMENTS: WeakKeyDictionary[Value, tuple[Tensor, ...]] = WeakKeyDictionary()
 """Of tuples that programs captured: they live as long as the tuple does."""
 
@@ -156,7 +160,7 @@ class Tracer(UndoLog):
             self._real[node] = learnt
         if node.is_tuple():
             return new_handle(node, Value.tuple_class)
-        weak = bool(values) and _shape(node) == () and all(value.weak for value in values)
+        weak = isinstance(op, _OF_NUMBERS) and all(value.weak for value in values)
         return new_handle(node, Scalar if weak else Tensor)
 
     def gradient(self, op: Op, out_grad: Any, value: Any) -> Any:
