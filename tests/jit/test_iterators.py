@@ -1,6 +1,9 @@
 """A program would not move an iterator on: where a function uses one, it is told."""
 
 import itertools
+import multiprocessing
+import queue
+import threading
 
 import pytest
 
@@ -63,3 +66,53 @@ def test_a_list_that_grows_beside_an_iterator():
     assert [step(ndl.Tensor([1.0])).item() for _ in range(2)] == [2.0, 2.0]
     assert held[0] is numbers
     assert next(numbers) == 1.0
+
+
+def filled(made):
+    for number in (1.0, 2.0, 3.0):
+        made.put(number)
+    return made
+
+
+class Batches(queue.Queue):
+    pass
+
+
+@pytest.mark.parametrize(
+    "make", [queue.Queue, queue.LifoQueue, queue.PriorityQueue, queue.SimpleQueue, Batches]
+)
+def test_queues_are_told(make):
+    """A compiled call would be given the same at each call, and take nothing."""
+    batches = filled(make())
+    with pytest.raises(ndl.TraceError, match=r"uses batches, a \w+, .* pass what it gives"):
+        ndl.jit(lambda x: x * batches.get(), warmup=0)(ndl.Tensor([1.0]))
+    held = {"batches": batches, "factor": 2.0}
+    step = ndl.jit(lambda x: x * held["batches"].get(), warmup=0)
+    with pytest.raises(ndl.TraceError, match=r"uses held\['batches'\], a \w+, .* pass what it"):
+        step(ndl.Tensor([1.0]))
+    assert ndl.jit(lambda x: x * held["factor"], warmup=0)(ndl.Tensor([1.0])).item() == 2.0
+    assert held["batches"] is batches
+    assert batches.qsize() == 3
+
+
+def test_other_threads_may_use_a_queue_while_it_rests():
+    held = {"batches": filled(queue.Queue())}
+    taken = []
+
+    def function(x):
+        thread = threading.Thread(target=lambda: taken.append(held["batches"].get()))
+        thread.start()
+        thread.join()
+        return x * 2
+
+    assert ndl.jit(function, warmup=0)(ndl.Tensor([1.0])).item() == 2.0
+    assert taken == [1.0]
+
+
+def test_pipes_are_told():
+    ours, other = multiprocessing.Pipe()
+    with ours, other:
+        other.send(2.0)
+        with pytest.raises(ndl.TraceError, match=r"uses ours, a Connection, .* pass what it gives"):
+            ndl.jit(lambda x: x * ours.recv(), warmup=0)(ndl.Tensor([1.0]))
+        assert ours.recv() == 2.0

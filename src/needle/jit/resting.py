@@ -1,4 +1,4 @@
-"""Iterators in lists and dicts rest while a function is traced: a program would not move them on.
+"""Iterators and queues in lists and dicts rest during a trace: a program would not move them on.
 
 ::
 
@@ -12,32 +12,53 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from io import IOBase
+from threading import get_ident
 from types import WrapperDescriptorType
-from typing import Any, NoReturn
+from typing import Any
 from weakref import ProxyTypes
 
 from .slots import Container
 from .things import is_users_object
 from .tracer import refusal
 
+_QUEUES = {
+    "queue",
+    "_queue",
+    "asyncio.queues",
+    "multiprocessing.queues",
+    "multiprocessing.connection",
+}
+"""The modules of queues and pipes, some of which are slow to import."""
+
 
 class Resting(Iterator[Any]):
-    """Stands for an iterator in its slot as long as a trace lasts."""
+    """Stands for an iterator in its slot as long as a trace lasts; to other threads it is that."""
 
     def __init__(self, path: str, iterator: Any) -> None:
         self._path = path
+        self._thread = get_ident()
         self.iterator = iterator
 
-    def __next__(self) -> NoReturn:
-        raise refusal(would_move(self._path, self.iterator))
+    def __next__(self) -> Any:
+        self._refuse()
+        return next(self.iterator)
 
-    def send(self, _: Any) -> NoReturn:
-        """As a generator does."""
-        self.__next__()
+    def __getattr__(self, name: str) -> Any:
+        """What else there is, as `send` of a generator and `get` of a queue."""
+        if name.startswith("__"):
+            raise AttributeError(name)
+        self._refuse()
+        return getattr(self.iterator, name)
+
+    def _refuse(self) -> None:
+        if get_ident() == self._thread:
+            raise refusal(would_move(self._path, self.iterator))
 
 
 def is_iterator(item: Any) -> bool:
     """Whether it is known only by what it gives next. To Python every weak proxy is an iterator."""
+    if any(base.__module__ in _QUEUES for base in type(item).__mro__):
+        return True
     return (
         isinstance(item, Iterator)
         and not isinstance(item, IOBase)
@@ -51,7 +72,7 @@ def would_move(path: str, iterator: Any) -> str:
     """Why a function that is traced may not use an iterator."""
     return (
         f"a jitted function uses {path}, a {type(iterator).__name__}, which a program would "
-        "not move on. Call next() outside, and pass what it gives as an argument"
+        "not move on. Take from it outside, and pass what it gives as an argument"
     )
 
 
