@@ -290,3 +290,20 @@ def test_attributes_of_classes_that_strings_name():
         lambda: setattr(cls, "offset", 2.0),
         lambda: setattr(cls, "factor", 4.0),
     )
+
+
+def test_the_shape_of_a_tensor_that_is_not_computed_with():
+    queue = nn.Module()
+    queue.rows = ndl.Tensor(np.zeros((4, 2)), requires_grad=False)
+    beside = [ndl.Tensor(np.zeros(3), requires_grad=False)]
+
+    def give(tensor, *shape):
+        tensor.data = ndl.Tensor(np.zeros(shape), requires_grad=False)
+
+    expect_fresh(
+        lambda x: x * queue.rows.shape[0] + len(beside[0]),
+        lambda: give(queue.rows, 8, 2),
+        lambda: give(beside[0], 5),
+        lambda: give(queue.rows, 8, 2),
+        programs=3,
+    )

@@ -70,9 +70,24 @@ def guard(trace: Trace, tracer: Tracer, watch: Watch, stand_ins: StandIns) -> No
     for node, source in trace.captured:
         if not isinstance(source, Grad):
             guards.add_source(source, node.specs())
+    for tensor in _only_reached(trace, written, watch, stand_ins):  # their shapes may be asked for
+        guards.add_source(Held(ref(tensor)), tensor.node.specs())
     guards.add_others([target for target, _ in [*trace.rebound, *trace.grads]])
     guards.aliases += _aliases(read, written, inside, watch, stand_ins)
     _guard_changed(trace, stand_ins.leaves)
+
+
+def _only_reached(
+    trace: Trace, written: set[Slot], watch: Watch, stand_ins: StandIns
+) -> list[Tensor]:
+    """Tensors that a function found, and neither computed with nor changed."""
+    leaves = stand_ins.leaves
+    targets = [*[source for _, source in trace.captured], *[target for target, _ in trace.rebound]]
+    others = [*leaves, *[target.tensor(leaves) for target in targets]]
+    for slot in written:
+        others += [tensor for _, tensor in tensors_in(slot.held())]
+    known = set(map(id, others))
+    return [tensor for tensor, _ in watch.tensors.values() if id(tensor) not in known]
 
 
 def _look_where_nobody_tells(written: set[Slot], watch: Watch) -> None:
