@@ -255,7 +255,11 @@ class Tensor(Value):
         return np.array(self.numpy(), dtype=dtype, copy=copy)
 
     def __copy__(self) -> Tensor:
-        return new_handle(ambient.evaluator.leaf(self.numpy(), self.requires_grad), type(self))
+        evaluator = ambient.evaluator
+        known = evaluator.shown(self.node) is not None  # not in a trace, which records a copy
+        node = evaluator.leaf(self.numpy()) if known else evaluator.detached(self)
+        node.requires_grad = self.requires_grad
+        return new_handle(node, type(self))
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Tensor:
         array = ambient.evaluator.shown(self.node)  # not known in a trace, which records a copy

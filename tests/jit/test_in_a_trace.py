@@ -23,7 +23,6 @@ def reads(tensor_of):
         "realize_cached_data": lambda x: tensor_of(x).realize_cached_data(),
         "format": lambda x: f"{tensor_of(x):.3f}",
         "range": lambda x: range(int(tensor_of(x))),
-        "copy": lambda x: __import__("copy").copy(tensor_of(x)),
     }
 
 
@@ -39,7 +38,7 @@ def test_values_cannot_be_read(read, kind):
     assert "are not known while a jitted function is traced" in message
     assert "return the tensor and read it outside" in message
     assert "ndl.where instead of if" in message
-    assert "test_in_a_trace.py" in message or "copy" in read
+    assert "test_in_a_trace.py" in message
     assert ("made at" in message) == (kind == "made")
     assert step.__wrapped__(ndl.Tensor([1.0])) is not None
     assert w.tolist() == [3.0]

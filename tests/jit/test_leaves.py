@@ -1,6 +1,6 @@
 """Tensors that a function makes anew: leaves stay leaves, and slots keep tensors as written."""
 
-from copy import deepcopy
+from copy import copy, deepcopy
 
 import numpy as np
 import pytest
@@ -151,12 +151,26 @@ def snapshot():
     return step, lambda: [model.w, model.best, model.best.grad, model.best.is_leaf(), model.twins]
 
 
+def shallow_copies():
+    """Each is a leaf of its own: the gradient of what is copied does not come from it."""
+    kept = Holder(w=param(1.0, 2.0), copies=None, seen=None)
+
+    def step(x):
+        kept.copies = [copy(kept.w), copy(x), copy(kept.w * 2)]
+        (kept.copies[0] * kept.copies[1] * kept.copies[2] * kept.w).sum().backward()
+        kept.seen = [(type(t), t.is_leaf(), t.requires_grad) for t in kept.copies]
+        kept.w.data = kept.w - 0.1 * kept.w.grad
+
+    return step, lambda: [kept.w, kept.seen, *kept.copies, *grads_of([kept.w, *kept.copies])]
+
+
 @pytest.mark.parametrize("warmup", [0, 1])
 @pytest.mark.parametrize(
     "make",
     [
         learner_in_the_step,
         snapshot,
+        shallow_copies,
         replaced_attribute,
         replaced_list,
         replaced_while_held,
