@@ -1,9 +1,10 @@
 """Arguments that a function returns or keeps where a program could not put those of a call."""
 
 import argparse
-from collections import deque
+from collections import ChainMap, UserDict, UserList, deque
 from dataclasses import dataclass
 from functools import partial
+from types import MappingProxyType, SimpleNamespace
 
 import numpy as np
 import pytest
@@ -59,6 +60,18 @@ def with_twin(x):
         (lambda x: Scaled(x).apply, "a method"),
         (lambda x: partial(ndl.exp, x), "a partial"),
         (lambda x: partial(max, key=[x]), "a partial"),
+        (lambda x: SimpleNamespace(loss=1, x=x), "a SimpleNamespace"),
+        (lambda x: argparse.Namespace(x=[x]), "a Namespace"),
+        (lambda x: [{"a": x}.items()], "a dict_items"),
+        (lambda x: {"a": (x,)}.values(), "a dict_values"),
+        (lambda x: UserDict(a=x).items(), "a ItemsView"),
+        (lambda x: {"a": x}.get, "a builtin_function_or_method"),
+        (lambda x: MappingProxyType({"a": x}), "a mappingproxy"),
+        (lambda x: ChainMap({"a": x}), "a ChainMap"),
+        (lambda x: UserDict(a=x), "a UserDict"),
+        (lambda x: UserList([x]), "a UserList"),
+        (lambda x: slice(x, None), "a slice"),
+        (lambda x: ValueError("too large", x), "a ValueError"),
     ],
 )
 def test_an_argument_in_what_is_no_list_tuple_or_value_of_a_dict_is_told(function, within):

@@ -11,16 +11,19 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, MappingView
 from functools import partial
 from gc import get_referents
-from types import FunctionType, MethodType
+from types import BuiltinMethodType, FunctionType, MappingProxyType, MethodType
 from typing import Any
 
 from ..tensor import Tensor
-from .slots import Fields
-from .things import is_users_object
+from .slots import Attributes, Fields
+from .things import container_of, is_users_object
 from .trees import parts_of
+
+_AROUND_OTHERS = (MappingView, MappingProxyType, BuiltinMethodType, slice)
+"""What they are made of, as the dict of its `items()`, the collector of garbage says."""
 
 
 def hidden_in(tree: Any, is_state: Callable[[Any], bool]) -> Iterator[tuple[str, Tensor]]:
@@ -55,7 +58,11 @@ def _hidden_parts(item: Any) -> Iterable[Any]:
         return item.__self__, item.__func__
     if isinstance(item, partial):
         return item.func, item.args, item.keywords
-    if is_users_object(item):
+    if isinstance(item, BaseException):
+        return item.args, vars(item)
+    if isinstance(item, _AROUND_OTHERS):
+        return get_referents(item)
+    if is_users_object(item) or container_of(item) is Attributes:
         return Fields(item, "").slots().values()
     return ()
 
