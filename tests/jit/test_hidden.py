@@ -95,6 +95,30 @@ def test_an_argument_kept_so_is_told():
         step(x)
 
 
+def test_an_argument_added_to_a_deque_is_told():
+    memory = deque([(0, ndl.Tensor([3.0]))])
+
+    def function(x):
+        memory.append((1, {"state": x}))
+        return x * 2
+
+    step, x = ndl.jit(function), ndl.Tensor([1.0])
+    step(x)
+    with pytest.raises(ndl.TraceError, match=r"kept a deque with an argument of shape \(1,\)"):
+        step(x)
+
+
+def test_an_argument_that_is_in_a_deque_may_be_passed():
+    memory, x = deque([ndl.Tensor([3.0])]), ndl.Tensor([1.0])
+
+    def function(x):
+        memory.append(1)
+        return x * memory[0]
+
+    step = ndl.jit(function, warmup=0)
+    assert [float(step(given).sum()) for given in (memory[0], x)] == [9.0, 3.0]
+
+
 def test_arguments_elsewhere_and_other_tensors_are_as_eagerly():
     w, keeper = nn.Parameter([1.0]), Keeper()
     step = ndl.jit(lambda x: (x, {"a": [x]}, {w: x}, Output(w), keeper(x)))

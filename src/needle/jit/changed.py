@@ -159,6 +159,7 @@ def _keep_what_grew(watch: Watch) -> None:
     for seen in watch.found.values():
         now = slots_now(seen.container)
         if isinstance(seen.container, Items) and len(now) > len(seen.before):
+            watch.grown.append((seen.owner, list(seen.before.values())))
             seen.before, seen.whole = now, False
 
 

@@ -73,6 +73,7 @@ class Effects:
         tracer = self._tracer
         self._check_flags()
         self._check_attributes()
+        self._refuse_hidden(self._watch.added())
         changed = changed_slots(self._watch)
         slots = [(slot, new) for slot, _, new in changed]
         self._tuples = tuples
@@ -250,13 +251,7 @@ class Effects:
 
     def _tree(self, tree: Any) -> Any:
         """What was returned or kept, with its tensors as `Out`, or where they come from."""
-        for inside, tensor in hidden_in(tree, lambda item: id(item) in self._watch.found):
-            if self._stand_ins.own_node(tensor) is not None:
-                raise TraceError(
-                    f"a jitted function returned or kept {inside} with an argument of shape "
-                    f"{tensor.shape} in it, which would be the one of the trace at every call. "
-                    "Put it into tuples, lists or dicts, and there not under a key"
-                )
+        self._refuse_hidden(tree)
 
         def leaf(value: Any) -> Any:
             if id(value) in self._tuples:
@@ -269,6 +264,15 @@ class Effects:
             return self._leaf(value) if isinstance(value, Tensor) else value
 
         return mapped(tree, leaf, self._branches)
+
+    def _refuse_hidden(self, tree: Any) -> None:
+        for inside, tensor in hidden_in(tree, lambda item: id(item) in self._watch.found):
+            if self._stand_ins.own_node(tensor) is not None:
+                raise TraceError(
+                    f"a jitted function returned or kept {inside} with an argument of shape "
+                    f"{tensor.shape} in it, which would be the one of the trace at every call. "
+                    "Put it into tuples, lists or dicts, and there not under a key"
+                )
 
     def _leaf(self, value: Any) -> Any:
         tracer, place = self._tracer, self._stand_ins.place(value)

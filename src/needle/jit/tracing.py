@@ -48,12 +48,13 @@ def trace(
         NewStateError: state came into being; call it eagerly and trace again.
     """
 
-    def run() -> Trace:
+    def run() -> tuple[Trace, Watch]:
+        tracing = _Tracing(function, args, kwargs, leaves)
         # In a context of its own, where a context variable that had no value may be given one.
-        return copy_context().run(_Tracing(function, args, kwargs, leaves).run)
+        return copy_context().run(tracing.run), tracing.watch
 
     try:
-        return run()
+        return run()[0]
     except ChangedNumberError as error:
         changed = error.changed
     # A number that is the same after a second run (a batch size, say) was set, not counted up.
@@ -61,7 +62,7 @@ def trace(
     try:
         for slot, new in changed:
             slot.assign(new)
-        run()
+        run()[1].take_back()
     finally:
         for slot, old in before:
             slot.assign(old)
@@ -82,12 +83,16 @@ class _Tracing:
         self.watch = Watch(self.tracer, self.streams, self.stand_ins)
 
     def run(self) -> Trace:
-        """The trace; everything is as before after it."""
-        done = self._recorded()
-        _refuse_escapes(self.tracer)
-        self._refuse_escaped_stand_ins()
-        _settle_constants(self.tracer)
-        guard(done, self.tracer, self.watch, self.stand_ins)
+        """The trace; everything is as before after it, but for what the function added to lists."""
+        try:
+            done = self._recorded()
+            _refuse_escapes(self.tracer)
+            self._refuse_escaped_stand_ins()
+            _settle_constants(self.tracer)
+            guard(done, self.tracer, self.watch, self.stand_ins)
+        except BaseException:
+            self.watch.take_back()
+            raise
         return done
 
     def _recorded(self) -> Trace:

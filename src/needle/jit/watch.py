@@ -34,7 +34,7 @@ from ..shapes import Spec
 from ..state import Watched
 from ..tensor import Tensor
 from .classes import Classes
-from .elements import grew
+from .elements import grew, refill
 from .inside import Parts, called, looked_through, member
 from .names import Names, is_library, modules_in, names_in
 from .noting import Noting
@@ -79,6 +79,7 @@ class Watch:
         scalars: The stand-in for each hyperparameter, by where it is.
         arrays: NumPy arrays that were reached, each with its path and a copy, by identity.
         elements: Sets, deques and `array`s that were reached, each with its path and what it held.
+        grown: Lists and those of `elements` to which the function added, each with what it held.
         weak: Weak references that were reached, or made of proxies that were.
         not_imported: Modules that code imports, and that nothing had imported when it was reached.
     """
@@ -93,6 +94,7 @@ class Watch:
         self._things: dict[int, Any] = {}  # all that was looked at, by identity
         self.arrays: dict[int, tuple[str, Any, Any]] = {}
         self.elements: list[tuple[str, Collection[Any], list[Any]]] = []
+        self.grown: list[tuple[Collection[Any], list[Any]]] = []
         self.weak: list[ref[Any]] = []
         self.not_imported: list[str] = []
         self._variables: dict[tuple[int, str], Any] = {}  # what each held when it was found first
@@ -161,7 +163,8 @@ class Watch:
         """
         self.close()
         self._classes.note_what_may_hide(self.found)
-        # What the function itself put there or took is a side effect, which nothing relies on.
+        # What the function itself put there is a side effect, which nothing relies on.
+        self.grown = [item[1:] for item in self.elements if grew(item[1], item[2])]
         self.elements = [item for item in self.elements if not grew(item[1], item[2])]
         for path, array, before in self.arrays.values():
             if not is_equal(array, before):
@@ -169,6 +172,15 @@ class Watch:
                     f"the NumPy array {path} was written while a jitted function was traced, and a "
                     "program would not write it again. Keep it in a tensor and assign its .data"
                 )
+
+    def added(self) -> deque[Any]:
+        """What the function added."""
+        return deque(new for owner, before in self.grown for new in list(owner)[len(before) :])
+
+    def take_back(self) -> None:
+        """The call is made again, or was none: let there be nothing of what it added."""
+        for owner, before in self.grown:
+            refill(owner, before)
 
     def close(self) -> None:
         """Let no class note any more what is read."""
