@@ -226,11 +226,11 @@ class Arrays:
     """What NumPy arrays hold."""
 
     def __init__(self) -> None:
-        self._arrays: list[tuple[str, ReferenceType[Any], tuple[int, ...], bytes]] = []
+        self._arrays: list[tuple[str, ReferenceType[Any], Any, bytes]] = []
 
     def add(self, path: str, array: Any, before: Any) -> None:
         """Rely on what an array held before the trace."""
-        self._arrays.append((path, ref(array), array.shape, before.tobytes()))
+        self._arrays.append((path, ref(array), (array.shape, array.dtype), before.tobytes()))
 
     def unchanged(self) -> bool:
         return self.difference() is None
@@ -239,8 +239,10 @@ class Arrays:
         """They have to hold what they held in the trace."""
 
     def difference(self) -> str | None:
-        for path, reference, shape, contents in self._arrays:
+        for path, reference, specs, contents in self._arrays:
             array = reference()  # one that is gone changed its slot
-            if array is not None and (array.shape != shape or array.tobytes() != contents):
+            if array is None:
+                continue
+            if (array.shape, array.dtype) != specs or array.tobytes() != contents:
                 return f"the NumPy array {path} was written"
         return None
