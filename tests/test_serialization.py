@@ -201,6 +201,12 @@ def test_save_refuses_other_objects_by_key(tmp_path: Path, state: object, messag
     assert not list(tmp_path.iterdir())
 
 
+def test_save_refuses_masked_elements(tmp_path: Path) -> None:
+    with pytest.raises(DTypeError, match=r"^save: a: 1 of 2 elements are masked"):
+        save(tmp_path / "x", {"a": np.ma.masked_equal([1, 2], 2)})
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize(
     "array",
     [

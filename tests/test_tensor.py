@@ -97,6 +97,14 @@ def test_wrap_does_not_copy():
     assert ndl.Tensor.wrap(array, requires_grad=True).requires_grad
 
 
+def test_wrap_takes_what_is_an_array_of_numbers():
+    """Compiled code reads where the array lies: a NumPy scalar has no such place."""
+    step = ndl.jit(lambda a: a * 2, warmup=0)
+    assert step(ndl.Tensor.wrap(np.float32(1.5))).item() == 3
+    with pytest.raises(ndl.DTypeError, match=r"^Tensor\.wrap: ndarray of dtype object holds no"):
+        ndl.Tensor.wrap(np.array([None]))
+
+
 def test_arguments_by_keyword():
     tensor = ndl.Tensor([1.0], device=ndl.cpu(), dtype="float32", requires_grad=False)
     assert (tensor.dtype, tensor.requires_grad) == (np.float32, False)

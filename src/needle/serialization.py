@@ -16,6 +16,7 @@ import numpy as np
 
 from .errors import ArgumentError, CheckpointError, DTypeError
 from .files import read_file, resolved, write_file
+from .graph.leaf import refuse_masked
 from .tensor import Tensor
 
 LAYOUT = "needle"  # the metadata entry that holds the nesting
@@ -136,6 +137,7 @@ def _flatten(value: Any, path: str, arrays: dict[str, np.ndarray]) -> Any:
         name = path or "tensor"
         while name in arrays or name == "__metadata__":  # {"a": {"b": …}, "a.b": …} names two
             name += "_"
+        refuse_masked(value, f"save: {name}")
         arrays[name] = _dense(np.asarray(value), path)
         return {"tensor": name}
     if value is None or isinstance(value, (bool, int, float, str)):

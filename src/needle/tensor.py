@@ -14,7 +14,7 @@ from .context import ambient
 from .device import Device, check_device, default_device
 from .errors import ArgumentError, DTypeError, ShapeError
 from .graph.gradient import compute_gradient_of_variables
-from .graph.leaf import leaf_over_copy, leaf_over_memory
+from .graph.leaf import leaf_over_copy, leaf_over_memory, real_numbers
 from .graph.node import Live, Value, new_handle
 from .ops import (
     activations,
@@ -81,7 +81,13 @@ class Tensor(Value):
 
     @classmethod
     def wrap(cls, array: np.ndarray[Any, Any], requires_grad: bool = False) -> Tensor:
-        """A tensor over a NumPy array's own memory, without a copy."""
+        """A tensor over a NumPy array's own memory, without a copy.
+
+        Raises:
+            DTypeError: the array holds no real numbers.
+        """
+        if type(array) is not np.ndarray or array.dtype.kind not in "biuf":
+            array = real_numbers(array, "Tensor.wrap")
         return new_handle(ambient.evaluator.leaf(array, requires_grad), cls)
 
     # -- what it is --------------------------------------------------------------------------------

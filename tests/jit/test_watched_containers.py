@@ -3,6 +3,7 @@
 import contextvars
 import threading
 import types
+import warnings
 from array import array
 from collections import ChainMap, OrderedDict, UserDict, UserList, defaultdict, deque
 from copy import deepcopy
@@ -253,6 +254,16 @@ def test_bytearrays_and_arrays_of_the_standard_library(make):
         lambda: items.append(4),  # nothing of ours holds its memory
         programs=3,
     )
+
+
+def test_an_array_that_is_given_another_dtype_in_place():
+    numbers = np.arange(4, dtype="f4")
+    step = ndl.jit(lambda x: x * float(numbers[1]), warmup=0)
+    assert step(ndl.ones(1)).item() == 1
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # of NumPy 2.5
+        numbers.dtype = "i4"
+    assert step(ndl.ones(1)).item() == numbers[1] > 1
 
 
 def test_arrays_of_objects():

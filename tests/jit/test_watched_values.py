@@ -78,16 +78,6 @@ def test_arrays_that_are_changed_in_place(shape):
     assert any("array weights was written" in program.reason for program in step.programs)
 
 
-def test_an_array_that_is_given_another_dtype_in_place():
-    numbers = np.arange(4, dtype="f4")
-    step = ndl.jit(lambda x: x * float(numbers[1]), warmup=0)
-    assert step(ndl.ones(1)).item() == 1
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # of NumPy 2.5
-        numbers.dtype = "i4"
-    assert step(ndl.ones(1)).item() == numbers[1] > 1
-
-
 def test_large_arrays_are_constants():
     table = np.ones(20_000)
     step = ndl.jit(lambda x: x * float(table[0]), warmup=0)

@@ -56,8 +56,7 @@ def real_numbers(data: Any, operation: str, *, copy: bool = False) -> Any:
         DTypeError: it holds no real numbers, or some of them are masked.
         ShapeError: it is nested lists of different lengths.
     """
-    if type(data) is not np.ndarray and isinstance(data, np.ma.MaskedArray):
-        _refuse_masked(data, operation)
+    refuse_masked(data, operation)
     try:
         array = np.array(data, order="C") if copy else np.asarray(data)
     except ValueError as error:
@@ -72,8 +71,10 @@ def real_numbers(data: Any, operation: str, *, copy: bool = False) -> Any:
     return array.astype(native(array.dtype), copy=False)
 
 
-def _refuse_masked(data: Any, operation: str) -> None:
+def refuse_masked(data: Any, operation: str) -> None:
     """Name masked elements: their values, which say nothing, would be computed with."""
+    if type(data) is np.ndarray or not isinstance(data, np.ma.MaskedArray):
+        return
     masked = np.ma.count_masked(data)
     if masked:
         raise DTypeError(
