@@ -111,6 +111,11 @@ def repeated(index: Index, shape: Shape) -> Index:
     return tuple([FIXED if size == 1 else entry for size, entry in pairs])
 
 
+def is_row(index: Index, row: int | None) -> bool:
+    """Whether an index is of a row: the first axis follows the loop step by step, no other does."""
+    return bool(index) and index[0] == (row, 0, 1) and all(at[0] != row for at in index[1:])
+
+
 def _sliced(entry: Entry, bounds: tuple[int, int, int]) -> Entry:
     loop, first, step = entry
     start, _, stride = bounds

@@ -14,14 +14,14 @@ An elementwise kernel may do both: it copies tiles (`tiles`).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 from ..graph.kinds import Reduction
 from ..graph.node import Node
 from ..native.transposing import BLOCK
 from ..shapes import Shape
 from .access import Index, address, spec
-from .expression import Read
+from .expression import Read, Step
 
 Directions = frozenset[int] | None
 """Loops along which values of the whole domain lie; None if a step stores across what it reads."""
@@ -43,11 +43,12 @@ def directions(node: Node, index: Index, reads: Iterable[Read], loops: Shape) ->
     return frozenset(loop for loop in (*found, own) if loop is not None)
 
 
-def agree(steps: Sequence[Directions], new: Directions) -> bool:
+def agree(steps: Iterable[Step], new: Step) -> bool:
     """Whether a step goes along a loop in common with each of others, and none stores across."""
-    if new is None or None in steps:
+    own, others = new.along, [step.along for step in steps]
+    if own is None or None in others:
         return False
-    return all(new & step for step in steps if new and step)
+    return all(own & other for other in others if own and other)
 
 
 def _along(node: Node, at: Index, loops: Shape) -> int | None:

@@ -26,7 +26,7 @@ from ..native.llvm import Host
 from ..native.values import I8, I64, PTR, VOID, Value
 from ..native.vectors import Source
 from .access import size_of, spec
-from .epilogues import loops_around, steps_of, write_epilogue
+from .epilogues import loops_around, write_epilogue
 from .expression import base
 from .interpret import is_random
 from .kernels import Fused, Kernel, Product, Special
@@ -170,7 +170,7 @@ class Emitter:
         structure = Structure(nest.stored, len(kernel.loops), nest.loops, given, nest.positional)
         loops = "flat" if nest.flat else (kernel.loops, kernel.outer, nest.parts, nest.pieces)
         is_state = kernel in self.fused.last
-        key = (loops, structure.of(nest.steps, kernel.home), task.number, is_state)
+        key = (loops, structure.of(nest.steps), task.number, is_state)
         scratch = [(self.plan.scratch[kernel], 0)] if nest.parts else []
 
         def code(f: _Function) -> None:
@@ -205,14 +205,13 @@ class Emitter:
         stored = self.fused.stored
         key: Hashable = shapes.product
         given = epilogue = None
-        if work.epilogue:
-            steps, loops = steps_of(work), len(loops_around(work))
-            reads = [read for step in steps for read in stored.reads(*step)]
-            others = [(source, at) for source, at in reads if base(source) is not work.node]
-            given = Pointers(self.plan, work.epilogue, others, loops)
+        if work.steps:
+            steps, loops = work.steps.values(), len(loops_around(work))
+            others = [read for read in stored.read_by(steps) if base(read[0]) is not work.node]
+            given = Pointers(self.plan, work.steps, others, loops)
             walked, counted = range(loops - 2, loops), any(positions(steps, stored))
             structure = Structure(stored, loops, walked, given, counted)
-            key = (key, structure.of(steps, dict(steps)))
+            key = (key, structure.of(steps))
             epilogue = partial(write_epilogue, work, given, stored)
         found = self._products.get(key)
         if found is None:

@@ -19,28 +19,23 @@ from ..native.values import Value
 from ..native.vectors import Builder
 from ..shapes import Shape
 from .access import address, loops_of, own_index, size_of, spec
-from .expression import Stored, base, is_one_product
+from .expression import Step, Stored, base, is_one_product
 from .kernels import Product
 from .layout import Pointers
 from .memory import Memory
-from .merging import Accesses, Step
+from .merging import Accesses
 from .scope import Scope
 from .symbols import Symbol
 
 
-def steps_of(work: Product) -> list[Step]:
-    """The values of an epilogue, each with the index at which it is computed."""
-    return [(node, own_index(spec(node).shape)) for node in work.epilogue]
-
-
 def loops_around(work: Product) -> Shape:
     """The loops of an epilogue: that over the columns is the last; rows are one with batches."""
-    return loops_of(spec(work.epilogue[0]).shape)
+    return loops_of(spec(next(iter(work.steps))).shape)
 
 
 def row_loop(work: Product) -> int | None:
     """The loop over the rows of a product, None if they are those of several batches."""
-    return 0 if work.epilogue and len(loops_around(work)) == 2 else None
+    return 0 if work.steps and len(loops_around(work)) == 2 else None
 
 
 def fits(node: Node, work: Product, stored: Stored) -> bool:
@@ -49,7 +44,7 @@ def fits(node: Node, work: Product, stored: Stored) -> bool:
     loops = loops_of(shape)
     if isinstance(node.op, Reduction) or not is_one_product(work.node):
         return False
-    if len(loops) < 2 or shape[-1] == 1 or (work.epilogue and loops != loops_around(work)):
+    if len(loops) < 2 or shape[-1] == 1 or (work.steps and loops != loops_around(work)):
         return False
     if shape[-1] != whole[-1] or size_of(shape) != size_of(whole):
         return False
@@ -63,8 +58,8 @@ def fits(node: Node, work: Product, stored: Stored) -> bool:
 
 def _goes_on(node: Node, stored: Stored, loops: Shape) -> bool:
     """Whether all loops over rows and batches can be one."""
-    steps = [(node, own_index(spec(node).shape))]
-    accesses = Accesses(loops, steps, steps, stored)
+    index = own_index(spec(node).shape)
+    accesses = Accesses(loops, [Step(node, index, index)], stored)
     return all(accesses.are_one(k, k + 1) for k in range(len(loops) - 2))
 
 
@@ -95,10 +90,10 @@ def write_epilogue(
     top = Scope(b, Memory(given, pointers, stored), [None] * (count - 2) + [row, None])
     inside = top.inside(count - 1, column, sums.type.lanes, mask)
     made = {work.node: Symbol(b, sums, spec(work.node).dtype)}
-    for step, index in steps_of(work):
-        for read in stored.reads(step, index):
+    for node, step in work.steps.items():
+        for read in stored.read_by([step]):
             if base(read[0]) in made:
                 inside.known[read] = made[base(read[0])]
-        made[step] = inside.body(step, index)
-        inside.store(step, made[step], index)
+        made[node] = inside.body(node, step.at)
+        inside.store(node, made[node], step.home)
     return sums

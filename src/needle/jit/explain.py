@@ -190,7 +190,7 @@ def _row(call: Call, compiled: Compiled, microseconds: float | None) -> Row:
         loops=_loops(work),
         makes=len(task.makes),
         flops=sum(_flops(node, compiled) for node in task.steps),
-        bytes=sum(map(bytes_of, [*written, *compiled.schedule.reads[task]])),
+        bytes=sum(map(bytes_of, [*written, *task.sources])),
         microseconds=microseconds,
         where=work.made[0].where or "",
     )

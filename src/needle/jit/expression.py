@@ -16,6 +16,7 @@ the same operands, and appends instructions.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from ..errors import CompileError
@@ -32,6 +33,26 @@ from .access import FIXED, Index, is_view, loops_of, own_index, size_of, spec, t
 from .interpret import is_random
 
 Read = tuple[Node, Index]
+"""A value, and the index at which it is read."""
+
+
+class Step(NamedTuple):
+    """A value that loops store, and how they go through its operands and itself.
+
+    Of s[i] = Σ x[i, j], in the loops i and j, the operands are read at [i, j], and its home is [i].
+
+    Attributes:
+        node: The value.
+        at: The index at which its operands are read.
+        home: The index under which it is stored.
+        along: The loops along which it goes through memory (`directions.py`).
+    """
+
+    node: Node
+    at: Index
+    home: Index
+    along: frozenset[int] | None = frozenset()
+
 
 _WITH_CODE = (
     Arange, Concatenate, Pointwise, Full, MatMul, OneHot, Pick, Reduction, Reshape, ScatterAdd,
@@ -77,6 +98,10 @@ class Stored:
             index: The index of its operands; for a reduction that of the elements it combines.
         """
         return self._walked(node, index)[1]
+
+    def read_by(self, steps: Iterable[Step]) -> list[Read]:
+        """What the expressions of some steps read from memory, in order."""
+        return [read for step in steps for read in self.reads(step.node, step.at)]
 
     def computes(self, node: Node, index: Index) -> tuple[Read, ...]:
         """The other values that a node's expression computes on the way, as `reads`."""

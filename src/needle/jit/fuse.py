@@ -28,9 +28,18 @@ from ..graph.node import Node
 from ..ops.contraction import MatMul
 from ..shapes import Shape
 from .access import Index, size_of, spec
-from .directions import Directions, agree, directions
+from .directions import agree, directions
 from .epilogues import fits
-from .expression import Domain, base, domain, is_called, is_special, result_index, untransposed
+from .expression import (
+    Domain,
+    Step,
+    base,
+    domain,
+    is_called,
+    is_special,
+    result_index,
+    untransposed,
+)
 from .kernels import Fused, Kernel, Product, Special, Work
 from .simplify import Graph
 from .store import Choice
@@ -106,7 +115,7 @@ class _Gathering:
         for first, *others in groups.values():
             kernel = self._kernel(first, domain(first), level, self.size(first))
             for node in others:
-                self._add_step(kernel, node, domain(node).index)
+                kernel.steps[node] = self._step(node, domain(node).index, kernel.loops)
             kernels.append(kernel)
         return kernels
 
@@ -137,29 +146,24 @@ class _Gathering:
             if self._after(s for s in reads if s not in inside) > work.level:
                 continue
             outer = outer if work.outer is None else work.outer
-            along = self._directions(node, index, work.loops)
-            if outer is not None and not agree(work.along, along):
+            step = self._step(node, index, work.loops)
+            if outer is not None and not agree(work.steps.values(), step):
                 continue
-            if all(_same_place(work.home[s], at, outer) for s in inside for at in reads[s]):
+            if all(_same_place(work.steps[s].home, at, outer) for s in inside for at in reads[s]):
                 work.outer = outer
-                self._add_step(work, node, index)
+                work.steps[node] = step
                 self.maker[node] = work
                 return True
         return False
 
     def _kernel(self, node: Node, own: Domain, level: int, size: int) -> Kernel:
         """A kernel for one value."""
-        kernel = Kernel(own.loops, own.outer, level, size=size)
-        self._add_step(kernel, node, own.index)
-        return kernel
+        step = self._step(node, own.index, own.loops)
+        return Kernel(own.loops, own.outer, level, {node: step}, size)
 
-    def _add_step(self, kernel: Kernel, node: Node, index: Index) -> None:
-        kernel.steps.append(node)
-        kernel.home[node] = result_index(node, index)
-        kernel.along.append(self._directions(node, index, kernel.loops))
-
-    def _directions(self, node: Node, index: Index, loops: Shape) -> Directions:
-        return directions(node, index, self.stored.reads(node, index), loops)
+    def _step(self, node: Node, index: Index, loops: Shape) -> Step:
+        along = directions(node, index, self.stored.reads(node, index), loops)
+        return Step(node, index, result_index(node, index), along)
 
     def _joins_epilogue(self, node: Node, index: Index, product: Product) -> bool:
         """Add a value to what is computed over a product, element by element."""
@@ -169,7 +173,7 @@ class _Gathering:
             return False
         if not fits(node, product, self.stored):
             return False
-        product.epilogue.append(node)
+        product.steps[node] = Step(node, index, index)
         self.maker[node] = product
         return True
 
@@ -211,14 +215,13 @@ def verify(fused: Fused) -> None:
         for source in fused.sources(work):
             if source.op is not None and made.get(source) is not work:
                 _verify_level(source, made.get(source), work)
-    for kernel in [work for work in fused.all_works if not isinstance(work, Special)]:
-        _verify_steps(fused, kernel)
-        if isinstance(kernel, Product):
-            _verify_epilogue(fused, kernel)
+        _verify_steps(fused, work)
+        if isinstance(work, Product):
+            _verify_epilogue(fused, work)
     _verify_results(fused)
     overwritten = set(fused.state)
     for kernel in fused.last:
-        own = {old for old, new in fused.state.items() if new in kernel.home}
+        own = {old for old, new in fused.state.items() if new in kernel.steps}
         for source in fused.sources(kernel):
             if source in overwritten and source not in own:
                 raise CompileError("fuse: state is read while another kernel overwrites it")
@@ -242,15 +245,17 @@ def _verify_level(source: Node, maker: Work | None, reader: Work) -> None:
         )
 
 
-def _verify_steps(fused: Fused, work: Kernel | Product) -> None:
-    later = set(work.made)
-    for node in work.made:
-        if not isinstance(node.op, MatMul) and later.intersection(fused.read_by([node])):
+def _verify_steps(fused: Fused, work: Work) -> None:
+    later = set(work.steps)
+    for node, step in work.steps.items():
+        if later.intersection([base(source) for source, _ in fused.stored.read_by([step])]):
             raise CompileError(f"fuse: {node.op!r} reads what a later step of its kernel makes")
         later.remove(node)
 
 
 def _verify_epilogue(fused: Fused, work: Product) -> None:
-    for count, node in enumerate(work.epilogue):
-        if not fits(node, Product(work.node, work.level, work.epilogue[:count]), fused.stored):
+    before = Product(work.node, work.level)
+    for node, step in work.steps.items():
+        if not fits(node, before, fused.stored):
             raise CompileError(f"fuse: {node.op!r} does not follow the rows of its product")
+        before.steps[node] = step

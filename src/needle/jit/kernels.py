@@ -10,14 +10,13 @@ and its loss, for example::
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 from ..graph.node import Node
 from ..shapes import Shape
-from .access import Index
-from .directions import Directions
-from .expression import Stored, base, domain, untransposed
+from .expression import Step, Stored, base, untransposed
 from .simplify import Graph
 
 
@@ -29,42 +28,42 @@ class Kernel:
         loops: Sizes of its loops.
         outer: The independent loops; None while any may be (no reduction yet).
         level: When it may run.
-        steps: What it computes: reductions (over the other loops) and stored values, in order.
-        home: For each value it makes, the index under which it does.
-        along: The loops along which each step goes through memory.
+        steps: What it computes, in order: reductions (over the other loops) and other values.
         size: About the operators in the expressions of its steps.
     """
 
     loops: Shape
     outer: tuple[int, ...] | None
     level: int
-    steps: list[Node] = field(default_factory=list[Node])
-    home: dict[Node, Index] = field(default_factory=dict[Node, Index])
-    along: list[Directions] = field(default_factory=list[Directions])
+    steps: dict[Node, Step] = field(default_factory=dict[Node, Step])
     size: int = 0
 
     @property
     def made(self) -> Sequence[Node]:
         """The stored values that it makes, in order."""
-        return self.steps
+        return list(self.steps)
 
 
 @dataclass(eq=False)
 class Product:
     """A matrix product, and the values computed over its result while that is in the cache.
 
-    `size` is about the operators in the expressions of its epilogue.
+    Attributes:
+        node: The product.
+        level: When it may run.
+        steps: Those values, in order: its epilogue.
+        size: About the operators in their expressions.
     """
 
     node: Node
     level: int
-    epilogue: list[Node] = field(default_factory=list[Node])
+    steps: dict[Node, Step] = field(default_factory=dict[Node, Step])
     size: int = 0
 
     @property
     def made(self) -> Sequence[Node]:
         """The stored values that it makes, in order."""
-        return [self.node, *self.epilogue]
+        return [self.node, *self.steps]
 
 
 @dataclass(eq=False)
@@ -73,6 +72,7 @@ class Special:
 
     node: Node
     level: int
+    steps: ClassVar[dict[Node, Step]] = {}
 
     @property
     def made(self) -> Sequence[Node]:
@@ -111,17 +111,7 @@ class Fused:
 
     def sources(self, work: Work) -> list[Node]:
         """The values in memory that some work reads, each once, in a fixed order."""
-        if isinstance(work, Special):
-            return list(dict.fromkeys(map(base, work.node.inputs)))
-        if isinstance(work, Kernel):
-            return self.read_by(work.steps)
-        factors = [base(untransposed(child)) for child in work.node.inputs]
-        return list(dict.fromkeys([*factors, *self.read_by(work.epilogue)]))
-
-    def read_by(self, steps: Iterable[Node]) -> list[Node]:
-        """The values in memory that the expressions of some steps read, each once, in order."""
-        found: dict[Node, None] = {}
-        for node in steps:
-            for source, _ in self.stored.reads(node, domain(node).index):
-                found[base(source)] = None
-        return list(found)
+        whole = () if isinstance(work, Kernel) else work.node.inputs
+        whole = map(untransposed, whole) if isinstance(work, Product) else whole
+        read = [source for source, _ in self.stored.read_by(work.steps.values())]
+        return list(dict.fromkeys(map(base, [*whole, *read])))

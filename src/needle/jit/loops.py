@@ -27,9 +27,9 @@ from ..native.values import I64, Value
 from ..native.vectors import Builder
 from .access import spec
 from .blocks import BLOCK, Blocks, combined
-from .expression import UnsupportedError
+from .expression import Step, UnsupportedError
 from .memory import Memory
-from .nest import Nest, body_index
+from .nest import Nest
 from .parts import Part
 from .phases import Pass
 from .scope import Scope
@@ -91,8 +91,7 @@ class _Writer:
         self.number = b.constant(0, I64)  # of the item
         self.tiles = Tiles(b, nest.tiling) if nest.tiling else None
         self.lanes = nest.lanes if nest.vector is not None else 0
-        own = set(nest.kernel.steps)
-        self.reads = [read for read in nest.reads if read[0] not in own]
+        self.reads = [read for read in nest.reads if read[0] not in nest.kernel.steps]
 
     def prepare(self, scope: Scope) -> None:
         """Read what the loops inside a scope do not move through."""
@@ -157,8 +156,8 @@ class _Writer:
             self._add_parts(scope, self.part)
         for kind, steps in self.what.phases:
             if kind == "tail" or not self.nest.inner or self.nest.flat:
-                for node in steps:
-                    self._finish(scope, node, once=kind == "tail")
+                for step in steps:
+                    self._finish(scope, step, once=kind == "tail")
             else:
                 self._run_loop(scope, steps)
 
@@ -168,53 +167,51 @@ class _Writer:
         for node in self.what.sums:
             dtype = spec(node).dtype
             total = part.total(node, self.number, register_type(dtype).vector(lanes))
-            self._keep(scope, node, Symbol(self.b, total, dtype), once=True)
+            self._keep(scope, self.kernel.steps[node], Symbol(self.b, total, dtype), once=True)
 
-    def _finish(self, scope: Scope, node: Node, *, once: bool = False) -> None:
+    def _finish(self, scope: Scope, step: Step, *, once: bool = False) -> None:
         """Compute one step in a scope, keep it in a register there, and store it."""
-        at = self.kernel.home[node]
+        node = step.node
         if isinstance(node.op, Reduction):  # over nothing: one element is all
-            element = scope.value(node.inputs[0], body_index(node, self.kernel))
-            symbol = CODE.cast(element, spec(node).dtype)
+            symbol = CODE.cast(scope.value(node.inputs[0], step.at), spec(node).dtype)
             if node.op.combine == "add" and symbol.dtype.kind == "f":
                 symbol = symbol + 0  # which a sum starts with: that of -0.0 is 0.0
         else:
-            symbol = scope.body(node, at)
-        self._keep(scope, node, symbol, once=once)
+            symbol = scope.body(node, step.at)
+        self._keep(scope, step, symbol, once=once)
 
-    def _keep(self, scope: Scope, node: Node, symbol: Symbol, *, once: bool = False) -> None:
+    def _keep(self, scope: Scope, step: Step, symbol: Symbol, *, once: bool = False) -> None:
         """Remember a value in a scope, and store it: `once`, if all parts compute it."""
-        at = self.kernel.home[node]
-        scope.known[node, at] = symbol
-        store = partial(scope.store, node, symbol, at)
+        scope.known[step.node, step.home] = symbol
+        store = partial(scope.store, step.node, symbol, step.home)
         if once and self.part is not None:
             self.b.when(self.part.is_first, store)
         else:
             store()
 
-    def _run_loop(self, scope: Scope, steps: list[Node]) -> None:
+    def _run_loop(self, scope: Scope, steps: list[Step]) -> None:
         """One pass over the inner loops."""
-        reductions = [node for node in steps if isinstance(node.op, Reduction)]
-        count = len(reductions)
+        reductions = [step for step in steps if isinstance(step.node.op, Reduction)]
+        count, nodes = len(reductions), [step.node for step in reductions]
         copies = ACCUMULATORS if reductions and self.kernel.size < HIDING else 1
-        blocks = Blocks(self.b, reductions, [self._identity(node) for node in reductions], copies)
+        blocks = Blocks(self.b, nodes, [self._identity(node) for node in nodes], copies)
 
         def body(inside: Scope, values: Sequence[Value]) -> list[Value]:
             """One position: the first accumulators take it in and go to the end of the queue."""
-            for node in steps:
-                if not isinstance(node.op, Reduction):
-                    self._finish(inside, node)
+            for step in steps:
+                if not isinstance(step.node.op, Reduction):
+                    self._finish(inside, step)
             pairs = zip(reductions, values, strict=False)
-            used = [self._accumulated(node, inside, value) for node, value in pairs]
+            used = [self._accumulated(step, inside, value) for step, value in pairs]
             return [*values[count:], *used]
 
         sums = self._nested(scope, self.nest.inner, blocks.starts, body, blocks)
-        for place, node in enumerate(reductions):
-            total = self._total(node, sums[place::count])
+        for place, step in enumerate(reductions):
+            total = self._total(step.node, sums[place::count])
             if self.part is None:
-                self._keep(scope, node, total)
+                self._keep(scope, step, total)
             else:
-                self.part.put(node, self.number, total.value)
+                self.part.put(step.node, self.number, total.value)
 
     def _nested(
         self, scope: Scope, loops: list[int], carry: list[Value], body: Body, blocks: Blocks
@@ -247,9 +244,10 @@ class _Writer:
 
     # -- reductions --------------------------------------------------------------------------------
 
-    def _accumulated(self, node: Node, inside: Scope, total: Value) -> Value:
+    def _accumulated(self, step: Step, inside: Scope, total: Value) -> Value:
         """An accumulator that has taken in one element, or one in each lane."""
-        symbol: Symbol = inside.value(node.inputs[0], body_index(node, self.kernel))
+        node = step.node
+        symbol: Symbol = inside.value(node.inputs[0], step.at)
         value = symbol.to(spec(node).dtype)
         if total.type.lanes and not value.type.lanes:
             value = self.b.splat(value, total.type.lanes)

@@ -17,16 +17,13 @@ an `Arange` are.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 
 from ..ops.creation import Arange
 from ..ops.indexing import OneHot, Pick, Take
 from ..shapes import Shape
 from .access import address, spec
-from .expression import Read, Stored, lookup
-
-Step = Read
-"""A step of a kernel, and the index at which its operands are read."""
+from .expression import Read, Step, Stored, lookup
 
 _POSITIONAL = (Arange, OneHot, Pick, Take)
 
@@ -37,22 +34,18 @@ class Accesses:
     Args:
         loops: Sizes of the loops around them.
         steps: The steps.
-        homes: The steps again, each with the index under which it is stored.
         stored: The nodes in memory.
 
     Attributes:
         positional: Whether they depend on where the loops are, beside through memory.
     """
 
-    def __init__(
-        self, loops: Shape, steps: Sequence[Step], homes: Iterable[Read], stored: Stored
-    ) -> None:
+    def __init__(self, loops: Shape, steps: Collection[Step], stored: Stored) -> None:
         positional = [*positions(steps, stored)]
-        reads = [read for step in steps for read in stored.reads(*step)]
         self.positional = bool(positional)
         self._loops = loops
-        self._reads = self._strides([*reads, *_lookups(positional)])
-        self._all = [*self._reads, *self._strides(homes)]
+        self._reads = self._strides([*stored.read_by(steps), *_lookups(positional)])
+        self._all = [*self._reads, *self._strides([(step.node, step.home) for step in steps])]
         self._distinct = set(self._all)
         self._counted = {
             at[-1][0] for node, at in positional if not isinstance(node.op, Pick | Take)
@@ -110,15 +103,15 @@ class Accesses:
         return sum(strides[last] not in (-1, 0, 1) for strides in self._all)
 
 
-def positions(steps: Iterable[Step], stored: Stored) -> Iterator[Step]:
+def positions(steps: Iterable[Step], stored: Stored) -> Iterator[Read]:
     """The values that depend on where the loops are, beside through memory that they read."""
-    for node, at in steps:
+    for node, at, *_ in steps:
         for value in ((node, at), *stored.computes(node, at)):
             if isinstance(value[0].op, _POSITIONAL):
                 yield value
 
 
-def _lookups(positional: Iterable[Step]) -> Iterator[Read]:
+def _lookups(positional: Iterable[Read]) -> Iterator[Read]:
     """What is read of tables, without the axis along which another value says the position."""
     for node, at in positional:
         if isinstance(node.op, Pick | Take):

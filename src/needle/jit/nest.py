@@ -15,14 +15,14 @@ said by `phases.py`.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable
 
 from ..graph.kinds import Reduction
 from ..graph.node import Node
 from ..native.llvm import Host
 from ..native.values import Value
 from ..native.vectors import Builder
-from .access import Index, own_index, spec
+from .access import spec
 from .expression import Stored
 from .kernels import Kernel
 from .merging import Accesses
@@ -58,7 +58,7 @@ class Nest:
         pieces: Chunks of the rows, if there are rows; as many as are worth it unless given.
 
     Attributes:
-        steps: Each step with the index at which its operands are read.
+        steps: What the kernel computes.
         reads: What its steps read from memory, in order.
         positional: Whether its steps depend on where the loops are, beside through memory.
         loops: The loops that are left, by the number of the last one that went into each.
@@ -90,10 +90,10 @@ class Nest:
     ) -> None:
         self.kernel = kernel
         self.stored = stored
-        self.steps = [(node, body_index(node, kernel)) for node in kernel.steps]
-        self.reads = [read for step in self.steps for read in stored.reads(*step)]
+        self.steps = list(kernel.steps.values())
+        self.reads = stored.read_by(self.steps)
         self.lanes = _lanes(kernel.steps, host)
-        accesses = Accesses(kernel.loops, self.steps, kernel.home.items(), stored)
+        accesses = Accesses(kernel.loops, self.steps, stored)
         self.positional = accesses.positional
         groups = accesses.merged(kernel.outer, self.lanes)
         self.loops = [group[-1] for group in groups]
@@ -122,7 +122,7 @@ class Nest:
         elif pieces is not None and self.rows:
             self.pieces = min(pieces, self.rows)
         whole = self.flat or not self.inner
-        phases = [("loop", kernel.steps)] if whole else phases_of(kernel, self.steps, stored)
+        phases = [("loop", self.steps)] if whole else phases_of(kernel, stored)
         one = [Pass(phases, [], [], self.pieces)]
         self.passes = in_parts(phases, self.parts) if self.parts else one
 
@@ -181,10 +181,6 @@ class Nest:
         loop = self.inner[0] if self.parts else self.outer[0]
         return loop if loop in firsts else None
 
-    def is_row(self, index: Index) -> bool:
-        """Whether what is read or made under an index is a row that belongs to a chunk."""
-        return self.row is not None and is_row(index, self.row)
-
     def bound(self, b: Builder, chunk: Value, items: Value, piece: Value) -> Value:
         """The first item of a chunk, or its first part."""
         if self.parts:
@@ -194,19 +190,7 @@ class Nest:
         return b.binary("udiv", chunk * items, self.pieces)
 
 
-def is_row(index: Index, loop: int) -> bool:
-    """Whether an index is of a row: the first axis follows a loop step by step, no other does."""
-    return bool(index) and index[0] == (loop, 0, 1) and all(at[0] != loop for at in index[1:])
-
-
-def body_index(node: Node, kernel: Kernel) -> Index:
-    """The index at which the operands of a step are read."""
-    if isinstance(node.op, Reduction):
-        return own_index(spec(node.inputs[0]).shape)
-    return kernel.home[node]
-
-
-def _lanes(steps: Sequence[Node], host: Host) -> int:
+def _lanes(steps: Iterable[Node], host: Host) -> int:
     """As many lanes as a register has of the kernel's main dtype."""
     narrow = any(spec(node).dtype.itemsize <= 4 for node in steps)
     return host.lanes if narrow else max(2, host.lanes // 2)

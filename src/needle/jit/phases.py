@@ -27,11 +27,10 @@ from dataclasses import dataclass
 
 from ..graph.kinds import Reduction
 from ..graph.node import Node
-from .expression import Stored
+from .expression import Step, Stored
 from .kernels import Kernel
-from .merging import Step
 
-Phase = tuple[str, list[Node]]
+Phase = tuple[str, list[Step]]
 
 
 @dataclass(frozen=True)
@@ -51,14 +50,14 @@ class Pass:
     chunks: int
 
     @property
-    def steps(self) -> list[Node]:
-        """The steps of all its phases."""
-        return [step for _, steps in self.phases for step in steps]
+    def computes(self) -> list[Node]:
+        """The values of all its phases, at least in parts."""
+        return [step.node for _, steps in self.phases for step in steps]
 
     @property
     def makes(self) -> list[Node]:
         """What is in memory when it is done."""
-        return [*self.sums, *[step for step in self.steps if step not in self.leaves]]
+        return [*self.sums, *[node for node in self.computes if node not in self.leaves]]
 
 
 def in_parts(phases: Iterable[Phase], parts: int) -> list[Pass]:
@@ -69,7 +68,7 @@ def in_parts(phases: Iterable[Phase], parts: int) -> list[Pass]:
     for kind, steps in phases:
         waiting.append((kind, steps))
         if kind == "loop":
-            leaves = [node for node in steps if isinstance(node.op, Reduction)]
+            leaves = [step.node for step in steps if isinstance(step.node.op, Reduction)]
             passes.append(Pass(waiting, sums, leaves, parts))
             waiting, sums = [], leaves
     if waiting or sums:
@@ -77,20 +76,20 @@ def in_parts(phases: Iterable[Phase], parts: int) -> list[Pass]:
     return passes
 
 
-def phases_of(kernel: Kernel, steps: Iterable[Step], stored: Stored) -> list[Phase]:
+def phases_of(kernel: Kernel, stored: Stored) -> list[Phase]:
     """The steps of a kernel with inner loops in phases, with no phase empty."""
     number: dict[Node, int] = {}  # even ones are loops, odd ones the tails of the loop before
-    for node, at in steps:
-        whole = _is_whole(node, kernel)
+    for node, step in kernel.steps.items():
+        whole = _is_whole(step, kernel)
         number[node] = 0 if whole else 1
-        for source, index in stored.reads(node, at):
+        for source, index in stored.read_by([step]):
             if source in number:
-                here = not whole or index == kernel.home[source]
-                alike = whole == _is_whole(source, kernel)
+                here = not whole or index == kernel.steps[source].home
+                alike = whole == _is_whole(kernel.steps[source], kernel)
                 earliest = _after(source, number[source], alike=alike, here=here)
                 number[node] = max(number[node], earliest)
     phases: list[Phase] = [
-        ("tail" if k % 2 else "loop", [node for node in number if number[node] == k])
+        ("tail" if k % 2 else "loop", [kernel.steps[node] for node in number if number[node] == k])
         for k in range(max(number.values()) + 1)
     ]
     return [phase for phase in phases if phase[1]]
@@ -110,10 +109,10 @@ def _after(source: Node, phase: int, *, alike: bool, here: bool) -> int:
     return phase + (2 if alike else 1)
 
 
-def _is_whole(node: Node, kernel: Kernel) -> bool:
+def _is_whole(step: Step, kernel: Kernel) -> bool:
     """Whether a step runs over the inner loops, rather than at the outer position alone."""
     outer = kernel.outer
-    if isinstance(node.op, Reduction) or outer is None or len(outer) == len(kernel.loops):
+    if isinstance(step.node.op, Reduction) or outer is None or len(outer) == len(kernel.loops):
         return True
-    loops = {entry[0] for entry in kernel.home[node]} - {None}
+    loops = {loop for loop, _, _ in step.home} - {None}
     return not loops <= set(outer)

@@ -111,7 +111,7 @@ def _spans(fused: Fused, scheduled: Schedule) -> Spans:
     need(0, *[node for node in made if node not in later])  # what is drawn before, or empty
     for number, stage in enumerate(stages):
         for task in stage.tasks:
-            need(number, task.work, *task.makes, *scheduled.reads[task])
+            need(number, task.work, *task.makes, *task.sources)
         for work in stage.called:
             need(number, work.node, *fused.sources(work))
     return found
@@ -143,7 +143,7 @@ def _last_uses(scheduled: Schedule, chain: Chain) -> list[list[Node]]:
     last = {
         node: place
         for place, task in enumerate(chain.tasks)
-        for node in [*task.makes, *scheduled.reads[task]]
+        for node in [*task.makes, *task.sources]
     }
     uses: list[list[Node]] = [[] for _ in chain.tasks]
     for node, place in last.items():

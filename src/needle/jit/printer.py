@@ -25,10 +25,8 @@ from ..ops.tuples import TupleGetItem
 from ..shapes import Shape
 from .access import Entry, Index, is_view, loops_of, own_index, repeated, spec, through
 from .emit import Call
-from .epilogues import steps_of
-from .expression import Read, base, lookup, operands
+from .expression import Read, Step, base, lookup, operands
 from .kernels import Fused, Kernel, Product, Special, Work
-from .nest import body_index
 from .terms import LETTERS, Assignment, Term, Terms, element, lines
 
 _SIGNS = {"add": "Σ", "maximum": "max", "minimum": "min"}
@@ -91,7 +89,7 @@ class Printer:
         values = _Values(self._names)
         if isinstance(work, Product):
             return self._product(work, values)
-        steps = [values.assignment(n, body_index(n, work), work.home[n]) for n in work.steps]
+        steps = [values.assignment(step) for step in work.steps.values()]
         at_once = work in self.fused.last  # new state, all of it from the old
         return [self._loops(work), *lines([steps] if at_once else [[step] for step in steps])]
 
@@ -105,7 +103,7 @@ class Printer:
             for child, way in zip(node.inputs, ways, strict=True)
         ]
         product = Assignment(values.target(node, index), "Σ", left * right)
-        steps = [values.assignment(step, at, at) for step, at in steps_of(work)]
+        steps = [values.assignment(step) for step in work.steps.values()]
         each = ", ".join(_counted(loops_of(shape)))
         title = self._title(work, f"for each ({each}), Σ over {LETTERS[k]} < {inner}")
         return [title, *lines([[product], *[[step] for step in steps]])]
@@ -133,12 +131,13 @@ class _Values:
         self._terms = Terms()
         self._known: dict[Read, Any] = {}
 
-    def assignment(self, step: Node, at: Index, home: Index) -> Assignment:
-        """A step whose operands are read at one index, and whose value is stored at another."""
-        target = self.target(step, home)
-        if isinstance(step.op, Reduction):
-            return Assignment(target, _SIGNS[step.op.combine], self.value(step.inputs[0], at))
-        return Assignment(target, "", self._body(step, at))
+    def assignment(self, step: Step) -> Assignment:
+        """A step as text."""
+        node, target = step.node, self.target(step.node, step.home)
+        if isinstance(node.op, Reduction):
+            value = self.value(node.inputs[0], step.at)
+            return Assignment(target, _SIGNS[node.op.combine], value)
+        return Assignment(target, "", self._body(node, step.at))
 
     def target(self, node: Node, home: Index) -> str:
         """Where a value is stored."""

@@ -11,15 +11,14 @@ entry by place among the pointers that the code gets, not by name::
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 
 from ..graph.node import Node
 from ..ops.comparison import StopGradient
 from ..ops.creation import Full
 from .access import Index, address, is_view, spec
-from .expression import Stored, operands
+from .expression import Read, Step, Stored, operands
 from .layout import Pointers
-from .merging import Step
 
 
 class Structure:
@@ -49,13 +48,13 @@ class Structure:
         self.given = given
         self.positions = positions
         self._entries: list[Hashable] = []
-        self._numbers: dict[Step, int] = {}
+        self._numbers: dict[Read, int] = {}
 
-    def of(self, steps: Iterable[Step], home: Mapping[Node, Index]) -> Hashable:
-        """The structure of stored values, given the indices of their operands and their own."""
-        for node, at in steps:
+    def of(self, steps: Iterable[Step]) -> Hashable:
+        """The structure of some steps."""
+        for node, at, home, *_ in steps:
             value = self._numbers[node, at] = self._computed(node, at)
-            self._entries.append(("store", value, self._memory(node, home[node])))
+            self._entries.append(("store", value, self._memory(node, home)))
         return tuple(self._entries)
 
     def _number(self, node: Node, at: Index) -> int:

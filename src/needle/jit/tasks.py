@@ -13,18 +13,23 @@ each other make a `Stage`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from ..graph.node import Node
 from ..native import matmul
 from ..native.llvm import Host
-from .access import size_of, spec
+from .access import is_row, size_of, spec
+from .epilogues import row_loop
+from .expression import Step, Stored, base, untransposed
 from .interpret import is_random
 from .kernels import Kernel, Product, Special, Work
 from .nest import Nest
 from .products import Shapes
 from .specials import draw_chunks, is_drawn_here
+
+Reads = list[tuple[Node, bool]]
+"""Values that are read, and whether a chunk reads its own rows only."""
 
 STEP_COST, DRAW_COST = 0.1, 0.7
 """About the nanoseconds that a step takes for an element, and that a random number takes."""
@@ -39,6 +44,7 @@ class Task:
         number: Its place among the functions of that.
         steps: The values that it computes, at least in parts.
         makes: The values that are in memory when it is done.
+        reads: The values in memory that it reads, be it from an earlier function of the same work.
         chunks: Pieces that may be shared out.
         cost: About the nanoseconds that a chunk takes.
         rows: What the chunks cut evenly: so many rows; 0 if they cut something else.
@@ -50,11 +56,17 @@ class Task:
     number: int
     steps: Sequence[Node]
     makes: Sequence[Node]
+    reads: Reads
     chunks: int
     cost: float
     rows: int = 0
     packs: int | None = None
     part: str = ""
+
+    @property
+    def sources(self) -> list[Node]:
+        """The values in memory that it reads, each once."""
+        return list(dict.fromkeys([node for node, _ in self.reads]))
 
     @property
     def name(self) -> str:
@@ -74,9 +86,9 @@ class Chain:
         """Chunks of each of them."""
         return self.tasks[0].chunks
 
-    def takes(self, rows: int, chunks: int) -> bool:
+    def takes(self, task: Task) -> bool:
         """Whether its chunks are the same rows as those of a function."""
-        return rows > 0 and self.tasks[0].rows == rows and self.chunks == chunks > 1
+        return self.tasks[0].rows == task.rows > 0 and self.chunks == task.chunks > 1
 
 
 @dataclass(eq=False)
@@ -106,14 +118,12 @@ class Schedule:
         stages: One after the other; in the last one state is written in place, if any is.
         nests: The loops of each kernel.
         scratch: Bytes of scratch memory of work that needs some.
-        reads: The values in memory that each function reads.
         by_rows: Values of which each row is made by the chunk that has this row.
     """
 
     stages: list[Stage] = field(default_factory=list[Stage])
     nests: dict[Kernel, Nest] = field(default_factory=dict[Kernel, Nest])
     scratch: dict[Work, int] = field(default_factory=dict[Work, int])
-    reads: dict[Task, Sequence[Node]] = field(default_factory=dict[Task, Sequence[Node]])
     by_rows: set[Node] = field(default_factory=set[Node])
 
     def at(self, number: int) -> Stage:
@@ -145,37 +155,62 @@ def passes(nest: Nest) -> list[Task]:
     kernel, tasks = nest.kernel, list[Task]()
     count = len(nest.passes) if nest.items else 0
     for number, what in enumerate(nest.passes[:count]):
-        cost = STEP_COST * size_of(kernel.loops) * len(what.steps) / what.chunks
+        steps = what.computes
+        cost = STEP_COST * size_of(kernel.loops) * len(steps) / what.chunks
+        reads = _read_by([step for step in nest.steps if step.node in steps], nest.stored, nest.row)
         rows = nest.rows if what.chunks == nest.pieces else 0
         part = f"pass {number + 1} of {count}" if count > 1 else ""
         part = "in tiles" if nest.tiling else part
-        task = Task(kernel, number, what.steps, what.makes, what.chunks, cost, rows, part=part)
+        task = Task(kernel, number, steps, what.makes, reads, what.chunks, cost, rows, part=part)
         tasks.append(task)
     return tasks
 
 
-def phases(work: Product, host: Host) -> list[Task]:
+def phases(work: Product, stored: Stored, host: Host) -> list[Task]:
     """The functions of a product: of several batches, each is a chunk."""
     shapes, tasks = Shapes(work.node), list[Task]()
     shape = spec(work.node).shape
-    steps = matmul.phases(shapes.cut(host))
-    for number, step in enumerate(steps):
+    for step in matmul.phases(shapes.cut(host)):
         chunks, cost = step.chunks, step.cost
         rows = shapes.product.m if step.even_rows and len(shape) == 2 else 0
         if shapes.batches != 1:
             chunks, cost = shapes.batches, cost * chunks
-        computed = [] if step.packs is not None or step.adds else [work.node]
-        made: Sequence[Node] = work.made if number == len(steps) - 1 else []
-        computed += work.epilogue if made else []
-        tasks.append(Task(work, number, computed, made, chunks, cost, rows, step.packs, step.part))
+        reads, computed = _factors(work), [work.node]
+        if step.packs is not None:
+            reads, computed = [reads[step.packs]], []
+        elif step.adds:
+            reads, computed = [(work.node, False)], []
+        task = Task(
+            work, len(tasks), computed, [], reads, chunks, cost, rows, step.packs, step.part
+        )
+        tasks.append(task)
+    for task in tasks[-1:]:
+        task.steps, task.makes = [*task.steps, *work.steps], work.made
+        read = _read_by(work.steps.values(), stored, row_loop(work))
+        task.reads = [*task.reads, *[read for read in read if read[0] not in work.made]]
     return tasks
 
 
-def special(work: Special, *, philox: bool) -> list[Task]:
+def special(work: Special, sources: Iterable[Node], *, philox: bool) -> list[Task]:
     """The function of an operator with code of its own; none for what Python draws, or is empty."""
     node, size, chunks, cost = work.node, size_of(spec(work.node).shape), 1, STEP_COST
     if is_random(node):
         if not (philox and is_drawn_here(node)):
             return []
         chunks, cost = draw_chunks(size), DRAW_COST
-    return [Task(work, 0, work.made, work.made, chunks, cost * size / chunks)] if size else []
+    reads = [(source, False) for source in sources]
+    made = work.made
+    return [Task(work, 0, made, made, reads, chunks, cost * size / chunks)] if size else []
+
+
+def _factors(work: Product) -> Reads:
+    """The factors of a product. A chunk of rows needs those of the first one, as it lies."""
+    left, right = [untransposed(child) for child in work.node.inputs]
+    own = left is work.node.inputs[0] and base(left) is left
+    return [(base(left), own), (base(right), False)]
+
+
+def _read_by(steps: Iterable[Step], stored: Stored, row: int | None) -> Reads:
+    """What steps read from memory; `row` is the loop over the rows that chunks cut."""
+    reads = [(base(source), source, index) for source, index in stored.read_by(steps)]
+    return [(whole, whole is source and is_row(index, row)) for whole, source, index in reads]
