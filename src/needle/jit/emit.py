@@ -17,23 +17,24 @@ A chain is a call of one function too, whose words name the calls that it makes 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
+from ..graph.node import Node
 from ..native import matmul
 from ..native.llvm import Host
 from ..native.values import I8, I64, PTR, VOID, Value
 from ..native.vectors import Source
 from .access import size_of, spec
 from .epilogues import loops_around, write_epilogue
-from .expression import base
+from .expression import Read, base
 from .interpret import is_random
 from .kernels import Fused, Kernel, Product, Special
-from .layout import Plan, Pointers
 from .loops import write
-from .memory import Memory
+from .memory import Memory, Pointers
 from .merging import positions
+from .plan import Plan
 from .products import Shapes
 from .specials import special_key, write_draw, write_special
 from .structure import Structure
@@ -160,13 +161,17 @@ class Emitter:
         self._words += [*[word for pointer in pointers for word in pointer], *numbers]
         return Call(symbol, self._functions[key], words, task)
 
+    def _given(self, made: Iterable[Node], reads: Iterable[Read], loops: int) -> Pointers:
+        """The memory that some code is given pointers to."""
+        return Pointers(self.plan.slot, self.plan.status, made, reads, loops)
+
     # -- loop nests --------------------------------------------------------------------------------
 
     def _pass(self, task: Task, kernel: Kernel) -> Call:
         """The call of one pass of a kernel."""
         nest = self.scheduled.nests[kernel]
         what = nest.passes[task.number]
-        given = Pointers(self.plan, kernel.made, nest.reads, len(kernel.loops))
+        given = self._given(kernel.made, nest.reads, len(kernel.loops))
         structure = Structure(nest.stored, len(kernel.loops), nest.loops, given, nest.positional)
         loops = "flat" if nest.flat else (kernel.loops, kernel.outer, nest.parts, nest.pieces)
         is_state = kernel in self.fused.last
@@ -208,7 +213,7 @@ class Emitter:
         if work.steps:
             steps, loops = work.steps.values(), len(loops_around(work))
             others = [read for read in stored.read_by(steps) if base(read[0]) is not work.node]
-            given = Pointers(self.plan, work.steps, others, loops)
+            given = self._given(work.steps, others, loops)
             walked, counted = range(loops - 2, loops), any(positions(steps, stored))
             structure = Structure(stored, loops, walked, given, counted)
             key = (key, structure.of(steps))
@@ -225,7 +230,7 @@ class Emitter:
 
     def _special(self, task: Task) -> Call:
         work, node = task.work, task.work.made[0]
-        given = Pointers(self.plan, work.made, [(child, ()) for child in node.inputs], 0)
+        given = self._given(work.made, [(child, ()) for child in node.inputs], 0)
         kind, numbers = special_key(node)
         inputs = [(spec(child), given.place(child)) for child in node.inputs]
         key = ("special", kind, spec(node), *inputs)

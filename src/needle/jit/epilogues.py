@@ -21,8 +21,7 @@ from ..shapes import Shape
 from .access import address, loops_of, own_index, size_of, spec
 from .expression import Step, Stored, base, is_one_product
 from .kernels import Product
-from .layout import Pointers
-from .memory import Memory
+from .memory import Memory, Pointers
 from .merging import Accesses
 from .scope import Scope
 from .symbols import Symbol

@@ -16,8 +16,9 @@ the same operands, and appends instructions.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from ..errors import CompileError
 from ..graph.kinds import Pointwise, Reduction
@@ -29,7 +30,7 @@ from ..ops.movement import Reshape, Transpose
 from ..ops.slicing import Concatenate, Unslice
 from ..ops.tuples import TupleGetItem
 from ..shapes import Shape, normalize_axes
-from .access import FIXED, Index, is_view, loops_of, own_index, size_of, spec, through
+from .access import FIXED, Entry, Index, is_view, loops_of, own_index, size_of, spec, through
 from .interpret import is_random
 
 Read = tuple[Node, Index]
@@ -159,6 +160,73 @@ def lookup(node: Node, at: Index) -> tuple[int, Index, Index]:
         after = axis + len(spec(places).shape)
         return axis, at[axis:after], (*at[:axis], FIXED, *at[after:])
     return ndim - 1, at, (*at, FIXED)
+
+
+class Evaluation(ABC):
+    """The expressions of a kernel, evaluated: on registers (`scope.py`), or text (`printer.py`).
+
+    Args:
+        stored: The nodes in memory.
+    """
+
+    def __init__(self, stored: Stored) -> None:
+        self.stored = stored
+        self.known: dict[Read, Any] = {}
+
+    def value(self, node: Node, at: Index) -> Any:
+        """The value of a node at an index, or a tuple of them: read from memory, or computed."""
+        found = self.find(node, at)
+        if found is None:
+            if isinstance(node.op, Full) or not self.stored.ends_at(node):
+                found = self.body(node, at)
+            else:
+                found = self.load(node, at)
+            self.known[node, at] = found
+        return found
+
+    def find(self, node: Node, at: Index) -> Any:
+        """A value that is known already; None if it is not."""
+        return self.known.get((node, at))
+
+    def body(self, node: Node, at: Index) -> Any:
+        """What a node's operator makes of its operands, even if the node itself is in memory."""
+        op = node.op
+        if isinstance(op, Full):
+            return self.constant(op)
+        if isinstance(op, Arange):
+            return self.count(op, spec(node).dtype, at[0])
+        if isinstance(op, Take | Pick):
+            return self.pick(node, *lookup(node, at))
+        values = [self.value(*read) for read in operands(node, at)]
+        if isinstance(op, Pointwise):
+            return self.compute(node, op, values)
+        if isinstance(op, TupleGetItem):
+            return values[0][op.index]
+        return self.one_hot(op, values[0], at[-1]) if isinstance(op, OneHot) else values[0]
+
+    @abstractmethod
+    def load(self, node: Node, at: Index) -> Any:
+        """An element of a value in memory."""
+
+    @abstractmethod
+    def constant(self, op: Full) -> Any:
+        """The number that is everywhere the same."""
+
+    @abstractmethod
+    def count(self, op: Arange, dtype: Any, entry: Entry) -> Any:
+        """The element of an `Arange` at a position."""
+
+    @abstractmethod
+    def one_hot(self, op: OneHot, place: Any, entry: Entry) -> Any:
+        """1 if the position along the last axis is the one that is given, else 0."""
+
+    @abstractmethod
+    def pick(self, node: Node, axis: int, where: Index, rest: Index) -> Any:
+        """The element of a table at a position that another value says, as `lookup` has it."""
+
+    @abstractmethod
+    def compute(self, node: Node, op: Pointwise, values: list[Any]) -> Any:
+        """What an operator's expression makes of its operands."""
 
 
 # -- where a value is computed ---------------------------------------------------------------------

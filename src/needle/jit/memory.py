@@ -1,4 +1,11 @@
-"""Elements of stored values, from memory into registers and back.
+"""Where the code of a kernel finds stored values, and how it reads and writes their elements.
+
+Code is given pointers to what it needs, each once and in a fixed order, so that work on other
+memory can share it. For b[i] = a[i] * x[i]::
+
+    the plan's table of pointers    pointers of the kernel
+
+    slots  x 0, a 1, b 2            place 0: slot 2 (b), place 1: slot 0 (x), place 2: slot 1 (a)
 
 A register is a number, or a vector of elements that may lie any distance apart::
 
@@ -13,15 +20,63 @@ A register is a number, or a vector of elements that may lie any distance apart:
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from ..graph.node import Node
 from ..native.values import I64, Value
 from ..native.vectors import Builder
-from .expression import Stored
-from .layout import Pointers
+from .access import address, spec
+from .expression import Read, Stored, base
 from .symbols import BOOL, DType, Symbol, memory_type
+
+
+class Pointers:
+    """The memory that some code is given pointers to, each slot once, in a fixed order.
+
+    To a value that is only read, a pointer leads from the first element that is read on: so code
+    that reads other slices of a value is shared.
+
+    Args:
+        slots: Slots of the table of pointers: of values,
+        status: and of the status word.
+        made: Values that the code stores.
+        reads: What it reads, with the indices of the reads; () for all of a value.
+        loops: How many loops the indices follow.
+
+    Attributes:
+        words: For each pointer its slot, and the bytes from the beginning of the value there to
+            where it leads. The last one is that of the status word.
+    """
+
+    def __init__(
+        self,
+        slots: Mapping[Node, int],
+        status: int,
+        made: Iterable[Node],
+        reads: Iterable[Read],
+        loops: int,
+    ) -> None:
+        self._slots = slots
+        self._starts: dict[Node, int] = {}
+        written = dict.fromkeys([slots[node] for node in made])
+        moves: dict[int, int] = {}
+        for node, at in reads:
+            source, (shape, dtype) = base(node), spec(node)
+            first = 0 if slots[source] in written else address(at, shape, loops)[0]
+            first = self._starts[source] = min(first, self._starts.get(source, first))
+            moves[slots[source]] = first * dtype.itemsize
+        given = [*dict.fromkeys([*written, *sorted(moves)]), status]
+        self.words = [(slot, moves.get(slot, 0)) for slot in given]
+        self._places = {slot: place for place, slot in enumerate(given)}
+
+    def place(self, node: Node) -> int | None:
+        """The number of the pointer to a value, None if there is none."""
+        return self._places.get(self._slots.get(base(node), -1))
+
+    def start(self, node: Node) -> int:
+        """Number of the element that the pointer to a value leads to."""
+        return self._starts.get(base(node), 0)
 
 
 class Memory:

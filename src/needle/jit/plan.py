@@ -19,20 +19,79 @@ import math
 from bisect import bisect, insort
 from collections import defaultdict
 from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
 from ..errors import CompileError
 from ..graph.node import Node
-from .access import bytes_of
+from .access import bytes_of, spec
 from .kernels import Fused, Work
-from .layout import Plan
 from .tasks import Chain, Schedule
+
+Array = np.ndarray[Any, Any]
 
 ALIGNMENT = 64
 """Bytes: a cache line, and the widest vector."""
 SMALL_BYTES = 2**16
 """Of values whose parts stay in the caches of the threads that make them."""
+
+
+@dataclass(eq=False)
+class Plan:
+    """Where things are.
+
+    Attributes:
+        slot: Place in the table of pointers of each stored value, input and constant.
+        offsets: Byte offset in the arena of what lies there, by slot.
+        bytes: Its size in bytes, by slot.
+        scratch: Slot of the scratch memory of work that needs some.
+        arena: Bytes of the arena.
+        constants: Arrays of the trace, by slot.
+        results: Slots of the results, in order.
+        size: Slots of values.
+    """
+
+    slot: dict[Node, int] = field(default_factory=dict[Node, int])
+    offsets: dict[int, int] = field(default_factory=dict[int, int])
+    bytes: dict[int, int] = field(default_factory=dict[int, int])
+    scratch: dict[Work, int] = field(default_factory=dict[Work, int])
+    arena: int = 0
+    constants: dict[int, Array] = field(default_factory=dict[int, Array])
+    results: list[int] = field(default_factory=list[int])
+    size: int = 0
+
+    @property
+    def status(self) -> int:
+        """The slot of the word that code sets where an index is out of range."""
+        return self.size
+
+    @property
+    def stream(self) -> int:
+        """The slot of the state of the random stream."""
+        return self.size + 1
+
+    @property
+    def table(self) -> int:
+        """Length of the table of pointers."""
+        return self.size + 2
+
+    def new_slot(self) -> int:
+        """One more slot."""
+        self.size += 1
+        return self.size - 1
+
+    def text(self) -> str:
+        """The memory plan: each value in the arena with its offset, bytes and operator."""
+        lines = [f"arena of {self.arena:,} bytes, {self.size} pointers"]
+        for node, slot in self.slot.items():
+            if slot in self.offsets:
+                shape, dtype = spec(node)
+                place = f"{self.offsets[slot]:>10,}  {self.bytes[slot]:>10,}"
+                lines.append(f"  {place}  {dtype}{list(shape)} {node.op!r}")
+        return "\n".join(lines)
+
 
 Spans = dict[Node | Work, tuple[int, int]]
 """First and last stage at which values, and the scratch memory of work, are needed."""

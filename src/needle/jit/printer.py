@@ -20,12 +20,11 @@ from typing import Any
 from ..graph.kinds import Pointwise, Reduction
 from ..graph.node import Node
 from ..ops.creation import Arange, Full
-from ..ops.indexing import OneHot, Pick, Take
-from ..ops.tuples import TupleGetItem
+from ..ops.indexing import OneHot
 from ..shapes import Shape
-from .access import Entry, Index, is_view, loops_of, own_index, repeated, spec, through
+from .access import Entry, Index, loops_of, own_index, repeated, spec
 from .emit import Call
-from .expression import Read, Step, base, lookup, operands
+from .expression import Evaluation, Step, Stored, base
 from .kernels import Fused, Kernel, Product, Special, Work
 from .terms import LETTERS, Assignment, Term, Terms, element, lines
 
@@ -45,10 +44,6 @@ class Names:
         self._names.update({node: f"a{k}" for k, node in enumerate(made, start=1)})
         self._names.update({new: self._names[old] for old, new in fused.state.items()})
         self._constants = 0
-
-    def has(self, node: Node) -> bool:
-        """Whether a node is read from memory."""
-        return node.op is None or node in self._names
 
     def of(self, node: Node) -> str:
         """The name of a node that is, or of the memory whose elements it has in another shape."""
@@ -86,7 +81,7 @@ class Printer:
             read = [self._names.of(child) for child in node.inputs]
             target = element(self._names.of(node), map(str, spec(node).shape))
             return [self._title(work, "as a whole"), " ".join([f"{target} = {node.op!r}", *read])]
-        values = _Values(self._names)
+        values = _Values(self._names, self.fused.stored)
         if isinstance(work, Product):
             return self._product(work, values)
         steps = [values.assignment(step) for step in work.steps.values()]
@@ -123,13 +118,13 @@ class Printer:
         return f"# {symbols}, level {work.level}: {what}"
 
 
-class _Values:
+class _Values(Evaluation):
     """The values of a kernel as terms."""
 
-    def __init__(self, names: Names) -> None:
+    def __init__(self, names: Names, stored: Stored) -> None:
+        super().__init__(stored)
         self._names = names
         self._terms = Terms()
-        self._known: dict[Read, Any] = {}
 
     def assignment(self, step: Step) -> Assignment:
         """A step as text."""
@@ -137,22 +132,14 @@ class _Values:
         if isinstance(node.op, Reduction):
             value = self.value(node.inputs[0], step.at)
             return Assignment(target, _SIGNS[node.op.combine], value)
-        return Assignment(target, "", self._body(node, step.at))
+        return Assignment(target, "", self.body(node, step.at))
 
     def target(self, node: Node, home: Index) -> str:
         """Where a value is stored."""
         return element(self._names.of(node), map(_place, home))
 
-    def value(self, node: Node, at: Index) -> Any:
-        """The value of a node at an index: a term, or a tuple of them."""
-        found = self._known.get((node, at))
-        if found is None:
-            in_memory = self._names.has(node) or (self._names.has(base(node)) and not is_view(node))
-            found = self._read(node, at) if in_memory else self._body(node, at)
-            self._known[node, at] = found
-        return found
-
-    def _read(self, node: Node, at: Index) -> Term:
+    def load(self, node: Node, at: Index) -> Term:
+        """An element by the name of its value; of a constant of one element, the number."""
         storage = node.storage if node.op is None else None
         if storage is not None and storage.size == 1:
             return self._terms.term(storage.item(), storage.dtype)
@@ -167,33 +154,30 @@ class _Values:
         loops = () if entry[0] is None else (entry[0],)
         return self._terms.make(_place(entry), loops=loops)
 
-    def _body(self, node: Node, at: Index) -> Any:
-        op, terms = node.op, self._terms
-        if is_view(node):
-            return self.value(node.inputs[0], through(node, at))
-        if isinstance(op, Full):
-            return terms.term(op.value, op.dtype)
-        if isinstance(op, Arange):
-            place = self._position(at[0])
-            place = place if op.step == 1 else place * op.step
-            return place + op.start if op.start else place
-        if isinstance(op, Take | Pick):
-            return self._taken(node, at)
-        values = [self.value(*read) for read in operands(node, at)]
-        if isinstance(op, TupleGetItem):
-            return values[0][op.index]
-        if isinstance(op, OneHot):
-            return values[0] == self._position(at[-1])
-        assert isinstance(op, Pointwise)
-        return op.expression(terms, *values)
+    def constant(self, op: Full) -> Term:
+        """A number."""
+        return self._terms.term(op.value, op.dtype)
 
-    def _taken(self, node: Node, at: Index) -> Term:
+    def count(self, op: Arange, dtype: Any, entry: Entry) -> Term:
+        """A loop's counter, times the step and so on."""
+        place = self._position(entry)
+        place = place if op.step == 1 else place * op.step
+        return place + op.start if op.start else place
+
+    def one_hot(self, op: OneHot, place: Term, entry: Entry) -> Any:
+        """A comparison."""
+        return place == self._position(entry)
+
+    def pick(self, node: Node, axis: int, where: Index, rest: Index) -> Term:
         """An element at a position that another value holds."""
         table, places = node.inputs
-        axis, where, rest = lookup(node, at)
         position = [self._position(entry) for entry in rest]
         position[axis] = self.value(places, where)
         return self._element(table, position)
+
+    def compute(self, node: Node, op: Pointwise, values: list[Term]) -> Any:
+        """What an expression makes of terms."""
+        return op.expression(self._terms, *values)
 
 
 def _counted(loops: Shape) -> list[str]:

@@ -13,9 +13,8 @@ the loops are, and a value that does not depend on an inner loop is read before 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from copy import copy
-from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -24,19 +23,17 @@ from ..graph.node import Node
 from ..native.values import I64, Value
 from ..native.vectors import Builder
 from ..ops.creation import Arange, Full
-from ..ops.indexing import OneHot, Pick, Take
-from ..ops.tuples import TupleGetItem
-from .access import Entry, Index, address, dense, is_view, spec, through
-from .expression import Read, UnsupportedError, lookup
+from ..ops.indexing import OneHot, Take
+from .access import Entry, Index, address, dense, spec
+from .expression import Evaluation, Read, UnsupportedError
 from .memory import Elements, Memory
 from .symbols import BOOL, CODE, FLOAT32, FLOAT64, INT64, DType, Symbol, register_type
 
 
-@dataclass(eq=False)
-class Scope:
+class Scope(Evaluation):
     """The inside of some loops.
 
-    Attributes:
+    Args:
         b: Where code is appended.
         memory: Where values lie.
         loops: The value of each loop's counter here; None for a loop that is not entered yet.
@@ -44,40 +41,36 @@ class Scope:
         lanes: Lanes of a vector here, 0 for scalars.
         mask: The lanes that are there, None for all.
         parent: The scope around.
-        known: The values that were computed or read here.
     """
 
-    b: Builder
-    memory: Memory
-    loops: list[Value | None]
-    vector: int | None = None
-    lanes: int = 0
-    mask: Value | None = None
-    parent: Scope | None = None
-    known: dict[Read, Any] = field(default_factory=dict[Read, Any])
+    def __init__(
+        self,
+        b: Builder,
+        memory: Memory,
+        loops: Sequence[Value | None],
+        vector: int | None = None,
+        lanes: int = 0,
+        mask: Value | None = None,
+        parent: Scope | None = None,
+    ) -> None:
+        super().__init__(memory.stored)
+        self.b = b
+        self.memory = memory
+        self.loops = loops
+        self.vector = vector
+        self.lanes = lanes
+        self.mask = mask
+        self.parent = parent
 
     def inside(self, loop: int, counter: Value, lanes: int = 0, mask: Value | None = None) -> Scope:
         """The scope inside one more loop."""
-        loops = list(self.loops)
+        loops = [*self.loops]
         loops[loop] = counter
         vector = loop if lanes else self.vector
         lanes, mask = lanes or self.lanes, mask or self.mask
         return Scope(self.b, self.memory, loops, vector, lanes, mask, self)
 
     # -- values ------------------------------------------------------------------------------------
-
-    def value(self, node: Node, at: Index) -> Any:
-        """The value of a node at an index: a symbol, or a tuple of them."""
-        found = self.find(node, at)
-        if found is None:
-            if not self.memory.stored.ends_at(node):
-                found = self.body(node, at)
-            elif isinstance(node.op, Full):
-                found = self._constant(node.op)
-            else:
-                found = self.load(node, at)
-            self.known[node, at] = found
-        return found
 
     def find(self, node: Node, at: Index) -> Any:
         """A value that is in a register already; None if it is not."""
@@ -90,33 +83,16 @@ class Scope:
             scope = scope.parent
         return None
 
-    def body(self, node: Node, at: Index) -> Any:
-        """What a node's operator makes of its inputs, even if the node itself is in memory."""
-        op = node.op
-        if isinstance(op, Pointwise):
-            return self._elementwise(node, op, at)
-        if is_view(node):
-            return self.value(node.inputs[0], through(node, at))
-        if isinstance(op, TupleGetItem):
-            return self.value(node.inputs[0], at)[op.index]
-        if isinstance(op, OneHot):
-            return self._one_hot(op, node.inputs[0], at)
-        if isinstance(op, Take | Pick):
-            return self._taken(node, at)
-        if isinstance(op, Arange):
-            return self._arange(op, spec(node).dtype, at)
-        assert isinstance(op, Full)
-        return self._constant(op)
-
-    def _elementwise(self, node: Node, op: Pointwise, at: Index) -> Any:
+    def compute(self, node: Node, op: Pointwise, values: list[Symbol]) -> Any:
         """What an expression makes of its operands, in the dtype that the shape rule says."""
-        count = len(node.inputs) - op.scalars
-        values: list[Symbol] = [self.value(child, at) for child in node.inputs[:count]]
+        count = len(values) - op.scalars
+        values, weak = values[:count], [copy(symbol) for symbol in values[count:]]
+        for symbol in weak:
+            symbol.weak = True
         if op.float_result:
             values = [x if x.dtype.kind == "f" else CODE.cast(x, FLOAT64) for x in values]
-        values += [self._weak(child) for child in node.inputs[count:]]
         try:
-            result = op.expression(CODE, *values)
+            result = op.expression(CODE, *values, *weak)
         except (AttributeError, TypeError) as error:  # of a user's operator, which calls NumPy, say
             raise UnsupportedError(f"the expression of {op!r} has no code: {error}") from error
         specs: Any = node.specs()
@@ -126,12 +102,8 @@ class Scope:
             return CODE.cast(result, specs.dtype)
         raise UnsupportedError(f"the expression of {op!r} gave a {type(result).__name__}")
 
-    def _weak(self, node: Node) -> Symbol:
-        symbol: Symbol = copy(self.value(node, ()))
-        symbol.weak = True
-        return symbol
-
-    def _constant(self, op: Full) -> Symbol:
+    def constant(self, op: Full) -> Symbol:
+        """A number in a register."""
         number = bool(op.value) if op.dtype == BOOL else op.value
         number = int(number) if op.dtype.kind in "biu" else float(number)
         return Symbol(self.b, self.b.constant(number, register_type(op.dtype)), op.dtype)
@@ -194,23 +166,23 @@ class Scope:
         b.when(b.any(bad), flag, unlikely=True)
         return b.select(whole < 0, whole + size, whole) if negative else whole
 
-    def _one_hot(self, op: OneHot, source: Node, at: Index) -> Symbol:
-        place = self.checked(self.value(source, at[:-1]), op.n, negative=False)
-        column = self.position(at[-1])
-        same = Symbol(self.b, place, INT64) == Symbol(self.b, column, INT64)
+    def one_hot(self, op: OneHot, place: Symbol, entry: Entry) -> Symbol:
+        """1 where the loops are at an index, else 0."""
+        row = self.checked(place, op.n, negative=False)
+        column = self.position(entry)
+        same = Symbol(self.b, row, INT64) == Symbol(self.b, column, INT64)
         return CODE.cast(same, op.dtype)
 
-    def _taken(self, node: Node, at: Index) -> Symbol:
+    def pick(self, node: Node, axis: int, where: Index, rest: Index) -> Symbol:
         """An element at a position that another value holds."""
         table, places = node.inputs
-        axis, where, rest = lookup(node, at)
         picked, size = self.value(places, where), spec(table).shape[axis]
         is_one = not self.lanes or all(loop != self.vector for loop, _, _ in where)
         if is_one and picked.value.type.lanes:  # read for vectors: one number in all lanes
             picked = Symbol(self.b, self.b.extract(picked.value, 0), picked.dtype)
         place = self.checked(picked, size, negative=isinstance(node.op, Take))
         if isinstance(table.op, Full):  # the same number anywhere, but not at any index
-            return self._constant(table.op)
+            return self.constant(table.op)
         element, stride = self.element(table, rest)
         along = place * dense(spec(table).shape)[axis]
         pointer, dtype, elements = self.memory.pointer(table), spec(table).dtype, self.elements
@@ -218,8 +190,9 @@ class Scope:
             return elements.load(pointer, dtype, along + element, stride)
         return elements.gather(pointer, dtype, along + elements.spread(element, stride))
 
-    def _arange(self, op: Arange, dtype: DType, at: Index) -> Symbol:
-        place = Symbol(self.b, self.position(at[0]), INT64)
+    def count(self, op: Arange, dtype: DType, entry: Entry) -> Symbol:
+        """Where the loops are along an axis, as a number."""
+        place = Symbol(self.b, self.position(entry), INT64)
         return CODE.cast(place * op.step + op.start, dtype)
 
     # -- what is read before loops -----------------------------------------------------------------

@@ -18,7 +18,7 @@ from ..ops.comparison import StopGradient
 from ..ops.creation import Full
 from .access import Index, address, is_view, spec
 from .expression import Read, Step, Stored, operands
-from .layout import Pointers
+from .memory import Pointers
 
 
 class Structure:
