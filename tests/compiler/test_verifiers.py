@@ -10,7 +10,7 @@ from needle.errors import CompileError
 from needle.graph.node import Node
 from needle.jit import fuse, plan, schedule
 from needle.jit.compiled import Compiled
-from needle.jit.kernels import Kernel, Special
+from needle.jit.kernels import Kernel, Product, Special
 from needle.jit.simplify import Graph
 from needle.ops.arithmetic import AddScalar, EWiseAdd
 from needle.ops.contraction import MatMul
@@ -242,7 +242,7 @@ def test_a_plan_that_forgets_a_value(program):
 def test_a_plan_whose_scratch_memory_overlaps_a_value():
     program = compiled(lambda x, w: (x @ w.transpose()).exp(), ones(64, 64), ones(64, 64))
     layout = program.plan
-    (scratch,) = layout.scratch.values()
+    (scratch,) = (slot for work, slot in layout.slot.items() if isinstance(work, Product))
     product = next(work for work in program.fused.works if not isinstance(work, Special))
     layout.offsets[layout.slot[product.made[0]]] = layout.offsets[scratch]
     with pytest.raises(CompileError, match=r"scratch memory of MatMul\(\) and MatMul\(\) overlap"):

@@ -176,7 +176,7 @@ class Emitter:
         loops = "flat" if nest.flat else (kernel.loops, kernel.outer, nest.parts, nest.pieces)
         is_state = kernel in self.fused.last
         key = (loops, structure.of(nest.steps), task.number, is_state)
-        scratch = [(self.plan.scratch[kernel], 0)] if nest.parts else []
+        scratch = [(self.plan.slot[kernel], 0)] if nest.parts else []
 
         def code(f: _Function) -> None:
             sums = f.pointers.pop() if nest.parts else None
@@ -198,7 +198,7 @@ class Emitter:
         phases, given = self._multiply(work, shapes)
         phase = phases[task.number]
         slots = [self.plan.slot[base(node)] for node in (*shapes.operands, work.node)]
-        slots.append(self.plan.scratch.get(work, self.plan.status))
+        slots.append(self.plan.slot.get(work, self.plan.status))
         pointers = [*[(slot, 0) for slot in slots], *(given.words if given else [])]
         key = (phase.symbol, *[spec(node).shape for node in (*work.node.inputs, work.node)])
         return self._called(task, "phase", key, partial(_write_phase, phase, shapes), pointers)

@@ -22,6 +22,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from ..graph.node import Node
 from ..native.values import I64, Value
@@ -51,7 +52,7 @@ class Pointers:
 
     def __init__(
         self,
-        slots: Mapping[Node, int],
+        slots: Mapping[Any, int],
         status: int,
         made: Iterable[Node],
         reads: Iterable[Read],

@@ -20,6 +20,7 @@ from bisect import bisect, insort
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -43,20 +44,19 @@ class Plan:
     """Where things are.
 
     Attributes:
-        slot: Place in the table of pointers of each stored value, input and constant.
+        slot: Place in the table of pointers of each stored value, input and constant, and of the
+            scratch memory of work that needs some.
         offsets: Byte offset in the arena of what lies there, by slot.
         bytes: Its size in bytes, by slot.
-        scratch: Slot of the scratch memory of work that needs some.
         arena: Bytes of the arena.
         constants: Arrays of the trace, by slot.
         results: Slots of the results, in order.
         size: Slots of values.
     """
 
-    slot: dict[Node, int] = field(default_factory=dict[Node, int])
+    slot: dict[Node | Work, int] = field(default_factory=dict[Node | Work, int])
     offsets: dict[int, int] = field(default_factory=dict[int, int])
     bytes: dict[int, int] = field(default_factory=dict[int, int])
-    scratch: dict[Work, int] = field(default_factory=dict[Work, int])
     arena: int = 0
     constants: dict[int, Array] = field(default_factory=dict[int, Array])
     results: list[int] = field(default_factory=list[int])
@@ -86,14 +86,14 @@ class Plan:
         """The memory plan: each value in the arena with its offset, bytes and operator."""
         lines = [f"arena of {self.arena:,} bytes, {self.size} pointers"]
         for node, slot in self.slot.items():
-            if slot in self.offsets:
+            if isinstance(node, Node) and slot in self.offsets:
                 shape, dtype = spec(node)
                 place = f"{self.offsets[slot]:>10,}  {self.bytes[slot]:>10,}"
                 lines.append(f"  {place}  {dtype}{list(shape)} {node.op!r}")
         return "\n".join(lines)
 
 
-Spans = dict[Node | Work, tuple[int, int]]
+LiveRanges = dict[Node | Work, tuple[int, int]]
 """First and last stage at which values, and the scratch memory of work, are needed."""
 
 
@@ -112,8 +112,7 @@ def plan(fused: Fused, scheduled: Schedule) -> Plan:
     for new in fused.results.values():
         result.slot[new] = result.new_slot()
         result.results.append(result.slot[new])
-    spans = _spans(fused, scheduled)
-    _lay_out(result, spans, _heirs(scheduled, spans, result.slot), scheduled.scratch)
+    _fill_arena(result, _live_ranges(fused, scheduled), scheduled)
     for work in fused.all_works:
         for source in fused.sources(work):
             if source not in result.slot and source.storage is not None:
@@ -122,49 +121,42 @@ def plan(fused: Fused, scheduled: Schedule) -> Plan:
     return result
 
 
-def _lay_out(
-    result: Plan, spans: Spans, heirs: Mapping[Node, Node], scratch: Mapping[Work, int]
-) -> None:
+def _fill_arena(result: Plan, live: LiveRanges, scheduled: Schedule) -> None:
     """Give values that kernels make, and scratch memory, a place in the arena, stage by stage."""
-    ends = {what: end for what, (_, end) in spans.items()}
+    heirs = _heirs(scheduled, live, result.slot)
+    ends = {what: end for what, (_, end) in live.items()}
     for heir, first in heirs.items():
         ends[first] = max(ends[first], ends[heir])
     memory = _Memory()
-    leaving: dict[int, list[tuple[int, int]]] = {}  # by the stage after which it is free
+    leaving = defaultdict[int, list[tuple[int, int]]](list)  # by the stage after which it is free
     stage = 0
-
-    def place(size: int, end: int) -> int:
-        slot = result.new_slot()
-        whole = max(1, -(-size // ALIGNMENT)) * ALIGNMENT
-        result.offsets[slot], result.bytes[slot] = memory.take(whole), size
-        leaving.setdefault(end, []).append((result.offsets[slot], whole))
-        return slot
-
-    for what, (begin, _) in sorted(spans.items(), key=lambda item: item[1][0]):
+    for what, (begin, _) in sorted(live.items(), key=lambda item: item[1][0]):
         for left in range(stage, begin):
-            for block in leaving.pop(left, ()):
+            for block in leaving[left]:
                 memory.give_back(*block)
         stage = begin
-        if not isinstance(what, Node):
-            if scratch.get(what):
-                result.scratch[what] = place(scratch[what], ends[what])
-        elif what in heirs:
-            slot = result.slot[what] = result.new_slot()
-            result.offsets[slot] = result.offsets[result.slot[heirs[what]]]
-            result.bytes[slot] = bytes_of(what)
-        elif what not in result.slot:
-            result.slot[what] = place(bytes_of(what), ends[what])
+        if what in result.slot:  # it lies elsewhere
+            continue
+        slot = result.slot[what] = result.new_slot()
+        size = bytes_of(what) if isinstance(what, Node) else scheduled.scratch[what]
+        if what in heirs:
+            offset = result.offsets[result.slot[heirs[what]]]
+        else:
+            whole = max(1, -(-size // ALIGNMENT)) * ALIGNMENT
+            offset = memory.take(whole)
+            leaving[ends[what]].append((offset, whole))
+        result.offsets[slot], result.bytes[slot] = offset, size
     result.arena = memory.size
 
 
-def _spans(fused: Fused, scheduled: Schedule) -> Spans:
+def _live_ranges(fused: Fused, scheduled: Schedule) -> LiveRanges:
     stages, made = scheduled.stages, [node for work in fused.works for node in work.made]
-    known, later = set(made), set[Node]().union(*[stage.made for stage in stages])
-    found: Spans = {}
+    known, later = {*made, *scheduled.scratch}, set[Node]().union(*[stage.made for stage in stages])
+    found: LiveRanges = {}
 
     def need(stage: int, *things: Node | Work) -> None:
         for thing in things:
-            if not isinstance(thing, Node) or thing in known:
+            if thing in known:
                 found[thing] = found.get(thing, (stage, stage))[0], stage
 
     need(0, *[node for node in made if node not in later])  # what is drawn before, or empty
@@ -176,28 +168,29 @@ def _spans(fused: Fused, scheduled: Schedule) -> Spans:
     return found
 
 
-def _heirs(scheduled: Schedule, spans: Spans, placed: Mapping[Node, int]) -> dict[Node, Node]:
+def _heirs(
+    scheduled: Schedule, live: LiveRanges, placed: Mapping[Node | Work, int]
+) -> dict[Node | Work, Node]:
     """Values that lie where others did that were needed earlier in the same chain.
 
     All of them are made row by row: a chunk has the same bytes of each to itself.
     """
-    heirs: dict[Node, Node] = {}
+    heirs: dict[Node | Work, Node] = {}
     by_rows = scheduled.by_rows.difference(placed)
     for number, stage in enumerate(scheduled.stages):
         for chain in [chain for chain in stage.chains if len(chain.tasks) > 1]:
-            free: dict[int, list[Node]] = {}  # by size, those that nobody needs any more
-            for place, leaving in enumerate(_last_uses(scheduled, chain)):
+            free = defaultdict[int, list[Node]](list)  # by size, those that nobody needs any more
+            for place, leaving in enumerate(_last_uses(chain)):
                 for node in chain.tasks[place].makes:
-                    found = free.get(bytes_of(node))
-                    if found and node in by_rows:
-                        heirs[node] = found.pop()
+                    if node in by_rows and free[bytes_of(node)]:
+                        heirs[node] = free[bytes_of(node)].pop()
                 for node in leaving:
-                    if spans.get(node) == (number, number) and node in by_rows:
-                        free.setdefault(bytes_of(node), []).append(heirs.get(node, node))
+                    if live.get(node) == (number, number) and node in by_rows:
+                        free[bytes_of(node)].append(heirs.get(node, node))
     return heirs
 
 
-def _last_uses(scheduled: Schedule, chain: Chain) -> list[list[Node]]:
+def _last_uses(chain: Chain) -> list[list[Node]]:
     """For each function of a chain, the values that it is the last one to need."""
     last = {
         node: place
@@ -260,40 +253,40 @@ def verify(result: Plan, fused: Fused, scheduled: Schedule) -> None:
         for node in fused.sources(work):
             if node not in result.slot:
                 raise CompileError(f"plan: {node.op!r} is read and has no place")
-    spans = _spans(fused, scheduled)
-    order = _order_in_chains(scheduled, spans)
-    places: list[tuple[Node | Work, int, int, str]] = []
-    for what in spans:
-        if isinstance(what, Node):
-            slot, name = result.slot.get(what, -1), repr(what.op)
-        else:
-            slot, name = result.scratch.get(what, -1), f"scratch memory of {what.made[0].op!r}"
+    live = _live_ranges(fused, scheduled)
+    order = _order_in_chains(scheduled, live)
+    places: list[tuple[Node | Work, int, int]] = []
+    for what in live:
+        slot = result.slot[what]
         if slot in result.offsets:
-            start = result.offsets[slot]
-            places.append((what, start, start + result.bytes[slot], name))
-    for number, (what, start, stop, name) in enumerate(places):
-        if stop > result.arena:
-            raise CompileError(f"plan: {name} lies beyond the end of the arena")
-        (begin, end), (chain, made, read) = spans[what], order.get(what, (None, 0, 0))
-        for other, low, high, its_name in places[number + 1 :]:
-            first, last = spans[other]
-            if begin <= last and first <= end and start < high and low < stop:
-                same, its_making, its_reading = order.get(other, (None, 0, 0))
-                takes_turns = chain is same is not None and (start, stop) == (low, high)
-                if not takes_turns or (made <= its_reading and its_making <= read):
-                    raise CompileError(f"plan: {name} and {its_name} overlap in the arena")
+            start, stop = result.offsets[slot], result.offsets[slot] + result.bytes[slot]
+            places.append((what, start, stop))
+            if stop > result.arena:
+                raise CompileError(f"plan: {_name(what)} lies beyond the end of the arena")
+    for (what, start, stop), (other, low, high) in combinations(places, 2):
+        (begin, end), (first, last) = live[what], live[other]
+        if begin <= last and first <= end and start < high and low < stop:
+            chain, made, read = order.get(what, (None, 0, 0))
+            same, its_making, its_reading = order.get(other, (None, 0, 0))
+            takes_turns = chain is same is not None and (start, stop) == (low, high)
+            if not takes_turns or (made <= its_reading and its_making <= read):
+                raise CompileError(f"plan: {_name(what)} and {_name(other)} overlap in the arena")
+
+
+def _name(what: Node | Work) -> str:
+    return repr(what.op) if isinstance(what, Node) else f"scratch memory of {what.made[0].op!r}"
 
 
 def _order_in_chains(
-    scheduled: Schedule, spans: Spans
+    scheduled: Schedule, live: LiveRanges
 ) -> dict[Node | Work, tuple[Chain | None, int, float]]:
     """Of values made row by row the chain, and the first and last function that needs them."""
     found: dict[Node | Work, tuple[Chain | None, int, float]] = {}
     for number, stage in enumerate(scheduled.stages):
         for chain in stage.chains:
             made = {node: k for k, task in enumerate(chain.tasks) for node in task.makes}
-            for place, leaving in enumerate(_last_uses(scheduled, chain)):
+            for place, leaving in enumerate(_last_uses(chain)):
                 for node in scheduled.by_rows.intersection(leaving).intersection(made):
-                    stays = spans[node][1] > number
+                    stays = live[node][1] > number
                     found[node] = chain, made[node], math.inf if stays else place
     return found

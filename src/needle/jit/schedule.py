@@ -116,7 +116,7 @@ class _Scheduling:
             if self._joined(passes(other)[0]) is not None:
                 nest, tasks = other, passes(other)
         self.result.nests[kernel] = nest
-        self.result.scratch[kernel] = nest.sums_size
+        self._give_scratch(kernel, nest.sums_size)
         stage = -1
         for task in tasks:
             stage = self._place(task, stage)
@@ -126,7 +126,7 @@ class _Scheduling:
 
     def _product(self, work: Product) -> None:
         tasks = phases(work, self.fused.stored, self.host)
-        self.result.scratch[work] = scratch_size(work, self.host)
+        self._give_scratch(work, scratch_size(work, self.host))
         stage = -1
         if tasks and tasks[0].packs is not None:  # as late as may be
             packing, multiplying = tasks[:2]
@@ -139,6 +139,10 @@ class _Scheduling:
             if task.makes and task.rows:
                 rows = [node for node in task.makes if spec(node).shape[0] == task.rows]
                 self.result.by_rows.update(rows)
+
+    def _give_scratch(self, work: Work, size: int) -> None:
+        if size:
+            self.result.scratch[work] = size
 
     def _special(self, work: Special) -> None:
         sources = self.fused.sources(work)

@@ -24,44 +24,32 @@ from typing import Any, ClassVar
 import numpy as np
 
 from ..native import math
-from ..native.values import F32, F64, I1, I8, I32, I64, Type, Value
+from ..native.values import F32, F64, I1, I32, I64, Type, Value
 from ..native.vectors import Builder
 from .expression import UnsupportedError
 
 DType = np.dtype[Any]
 BOOL, FLOAT32, FLOAT64, INT64 = (np.dtype(name) for name in ("bool", "float32", "float64", "int64"))
 
-I16 = Type("i16")
-_MEMORY = {
-    np.dtype(name): kind
-    for name, kind in {
-        "bool": I8, "int8": I8, "uint8": I8, "int16": I16, "uint16": I16, "int32": I32,
-        "uint32": I32, "int64": I64, "float32": F32, "float64": F64,
-    }.items()
-}  # fmt: skip
-_REGISTERS = {
-    dtype: I1 if dtype == BOOL else I64 if dtype.kind in "iu" else kind
-    for dtype, kind in _MEMORY.items()
-}
 _REPEATED_PRODUCTS = 4
 """Integer powers up to this one are products."""
 
 
+@lru_cache
 def memory_type(dtype: DType) -> Type:
     """How elements of a dtype lie in memory."""
-    return _known(_MEMORY, dtype)
+    if dtype in (FLOAT32, FLOAT64):
+        return F32 if dtype == FLOAT32 else F64
+    if dtype.kind not in "biu" or dtype == np.uint64 or not dtype.isnative:
+        raise UnsupportedError(f"there is no native code for {dtype}")
+    return Type(f"i{8 * dtype.itemsize}")
 
 
+@lru_cache
 def register_type(dtype: DType) -> Type:
     """How elements of a dtype are held in registers."""
-    return _known(_REGISTERS, dtype)
-
-
-def _known(table: dict[DType, Type], dtype: DType) -> Type:
-    kind = table.get(dtype)
-    if kind is None:
-        raise UnsupportedError(f"there is no native code for {dtype}")
-    return kind
+    kind = memory_type(dtype)
+    return I1 if dtype == BOOL else I64 if dtype.kind in "iu" else kind
 
 
 def _arithmetic(name: str, *, swapped: bool = False) -> Callable[[Symbol, Any], Symbol]:
