@@ -27,8 +27,8 @@ from .api import Jitted
 from .changed import NewStateError
 from .compiled import Compiled
 from .emit import Call
-from .expression import domain, is_special
-from .kernels import Kernel, Product, Work
+from .expression import is_special
+from .kernels import Kernel, Product, Work, domain
 from .native_executor import NativeExecutor
 from .printer import Printer
 from .program import Program

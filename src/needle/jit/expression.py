@@ -29,8 +29,7 @@ from ..ops.indexing import OneHot, Pick, ScatterAdd, Take
 from ..ops.movement import Reshape, Transpose
 from ..ops.slicing import Concatenate, Unslice
 from ..ops.tuples import TupleGetItem
-from ..shapes import Shape, normalize_axes
-from .access import FIXED, Entry, Index, is_view, loops_of, own_index, size_of, spec, through
+from .access import FIXED, Entry, Index, is_view, size_of, spec, through
 from .interpret import is_random
 
 Read = tuple[Node, Index]
@@ -227,47 +226,6 @@ class Evaluation(ABC):
     @abstractmethod
     def compute(self, node: Node, op: Pointwise, values: list[Any]) -> Any:
         """What an operator's expression makes of its operands."""
-
-
-# -- where a value is computed ---------------------------------------------------------------------
-
-
-class Domain(NamedTuple):
-    """The loops that compute a value.
-
-    Attributes:
-        loops: Their sizes.
-        outer: The loops that are independent of each other; None if all are.
-        index: The index, in these loops, of the operands.
-    """
-
-    loops: Shape
-    outer: tuple[int, ...] | None
-    index: Index
-
-
-def domain(node: Node) -> Domain:
-    """The loops over a node's elements; for a reduction those over the elements it combines."""
-    op = node.op
-    if not isinstance(op, Reduction):
-        shape = spec(node).shape
-        return Domain(loops_of(shape), None, own_index(shape))
-    shape = spec(node.inputs[0]).shape
-    index = own_index(shape)
-    reduced = {index[axis][0] for axis in normalize_axes(op.axes, len(shape), op.name)}
-    loops = loops_of(shape)
-    return Domain(loops, tuple([k for k in range(len(loops)) if k not in reduced]), index)
-
-
-def result_index(node: Node, index: Index) -> Index:
-    """The index of a node's own elements in the loops in which its operands have `index`."""
-    op = node.op
-    if not isinstance(op, Reduction):
-        return index
-    axes = normalize_axes(op.axes, len(index), op.name)
-    if op.keepdims:
-        return tuple([FIXED if axis in axes else entry for axis, entry in enumerate(index)])
-    return tuple([entry for axis, entry in enumerate(index) if axis not in axes])
 
 
 # -- kinds of nodes --------------------------------------------------------------------------------

@@ -30,17 +30,8 @@ from ..shapes import Shape
 from .access import Index, size_of, spec
 from .directions import agree, directions
 from .epilogues import fits
-from .expression import (
-    Domain,
-    Step,
-    base,
-    domain,
-    is_called,
-    is_special,
-    result_index,
-    untransposed,
-)
-from .kernels import Fused, Kernel, Product, Special, Work
+from .expression import Step, base, is_called, is_special, untransposed
+from .kernels import Domain, Fused, Kernel, Product, Special, Work, domain, result_index
 from .simplify import Graph
 from .store import Choice
 

@@ -12,12 +12,52 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
+from ..graph.kinds import Reduction
 from ..graph.node import Node
-from ..shapes import Shape
+from ..shapes import Shape, normalize_axes
+from .access import FIXED, Index, loops_of, own_index, spec
 from .expression import Step, Stored, base, untransposed
 from .simplify import Graph
+
+
+class Domain(NamedTuple):
+    """The loops that compute a value.
+
+    Attributes:
+        loops: Their sizes.
+        outer: The loops that are independent of each other; None if all are.
+        index: The index, in these loops, of the operands.
+    """
+
+    loops: Shape
+    outer: tuple[int, ...] | None
+    index: Index
+
+
+def domain(node: Node) -> Domain:
+    """The loops over a node's elements; for a reduction those over the elements it combines."""
+    op = node.op
+    if not isinstance(op, Reduction):
+        shape = spec(node).shape
+        return Domain(loops_of(shape), None, own_index(shape))
+    shape = spec(node.inputs[0]).shape
+    index = own_index(shape)
+    reduced = {index[axis][0] for axis in normalize_axes(op.axes, len(shape), op.name)}
+    loops = loops_of(shape)
+    return Domain(loops, tuple([k for k in range(len(loops)) if k not in reduced]), index)
+
+
+def result_index(node: Node, index: Index) -> Index:
+    """The index of a node's own elements in the loops in which its operands have `index`."""
+    op = node.op
+    if not isinstance(op, Reduction):
+        return index
+    axes = normalize_axes(op.axes, len(index), op.name)
+    if op.keepdims:
+        return tuple([FIXED if axis in axes else entry for axis, entry in enumerate(index)])
+    return tuple([entry for axis, entry in enumerate(index) if axis not in axes])
 
 
 @dataclass(eq=False)

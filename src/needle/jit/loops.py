@@ -19,19 +19,15 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
-import numpy as np
-
 from ..graph.kinds import Reduction
-from ..graph.node import Node
 from ..native.values import I64, Value
 from ..native.vectors import Builder
 from .access import spec
-from .blocks import BLOCK, Blocks, combined
-from .expression import Step, UnsupportedError
+from .expression import Step
 from .memory import Memory
 from .nest import Nest
-from .parts import Part
 from .phases import Pass
+from .reductions import BLOCK, Accumulators, Part, combined, total
 from .scope import Scope
 from .symbols import CODE, Symbol, register_type
 from .tiles import Bounds, Tiles
@@ -166,8 +162,8 @@ class _Writer:
         lanes = self.lanes if self.nest.by_column else 0
         for node in self.what.sums:
             dtype = spec(node).dtype
-            total = part.total(node, self.number, register_type(dtype).vector(lanes))
-            self._keep(scope, self.kernel.steps[node], Symbol(self.b, total, dtype), once=True)
+            value = part.total(node, self.number, register_type(dtype).vector(lanes))
+            self._keep(scope, self.kernel.steps[node], Symbol(self.b, value, dtype), once=True)
 
     def _finish(self, scope: Scope, step: Step, *, once: bool = False) -> None:
         """Compute one step in a scope, keep it in a register there, and store it."""
@@ -194,7 +190,7 @@ class _Writer:
         reductions = [step for step in steps if isinstance(step.node.op, Reduction)]
         count, nodes = len(reductions), [step.node for step in reductions]
         copies = ACCUMULATORS if reductions and self.kernel.size < HIDING else 1
-        blocks = Blocks(self.b, nodes, [self._identity(node) for node in nodes], copies)
+        accumulators = Accumulators(self.b, nodes, self.lanes, copies)
 
         def body(inside: Scope, values: Sequence[Value]) -> list[Value]:
             """One position: the first accumulators take it in and go to the end of the queue."""
@@ -205,25 +201,31 @@ class _Writer:
             used = [self._accumulated(step, inside, value) for step, value in pairs]
             return [*values[count:], *used]
 
-        sums = self._nested(scope, self.nest.inner, blocks.starts, body, blocks)
+        sums = self._nested(scope, self.nest.inner, accumulators.starts, body, accumulators)
         for place, step in enumerate(reductions):
-            total = self._total(step.node, sums[place::count])
+            across = not self.nest.by_column  # else each lane is a column
+            value = total(self.b, step.node, sums[place::count], lanes=across)
             if self.part is None:
-                self._keep(scope, step, total)
+                self._keep(scope, step, Symbol(self.b, value, spec(step.node).dtype))
             else:
-                self.part.put(step.node, self.number, total.value)
+                self.part.put(step.node, self.number, value)
 
     def _nested(
-        self, scope: Scope, loops: list[int], carry: list[Value], body: Body, blocks: Blocks
+        self,
+        scope: Scope,
+        loops: list[int],
+        carry: list[Value],
+        body: Body,
+        accumulators: Accumulators,
     ) -> list[Value]:
         """The inner loops one in another; the innermost one takes several positions a turn."""
         loop, *rest = loops
-        copies, lanes = blocks.copies, self.lanes if loop == self.nest.vector else 0
+        copies, lanes = accumulators.copies, self.lanes if loop == self.nest.vector else 0
 
         def turn(counter: Value, mask: Value | None, *values: Value) -> list[Value]:
             inside = scope.inside(loop, counter, lanes, mask)
             if rest:
-                return self._nested(inside, rest, list(values), body, blocks)
+                return self._nested(inside, rest, list(values), body, accumulators)
             return body(inside, values)
 
         def run(begin: Any, end: Any, carry: list[Value]) -> list[Value]:
@@ -234,7 +236,7 @@ class _Writer:
         bounds: tuple[Any, Any] = 0, turns
         if self.part is not None and loop == self.nest.inner[0]:
             bounds, turns = self.part.bounds, -(-turns // self.nest.parts)  # at most
-        return blocks.run(bounds, turns, self._block(loops, copies), run, carry)
+        return accumulators.run(bounds, turns, self._block(loops, copies), run, carry)
 
     def _block(self, loops: list[int], copies: int) -> int:
         """Turns of the first of some loops in which an accumulator takes in `BLOCK` elements."""
@@ -244,37 +246,14 @@ class _Writer:
 
     # -- reductions --------------------------------------------------------------------------------
 
-    def _accumulated(self, step: Step, inside: Scope, total: Value) -> Value:
+    def _accumulated(self, step: Step, inside: Scope, old: Value) -> Value:
         """An accumulator that has taken in one element, or one in each lane."""
         node = step.node
         symbol: Symbol = inside.value(node.inputs[0], step.at)
         value = symbol.to(spec(node).dtype)
-        if total.type.lanes and not value.type.lanes:
-            value = self.b.splat(value, total.type.lanes)
-        new = combined(self.b, node, total, value)
+        if old.type.lanes and not value.type.lanes:
+            value = self.b.splat(value, old.type.lanes)
+        new = combined(self.b, node, old, value)
         if inside.mask is not None and not self.nest.by_column:
-            return self.b.select(inside.mask, new, total)
+            return self.b.select(inside.mask, new, old)
         return new
-
-    def _total(self, node: Node, accumulators: list[Value]) -> Symbol:
-        """All accumulators, and unless each lane is a column all lanes, as one."""
-        total = accumulators[0]
-        combine = partial(combined, self.b, node)
-        for accumulator in accumulators[1:]:
-            total = combine(total, accumulator)
-        if not self.nest.by_column and total.type.lanes:
-            total = self.b.reduce(combine, total)
-        return Symbol(self.b, total, spec(node).dtype)
-
-    def _identity(self, node: Node) -> Value:
-        """What a reduction starts with."""
-        assert isinstance(node.op, Reduction)
-        dtype = spec(node).dtype
-        kind = register_type(dtype).vector(self.lanes)
-        if node.op.combine == "add":
-            return self.b.constant(0, kind)
-        if dtype.kind == "b":
-            raise UnsupportedError("extremes of bools")
-        largest = np.inf if dtype.kind == "f" else int(np.iinfo(dtype).max)
-        smallest = -np.inf if dtype.kind == "f" else int(np.iinfo(dtype).min)
-        return self.b.constant(smallest if node.op.combine == "maximum" else largest, kind)

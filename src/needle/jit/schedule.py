@@ -29,7 +29,7 @@ from .expression import base, is_called
 from .kernels import Fused, Kernel, Product, Special, Work
 from .nest import Nest
 from .products import scratch_size
-from .tasks import Chain, Schedule, Task, passes, phases, special
+from .tasks import Chain, Schedule, Task, kernel_tasks, product_tasks, special_tasks
 
 
 def schedule(fused: Fused, host: Host, *, philox: bool = True) -> Schedule:
@@ -47,7 +47,7 @@ def schedule(fused: Fused, host: Host, *, philox: bool = True) -> Schedule:
     last = len(result.stages)
     for kernel in fused.last:  # no part of one may write state that another still reads
         result.nests[kernel] = Nest(kernel, fused.stored, host, parted=False)
-        for task in passes(result.nests[kernel]):
+        for task in kernel_tasks(result.nests[kernel]):
             result.put(task, last)
     return result
 
@@ -109,12 +109,12 @@ class _Scheduling:
 
     def _kernel(self, kernel: Kernel) -> None:
         nest = Nest(kernel, self.fused.stored, self.host)
-        tasks = passes(nest)
+        tasks = kernel_tasks(nest)
         chain = self._before(tasks[0]) if tasks else None
         if chain is not None and self._joined(tasks[0]) is None:
             other = Nest(kernel, self.fused.stored, self.host, pieces=chain.chunks)
-            if self._joined(passes(other)[0]) is not None:
-                nest, tasks = other, passes(other)
+            if self._joined(kernel_tasks(other)[0]) is not None:
+                nest, tasks = other, kernel_tasks(other)
         self.result.nests[kernel] = nest
         self._give_scratch(kernel, nest.sums_size)
         stage = -1
@@ -125,7 +125,7 @@ class _Scheduling:
                 self.result.by_rows.update(rows)
 
     def _product(self, work: Product) -> None:
-        tasks = phases(work, self.fused.stored, self.host)
+        tasks = product_tasks(work, self.fused.stored, self.host)
         self._give_scratch(work, scratch_size(work, self.host))
         stage = -1
         if tasks and tasks[0].packs is not None:  # as late as may be
@@ -152,7 +152,7 @@ class _Scheduling:
             self._stage[work.node] = stage
             self.result.at(stage).called.append(work)
             return
-        for task in special(work, sources, philox=self.philox):
+        for task in special_tasks(work, sources, philox=self.philox):
             self._place(task)
 
 

@@ -36,12 +36,12 @@ from .expression import (
     Stored,
     UnsupportedError,
     base,
-    domain,
     is_called,
     is_copied,
     is_special,
     untransposed,
 )
+from .kernels import domain
 from .simplify import Graph
 
 CHEAP_OPERATORS = (AddScalar, EWiseAdd, EWiseMul, MulScalar, Negate, ReLUGradient)

@@ -150,7 +150,7 @@ class Schedule:
         return "\n".join(lines)
 
 
-def passes(nest: Nest) -> list[Task]:
+def kernel_tasks(nest: Nest) -> list[Task]:
     """The functions of a kernel."""
     kernel, tasks = nest.kernel, list[Task]()
     count = len(nest.passes) if nest.items else 0
@@ -166,7 +166,7 @@ def passes(nest: Nest) -> list[Task]:
     return tasks
 
 
-def phases(work: Product, stored: Stored, host: Host) -> list[Task]:
+def product_tasks(work: Product, stored: Stored, host: Host) -> list[Task]:
     """The functions of a product: of several batches, each is a chunk."""
     shapes, tasks = Shapes(work.node), list[Task]()
     shape = spec(work.node).shape
@@ -191,7 +191,7 @@ def phases(work: Product, stored: Stored, host: Host) -> list[Task]:
     return tasks
 
 
-def special(work: Special, sources: Iterable[Node], *, philox: bool) -> list[Task]:
+def special_tasks(work: Special, sources: Iterable[Node], *, philox: bool) -> list[Task]:
     """The function of an operator with code of its own; none for what Python draws, or is empty."""
     node, size, chunks, cost = work.node, size_of(spec(work.node).shape), 1, STEP_COST
     if is_random(node):
