@@ -58,7 +58,7 @@ class NeedleError(Exception):
 
 
 class ShapeError(NeedleError, ValueError):
-    """Shapes that do not fit together."""
+    """NativeProduct that do not fit together."""
 
 
 class DTypeError(NeedleError, TypeError):

@@ -9,7 +9,7 @@ import pytest
 
 import needle as ndl
 from needle.jit.kernels import Product
-from needle.jit.products import Shapes
+from needle.jit.products import NativeProduct
 from needle.native import llvm, threads
 from needle.ops.contraction import MatMul
 from needle.ops.creation import Full
@@ -38,7 +38,7 @@ def test_batches_of_rows_that_meet_one_matrix_are_one_product(shapes, rng):
         expect_numpy(f, x, w, rtol=1e-12)
         for work in compiled(f, x, w).fused.works:
             if isinstance(work, Product):
-                found = Shapes(work.node)
+                found = NativeProduct(work.node)
                 assert (found.batches, found.product.m) == (1, x.size // 5)
 
 

@@ -1,8 +1,8 @@
 """Where in memory an element of a value lies, as a function of the loops around it.
 
-An `Index` gives, for each axis of a value, the loop that it follows: (loop, first position, step),
-or a fixed position (None, position, 0). Views move no data; they change the index under which their
-input is read::
+An `Index` gives, for each axis of a value, an affine function of one loop: (loop, first position,
+step), or a fixed position (None, position, 0). Views move no data; they change the index under
+which their input is read::
 
     before                                 after
 

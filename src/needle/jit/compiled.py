@@ -12,6 +12,20 @@ Each is a function from value to value, in a file of its own. For y = tanh(x @ w
     emit       emit.py            Emitted    LLVM IR of a function, and a call of it
 
 Before them `tracing.py` records the graph; after them `native_executor.py` makes the calls.
+
+Words that all of them use:
+
+    stored         a value that is kept in memory; all others live in registers, and are computed
+                   again wherever they are used
+    expression     how one element of a stored value follows from elements of other stored values
+    kernel, step   a loop nest, and a stored value that it computes
+    outer, inner   loops whose turns are independent of each other, and those that a reduction
+                   combines; a turn is one iteration
+    lanes, mask    a vector holds so many elements, of which the mask says which are there
+    task, chunk    a function of the program, and a part of its work that one thread does alone
+    stage, chain   between stages threads wait for each other (a barrier); the tasks of a chain are
+                   done one after the other by the thread that has the chunk
+    arena          the block of memory in which a program's own values lie
 """
 
 from __future__ import annotations

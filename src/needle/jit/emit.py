@@ -1,8 +1,9 @@
 """Fifth stage: what was scheduled becomes functions of LLVM IR, and calls of them.
 
 Every function has the signature ``void f(ptr table, i64 begin, i64 end, ptr words)`` and does the
-chunks begin ... end - 1. The words of a call say where in the table the pointers lie that it needs.
-So kernels that do the same with other memory are calls of one function::
+chunks begin ... end - 1. `table` has the address of every value. The words of a call say where in
+the table the pointers lie that it needs. So kernels that do the same with other memory are calls of
+one function::
 
     before: two kernels            after: one function, two calls with words of their own
 
@@ -35,7 +36,7 @@ from .loops import write
 from .memory import Memory, Pointers
 from .merging import positions
 from .plan import Plan
-from .products import Shapes
+from .products import NativeProduct
 from .specials import special_key, write_draw, write_special
 from .structure import Structure
 from .tasks import Schedule, Task
@@ -194,21 +195,21 @@ class Emitter:
 
     def _product(self, task: Task, work: Product) -> Call:
         """The call of one phase of a product."""
-        shapes = Shapes(work.node)
-        phases, given = self._multiply(work, shapes)
+        native = NativeProduct(work.node)
+        phases, given = self._multiply(work, native)
         phase = phases[task.number]
-        slots = [self.plan.slot[base(node)] for node in (*shapes.operands, work.node)]
+        slots = [self.plan.slot[base(node)] for node in (*native.operands, work.node)]
         slots.append(self.plan.slot.get(work, self.plan.status))
         pointers = [*[(slot, 0) for slot in slots], *(given.words if given else [])]
         key = (phase.symbol, *[spec(node).shape for node in (*work.node.inputs, work.node)])
-        return self._called(task, "phase", key, partial(_write_phase, phase, shapes), pointers)
+        return self._called(task, "phase", key, partial(_write_phase, phase, native), pointers)
 
     def _multiply(
-        self, work: Product, shapes: Shapes
+        self, work: Product, native: NativeProduct
     ) -> tuple[list[matmul.Phase], Pointers | None]:
         """The functions of a product, or of one that does the same, and what its epilogue needs."""
         stored = self.fused.stored
-        key: Hashable = shapes.product
+        key: Hashable = native.product
         given = epilogue = None
         if work.steps:
             steps, loops = work.steps.values(), len(loops_around(work))
@@ -222,7 +223,7 @@ class Emitter:
         if found is None:
             name = f"product{len(self._products) + 1}"
             further = {f"p{place}": PTR for place in range(len(given.words))} if given else None
-            found = matmul.emit(self.source, shapes.product, name, epilogue, further)
+            found = matmul.emit(self.source, native.product, name, epilogue, further)
             self._products[key] = found
         return found, given
 
@@ -276,15 +277,15 @@ class _Function:
         return self.b.load(self._words, I64, 2 * self._count + place)
 
 
-def _write_phase(phase: matmul.Phase, shapes: Shapes, f: _Function) -> None:
+def _write_phase(phase: matmul.Phase, native: NativeProduct, f: _Function) -> None:
     """Append a phase of a product, for some of its chunks or for some batches."""
     b = f.b
-    if shapes.batches == 1:
+    if native.batches == 1:
         b.call(phase.symbol, VOID, *f.pointers, f.begin, f.end)
         return
     bounds = [b.constant(bound, I64) for bound in (0, phase.chunks)]
     with b.loop(f.begin, f.end) as loop:
-        moved = shapes.in_batch(b, f.pointers, loop.index)
+        moved = native.in_batch(b, f.pointers, loop.index)
         b.call(phase.symbol, VOID, *moved, *bounds)
 
 

@@ -10,7 +10,6 @@ and its loss, for example::
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar, NamedTuple
 
@@ -79,7 +78,7 @@ class Kernel:
     size: int = 0
 
     @property
-    def made(self) -> Sequence[Node]:
+    def made(self) -> list[Node]:
         """The stored values that it makes, in order."""
         return list(self.steps)
 
@@ -101,7 +100,7 @@ class Product:
     size: int = 0
 
     @property
-    def made(self) -> Sequence[Node]:
+    def made(self) -> list[Node]:
         """The stored values that it makes, in order."""
         return [self.node, *self.steps]
 
@@ -115,7 +114,7 @@ class Special:
     steps: ClassVar[dict[Node, Step]] = {}
 
     @property
-    def made(self) -> Sequence[Node]:
+    def made(self) -> list[Node]:
         """The stored value that it makes."""
         return [self.node]
 

@@ -1,7 +1,8 @@
 """Code of one `Kernel`: its loops, the phases inside them, reductions, and what is stored.
 
-The loops are those of `nest.py`. The last one takes a vector of elements a turn; a reduction keeps
-several independent sums, which hide the latency of additions::
+The loops are those of `nest.py`. The last one is vectorised: it takes a vector of elements a turn,
+and what is left at its end under a mask. A reduction is unrolled over several independent sums,
+which hide the latency of additions::
 
     before: a step                   after: code for 8 lanes
 

@@ -1,6 +1,6 @@
-"""Loops that become one: neighbours that every access walks through as if they were one.
+"""Loops that become one (loop collapsing): neighbours that every access walks through as one.
 
-::
+One long loop has fewer ragged ends, and its turns can be shared out evenly::
 
     before                                    after
 

@@ -1,15 +1,20 @@
 """The shape of a kernel's code: its loops, those that can be one merged, cut into chunks.
 
-The cut follows from the shapes alone::
+The cut follows from the shapes alone, so that threads share out the same chunks however many they
+are. For x of shape (400, 500), y of shape (500, 400) and vectors of 8 lanes::
 
-    before: a kernel                          after: its nest
+                      x * 2               x.sum(1)            x.sum(0)             x + y.T
+    loops             ij < 200000         i < 400, j < 500    i < 400, j < 500     i < 400, j < 500
+    outer; inner      ; ij                i; j                j; i                 i, j;
+    lanes run along   ij                  j                   j: `by_column`       j
+    an item is        an element          a row               8 columns            a tile, 64 by 64
+    items             200000              400                 63                   7 · 8
+    chunks            28 of 7168 items    31 of about 13      16 parts of the      28 of 2
+                      (`flat`)                                rows, for all items
 
-    for i < 100, j < 500:                     in 8 chunks: for ij < 50000:
-        y[i, j] = x[i, j] * 2                     y[ij] = x[ij] * 2
-
-Which loops are merged is said by `merging.py`. Where columns are added up, or a few long rows, the
-first inner loop is cut instead, into parts. In which order the steps are done inside all that is
-said by `phases.py`.
+Which loops are merged is said by `merging.py`, and how tiles are gone through by `tiles.py`. In
+which order the steps are done at an outer position is said by `phases.py`, and how the sums of
+parts become one by `reductions.py`.
 """
 
 from __future__ import annotations
@@ -63,16 +68,16 @@ class Nest:
         positional: Whether its steps depend on where the loops are, beside through memory.
         loops: The loops that are left, by the number of the last one that went into each.
         sizes: Turns of each of them.
-        tiling: The tiles of two loops that are shared out, if something is read transposed.
-        outer: Those whose positions are shared out; the others are `inner`.
+        outer: Those whose positions are independent, and shared out; the others are `inner`.
         vector: The loop that runs over the lanes of vectors: the last one.
-        by_column: Whether that is an outer one.
-        spans: Positions of each outer loop that one item takes in: 1, a vector, or a tile.
-        flat: Whether all is one loop: its code fits any size.
         lanes: Elements of a vector.
-        items: What is shared out: outer positions, vectors or tiles of them, or elements.
-        piece: Elements of a chunk, if it is flat.
-        parts: Of the first inner loop, which are shared out instead; 0 for none.
+        by_column: Whether that loop is an outer one: each lane is another outer position.
+        tiling: The tiles of two outer loops, if something is read transposed.
+        spans: Positions of each outer loop that one item takes in: 1, a vector, or a tile.
+        items: Pieces of the outer loops, the smallest that can be shared out.
+        flat: Whether all is one loop, and items are its elements: its code fits any size.
+        piece: Items of a chunk, if it is flat.
+        parts: Of the first inner loop, which are shared out instead of items; 0 for none.
         pieces: Chunks, of the items or that loop.
         row: The loop that the chunks cut evenly, None if they cut something else.
         rows: Its size; 0 for none.

@@ -1,6 +1,7 @@
 """The steps of a kernel in the order in which its code does them: phases, and passes.
 
-For each outer position a kernel goes through phases. A "loop" phase runs over the inner loops: it
+(The functions of a matrix product are called phases in `native/`; these are other ones.) For each
+outer position a kernel goes through phases. A "loop" phase runs over the inner loops: it
 adds up reductions and stores values of the whole domain. A "tail" phase computes values of the
 outer position alone, from reductions that are done::
 

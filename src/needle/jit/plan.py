@@ -1,8 +1,9 @@
 """Fourth stage: where every stored value lies.
 
-All values of a call lie in one arena, and memory is used again once its value is read for the last
-time. Inputs, results and state lie where they are. Code finds all of them through a table of
-pointers, with one slot for each::
+All values of a call lie in one arena. From the first stage that needs a value to the last one, its
+live range, no other value lies there, unless a chain makes both row by row, one after the other.
+Then the memory is used again. Inputs, results and state lie where they are. Code finds all of them
+through a table of pointers, with one slot for each::
 
     before: stages                 after: a plan
 
@@ -94,7 +95,7 @@ class Plan:
 
 
 LiveRanges = dict[Node | Work, tuple[int, int]]
-"""First and last stage at which values, and the scratch memory of work, are needed."""
+"""The first and the last stage in which values, and the scratch memory of work, are needed."""
 
 
 def plan(fused: Fused, scheduled: Schedule) -> Plan:

@@ -33,7 +33,7 @@ from .symbols import FLOAT32, FLOAT64
 _KINDS = {FLOAT32: F32, FLOAT64: F64}
 
 
-class Shapes:
+class NativeProduct:
     """A matrix product as the native room describes it.
 
     Attributes:
@@ -78,8 +78,8 @@ class Shapes:
 
 def scratch_size(work: Product, host: Host) -> int:
     """Bytes of scratch memory of a matrix product."""
-    shapes = Shapes(work.node)
-    return shapes.cut(host).scratch * spec(work.node).dtype.itemsize * shapes.batches
+    native = NativeProduct(work.node)
+    return native.cut(host).scratch * spec(work.node).dtype.itemsize * native.batches
 
 
 _cut = lru_cache(1024)(blocking)

@@ -1,8 +1,8 @@
 """Functions of a value that was repeated: computed before it is, once, instead of for each repeat.
 
-Elementwise operators on repeated values can be applied to what was repeated. That is done where a
-function takes long, and to what leads there. Elsewhere they stay: an addition takes less than the
-kernel that would keep its result::
+An elementwise operator may be moved in front of the broadcasts of its operands. That is done where
+a function takes long, and with what leads there. Elsewhere they stay: an addition takes less than
+the kernel that would keep its result::
 
     before                               after
 

@@ -1,7 +1,8 @@
 """Reading and computing values inside loops, while their code is written.
 
-A `Scope` knows the loops around it and the values that are in registers there. Scopes are nested as
-the loops are, and a value that does not depend on an inner loop is read before it::
+A `Scope` knows the loops around it and the values that are in registers there: what was computed
+once is not computed again. Scopes are nested as the loops are, and what does not depend on an inner
+loop is read before it (loop-invariant code motion)::
 
     before: an expression               after: code, and the scope that each line belongs to
 

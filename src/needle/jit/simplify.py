@@ -1,22 +1,28 @@
 """First stage: the traced graph made smaller without changing what it means.
 
-- composite operators (`LogSumExp`, `Standardize` and others) are written out in simpler ones,
+- lowering: composite operators (`LogSumExp`, `Standardize` and others) are written out in simpler
+  ones,
 - what changes nothing (`StopGradient`, casts to the same dtype, elements of a tuple just made) is
   passed over,
-- operators on constants become constants, and products with a matrix of equal numbers sums,
+- constant folding: operators on constants become constants; products with a matrix of equal numbers
+  become sums,
 - axes that are put in order several times are so once; the last two swapped are a `Transpose`,
-- equal operators on equal inputs are merged; draws are not,
+- common subexpressions: equal operators on equal inputs are merged; draws are not,
 - functions that take long, of a value that was repeated, are computed before it is (`repeats.py`),
 - a sum of values that are each in a slice of zeros (the gradient of what was read slice by slice)
   is put together in one array, instead of one as large for each,
-- indices that nobody would look at are looked at (`indices.py`).
+- dead code: what no result depends on is dropped, but for draws, operators of the user's, and
+  indices, which have to be checked (`indices.py`).
 
 ::
 
-    before                           after
+    before: y = tanh(x) * 2, y + y        after
 
-    %3 = StopGradient %2             %4 = EWiseMul %2 %2
-    %4 = EWiseMul %3 %2
+    %1 = Tanh %0                          %1 = Tanh %0
+    %2 = StopGradient %1                  %2 = MulScalar(2) %1
+    %3 = MulScalar(2) %2                  %3 = EWiseAdd %2 %2
+    %4 = MulScalar(2) %1
+    %5 = EWiseAdd %3 %4
 """
 
 from __future__ import annotations
@@ -52,10 +58,16 @@ _ORDERS = (Permute, Transpose)
 
 
 class Graph:
-    """A traced graph: `inputs` are given at each call, `outputs` are wanted.
+    """A traced graph. Nodes are immutable and each makes one value: static single assignment.
 
-    `nodes` are what is computed, in program order: what the outputs and `further` nodes depend on.
-    Constants are leaves with storage.
+    Args:
+        inputs: Nodes whose values are given at each call.
+        nodes: Recorded nodes in program order.
+        outputs: Nodes whose values are wanted. Constants among them are leaves with storage.
+        further: Nodes that are computed though no output may depend on them.
+
+    Attributes:
+        nodes: What is computed, in program order: what the outputs and `further` nodes depend on.
     """
 
     def __init__(
@@ -113,7 +125,7 @@ def simplify(graph: Graph) -> Graph:
 
 
 class _Rewriting:
-    """One walk over a graph; `now` says what an old node has become."""
+    """One walk over a graph, inputs before users; `now` says what an old node has become."""
 
     def __init__(self, graph: Graph) -> None:
         self.nodes: list[Node] = []

@@ -1,7 +1,7 @@
 """First half of fusing: which values are stored in memory, and which are computed where used.
 
-Memory is far slower than arithmetic, so a value stays in registers unless something needs it as an
-array or would compute it again and again::
+Memory is far slower than arithmetic, so a value is computed again wherever it is used, in registers
+(rematerialisation), unless something needs it as an array or would compute it too often::
 
     graph                          stored
 

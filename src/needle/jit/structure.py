@@ -1,7 +1,8 @@
 """Which steps have the same code: those that differ only in the memory that they work on.
 
-Expressions are written down as a list of entries that refer to earlier ones by number. Memory is
-entry by place among the pointers that the code gets, not by name::
+Expressions are written down as a list of entries that refer to earlier ones by number (value
+numbering), so that equal lists mean equal code. Memory is entry by place among the pointers that
+the code gets, not by name::
 
     before: steps of two layers      after: one structure, and so one function
 

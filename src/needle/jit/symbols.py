@@ -9,7 +9,8 @@ mode: operands are registers, and each operation appends instructions::
                                            %4 = select <8 x i1> %3, <8 x float> %2, ...
                                            %5 = fmul <8 x float> %4, splat (float 2.0)
 
-A `Symbol` is a register with NumPy's dtype, and dtypes promote by NumPy's own rules. Integers live
+Registers are LLVM's: each is assigned once, and there are as many as one likes. A `Symbol` is one
+with NumPy's dtype, and dtypes promote by NumPy's own rules. Integers live
 in registers of 64 bits and are wrapped to their width after arithmetic, bools in registers of one
 bit.
 """

@@ -13,7 +13,7 @@ each other make a `Stage`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from ..graph.node import Node
@@ -25,7 +25,7 @@ from .expression import Step, Stored, base, untransposed
 from .interpret import is_random
 from .kernels import Kernel, Product, Special, Work
 from .nest import Nest
-from .products import Shapes
+from .products import NativeProduct
 from .specials import draw_chunks, is_drawn_here
 
 Reads = list[tuple[Node, bool]]
@@ -54,8 +54,8 @@ class Task:
 
     work: Work
     number: int
-    steps: Sequence[Node]
-    makes: Sequence[Node]
+    steps: list[Node]
+    makes: list[Node]
     reads: Reads
     chunks: int
     cost: float
@@ -167,27 +167,28 @@ def kernel_tasks(nest: Nest) -> list[Task]:
 
 
 def product_tasks(work: Product, stored: Stored, host: Host) -> list[Task]:
-    """The functions of a product: of several batches, each is a chunk."""
-    shapes, tasks = Shapes(work.node), list[Task]()
-    shape = spec(work.node).shape
-    for step in matmul.phases(shapes.cut(host)):
-        chunks, cost = step.chunks, step.cost
-        rows = shapes.product.m if step.even_rows and len(shape) == 2 else 0
-        if shapes.batches != 1:
-            chunks, cost = shapes.batches, cost * chunks
-        reads, computed = _factors(work), [work.node]
-        if step.packs is not None:
-            reads, computed = [reads[step.packs]], []
-        elif step.adds:
+    """The functions of a product: the phases that the native room cuts it into.
+
+    Of a product of several batches, each batch is a chunk.
+    """
+    native, tasks = NativeProduct(work.node), list[Task]()
+    phases = matmul.phases(native.cut(host))
+    for number, phase in enumerate(phases):
+        reads, computed, made = _factors(work), [work.node], list[Node]()
+        if phase.packs is not None:
+            reads, computed = [reads[phase.packs]], []
+        elif phase.adds:
             reads, computed = [(work.node, False)], []
-        task = Task(
-            work, len(tasks), computed, [], reads, chunks, cost, rows, step.packs, step.part
-        )
-        tasks.append(task)
-    for task in tasks[-1:]:
-        task.steps, task.makes = [*task.steps, *work.steps], work.made
-        read = _read_by(work.steps.values(), stored, row_loop(work))
-        task.reads = [*task.reads, *[read for read in read if read[0] not in work.made]]
+        if number == len(phases) - 1:  # with the epilogue
+            read = _read_by(work.steps.values(), stored, row_loop(work))
+            reads += [(node, own) for node, own in read if node not in work.made]
+            computed, made = [*computed, *work.steps], work.made
+        rows = native.product.m if phase.even_rows and len(spec(work.node).shape) == 2 else 0
+        chunks, cost = phase.chunks, phase.cost
+        if native.batches != 1:
+            chunks, cost = native.batches, cost * chunks
+        about = reads, chunks, cost, rows, phase.packs, phase.part
+        tasks.append(Task(work, number, computed, made, *about))
     return tasks
 
 

@@ -1,8 +1,8 @@
 """Tiles: how an elementwise kernel goes through operands that lie transposed.
 
-Where the lanes of a vector lie far apart, they would be read one by one. So the loops are cut into
-square tiles, and a tile of each such operand is copied first, transposed. From there its vectors
-are read as those of any other operand::
+Where the lanes of a vector lie far apart, they would be read one by one. So the loops are tiled:
+cut into squares that fit into the cache, and a tile of each such operand is copied first,
+transposed. From there its vectors are read as those of any other operand::
 
     before                                 after
 
