@@ -164,13 +164,13 @@ def lookup(node: Node, at: Index) -> tuple[int, Index, Index]:
 class Evaluation(ABC):
     """The expressions of a kernel, evaluated: on registers (`scope.py`), or text (`printer.py`).
 
-    Args:
+    Attributes:
         stored: The nodes in memory.
+        known: The values that were evaluated already.
     """
 
-    def __init__(self, stored: Stored) -> None:
-        self.stored = stored
-        self.known: dict[Read, Any] = {}
+    stored: Stored
+    known: dict[Read, Any]
 
     def value(self, node: Node, at: Index) -> Any:
         """The value of a node at an index, or a tuple of them: read from memory, or computed."""

@@ -122,7 +122,8 @@ class _Values(Evaluation):
     """The values of a kernel as terms."""
 
     def __init__(self, names: Names, stored: Stored) -> None:
-        super().__init__(stored)
+        self.stored = stored
+        self.known = {}
         self._names = names
         self._terms = Terms()
 

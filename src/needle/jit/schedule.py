@@ -3,8 +3,8 @@
 Work is one function or several: passes of a kernel; what packs a factor of a product, multiplies,
 and adds up. A function runs in the stage after the last one that makes what it reads: between
 stages all threads wait for each other, which takes time. Where that last one was cut into the same
-rows, and each chunk needs those of its own rows only, nothing has to wait: the functions become a
-*chain*, and a thread goes through all of it, one chunk after the other, with the rows in its cache::
+rows, and each chunk needs those of its own rows only, nothing has to wait. The functions become a
+*chain*: a thread goes through all of it, one chunk after the other, with the rows in its cache::
 
     before: work, by level           after: stages, and the chains in each
 

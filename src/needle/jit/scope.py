@@ -14,8 +14,9 @@ loop is read before it (loop-invariant code motion)::
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from copy import copy
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -31,10 +32,11 @@ from .memory import Elements, Memory
 from .symbols import BOOL, CODE, FLOAT32, FLOAT64, INT64, DType, Symbol, register_type
 
 
+@dataclass(eq=False)
 class Scope(Evaluation):
     """The inside of some loops.
 
-    Args:
+    Attributes:
         b: Where code is appended.
         memory: Where values lie.
         loops: The value of each loop's counter here; None for a loop that is not entered yet.
@@ -42,30 +44,24 @@ class Scope(Evaluation):
         lanes: Lanes of a vector here, 0 for scalars.
         mask: The lanes that are there, None for all.
         parent: The scope around.
+        known: The values that were computed or read here.
     """
 
-    def __init__(
-        self,
-        b: Builder,
-        memory: Memory,
-        loops: Sequence[Value | None],
-        vector: int | None = None,
-        lanes: int = 0,
-        mask: Value | None = None,
-        parent: Scope | None = None,
-    ) -> None:
-        super().__init__(memory.stored)
-        self.b = b
-        self.memory = memory
-        self.loops = loops
-        self.vector = vector
-        self.lanes = lanes
-        self.mask = mask
-        self.parent = parent
+    b: Builder
+    memory: Memory
+    loops: list[Value | None]
+    vector: int | None = None
+    lanes: int = 0
+    mask: Value | None = None
+    parent: Scope | None = None
+    known: dict[Read, Any] = field(default_factory=dict[Read, Any])
+
+    def __post_init__(self) -> None:
+        self.stored = self.memory.stored
 
     def inside(self, loop: int, counter: Value, lanes: int = 0, mask: Value | None = None) -> Scope:
         """The scope inside one more loop."""
-        loops = [*self.loops]
+        loops = list(self.loops)
         loops[loop] = counter
         vector = loop if lanes else self.vector
         lanes, mask = lanes or self.lanes, mask or self.mask
