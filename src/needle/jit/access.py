@@ -45,7 +45,7 @@ def size_of(shape: Shape) -> int:
 def bytes_of(node: Node) -> int:
     """Bytes of a value."""
     shape, dtype = spec(node)
-    return math.prod(shape) * dtype.itemsize
+    return size_of(shape) * dtype.itemsize
 
 
 @lru_cache(4096)

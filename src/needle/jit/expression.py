@@ -174,7 +174,7 @@ class Evaluation(ABC):
 
     def value(self, node: Node, at: Index) -> Any:
         """The value of a node at an index, or a tuple of them: read from memory, or computed."""
-        found = self.find(node, at)
+        found = self.known.get((node, at))
         if found is None:
             if isinstance(node.op, Full) or not self.stored.ends_at(node):
                 found = self.body(node, at)
@@ -182,10 +182,6 @@ class Evaluation(ABC):
                 found = self.load(node, at)
             self.known[node, at] = found
         return found
-
-    def find(self, node: Node, at: Index) -> Any:
-        """A value that is known already; None if it is not."""
-        return self.known.get((node, at))
 
     def body(self, node: Node, at: Index) -> Any:
         """What a node's operator makes of its operands, even if the node itself is in memory."""

@@ -133,14 +133,14 @@ class _Gathering:
             reads = self._reads(node, index)
             inside = {s for s in reads if self.maker.get(s) is work}
             if len(loops) < len(work.loops) and not inside:
-                continue
+                continue  # at outer positions alone: only to go on with what is made there
             if self._after(s for s in reads if s not in inside) > work.level:
-                continue
+                continue  # the kernel would have to wait for what is read
             outer = outer if work.outer is None else work.outer
+            if any(not _same_place(work.steps[s].home, a, outer) for s in inside for a in reads[s]):
+                continue  # another turn of the loops makes what is read
             step = self._step(node, index, work.loops)
-            if outer is not None and not agree(work.steps.values(), step):
-                continue
-            if all(_same_place(work.steps[s].home, at, outer) for s in inside for at in reads[s]):
+            if outer is None or agree(work.steps.values(), step):
                 work.outer = outer
                 work.steps[node] = step
                 self.maker[node] = work
@@ -170,7 +170,10 @@ class _Gathering:
 
 
 def _ways_in(own: Domain, kernel: Kernel) -> list[Domain]:
-    """Ways to compute a node in a kernel: over its whole domain, or its outer positions alone."""
+    """Ways to compute a node in a kernel: over its whole domain, or its outer positions alone.
+
+    Where rows of x[i, j] are added up the first is for x[i, j] - m[i], the other for m[i].
+    """
     loops, outer, index = own
     ways: list[Domain] = []
     if loops == kernel.loops and (outer is None or kernel.outer in (None, outer)):

@@ -20,7 +20,7 @@ A register is a number, or a vector of elements that may lie any distance apart:
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -80,19 +80,19 @@ class Pointers:
         return self._starts.get(base(node), 0)
 
 
+@dataclass(frozen=True)
 class Memory:
     """Where the stored values of some code lie.
 
-    Args:
+    Attributes:
         given: The memory that the code has pointers to.
         pointers: The pointers.
         stored: The nodes that are in memory.
     """
 
-    def __init__(self, given: Pointers, pointers: Iterable[Value], stored: Stored) -> None:
-        self.given = given
-        self.stored = stored
-        self._pointers = list(pointers)
+    given: Pointers
+    pointers: Sequence[Value]
+    stored: Stored
 
     def has(self, node: Node) -> bool:
         """Whether the code has a pointer to a value."""
@@ -102,12 +102,12 @@ class Memory:
         """Where a stored value lies, from the element `given.start(node)` on."""
         place = self.given.place(node)
         assert place is not None
-        return self._pointers[place]
+        return self.pointers[place]
 
     @property
     def status(self) -> Value:
         """Where the word lies that is set where an index is out of range."""
-        return self._pointers[-1]
+        return self.pointers[-1]
 
 
 @dataclass(frozen=True)

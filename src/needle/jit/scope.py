@@ -43,8 +43,7 @@ class Scope(Evaluation):
         vector: The loop that runs over the lanes of vectors, None for none.
         lanes: Lanes of a vector here, 0 for scalars.
         mask: The lanes that are there, None for all.
-        parent: The scope around.
-        known: The values that were computed or read here.
+        known: The values that are in registers.
     """
 
     b: Builder
@@ -53,7 +52,6 @@ class Scope(Evaluation):
     vector: int | None = None
     lanes: int = 0
     mask: Value | None = None
-    parent: Scope | None = None
     known: dict[Read, Any] = field(default_factory=dict[Read, Any])
 
     def __post_init__(self) -> None:
@@ -65,20 +63,9 @@ class Scope(Evaluation):
         loops[loop] = counter
         vector = loop if lanes else self.vector
         lanes, mask = lanes or self.lanes, mask or self.mask
-        return Scope(self.b, self.memory, loops, vector, lanes, mask, self)
+        return Scope(self.b, self.memory, loops, vector, lanes, mask, dict(self.known))
 
     # -- values ------------------------------------------------------------------------------------
-
-    def find(self, node: Node, at: Index) -> Any:
-        """A value that is in a register already; None if it is not."""
-        key = (node, at)
-        scope: Scope | None = self
-        while scope is not None:
-            found = scope.known.get(key)
-            if found is not None:
-                return found
-            scope = scope.parent
-        return None
 
     def compute(self, node: Node, op: Pointwise, values: list[Symbol]) -> Any:
         """What an expression makes of its operands, in the dtype that the shape rule says."""
@@ -200,7 +187,7 @@ class Scope(Evaluation):
         Numbers are made vectors of `lanes`, here once rather than at each use.
         """
         for node, at in reads:
-            if self.find(node, at) is not None or not self.memory.has(node):
+            if (node, at) in self.known or not self.memory.has(node):
                 continue
             shape, dtype = spec(node)
             strides = address(at, shape, len(self.loops))[1]

@@ -13,6 +13,7 @@ the code gets, not by name::
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Sequence
+from dataclasses import dataclass, field
 
 from ..graph.node import Node
 from ..ops.comparison import StopGradient
@@ -22,12 +23,11 @@ from .expression import Read, Step, Stored, operands
 from .memory import Pointers
 
 
+@dataclass(eq=False)
 class Structure:
     """What the code of some steps follows from: steps with the same structure can share it.
 
-    It is their expressions as a list of entries, which refer to earlier ones by number.
-
-    Args:
+    Attributes:
         stored: The nodes in memory.
         loops: Number of loops around.
         walked: Those of them that are loops of the code: others were merged into these.
@@ -35,21 +35,13 @@ class Structure:
         positions: Whether the code depends on where the loops are, beside through memory.
     """
 
-    def __init__(
-        self,
-        stored: Stored,
-        loops: int,
-        walked: Sequence[int],
-        given: Pointers,
-        positions: bool,
-    ) -> None:
-        self.stored = stored
-        self.loops = loops
-        self.walked = range(loops) if positions else walked
-        self.given = given
-        self.positions = positions
-        self._entries: list[Hashable] = []
-        self._numbers: dict[Read, int] = {}
+    stored: Stored
+    loops: int
+    walked: Sequence[int]
+    given: Pointers
+    positions: bool
+    _entries: list[Hashable] = field(default_factory=list[Hashable])
+    _numbers: dict[Read, int] = field(default_factory=dict[Read, int])
 
     def of(self, steps: Iterable[Step]) -> Hashable:
         """The structure of some steps."""
@@ -61,10 +53,8 @@ class Structure:
     def _number(self, node: Node, at: Index) -> int:
         found = self._numbers.get((node, at))
         if found is None:
-            if self.stored.ends_at(node):
-                found = self._added(self._leaf(node, at))
-            else:
-                found = self._computed(node, at)
+            is_leaf = self.stored.ends_at(node)
+            found = self._added(self._leaf(node, at)) if is_leaf else self._computed(node, at)
             self._numbers[node, at] = found
         return found
 
@@ -80,7 +70,8 @@ class Structure:
     def _memory(self, node: Node, at: Index) -> Hashable:
         shape, dtype = spec(node)
         offset, strides = address(at, shape, self.loops)
-        strides = tuple([strides[loop] for loop in self.walked])
+        walked = range(self.loops) if self.positions else self.walked
+        strides = tuple([strides[loop] for loop in walked])
         return self.given.place(node), offset - self.given.start(node), strides, dtype
 
     def _computed(self, node: Node, at: Index) -> int:
