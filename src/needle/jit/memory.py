@@ -39,8 +39,8 @@ class Pointers:
     that reads other slices of a value is shared.
 
     Args:
-        slots: Slots of the table of pointers: of values,
-        status: and of the status word.
+        slots: The place of each value in the plan's table of pointers.
+        status: That of the word which code sets where an index is out of range.
         made: Values that the code stores.
         reads: What it reads, with the indices of the reads; () for all of a value.
         loops: How many loops the indices follow.

@@ -78,7 +78,10 @@ def in_parts(phases: Iterable[Phase], parts: int) -> list[Pass]:
 
 
 def phases_of(kernel: Kernel, stored: Stored) -> list[Phase]:
-    """The steps of a kernel with inner loops in phases, with no phase empty."""
+    """The steps of a kernel with inner loops in phases, with no phase empty.
+
+    Each is in the first phase in which all that it reads is there.
+    """
     number: dict[Node, int] = {}  # even ones are loops, odd ones the tails of the loop before
     for node, step in kernel.steps.items():
         whole = _is_whole(step, kernel)

@@ -58,7 +58,7 @@ _FREE = (Arange, Full, OneHot, Reshape, TupleGetItem)
 
 
 class Choice:
-    """The stored values of a graph.
+    """Which values of a graph are stored, with what is copied to where it is handed out.
 
     Args:
         graph: A simplified graph.
