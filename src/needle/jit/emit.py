@@ -27,7 +27,9 @@ from ..native import matmul
 from ..native.llvm import Host
 from ..native.values import I8, I64, PTR, VOID, Value
 from ..native.vectors import Source
+from ..ops.indexing import ScatterAdd
 from .access import size_of, spec
+from .copies import copies, write_copies
 from .epilogues import loops_around, write_epilogue
 from .expression import Read, base
 from .interpret import is_random
@@ -37,7 +39,7 @@ from .memory import Memory, Pointers
 from .merging import positions
 from .plan import Plan
 from .products import NativeProduct
-from .specials import special_key, write_draw, write_special
+from .specials import write_draw, write_scatter
 from .structure import Structure
 from .tasks import Schedule, Task
 
@@ -180,9 +182,10 @@ class Emitter:
         scratch = [(self.plan.slot[kernel], 0)] if nest.parts else []
 
         def code(f: _Function) -> None:
-            sums = f.pointers.pop() if nest.parts else None
+            pointers = f.pointers()
+            sums = pointers.pop() if nest.parts else None
             items, piece = f.number(0), f.number(1)
-            memory = Memory(given, f.pointers, nest.stored)
+            memory = Memory(given, pointers, nest.stored)
             begin, end = [nest.bound(f.b, chunk, items, piece) for chunk in (f.begin, f.end)]
             if is_state:  # which stays as it is where an index was out of range
                 end = f.b.select(f.b.compare("==", f.b.load(memory.status, I64), 0), end, begin)
@@ -230,16 +233,32 @@ class Emitter:
     # -- specials ----------------------------------------------------------------------------------
 
     def _special(self, task: Task) -> Call:
-        work, node = task.work, task.work.made[0]
-        given = self._given(work.made, [(child, ()) for child in node.inputs], 0)
-        kind, numbers = special_key(node)
+        node = task.work.made[0]
+        given = self._given([node], [(child, ()) for child in node.inputs], 0)
+        if not isinstance(node.op, ScatterAdd):
+            return self._copies(task, node, given)
         inputs = [(spec(child), given.place(child)) for child in node.inputs]
-        key = ("special", kind, spec(node), *inputs)
+        key = ("scatter", node.op.key, spec(node), *inputs)
 
         def code(f: _Function) -> None:
-            memory = Memory(given, f.pointers, self.fused.stored)
-            write_special(f.b, node, memory, f.number)
+            write_scatter(f.b, node, Memory(given, f.pointers(), self.fused.stored))
 
+        return self._called(task, "special", key, code, given.words)
+
+    def _copies(self, task: Task, node: Node, given: Pointers) -> Call:
+        kinds = copies(node)
+        counts = [(kind, len(operands)) for kind, operands in kinds.items()]
+        key = ("copies", type(node.op), spec(node), len(given.words), *counts)
+
+        def code(f: _Function) -> None:
+            memory = Memory(given, [f.pointer(0)], self.fused.stored)
+            write_copies(f.b, node, kinds, memory, (f.pointer, f.number))
+
+        numbers: list[int] = []
+        for child, begin in [operand for operands in kinds.values() for operand in operands]:
+            place = given.place(child)
+            assert place is not None
+            numbers += [place, begin]
         return self._called(task, "special", key, code, given.words, *numbers)
 
     def _draw(self, task: Task) -> Call:
@@ -248,7 +267,7 @@ class Emitter:
         size = size_of(spec(node).shape)
 
         def code(f: _Function) -> None:
-            out, state = f.pointers
+            out, state = f.pointers()
             write_draw(f.b, op, size, out, state, f.number(0), (f.begin, f.end))
 
         pointers = [(self.plan.slot[node], 0), (self.plan.stream, 0)]
@@ -264,28 +283,31 @@ class _Function:
         self.b = function.body
         self._table, self.begin, self.end, self._words = function.arguments
         self._count = pointers
-        self.pointers = [self._pointer(2 * place) for place in range(pointers)]
 
-    def _pointer(self, word: int) -> Value:
+    def pointers(self) -> list[Value]:
+        """All pointers."""
+        return [self.pointer(place) for place in range(self._count)]
+
+    def pointer(self, place: Value | int) -> Value:
         """The pointer in the slot that a word names, moved by the bytes that the next one says."""
-        b = self.b
+        b, word = self.b, place * 2
         pointer = b.load(self._table, PTR, b.load(self._words, I64, word))
         return b.offset(pointer, I8, b.load(self._words, I64, word + 1))
 
-    def number(self, place: int) -> Value:
+    def number(self, place: Value | int) -> Value:
         """A number that is different from call to call."""
-        return self.b.load(self._words, I64, 2 * self._count + place)
+        return self.b.load(self._words, I64, place + 2 * self._count)
 
 
 def _write_phase(phase: matmul.Phase, native: NativeProduct, f: _Function) -> None:
     """Append a phase of a product, for some of its chunks or for some batches."""
-    b = f.b
+    b, pointers = f.b, f.pointers()
     if native.batches == 1:
-        b.call(phase.symbol, VOID, *f.pointers, f.begin, f.end)
+        b.call(phase.symbol, VOID, *pointers, f.begin, f.end)
         return
     bounds = [b.constant(bound, I64) for bound in (0, phase.chunks)]
     with b.loop(f.begin, f.end) as loop:
-        moved = native.in_batch(b, f.pointers, loop.index)
+        moved = native.in_batch(b, pointers, loop.index)
         b.call(phase.symbol, VOID, *moved, *bounds)
 
 

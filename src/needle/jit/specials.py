@@ -1,18 +1,13 @@
 """Code of the operators that are no loop nest over an expression.
 
-Draws from Philox, which are shared out in chunks of blocks of four numbers; scatters, which add one
-slice after the other so that sums are always the same; and copies into parts of a value::
-
-    before                                    after
-
-    %2 = Concatenate(axis=0) %0 %1            for i < 3, j < 5:  y[i, j] = x0[i, j]
-                                              for i < 2, j < 5:  y[3 + i, j] = x1[i, j]
+Draws from Philox, which are shared out in chunks of blocks of four numbers; and scatters, which add
+one slice after the other so that sums are always the same. `copies.py` has copies.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -22,13 +17,13 @@ from ..native.values import F32, I8, I32, I64, Value
 from ..native.vectors import Builder
 from ..ops.indexing import ScatterAdd
 from ..ops.random import Bernoulli, Uniform
-from ..ops.slicing import Concatenate, Unslice
 from ..philox import KEY_STEPS, MULTIPLIERS, ROUNDS
-from .access import FIXED, Index, address, dense, loops_of, own_index, size_of, spec
+from .access import FIXED, dense, own_index, size_of, spec
+from .copies import fill_zero, visit
 from .expression import UnsupportedError
 from .memory import Memory
 from .scope import Scope
-from .symbols import BOOL, CODE, FLOAT32, DType, Symbol, memory_type
+from .symbols import BOOL, FLOAT32, Symbol
 
 BLOCKS_PER_CHUNK = 1024
 """Blocks of Philox (four numbers each) that one chunk draws."""
@@ -128,103 +123,27 @@ def _store_drawn(
     b.store(symbol.value, out, first, mask=there)
 
 
-# -- copies ----------------------------------------------------------------------------------------
+# -- scatters --------------------------------------------------------------------------------------
 
 
-def special_key(node: Node) -> tuple[Hashable, list[int]]:
-    """What the code of an operator follows from beside shapes, and the numbers that it is given.
+def write_scatter(b: Builder, node: Node, memory: Memory) -> None:
+    """Append a scatter-add: slices are added one after the other, rows in vectors.
 
-    Copies into slices of zeros share their code wherever the slices begin.
-    """
-    op = node.op
-    if not isinstance(op, Unslice):
-        return id(node) if op is None or op.key is None else op.key, []
-    strides = dense(spec(node).shape)
-    begins = [
-        sum([s * first for s, (first, _, _) in zip(strides, ranges, strict=True)])
-        for ranges in op.slices
-    ]
-    return (Unslice, *[step for ranges in op.slices for _, _, step in ranges]), begins
-
-
-def write_special(b: Builder, node: Node, memory: Memory, number: Callable[[int], Value]) -> None:
-    """Append a scatter-add, a concatenation, or copies into slices of zeros.
+    The order, and so the sums, are always the same.
 
     Args:
         b: Builder of the function.
         node: The operator.
         memory: Where values lie.
-        number: Gives the numbers of `special_key`.
     """
-    op = node.op
-    shape, dtype = spec(node)
-    if isinstance(op, Concatenate):
-        start, axis = 0, op.axis % len(shape)
-        for child in node.inputs:
-            begin = b.constant(start * dense(shape)[axis], I64)
-            _copy(b, memory, child, node, begin, [1] * len(shape))
-            start += spec(child).shape[axis]
-        return
-    _fill_zero(b, memory.pointer(node), dtype, size_of(shape))
-    if isinstance(op, Unslice):
-        for place, (child, ranges) in enumerate(zip(node.inputs, op.slices, strict=True)):
-            steps = [step for _, _, step in ranges]
-            _copy(b, memory, child, node, number(place), steps, add=place > 0)
-        return
+    op, (values, places), (shape, dtype) = node.op, node.inputs, spec(node)
     assert isinstance(op, ScatterAdd)
-    _scatter(b, memory, node, op)
-
-
-def _fill_zero(b: Builder, out: Value, dtype: DType, size: int) -> None:
-    lanes = b.host.lanes
-    zero = b.constant(0, memory_type(dtype).vector(lanes))
-
-    def body(place: Value, mask: Value | None) -> None:
-        b.store(zero, out, place, mask=mask)
-
-    b.vector_loop(0, size, lanes, body)
-
-
-def _copy(
-    b: Builder,
-    memory: Memory,
-    source: Node,
-    target: Node,
-    begin: Value,
-    steps: Sequence[int],
-    *,
-    add: bool = False,
-) -> None:
-    """Copy a stored value into another, or add it, from an element on, with a step on each axis.
-
-    Rows that stay together are copied in vectors.
-    """
-    dtype, index = spec(target).dtype, own_index(spec(source).shape)
-    at = tuple([(loop, 0, step) for (loop, _, _), step in zip(index, steps, strict=True)])
-    out = b.offset(memory.pointer(target), memory_type(dtype), begin)
-
-    def element(scope: Scope) -> None:
-        symbol = CODE.cast(scope.load(source, index), dtype)
-        place = scope.element(target, at)
-        if add:
-            symbol = scope.elements.load(out, dtype, *place) + symbol
-        scope.elements.store(symbol, out, dtype, *place)
-
-    _visit(b, memory, source, target, at, element)
-
-
-def _scatter(b: Builder, memory: Memory, node: Node, op: ScatterAdd) -> None:
-    """Add slices one after the other: the order, and so the sums, are always the same.
-
-    Rows are added in vectors.
-    """
-    values, places = node.inputs
-    shape, dtype = spec(node)
     if dtype.kind != "f":
         raise UnsupportedError("scatter_add of integers")
     index, end = own_index(spec(values).shape), op.axis + len(spec(places).shape)
     at = (*index[: op.axis], FIXED, *index[end:])
     out = memory.pointer(node)
+    fill_zero(b, out, dtype, size_of(shape))
 
     def element(scope: Scope) -> None:
         where = scope.load(places, index[op.axis : end])
@@ -234,34 +153,4 @@ def _scatter(b: Builder, memory: Memory, node: Node, op: ScatterAdd) -> None:
         new = old + scope.load(values, index)
         scope.elements.store(new, out, dtype, along + first, stride)
 
-    _visit(b, memory, values, node, at, element)
-
-
-def _visit(
-    b: Builder,
-    memory: Memory,
-    source: Node,
-    target: Node,
-    at: Index,
-    element: Callable[[Scope], None],
-) -> None:
-    """Loops over what is read, one in another, and code for each element.
-
-    Or for each vector along the last loop, if what is written lies along it, too.
-    """
-    sizes = loops_of(spec(source).shape)
-    is_row = sizes and address(at, spec(target).shape, len(sizes))[1][-1] == 1
-    lanes = b.host.lanes if is_row else 0
-
-    def inside(scope: Scope, depth: int) -> None:
-        if depth == len(sizes):
-            element(scope)
-            return
-        width = lanes if depth == len(sizes) - 1 else 0
-
-        def turn(counter: Value, mask: Value | None) -> None:
-            inside(scope.inside(depth, counter, width, mask), depth + 1)
-
-        b.vector_loop(0, sizes[depth], width or 1, turn)
-
-    inside(Scope(b, memory, [None] * len(sizes)), 0)
+    visit(b, memory, values, node, at, element)
