@@ -327,7 +327,7 @@ def test_column_sums_take_a_pass_for_each_sum_and_its_use(tensor):
 
 
 def test_an_operand_that_is_old_is_packed_beside_earlier_work(tensor):
-    x, y, w = tensor(30, 40), tensor(40, 50), tensor(60, 50)
+    x, y, w = tensor(60, 40), tensor(40, 50), tensor(60, 50)
     early = compiled(lambda x, y, w: (x @ y) @ w.transpose(), x, y, w)
     assert symbols(early, "phase") == [2, 1]
     fresh = compiled(lambda x, y, w: (x @ y) @ (w * 2).transpose(), x, y, w)
