@@ -446,3 +446,22 @@ def test_a_gradient_is_reset_whenever_it_was_set():
         for argument in (*arguments, *arguments):
             compiled(argument)
         assert weights[0].grad is weights[1].grad is None
+
+
+def test_a_look_costs_nothing_for_what_guards_are_told_of():
+    """Of modules and an optimiser's moments they are told: each call looks at the function."""
+    model = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.ReLU(), nn.Linear(4, 1))
+    optimizer = ndl.optim.Adam(model.parameters(), lr=0.1)
+
+    @ndl.jit
+    def step(x):
+        loss = model(x).sum()
+        loss.backward()
+        optimizer.step()
+        optimizer.reset_grad()
+        return loss.detach()
+
+    for _ in range(4):
+        step(ndl.ones(5, 3))
+    (program,) = step.programs
+    assert {type(look).__name__ for look in program.guards._cheap} == {"Things", "Parts"}

@@ -191,7 +191,8 @@ class Watch:
     def _add_whole(self, owner: Any, container: Container) -> None:
         seen = self.found[id(owner)] = Seen(owner, container, whole=True)
         self._add_all(seen)
-        if isinstance(owner, dict | list) and type(owner).__dictoffset__:  # beside its entries
+        beside = type(owner).__dictoffset__ and is_users_object(owner)
+        if beside and isinstance(owner, dict | list):  # attributes beside its entries
             self.add(container.path, vars(owner))
         self._classes.add(type(owner), self)
 
