@@ -1,7 +1,7 @@
 """State that comes into being, what cannot be honoured, and exceptions during a trace."""
 
 from collections import deque
-from queue import SimpleQueue
+from concurrent.futures import Future
 
 import numpy as np
 import pytest
@@ -282,10 +282,10 @@ def test_escaped_tensors_are_told_with_the_line_they_were_made_at():
 
 
 def test_an_escaped_tensor_has_no_value():
-    store = SimpleQueue()
+    store = Future()
     with pytest.raises(ndl.TraceError, match="was kept"):
-        ndl.jit(lambda x: (store.put(x * 3), x)[1], warmup=0)(ndl.Tensor([1.0]))
-    escaped = store.get()
+        ndl.jit(lambda x: (store.set_result(x * 3), x)[1], warmup=0)(ndl.Tensor([1.0]))
+    escaped = store.result()
     with pytest.raises(ndl.TraceError, match="a traced tensor outlived the trace"):
         escaped.numpy()
     with pytest.raises(ndl.TraceError, match="a traced tensor outlived the trace"):
