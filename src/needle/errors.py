@@ -58,7 +58,7 @@ class NeedleError(Exception):
 
 
 class ShapeError(NeedleError, ValueError):
-    """NativeProduct that do not fit together."""
+    """Shapes that do not fit together."""
 
 
 class DTypeError(NeedleError, TypeError):

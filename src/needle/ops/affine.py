@@ -15,7 +15,7 @@ from ..shapes import Spec
 from .contraction import A_TRANSPOSED, B_TRANSPOSED
 
 _FEATURES = ((3,), (4, 3), (2, 2, 3), (0, 3), (3, 0))
-"""NativeProduct of samples."""
+"""Shapes of samples."""
 
 
 class Affine(Composite, Contraction):

@@ -19,7 +19,7 @@ from .tuples import MakeTensorTuple
 BLOCK = 1024
 """Rows that are summed as one product, at most."""
 _SHAPES = ((4, 3), (2, 1), (1, 2), (3, 0))
-"""NativeProduct of samples."""
+"""Shapes of samples."""
 
 
 class OverRows(Statistics, abstract=True):
