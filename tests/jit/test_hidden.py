@@ -5,6 +5,7 @@ from collections import ChainMap, UserDict, UserList, deque
 from dataclasses import dataclass
 from functools import partial
 from types import MappingProxyType, SimpleNamespace
+from weakref import ref
 
 import numpy as np
 import pytest
@@ -72,6 +73,8 @@ def with_twin(x):
         (lambda x: UserList([x]), "a UserList"),
         (lambda x: slice(x, None), "a slice"),
         (lambda x: ValueError("too large", x), "a ValueError"),
+        (lambda x: np.array([[None, {"a": x}]], object), "a ndarray"),
+        (lambda x: [ref(x)], "a ReferenceType"),
     ],
 )
 def test_an_argument_in_what_is_no_list_tuple_or_value_of_a_dict_is_told(function, within):

@@ -16,6 +16,9 @@ from functools import partial
 from gc import get_referents
 from types import BuiltinMethodType, FunctionType, MappingProxyType, MethodType
 from typing import Any
+from weakref import ref
+
+import numpy as np
 
 from ..tensor import Tensor
 from .slots import Attributes, Fields
@@ -60,6 +63,10 @@ def _hidden_parts(item: Any) -> Iterable[Any]:
         return item.func, item.args, item.keywords
     if isinstance(item, BaseException):
         return item.args, vars(item)
+    if isinstance(item, np.ndarray):
+        return item.flat if item.dtype.hasobject else ()
+    if isinstance(item, ref):
+        return (item(),)
     if isinstance(item, _AROUND_OTHERS):
         return get_referents(item)
     if is_users_object(item) or container_of(item) is Attributes:
