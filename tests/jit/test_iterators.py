@@ -95,6 +95,14 @@ def test_queues_are_told(make):
     assert batches.qsize() == 3
 
 
+@pytest.mark.parametrize("error", [queue.Empty, queue.Full])
+def test_the_errors_of_queues_are_none(error):
+    log = {"last": error("nothing there")}
+    last = error("nothing there")
+    step = ndl.jit(lambda x: x * len(last.args) * len(log["last"].args), warmup=0)
+    assert [step(ndl.Tensor([k])).item() for k in (1.0, 2.0, 3.0)] == [1.0, 2.0, 3.0]
+
+
 def test_other_threads_may_use_a_queue_while_it_rests():
     held = {"batches": filled(queue.Queue())}
     taken = []

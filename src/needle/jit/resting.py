@@ -58,7 +58,7 @@ class Resting(Iterator[Any]):
 def is_iterator(item: Any) -> bool:
     """Whether it is known only by what it gives next. To Python every weak proxy is an iterator."""
     if any(base.__module__ in _QUEUES for base in type(item).__mro__):
-        return True
+        return not isinstance(item, BaseException)  # as `queue.Empty`
     return (
         isinstance(item, Iterator)
         and not isinstance(item, IOBase)
