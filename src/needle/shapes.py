@@ -40,9 +40,9 @@ def spec_of(array: np.ndarray[Any, Any]) -> Spec:
 def as_int(value: object, operation: str, name: str) -> int:
     """`value` as a Python int; floats, bools and other kinds are refused, not rounded."""
     try:
-        if not isinstance(value, bool):  # in `x.sum(True)` hardly axis 1 is meant
-            return operator.index(value)  # type: ignore[arg-type]
-        raise TypeError
+        if isinstance(value, bool):  # in `x.sum(True)` hardly axis 1 is meant
+            raise TypeError
+        return operator.index(value)  # type: ignore[arg-type]
     except TypeError:
         raise ArgumentError(
             f"{operation}: {name} must be an integer, got {value!r}. "

@@ -44,10 +44,10 @@ def load(name: str) -> bytes | None:
         return None
     path = folder / (name + SUFFIX)
     try:
-        content = path.read_bytes() if path.is_file() else None  # a pipe would be waited for
+        if not path.is_file():  # a pipe would be waited for
+            return None
+        content = path.read_bytes()
     except OSError:
-        return None
-    if content is None:
         return None
     data = content[len(MAGIC) + 32 :]
     if not content.startswith(_header(name, data)):
