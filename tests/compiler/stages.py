@@ -7,13 +7,13 @@ import re
 import numpy as np
 
 import needle as ndl
-from needle.jit import fuse, plan, schedule
-from needle.jit.compiled import Compiled
-from needle.jit.interpret import Interpreter, gathers
-from needle.jit.native_executor import NativeExecutor
-from needle.jit.signature import signature
-from needle.jit.simplify import Graph, simplify
-from needle.jit.tracing import trace
+from needle.jit.compiler import fuse, plan, schedule
+from needle.jit.compiler.compiled import Compiled
+from needle.jit.compiler.native_executor import NativeExecutor
+from needle.jit.compiler.simplify import Graph, simplify
+from needle.jit.tracing.interpret import Interpreter, gathers
+from needle.jit.tracing.recording import trace
+from needle.jit.tracing.signature import signature
 
 
 def traced(function, *args):

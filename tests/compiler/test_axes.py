@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import needle as ndl
-from needle.jit.kernels import Product
+from needle.jit.compiler.kernels import Product
 from tests.compiler.stages import compiled, expect_numpy, simplified
 
 ones = ndl.init.ones

@@ -11,9 +11,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import needle as ndl
-from needle.jit import nest, products
-from needle.jit.interpret import Interpreter
-from needle.jit.native_executor import NativeExecutor
+from needle.jit.compiler import nest, products
+from needle.jit.compiler.native_executor import NativeExecutor
+from needle.jit.tracing.interpret import Interpreter
 from needle.native import matmul_blocking, threads
 from tests.compiler.stages import compiled, expect_numpy, traced
 

@@ -7,9 +7,9 @@ import pytest
 
 import needle as ndl
 from needle.errors import CompileError
-from needle.jit import fuse
-from needle.jit.kernels import Product
-from needle.jit.native_executor import NativeExecutor
+from needle.jit.compiler import fuse
+from needle.jit.compiler.kernels import Product
+from needle.jit.compiler.native_executor import NativeExecutor
 from needle.native import llvm, threads
 from tests.compiler.stages import compiled, expect_numpy, functions, traced
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 import needle as ndl
-from needle.jit.kernels import Product
-from needle.jit.products import NativeProduct
+from needle.jit.compiler.kernels import Product
+from needle.jit.compiler.products import NativeProduct
 from needle.native import llvm, threads
 from needle.ops.contraction import MatMul
 from needle.ops.creation import Full

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import needle as ndl
-from needle.jit import native_executor
+from needle.jit.compiler import native_executor
 
 pytest.importorskip("llvmlite")
 

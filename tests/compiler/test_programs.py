@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 import needle as ndl
-from needle.jit import fuse
-from needle.jit.compiled import Compiled
-from needle.jit.fuse import LARGEST_KERNEL
-from needle.jit.native_executor import NativeExecutor
+from needle.jit.compiler import fuse
+from needle.jit.compiler.compiled import Compiled
+from needle.jit.compiler.fuse import LARGEST_KERNEL
+from needle.jit.compiler.native_executor import NativeExecutor
 from needle.native import llvm, threads
 from tests.compiler.stages import compiled, expect_numpy, traced
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import needle as ndl
-from needle.jit.native_executor import NativeExecutor
+from needle.jit.compiler.native_executor import NativeExecutor
 from needle.native import llvm, threads
 from tests.compiler.stages import compiled, expect_numpy, simplified, traced
 

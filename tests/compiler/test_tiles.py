@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import needle as ndl
-from needle.jit.tiles import MOST_COPIES, SIDE
+from needle.jit.compiler.tiles import MOST_COPIES, SIDE
 from needle.native import llvm
 from tests.compiler.stages import compiled, expect_numpy
 

@@ -2,7 +2,7 @@
 
 import needle as ndl
 from needle.context import ambient
-from needle.jit.shortcut import LONG_WAY
+from needle.jit.programs.shortcut import LONG_WAY
 
 
 def leaf(values, **kwargs) -> ndl.Tensor:

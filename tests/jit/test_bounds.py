@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import needle as ndl
-from needle.jit import native_executor
+from needle.jit.compiler import native_executor
 
 GUARD = 64
 

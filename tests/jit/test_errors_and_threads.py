@@ -10,10 +10,10 @@ import pytest
 
 import needle as ndl
 from needle import nn
-from needle.jit import turns
-from needle.jit.guards import Guards
-from needle.jit.program import Program
-from needle.jit.watch import Watch
+from needle.jit.guards.guards import Guards
+from needle.jit.programs.program import Program
+from needle.jit.tracing import turns
+from needle.jit.tracing.watch import Watch
 
 
 class Classifier:

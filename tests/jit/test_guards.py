@@ -7,7 +7,7 @@ import pytest
 
 import needle as ndl
 from needle import nn
-from needle.jit.news import News
+from needle.jit.guards.news import News
 from tests.jit.training import Training, expect_honoured, expect_same
 
 # -- hyperparameters ----------------------------------------------------------------------------

@@ -6,7 +6,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import needle as ndl
-from needle.jit import nest, products, repeats
+from needle.jit.compiler import nest, products, repeats
 from needle.native import matmul_blocking, threads
 
 SIZES = st.sampled_from([1, 2, 3, 4, 5, 7, 16, 19])

@@ -8,7 +8,7 @@ import pytest
 import needle as ndl
 from needle import nn
 from needle.context import ambient
-from needle.jit.guards import Guards
+from needle.jit.guards.guards import Guards
 
 from .short_calls import leaf, taken, warm
 

@@ -31,19 +31,19 @@ from ..graph.evaluate import AS_WRITTEN, EAGER
 from ..shapes import as_int
 from ..state import Wrapper
 from ..tensor import Tensor
-from .changed import NewStateError
 from .check import compare_with_eager
-from .differentiate import Differentiable
 from .dry_run import DryRun
-from .interpret import is_random
 from .methods import WeakMethod
+from .objects.trees import mapped
 from .occurrences import Occurrences
-from .program import Program
-from .shortcut import LONG_WAY, modes_of, quick_key
-from .signature import Key, attributes, holds_arrays, is_array, signature
-from .tracing import trace
-from .trees import mapped
-from .turns import BusyError, add, making, paused
+from .programs.differentiate import Differentiable
+from .programs.program import Program
+from .programs.shortcut import LONG_WAY, modes_of, quick_key
+from .tracing.changed import NewStateError
+from .tracing.interpret import is_random
+from .tracing.recording import trace
+from .tracing.signature import Key, attributes, holds_arrays, is_array, signature
+from .tracing.turns import BusyError, add, making, paused
 
 MANY_PROGRAMS = 8
 """After this many programs for one function a warning says what keeps changing."""

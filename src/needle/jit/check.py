@@ -11,10 +11,10 @@ from ..errors import IndexRangeError, TraceError
 from ..graph.node import realize
 from ..shapes import Spec
 from .dry_run import DryRun, arrays_of
-from .program import Program
+from .programs.program import Program
 from .rounding import Rounding
-from .trace import Out, OutTuple, Trace
-from .turns import draws_paused, turn_of
+from .tracing.trace import Out, OutTuple, Trace
+from .tracing.turns import draws_paused, turn_of
 
 _TOLERANCES = {2: 1e-2, 4: 1e-4, 8: 1e-9}
 """By the size of a number in bytes; longer ones have that of 8."""

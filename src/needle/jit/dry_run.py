@@ -18,11 +18,11 @@ from ..context import ambient_set
 from ..graph.evaluate import Eager
 from ..graph.node import Node, Value, realize
 from ..graph.op import Op
-from .slots import Slot
-from .streams import Streams, draws_undone
-from .trace import Trace
-from .trees import mapped
-from .undo import UndoLog
+from .objects.slots import Slot
+from .objects.trees import mapped
+from .tracing.streams import Streams, draws_undone
+from .tracing.trace import Trace
+from .tracing.undo import UndoLog
 
 
 class _Recording(UndoLog, Eager):

@@ -22,20 +22,20 @@ import numpy as np
 from ..errors import ArgumentError, TraceError
 from ..graph.node import Node
 from ..ops.contraction import MatMul
-from .access import bytes_of, is_view, size_of, spec
 from .api import Jitted
-from .changed import NewStateError
-from .compiled import Compiled
-from .emit import Call
-from .expression import is_special
-from .kernels import Kernel, Product, Work, domain
-from .native_executor import NativeExecutor
-from .printer import Printer
-from .program import Program
-from .signature import signature
-from .streams import draws_undone
-from .tracing import trace
-from .turns import making, paused
+from .compiler.access import bytes_of, is_view, size_of, spec
+from .compiler.compiled import Compiled
+from .compiler.emit import Call
+from .compiler.expression import is_special
+from .compiler.kernels import Kernel, Product, Work, domain
+from .compiler.native_executor import NativeExecutor
+from .compiler.printer import Printer
+from .programs.program import Program
+from .tracing.changed import NewStateError
+from .tracing.recording import trace
+from .tracing.signature import signature
+from .tracing.streams import draws_undone
+from .tracing.turns import making, paused
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@
 
 from __future__ import annotations
 
-from .signature import Key, keeps_objects
+from .tracing.signature import Key, keeps_objects
 
 MOST_SIGNATURES = 4096
 """Of so many signatures is it remembered that they occurred."""

@@ -17,9 +17,9 @@ from typing import Any
 import numpy as np
 
 from ..graph.node import Node
-from .interpret import Interpreter, is_random
-from .program import Program
-from .streams import Streams, draws_undone
+from .programs.program import Program
+from .tracing.interpret import Interpreter, is_random
+from .tracing.streams import Streams, draws_undone
 
 _RUNS = 4
 _UNITS = 4

@@ -1,0 +1,326 @@
+"""Guards: what must still hold for a program to be the right one.
+
+The cheap look: these guards were not told of an attribute of a `Stateful` object that the program
+uses, nor of a tensor, and the names, other objects, dicts, lists, sets, deques and small arrays
+that were read hold the same things.
+Only if that fails is everything compared in detail::
+
+    between two calls        the cheap look          the detailed look         what follows
+
+    nothing                  nothing changed                                   the program runs
+    model.eval()             told of `training`,                               it runs
+    model.train()            which is what it was
+    w.data = new             told of a tensor        nothing that matters      it runs; the world
+                                                                               is accepted as it is
+    model.training = False   told of `training`      "model.training changed"  another, or a new one
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Sequence
+from functools import partial
+from itertools import repeat
+from typing import TYPE_CHECKING, Any
+from weakref import ReferenceType, ref
+
+from ...context import VALUE, changes
+from ...graph.node import Specs
+from ...tensor import Tensor
+from ..objects.names import Defaults, Names
+from ..objects.sameness import is_rate
+from ..objects.seen import Seen
+from ..objects.slots import MISSING, Attributes, Container, Slot
+from .looks import Arrays, Look, Parts, Slots, Things, Views, Written
+from .news import Heard, News
+from .pins import Pin, alike, dies, pinned
+
+if TYPE_CHECKING:
+    from ..tracing.trace import Source, Target
+
+
+WATCHED_BYTES = 2**16
+"""Contents of larger NumPy arrays are not watched: to look at them takes longer than a call."""
+
+
+class Guards:
+    """The state of the world that a trace relies on. Tensors and objects are held weakly.
+
+    Attributes:
+        alive: False once something died without which the program cannot be used again.
+        when_gone: Called then, with the name of the slot that held it, if one did.
+        news: What these guards are told of.
+        others: Identities of tensors that may not be passed as arguments.
+        grads: Where a `.grad` was read, and its shape and dtype; None for one that was None.
+        aliases: Lists of places that hold one and the same tensor.
+        changed: Where the tensors are that the program changes, none of them at two places.
+        kept: Where others are that it uses.
+        apart: Slots of those that may not be passed as arguments, either.
+    """
+
+    def __init__(self) -> None:
+        self.alive = True
+        self.when_gone: Callable[[str], None] = _nothing
+        self.news = News()
+        self._slots: list[Slots] = []
+        self._things, self._parts, self._arrays, self._views = Things(), Parts(), Arrays(), Views()
+        self._globals: dict[int, dict[str, None]] = {}  # names, by module
+        self._cheap: dict[Look, Callable[[], bool]] = {}  # bound methods are called more quickly
+        self._flags: list[tuple[ReferenceType[Tensor], bool]] = []
+        self._sources: list[tuple[Source, Specs]] = []
+        self.grads: list[tuple[Target, Specs | None]] = []
+        self.aliases: list[list[Source]] = []
+        self.changed: list[Target] = []
+        self.kept: list[Target] = []
+        self.apart: list[Slot] = []
+        self.others: set[int] = set()
+        self._owners: list[ReferenceType[Any]] = []
+        self._written: dict[Slot, Pin] = {}
+
+    # -- what is relied on, told by the trace ------------------------------------------------------
+
+    def add(self, seen: Seen, written: set[Slot], numbers: set[Slot]) -> None:
+        """Rely on what the slots of a container that were read hold.
+
+        Args:
+            seen: The container, and what was read of it.
+            written: Slots that the program writes.
+            numbers: Slots of hyperparameters.
+        """
+        container = seen.container
+        places = []
+        for key in seen.read():
+            value, slot = seen.before.get(key, MISSING), Slot(container, key)
+            if isinstance(container, Names) and container.is_fixed(key, value):
+                continue
+            if slot in numbers:
+                places.append((key, MISSING, is_rate))
+            elif slot in written:
+                self._written[slot] = pin = alike(value)
+                places.append((key, MISSING, pin))
+            else:
+                places.append(self._place(container, key, value))
+        slots = Slots(container, list(seen.before) if seen.whole else None, places)
+        self._slots.append(slots)
+        if container.tells and container.dotted:
+            owner = id(container.owner())
+            for key, check in slots.checks():
+                if Slot(container, key) not in written:
+                    self.news.checks[owner, key] = check
+        if isinstance(container, Names):
+            self._look_at_variables(container, places)
+        else:
+            self._look_at(slots)
+
+    def look_into(self, slots: Iterable[Slot]) -> None:
+        """Look at each call into these slots, which each call of the program fills anew."""
+        for slot in slots:
+            if slot in self._written:
+                self._see(Written(slot.container, slot.key, self._written[slot]))
+
+    def _place(self, container: Container, key: Any, value: Any) -> tuple[Any, Any, Pin]:
+        """A slot that has to hold what it held."""
+        pin = pinned(value, partial(self._gone, label=container.label(key)))
+        return key, MISSING if isinstance(value, tuple) else value, pin
+
+    def add_class(self, container: Container) -> None:
+        """Rely on the class of an object."""
+        self._parts.add_class(container)
+        self._see(self._parts)
+
+    def _look_at_variables(self, names: Names, places: list[tuple[Any, Any, Pin]]) -> None:
+        """Let the cheap look see a function's variables: globals together with those of others."""
+        function = names.owner()
+        self.add_life(function)
+        self._parts.add_code(names.owner)
+        self._see(self._parts)
+        self._look_at_defaults(Defaults(function))
+        free = function.__code__.co_freevars
+        cells = [place for place in places if place[0] in free]
+        if cells:
+            self._look_into(names.reader([key for key, _, _ in cells]))
+        if len(cells) < len(places):
+            space = function.__globals__
+            if id(space) not in self._globals:
+                found = self._globals[id(space)] = {}
+                self._look_into(partial(map, space.get, found, repeat(MISSING)))
+            named = [key for key, _, _ in places if key not in free]
+            self._globals[id(space)].update(dict.fromkeys(named))
+
+    def _look_at_defaults(self, defaults: Defaults) -> None:
+        """Rely on the default arguments of a function."""
+        given = defaults.slots()
+        if not given:
+            return
+        places = [self._place(defaults, *item) for item in given.items()]
+        slots = Slots(defaults, list(given), places)
+        self._slots.append(slots)
+        if defaults.are_plain():
+            self._parts.add_defaults(defaults.owner)
+        else:
+            self._look_into(slots.read)
+
+    def _look_at(self, slots: Slots) -> None:
+        """Let the cheap look see some slots, unless these guards are told what happens to them."""
+        container, owner = slots.container, slots.container.owner()
+        if container.dotted and dies(owner):
+            self.add_life(owner)
+        if not container.tells:
+            views = container.views() if slots.whole is not None else []
+            self._views.add(*views)
+            if not views:
+                self._look_into(slots.read)
+                return
+            self._see(self._views)
+            if isinstance(container, Attributes):
+                self._parts.add_attributes(container.owner)
+                self._see(self._parts)
+
+    def add_array(self, path: str, array: Any, before: Any) -> None:
+        """Rely on the contents of a NumPy array, if it is small enough to look at each time."""
+        if array.nbytes <= WATCHED_BYTES:
+            self._arrays.add(path, array, before)
+            self._see(self._arrays)
+
+    def add_elements(self, path: str, owner: Collection[Any], held: list[Any]) -> None:
+        """Rely on what a set or deque holds."""
+        self._views.add_elements(path, owner, held)
+        self._see(self._views)
+
+    def add_life(self, item: Any) -> None:
+        """Rely on a thing being alive, to which there are weak references."""
+        if item is not None:
+            self._owners.append(ref(item, self._gone))
+
+    def add_flag(self, tensor: Tensor | None, flag: bool) -> None:
+        """Rely on whether a tensor needs a gradient, and on its data."""
+        if tensor is not None:
+            changes.rely(self.news, tensor, [VALUE])
+            self._flags.append((ref(tensor), flag))
+
+    def add_apart(self, tensor: Tensor) -> None:
+        """Rely on a tensor not being passed as an argument, as long as it lives."""
+        others, identity = self.others, id(tensor)
+        others.add(identity)
+        self._owners.append(ref(tensor, lambda _: others.discard(identity)))
+
+    def add_source(self, source: Source, specs: Specs) -> None:
+        """Rely on the shape and dtype of a tensor."""
+        self._sources.append((source, specs))
+        self.add_others([source])
+
+    def add_others(self, targets: Sequence[Source]) -> None:
+        """Rely on these tensors not being passed as arguments."""
+        for target in targets:
+            reference = getattr(target, "reference", None)
+            if reference is not None and reference() is not None:
+                self.others.add(id(reference()))
+                self._owners.append(ref(reference(), self._gone))
+
+    @property
+    def looks_at_calls(self) -> bool:
+        """Whether each call is looked at for more than which tensors are passed."""
+        return bool(self.aliases or self.grads or self.apart)
+
+    # -- looking -----------------------------------------------------------------------------------
+
+    def unchanged(self) -> bool:
+        """The cheap look: True when surely nothing changed."""
+        news = self.news
+        if news.last is not news.seen and not news.is_as_before():
+            return False
+        for unchanged in self._cheap.values():
+            if not unchanged():
+                return False
+        return self.alive
+
+    def accept(self, heard: Heard | None = None) -> None:
+        """Take the world as it is for the one that the next cheap look compares with.
+
+        Args:
+            heard: The news of when it was looked at in detail.
+        """
+        if heard is not None:
+            self.news.see_to(heard)
+        for look in self._cheap:
+            look.accept()
+
+    def difference(self, leaves: list[Any]) -> str | None:
+        """The detailed look: what differs from the world of the trace, None if nothing does."""
+        self._views.let_go()
+        if not self.alive:
+            return "something that was used is gone"
+        for look in [self.news, self._parts, *self._slots, self._arrays, self._views]:
+            difference = look.difference()
+            if difference is not None:
+                return difference
+        for reference, flag in self._flags:
+            tensor = reference()
+            if tensor is not None and tensor.requires_grad != flag:
+                return f"requires_grad of a tensor of shape {tensor.shape} changed"
+        for source, specs in self._sources:
+            tensor = source.tensor(leaves)
+            if tensor is None:
+                return "a tensor that was used is gone"
+            if tensor.node.specs() != specs:
+                return f"a tensor has shape {tensor.shape} now"
+        return self._difference_of_places(leaves)
+
+    def _difference_of_places(self, leaves: list[Any]) -> str | None:
+        """What is one tensor now, and was two."""
+        changed: dict[int, Tensor] = {}
+        for target in self.changed:
+            tensor = target.tensor(leaves)
+            if id(tensor) in changed:
+                return _at_two_places(tensor)
+            if tensor is not None:
+                changed[id(tensor)] = tensor
+        for source in self.kept:
+            tensor = source.tensor(leaves)
+            if id(tensor) in changed:
+                return _at_two_places(tensor)
+        return None
+
+    def difference_of_call(self, leaves: list[Any]) -> str | None:
+        """What differs that nobody tells of: arguments that are state too, and `.grad`."""
+        others = self.others
+        if self.apart:  # which are other tensors at each call
+            others = others.union([id(slot.tensor(leaves)) for slot in self.apart])
+        for leaf in leaves:
+            if id(leaf) in others:
+                return f"an argument of shape {leaf.shape} is a tensor that is used besides"
+        for target, specs in self.grads:
+            tensor = target.tensor(leaves)
+            grad = None if tensor is None else tensor._grad
+            if (None if grad is None else grad.node.specs()) != specs:
+                now = "None" if grad is None else f"of shape {grad.shape}"
+                return f"a .grad was read, and is {now} now"
+        for targets in self.aliases:
+            tensors = [target.tensor(leaves) for target in targets]
+            if any(tensor is not tensors[0] for tensor in tensors):
+                return (
+                    f"a tensor of shape {tensors[0].shape} was found at two places, and is not now"
+                )
+        return None
+
+    # -- inside ------------------------------------------------------------------------------------
+
+    def _look_into(self, read: Callable[[], Iterable[Any]]) -> None:
+        """Let the cheap look see what a function reads."""
+        self._things.add(read)
+        self._see(self._things)
+
+    def _see(self, look: Look) -> None:
+        self._cheap[look] = look.unchanged
+
+    def _gone(self, reference: Any, label: str = "") -> None:
+        self.alive = False
+        self._views.let_go()
+        self.when_gone(label)
+
+
+def _at_two_places(tensor: Tensor) -> str:
+    return f"a tensor of shape {tensor.shape} is found at two places, and was not"
+
+
+def _nothing(label: str) -> None:
+    """Nobody is to be told."""

@@ -1,0 +1,306 @@
+"""Slots: the places where Python objects keep tensors and numbers between calls.
+
+A *container* is what has slots; objects and functions are held weakly::
+
+    a slot                           its container, and the key
+
+    model.width                      Attributes of the model, "width"
+    point.x, of `__slots__`          Fields of the point, "x"
+    Net.scale, of a class            Members of the class, "scale"
+    settings.rate, of a module       Variables of the module, "rate"
+    opt.state[p]                     Entries of the dict, p
+    model.layers[0]                  Items of the list, 0
+
+Those of variables that functions name are in `names.py`, those of a thread in `thread_slots.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from itertools import repeat
+from types import MemberDescriptorType, ModuleType
+from typing import Any, NamedTuple
+from weakref import ref
+
+from ...context import Relying, changes
+from ...state import Stateful, Telling, TellingList
+from ...tensor import Tensor
+from .trees import Path
+
+
+class Missing:
+    """Stands for what a slot holds that is not there."""
+
+    def __repr__(self) -> str:
+        return "nothing"
+
+
+MISSING = Missing()
+_NOTHING = repeat(MISSING)
+_own = object.__getattribute__
+
+
+class Container:
+    """Something with slots.
+
+    Args:
+        owner: The object, dict, list or function.
+        path: Its name in messages.
+    """
+
+    dotted = False
+    """Whether slots are attributes: named with a dot, of an owner that is held weakly."""
+    tells = False
+    """Whether programs are told when a slot that they use is assigned."""
+    expected: Sequence[str] = ()
+    """Slots that are watched also where there is nothing yet."""
+
+    def __init__(self, owner: Any, path: str) -> None:
+        self.path = path
+        weakly = self.dotted and type(owner).__weakrefoffset__
+        self.owner: Callable[[], Any] = ref(owner) if weakly else lambda: owner
+
+    def slots(self) -> dict[Any, Any]:
+        """What the slots hold now, by key."""
+        raise NotImplementedError
+
+    def reader(self, keys: Sequence[Any]) -> Callable[[], list[Any]]:
+        """A function that gives what some slots hold now, `MISSING` where there is nothing.
+
+        Args:
+            keys: The slots, in the order of `slots`; then those that are not there.
+        """
+
+        def read() -> list[Any]:
+            slots = self.slots()
+            return [slots.get(key, MISSING) for key in keys]
+
+        return read
+
+    def views(self) -> list[Collection[Any]]:
+        """Collections that show all slots at any time, if there are any: a quick way to look."""
+        return []
+
+    def assign(self, key: Any, value: Any) -> None:
+        """Put a value into a slot."""
+        raise NotImplementedError
+
+    def remove(self, key: Any) -> None:
+        """Let there be no such slot any more."""
+        raise NotImplementedError
+
+    def restore(self, slots: dict[Any, Any]) -> None:
+        """Make the container hold exactly `slots` again."""
+        now = self.slots()
+        for key in now.keys() - slots.keys():
+            self.remove(key)
+        for key, value in slots.items():
+            if now.get(key, MISSING) is not value:
+                self.assign(key, value)
+
+    def label(self, key: Any) -> str:
+        """Name of a slot in messages."""
+        if self.dotted:
+            return f"{self.path}.{key}"
+        return f"{self.path}[a tensor]" if isinstance(key, Tensor) else f"{self.path}[{key!r}]"
+
+
+class Entries(Container):
+    """A dict."""
+
+    def __init__(self, owner: Any, path: str) -> None:
+        super().__init__(owner, path)
+        self.tells = isinstance(owner, Telling | Stateful)
+
+    def slots(self) -> dict[Any, Any]:
+        return self.owner()
+
+    def views(self) -> list[Collection[Any]]:
+        held = self.slots()
+        return [held, held.values()]
+
+    def assign(self, key: Any, value: Any) -> None:
+        if self.tells:  # in silence: whoever does it tells of it
+            dict.__setitem__(self.slots(), key, value)
+        else:
+            self.slots()[key] = value
+
+    def restore(self, slots: dict[Any, Any]) -> None:
+        held = self.slots()
+        if list(held) != list(slots) or any(held[key] is not slots[key] for key in held):
+            held.clear()  # which also puts the order back
+            held.update(slots)
+
+
+class Attributes(Entries):
+    """The attributes of an object."""
+
+    dotted = True
+
+    def slots(self) -> dict[Any, Any]:
+        owner = self.owner()
+        return {} if owner is None else _own(owner, "__dict__")
+
+    def reader(self, keys: Sequence[Any]) -> Callable[[], list[Any]]:
+        held = self.owner
+
+        def read() -> list[Any]:
+            owner = held()
+            return [] if owner is None else list(map(_own(owner, "__dict__").get, keys, _NOTHING))
+
+        return read
+
+
+class Fields(Container):
+    """The attributes of an object whose class declares `__slots__`, and those beside them."""
+
+    dotted = True
+
+    def __init__(self, owner: Any, path: str) -> None:
+        super().__init__(owner, path)
+        self.expected = fields_of(type(owner))
+
+    def slots(self) -> dict[Any, Any]:
+        owner = self.owner()
+        found = {name: _attribute(owner, name) for name in self.expected}
+        found = {name: value for name, value in found.items() if value is not MISSING}
+        beside = _attribute(owner, "__dict__")
+        return found if beside is MISSING else {**found, **beside}
+
+    def assign(self, key: Any, value: Any) -> None:
+        object.__setattr__(self.owner(), key, value)
+
+    def remove(self, key: Any) -> None:
+        object.__delattr__(self.owner(), key)
+
+
+class Members(Container):
+    """The attributes of a class."""
+
+    dotted = True
+
+    def __init__(self, owner: type) -> None:
+        super().__init__(owner, owner.__name__)
+
+    def slots(self) -> dict[Any, Any]:
+        owner = self.owner()
+        return {} if owner is None else dict(vars(owner))
+
+    def reader(self, keys: Sequence[Any]) -> Callable[[], list[Any]]:
+        get = vars(self.owner()).get
+        return lambda: list(map(get, keys, _NOTHING))
+
+    def assign(self, key: Any, value: Any) -> None:
+        type.__setattr__(self.owner(), key, value)
+
+    def remove(self, key: Any) -> None:
+        type.__delattr__(self.owner(), key)
+
+
+class Variables(Container):
+    """The variables of a module, as others read them: `settings.rate`.
+
+    Modules among them are no slots: importing one puts it there.
+    """
+
+    dotted = True
+
+    def __init__(self, owner: ModuleType) -> None:
+        super().__init__(owner, owner.__name__)
+        self.space: dict[str, Any] = object.__getattribute__(owner, "__dict__")
+
+    def slots(self) -> dict[Any, Any]:
+        held = self.space.copy()  # other threads may import
+        return {name: value for name, value in held.items() if not isinstance(value, ModuleType)}
+
+    def reader(self, keys: Sequence[Any]) -> Callable[[], list[Any]]:
+        space = self.space
+
+        def read() -> list[Any]:
+            found = map(space.get, keys, _NOTHING)
+            return [MISSING if isinstance(value, ModuleType) else value for value in found]
+
+        return read
+
+    def views(self) -> list[Collection[Any]]:
+        return [self.space, self.space.values()]
+
+    def assign(self, key: Any, value: Any) -> None:
+        self.space[key] = value
+
+    def remove(self, key: Any) -> None:
+        del self.space[key]
+
+
+class Items(Container):
+    """A list."""
+
+    def __init__(self, owner: Any, path: str) -> None:
+        super().__init__(owner, path)
+        self.tells = isinstance(owner, TellingList)
+
+    def slots(self) -> dict[Any, Any]:
+        return dict(enumerate(self.owner()))
+
+    def views(self) -> list[Collection[Any]]:
+        return [self.owner()]
+
+    def assign(self, key: Any, value: Any) -> None:
+        self.owner()[key] = value
+
+    def restore(self, slots: dict[Any, Any]) -> None:
+        self.owner()[:] = slots.values()
+
+
+class Slot(NamedTuple):
+    """A slot, or a place in the tree of lists, tuples and dicts that it holds."""
+
+    container: Container
+    key: Any
+    path: Path = ()
+
+    def held(self) -> Any:
+        """What the slot holds now; `MISSING` if there is no such slot."""
+        return self.container.slots().get(self.key, MISSING)
+
+    def assign(self, value: Any) -> None:
+        """Put a value into the slot."""
+        self.container.assign(self.key, value)
+
+    def note(self, but: Relying) -> None:
+        """Tell all programs but one that the slot was assigned."""
+        changes.note(self.container.owner(), self.key, but)
+
+    @property
+    def label(self) -> str:
+        """Name of the slot in messages."""
+        return self.container.label(self.key)
+
+    def tensor(self, leaves: Sequence[Any]) -> Any:
+        """The tensor at the place in a call with these leaves; None if it is gone."""
+        item = self.held()
+        try:
+            for step in self.path:
+                item = item[step]
+        except (IndexError, KeyError, TypeError):
+            return None
+        return item if isinstance(item, Tensor) else None
+
+
+def _attribute(owner: Any, name: str) -> Any:
+    """An attribute, `MISSING` if there is none, without the class noting that it was read."""
+    try:
+        return object.__getattribute__(owner, name)
+    except AttributeError:
+        return MISSING
+
+
+def fields_of(cls: type) -> list[str]:
+    """The names that a class and its bases declare as `__slots__`."""
+    return [
+        name
+        for base in cls.__mro__
+        if "__slots__" in vars(base)  # those of C, as `complex.real`, cannot be set
+        for name, member in vars(base).items()
+        if isinstance(member, MemberDescriptorType) and not name.startswith("__")
+    ]

@@ -1,0 +1,258 @@
+"""What a call leaves behind, once everything has been computed: state, gradients, a result.
+
+::
+
+    before: values of nodes      after: the world as if the function had run
+
+    %7  new data of a tensor     the tensor has it
+    %9  for an attribute         the attribute holds a tensor with it
+    %4  a gradient               the parameter's `.grad`
+    %5  in what is returned      a new tensor in the same list, tuple or dict
+
+State that machine code wrote where it lies is not among them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from typing import Any
+from weakref import ref
+
+import numpy as np
+
+from ...context import VALUE, changes
+from ...graph.node import Node, new_handle
+from ...ops.tuples import MakeTensorTuple
+from ...tensor import Tensor
+from ..objects.trees import leaves_in, mapped
+from ..tracing.trace import (
+    Argument,
+    Branch,
+    Grad,
+    Held,
+    Moved,
+    Out,
+    OutTuple,
+    Source,
+    Trace,
+    outs_in,
+)
+from .differentiate import Differentiable, StatefulCall
+from .inputs import Inputs
+
+
+class _Made:
+    """What one call makes: each tensor, list and dict once, for all places where it is to stand.
+
+    Attributes:
+        tensors: By what stands for them in the trace.
+        branches: Lists and dicts, by the identity of those in the trace.
+    """
+
+    def __init__(self) -> None:
+        self.tensors: dict[Out, Any] = {}
+        self.branches: dict[int, Any] = {}
+
+    def plain(self, node: Node, values: dict[Node, Any]) -> Any:
+        """The tensor without a graph of a node, which is one wherever it is handed out."""
+        out = Out(node, is_leaf=True)
+        if out not in self.tensors:
+            self.tensors[out] = _leaf(values[node])
+        return self.tensors[out]
+
+
+class Commit:
+    """Writes what a call leaves behind.
+
+    Args:
+        trace: What a call does.
+        inputs: Its inputs.
+        results: The nodes whose values a call gives, in order.
+        in_place: Where state has been written already.
+        differentiable: What is needed to differentiate the call from outside, if it can be.
+
+    Attributes:
+        moves_state: Whether a call gives state other memory, or slots other things.
+    """
+
+    def __init__(
+        self,
+        trace: Trace,
+        inputs: Inputs,
+        results: list[Node],
+        in_place: Collection[Source],
+        differentiable: Differentiable | None,
+    ) -> None:
+        self._trace = trace
+        self._inputs = inputs
+        self._guards = trace.guards
+        self._differentiable = differentiable
+        self._place = {node: k for k, node in enumerate(results)}
+        self._rebound = [item for item in trace.rebound if item[0] not in in_place]
+        self._slots = [item for item in trace.slots if item[0] not in in_place]
+        self._guards.look_into([slot for slot, _ in self._slots])
+        trees = [tree for _, tree in self._slots]
+        self._changes_guards = trace.reshapes or any(map(_holds_constants, trees))
+        if self._guards.changed:  # which may come to be at two places
+            outs = outs_in(trees)
+            self._changes_guards |= len(set(outs)) < len(outs)
+            self._changes_guards |= any(
+                isinstance(leaf, Moved | Grad) for _, leaf in leaves_in(trees)
+            )
+        self._grads = [(target, node) for target, node in trace.grads if node is not None]
+        self._grads_reset = [target for target, node in trace.grads if node is None]
+        self._reset_at = -1  # what `changes.grads` was when those were last seen to
+        self.moves_state = bool(self._rebound or self._slots or self._changes_guards)
+        self._plain = self._plain_result()
+
+    def _plain_result(self) -> type[Any] | None:
+        """The class of the tensor, for a call that only hands out one, of values alone."""
+        result = self._trace.result
+        writes = self.moves_state or self._grads
+        # Each call may have another argument, the `.grad` of which was set before.
+        writes = writes or any(isinstance(target, Argument) for target in self._grads_reset)
+        is_plain = isinstance(result, Out) and result.is_plain()
+        return result.cls if is_plain and not writes else None
+
+    def distrust(self) -> None:
+        """There may be other gradients to reset."""
+        self._reset_at = -1
+
+    def write(self, leaves: Sequence[Any], results: list[Any], steady: bool) -> Any:
+        """Write state, set gradients, and make what the function returns.
+
+        Args:
+            leaves: Of the call's arguments.
+            results: The values.
+            steady: Whether nothing happened since the last call, but for gradients that were set.
+        """
+        is_reset = not self._grads_reset or self._reset_at == changes.grads
+        if steady and is_reset and self._plain is not None:
+            return new_handle(Node(None, (), results[0], False), self._plain)
+        values = dict(zip(self._place, results, strict=True))
+        for target, node in self._rebound:
+            tensor = target.tensor(leaves)
+            if tensor is not None:
+                changes.note(tensor, VALUE, but=self._guards.news)
+                _give(tensor, values[node])
+                changes.note(tensor, VALUE, but=self._guards.news)
+        made = _Made()
+        trees = [self._filled(tree, leaves, values, made) for _, tree in self._slots]
+        result = self._result(leaves, values, made)
+        # All that is found through slots, before they are given other tensors.
+        tensors = {out.node: tensor for out, tensor in made.tensors.items()}
+        self._set_gradients(leaves, values, tensors)
+        for (slot, _), new in zip(self._slots, trees, strict=True):
+            slot.note(but=self._guards.news)
+            slot.assign(new)  # new tensors: somebody may hold those that it had
+            slot.note(but=self._guards.news)
+        if self._rebound or self._slots:
+            self._guards.accept()
+        if self._changes_guards:  # this program, too, may rely on what is there now
+            self._guards.news.distrust()
+        return result
+
+    def _set_gradients(
+        self, leaves: Sequence[Any], values: dict[Node, Any], made: dict[Node, Any]
+    ) -> None:
+        """Set and reset `.grad`. One that is also handed out or kept is one and the same tensor."""
+        try:
+            for target, node in self._grads:
+                tensor = target.tensor(leaves)
+                if tensor is not None:
+                    new = made.get(node)
+                    tensor._grad = _leaf(values[node]) if new is None else new
+        finally:  # after Ctrl-C, too: there may be some that others have to reset
+            if self._grads:
+                changes.grads += 1
+        self._reset_at = changes.grads  # now: other threads may set some after these are reset
+        try:
+            for target in self._grads_reset:
+                tensor = target.tensor(leaves)
+                if tensor is not None:
+                    tensor._grad = None
+        except BaseException:
+            self.distrust()
+            raise
+
+    def _result(self, leaves: Sequence[Any], values: dict[Node, Any], made: _Made) -> Any:
+        """What the function returns."""
+        result = self._trace.result
+        if type(result) is Out and self._differentiable is None:
+            if result not in made.tensors:
+                made.tensors[result] = self._output(result, values, made)
+            return made.tensors[result]
+        return self._filled(result, leaves, values, made, self._recorded(leaves, values))
+
+    def _recorded(self, leaves: Sequence[Any], values: dict[Node, Any]) -> dict[Node, Tensor]:
+        """The call as a node of the graph, if it can be differentiated: the tensors of its results.
+
+        Empty if it cannot.
+        """
+        if self._differentiable is None:
+            return {}
+        return self._differentiable.record(*self._inputs.parted(leaves), values)
+
+    def _filled(
+        self,
+        tree: Any,
+        leaves: Sequence[Any],
+        values: dict[Node, Any],
+        made: _Made,
+        recorded: dict[Node, Tensor] | None = None,
+    ) -> Any:
+        """A tree of a trace, with the tensors of this call; those that were `made` are the same."""
+        tensors = made.tensors
+
+        def output(item: Out) -> Any:
+            if item not in tensors:
+                tensors[item] = self._output(item, values, made, recorded)
+            return tensors[item]
+
+        def finished(item: Any) -> Any:
+            if isinstance(item, Out):
+                return output(item)
+            if isinstance(item, OutTuple):
+                return MakeTensorTuple()(*map(output, item.parts))
+            if isinstance(item, Argument | Held | Moved | Grad):
+                return item.tensor(leaves)
+            if isinstance(item, Branch):
+                return item.found()
+            return item.copy() if isinstance(item, np.ndarray) else item  # the caller's own
+
+        return mapped(tree, finished, made.branches)
+
+    def _output(self, item: Out, values: dict[Node, Any], made: _Made, recorded: Any = None) -> Any:
+        """A tensor, a tuple of them or a number that the function returns."""
+        array = values[item.node]
+        if item.cls is float:
+            return float(array)
+        if item.is_leaf:
+            output = item.cls.wrap(array, item.requires_grad)
+        elif recorded:
+            output = recorded[item.node]
+        else:  # of a call that assigned state
+            output = new_handle(Node(StatefulCall(), (), array, True), Tensor)
+        if item.grad is not None:
+            output._grad = made.plain(item.grad, values)
+        if item.attributes:
+            vars(output).update(item.attributes)
+        return output
+
+
+def _leaf(array: Any) -> Tensor:
+    """A tensor over an array, made without asking for an evaluator."""
+    return new_handle(Node(None, (), array, False), Tensor)
+
+
+def _give(tensor: Tensor, array: Any) -> None:
+    """New data for a tensor: as an assignment to `.data`, but unseen by guards."""
+    node = Node(None, (), array, tensor.node.requires_grad)
+    node.handle = ref(tensor)
+    tensor.node = node
+
+
+def _holds_constants(tree: Any) -> bool:
+    """Whether a slot is given more than new tensors and other slots': an empty list is, too."""
+    are_tensors = [isinstance(leaf, Out | Moved | Grad) for _, leaf in leaves_in(tree)]
+    return not are_tensors or not all(are_tensors)

@@ -1,0 +1,148 @@
+"""From what a function read while it was traced to the guards of its program.
+
+::
+
+    before: what was read               after: what has to hold at each call
+
+    cfg.depth, a number                 it is equal
+    opt.lr, a hyperparameter            it is a number that is not 0: programs read it
+    model.h, which the program writes   it holds a tensor of the same shape and dtype
+    model.layer, any other thing        it is the same one
+    w, found at two places              one tensor is still at both
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from types import FunctionType, ModuleType
+from typing import Any
+from weakref import ref
+
+from ...context import ALL, changes
+from ...state import Stateful
+from ...tensor import Tensor
+from ..guards.news import News
+from ..objects.seen import Seen
+from ..objects.slots import Slot
+from ..objects.trees import tensors_in
+from .changed import owners_inside
+from .stand_ins import StandIns
+from .trace import Argument, Grad, Held, Source, Trace
+from .tracer import Tracer
+from .watch import Watch
+
+_PLAIN = (dict, list, FunctionType, ModuleType)
+"""Of these nobody changes the class."""
+_ALL_OF_IT = {"__class__", "__dict__"}
+"""Attributes that change all others."""
+
+
+def guard(trace: Trace, tracer: Tracer, watch: Watch, stand_ins: StandIns) -> None:
+    """Tell the guards of a trace what it relies on, once everything is as before the trace."""
+    guards = trace.guards
+    written = {slot for slot, _ in trace.slots}
+    numbers = {slot for slot, _ in trace.scalars}
+    inside = owners_inside(written, watch)
+    _rely(guards.news, watch, written)
+    read = [seen for owner, seen in watch.found.items() if owner not in inside]
+    _look_where_nobody_tells(written, watch)
+    for seen in read:
+        # What was given the value that it had is not written: it has to have it at each call.
+        kept = [key for key in seen.assigned if Slot(seen.container, key) not in written]
+        numbers.difference_update([Slot(seen.container, key) for key in kept])
+        seen.reads.update(dict.fromkeys(kept))
+        if seen.is_relied_on():
+            guards.add(seen, written, numbers)
+        if type(seen.owner) not in _PLAIN and not isinstance(seen.owner, type):
+            guards.add_class(seen.container)
+    for path, array, before in watch.arrays.values():
+        guards.add_array(path, array, before)
+    for path, owner, held in watch.elements:
+        guards.add_elements(path, owner, held)
+    for thing in [*trace.held, *[reference() for reference in watch.weak]]:
+        guards.add_life(thing)
+    for tensor, flag in watch.tensors.values():
+        guards.add_flag(tensor, flag)
+        if not any(tensor is leaf for leaf in stand_ins.leaves):  # the function may compare them
+            guards.add_apart(tensor)
+    for reference, flag in tracer.captured.values():
+        guards.add_flag(reference(), flag)
+    for node, source in trace.captured:
+        if not isinstance(source, Grad):
+            guards.add_source(source, node.specs())
+    for tensor in _only_reached(trace, written, watch, stand_ins):  # their shapes may be asked for
+        guards.add_source(Held(ref(tensor)), tensor.node.specs())
+    guards.add_others([target for target, _ in [*trace.rebound, *trace.grads]])
+    guards.aliases += _aliases(read, written, inside, watch, stand_ins)
+    _guard_changed(trace, stand_ins.leaves)
+
+
+def _only_reached(
+    trace: Trace, written: set[Slot], watch: Watch, stand_ins: StandIns
+) -> list[Tensor]:
+    """Tensors that a function found, and neither computed with nor changed."""
+    leaves = stand_ins.leaves
+    targets = [*[source for _, source in trace.captured], *[target for target, _ in trace.rebound]]
+    others = [*leaves, *[target.tensor(leaves) for target in targets]]
+    for slot in written:
+        others += [tensor for _, tensor in tensors_in(slot.held())]
+    known = set(map(id, others))
+    return [tensor for tensor, _ in watch.tensors.values() if id(tensor) not in known]
+
+
+def _look_where_nobody_tells(written: set[Slot], watch: Watch) -> None:
+    """What a function writes past the class, as `vars(self)[name]`, others may write so, too."""
+    for container, key, _ in written:
+        if container.dotted and key not in watch.found[id(container.owner())].assigned:
+            container.tells = False
+
+
+def _rely(news: News, watch: Watch, written: set[Slot]) -> None:
+    """Let guards have news of the attributes that were read or written."""
+    for seen in watch.found.values():
+        if seen.container.tells or isinstance(seen.owner, Stateful):
+            keys = [slot.key for slot in written if slot.container is seen.container]
+            names = {*seen.reads, *seen.assigned, *keys}
+            changes.rely(news, seen.owner, {ALL} if seen.whole else {*_ALL_OF_IT, *names})
+
+
+def _aliases(
+    read: list[Seen], written: set[Slot], inside: set[int], watch: Watch, stand_ins: StandIns
+) -> Iterator[list[Source]]:
+    """A tensor that is found at several places is one input: it has to be so at each call."""
+    found: dict[int, list[Source]] = {}
+    in_written: set[int] = set()
+    for seen in read:
+        for key in seen.read():
+            value, slot = seen.before.get(key), Slot(seen.container, key)
+            if slot in written or id(value) in inside or isinstance(value, Tensor | tuple):
+                for path, tensor in tensors_in(value):
+                    found.setdefault(id(tensor), []).append(Slot(seen.container, key, path))
+                    if slot in written:
+                        in_written.add(id(tensor))
+    for place, leaf in enumerate(stand_ins.leaves):
+        if isinstance(leaf, Tensor) and id(leaf) in watch.tensors:
+            yield [Argument(place), *(found.pop(id(leaf), []) or [Held(ref(leaf))])]
+    for identity, slots in found.items():
+        if len(slots) > 1 and identity in in_written:
+            yield slots
+
+
+def _guard_changed(trace: Trace, leaves: list[Any]) -> None:
+    """A tensor that is changed has to be another one than all that are used, as it was.
+
+    It may become one of them where a slot is written: all others hold what they held.
+    """
+    guards = trace.guards
+    targets = [target for target, _ in [*trace.rebound, *trace.grads, *guards.grads]]
+    changed = {id(target.tensor(leaves)): target for target in targets}
+    changed.pop(id(None), None)  # what is gone
+    used = [source for _, source in trace.captured if not isinstance(source, Grad)]
+    if not any(isinstance(target, Slot) for target in changed.values()):
+        used = [source for source in used if isinstance(source, Slot)]
+    kept = [source for source in used if id(source.tensor(leaves)) not in changed]
+    if any(isinstance(place, Slot) for place in [*changed.values(), *kept]):
+        guards.changed, guards.kept = list(changed.values()), kept
+        given = any(isinstance(target, Argument) for target in guards.changed)
+        places = [*guards.changed, *(kept if given else [])]
+        guards.apart = [place for place in places if isinstance(place, Slot)]

@@ -1,0 +1,77 @@
+"""Gradients of users' operators: called in Python, as the operators themselves are.
+
+A rule may read numbers, `node.inputs[0].numpy() > 0`, and what `compute` left behind, `self.mask`.
+A trace has neither, and would take what it finds for a constant. So the rule is no part of the
+graph; what it gives is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from ...context import ambient_set
+from ...graph.evaluate import EAGER
+from ...graph.gradient import pulled_back
+from ...graph.node import Node, Value, new_handle
+from ...graph.op import Op, as_tuple
+
+
+class Pullback(Op):
+    """The gradient of one input of a user's operator, from those of its result, and its operands.
+
+    Args:
+        op: The user's operator.
+        place: Which input.
+        needed: Which inputs require a gradient.
+        spec: Shape and dtype of the gradient.
+    """
+
+    def __init__(self, op: Op, place: int, needed: Sequence[bool], spec: Any) -> None:
+        self.op = op
+        self.place = place
+        self.needed = tuple(needed)
+        self.spec = spec
+
+    def compute(self, *arrays: Any) -> Any:
+        return run_rule(self.op, self.needed, *arrays)[self.place].realize_cached_data()
+
+    def infer(self, *specs: Any) -> Any:
+        return self.spec
+
+    def gradient(self, out_grad: Any, node: Any) -> Any:
+        """Of the incoming gradient and the operands; the result itself is made of the operands."""
+
+        def gradient(*values: Any) -> Any:
+            return _rule(self.op, *values)[self.place]
+
+        return pulled_back(gradient, node.inputs, out_grad)
+
+    def __repr__(self) -> str:
+        return f"Pullback({self.op!r}, place={self.place})"
+
+
+def is_users(op: Op) -> bool:
+    """Whether what an operator computes was written by a user, or is the gradient of such a one."""
+    module = getattr(type(op).compute, "__module__", None) or ""
+    return isinstance(op, Pullback) or module.partition(".")[0] != "needle"
+
+
+def run_rule(op: Op, needed: Sequence[bool], *arrays: Any) -> tuple[Any, ...]:
+    """What an operator's rule gives for arrays: the incoming gradient, the result, the operands."""
+    out_grad, result, *operands = map(_value, arrays)
+    for value, requires_grad in zip(operands, needed, strict=True):
+        value.requires_grad = requires_grad
+    with ambient_set(evaluator=EAGER, gradients=False):
+        return _rule(op, out_grad, result, *operands)
+
+
+def _rule(op: Op, out_grad: Any, result: Any, *operands: Any) -> tuple[Any, ...]:
+    inputs = tuple([value.node for value in operands])
+    node = Node(op, inputs, result.node.storage, True)
+    return as_tuple(op.gradient(out_grad, new_handle(node, type(result))))
+
+
+def _value(array: Any) -> Any:
+    cls = Value.tuple_class if isinstance(array, tuple) else Value.tensor_class
+    return new_handle(Node(None, (), array, False), cls)

@@ -1,0 +1,145 @@
+"""Where every random stream stands, so that a trace can leave them as it found them.
+
+A generator that the function makes itself is none of them. With a seed it draws the same numbers at
+each call, as a program does; without one it begins with numbers from the system, which are refused.
+"""
+
+from __future__ import annotations
+
+import random as python_random
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from threading import get_ident
+from typing import Any
+
+import numpy as np
+
+from ...errors import TraceError
+from ...philox import PhiloxStream
+from ...random import ambient_stream, make_ambient
+from .turns import draws_paused
+
+
+class Streams:
+    """The places of NumPy's and Python's global streams, of the ambient one, and of those added."""
+
+    def __init__(self) -> None:
+        self._places: list[tuple[Any, Any]] = []
+        self.add(np.random.mtrand._rand)  # type: ignore[attr-defined]
+        self.add(python_random._inst)  # type: ignore[attr-defined]
+        self._ambient = ambient_stream()
+        self.add(self._ambient)
+
+    def add(self, generator: Any) -> bool:
+        """Remember where a generator stands; False if it is none."""
+        place = _place(generator)
+        if place is None or any(known is generator for known, _ in self._places):
+            return place is not None
+        if isinstance(generator, PhiloxStream):
+            generator.shared = True  # other threads wait from now on
+        self._places.append((generator, place))
+        return True
+
+    def check(self) -> None:
+        """Refuse draws that were made since.
+
+        Raises:
+            TraceError: a stream stands elsewhere, or another one is in force.
+        """
+        if ambient_stream() is not self._ambient:
+            raise TraceError(
+                "ndl.seed was called while a jitted function was traced, and a program would not "
+                "call it again. Seed outside the jitted function"
+            )
+        for generator, place in self._places:
+            if not _equal(_place(generator), place):
+                raise TraceError(
+                    f"numbers were drawn from {_name(generator)} directly while a jitted function "
+                    "was traced, and a program would repeat them. Draw with ndl.init.rand or "
+                    "randn, or pass the numbers as an argument. If another thread drew them, "
+                    "give it a generator of its own"
+                )
+
+    def stands(self) -> bool:
+        """Whether every stream stands where it stood."""
+        return all(_equal(_place(generator), place) for generator, place in self._places)
+
+    def put_back(self) -> None:
+        """Let every stream stand where it stood, and the one be in force that was."""
+        make_ambient(self._ambient)
+        for generator, place in self._places:
+            if isinstance(generator, np.random.Generator):
+                generator.bit_generator.state = place
+            elif isinstance(generator, np.random.BitGenerator):
+                generator.state = place
+            elif isinstance(generator, python_random.Random):
+                generator.setstate(place)
+            else:
+                generator.set_state(place)
+
+
+@contextmanager
+def draws_undone() -> Generator[None]:
+    """Let every stream stand after a `with` block where it stood, and no other thread draw."""
+    with draws_paused():
+        streams = Streams()
+        try:
+            yield
+        finally:
+            streams.put_back()
+
+
+@contextmanager
+def no_entropy(refusal: Callable[[str], Exception]) -> Generator[None]:
+    """Give this thread no random numbers of the system's inside a `with` block.
+
+    Args:
+        refusal: Makes the error.
+    """
+    module: Any = python_random  # whose function NumPy's unseeded generators call, too
+    original, thread = module._urandom, get_ident()
+
+    def drawn(count: int) -> bytes:
+        if get_ident() != thread:
+            return original(count)
+        raise refusal(
+            "random numbers of the system's were drawn, as for a generator without a seed, while a "
+            "jitted function was traced, and a program would repeat them. Draw with ndl.init.rand "
+            "or randn, or pass the numbers as an argument. (np.random.RandomState draws some with "
+            "a seed, too; np.random.default_rng(seed) does not)"
+        )
+
+    module._urandom = drawn
+    try:
+        yield
+    finally:
+        module._urandom = original
+
+
+def _place(generator: Any) -> Any:
+    if isinstance(generator, np.random.Generator):
+        return generator.bit_generator.state
+    if isinstance(generator, np.random.BitGenerator):
+        return generator.state
+    if isinstance(generator, np.random.RandomState):
+        return generator.get_state(legacy=False)
+    if isinstance(generator, PhiloxStream):
+        return generator.get_state()
+    if isinstance(generator, python_random.Random):
+        is_systems = isinstance(generator, python_random.SystemRandom)  # which stands nowhere
+        return None if is_systems else generator.getstate()
+    return None
+
+
+def _name(generator: Any) -> str:
+    if isinstance(generator, python_random.Random):
+        return "random"
+    if isinstance(generator, PhiloxStream):
+        return "needle.random"
+    return "np.random" if isinstance(generator, np.random.RandomState) else repr(generator)
+
+
+def _equal(a: Any, b: Any) -> bool:
+    if isinstance(a, dict):
+        return a.keys() == b.keys() and all(_equal(a[name], b[name]) for name in a)
+    return np.array_equal(a, b) if isinstance(a, np.ndarray) else a == b
