@@ -211,7 +211,7 @@ def test_resume_says_when_threads_changed_if_they_matter(
         ("train --data nowhere", 1, r"needle: .*nowhere: train-images-idx3-ubyte.gz.*not there"),
         ("train --resume nowhere", 1, r"needle: no checkpoint in nowhere/checkpoints"),
         ("train --resume", 1, r"needle: no run with checkpoints in runs"),
-        ("eval nowhere", 1, r"needle: nowhere is no whole checkpoint: cannot read state.json"),
+        ("eval nowhere", 1, r"needle: nowhere is neither a run nor a checkpoint. Name"),
         ("train --resume a --out b", 2, r"--out names a new run, --resume an old one"),
         ("train --epochs -1", 2, r"Invalid value for '--epochs'"),
         ("train --lr 0", 2, r"Invalid value for '--lr'"),

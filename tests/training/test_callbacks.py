@@ -3,6 +3,7 @@
 import io
 import json
 import math
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -92,3 +93,22 @@ def test_progress_is_one_line_an_epoch_away_from_a_terminal() -> None:
 def test_progress_without_an_output_is_silent(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.stdout", None)  # what Python makes of a closed one
     assert len(trainer_with(Progress()).fit(2)) == 2
+
+
+class Terminal(io.StringIO):
+    """A stream that is a terminal's."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize("installed", [True, False])
+def test_a_terminal_shows_a_bar_where_tqdm_is_installed(
+    installed: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not installed:
+        monkeypatch.setitem(sys.modules, "tqdm", None)
+    stream = Terminal()
+    trainer_with(Progress(stream)).fit(2)
+    assert ("| 0.00/6.00 [" in stream.getvalue()) is installed
+    assert "epoch 2/2  train loss" in stream.getvalue()

@@ -1,5 +1,6 @@
 """The pictures are PNG files of sensible size, whatever there is to draw."""
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -61,3 +62,11 @@ def test_a_relative_path_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.chdir(tmp_path)
     plot_mistakes(np.zeros((0, 2, 2)), np.zeros(0), np.zeros(0), "m.png", title="none")
     assert [path.name for path in tmp_path.iterdir()] == ["m.png"]
+
+
+def test_without_matplotlib_it_says_what_to_install(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    with pytest.raises(ModuleNotFoundError, match=r"plots need matplotlib. Install: pip install"):
+        plot_curves([{"epoch": 1, "train_loss": 1.0}], tmp_path / "loss.png")

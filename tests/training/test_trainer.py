@@ -122,6 +122,8 @@ def test_evaluation_leaves_the_model_alone_and_in_its_mode(compiled: bool) -> No
         assert np.array_equal(np.random.get_state()[1], stream)
     np.testing.assert_equal(model.state_dict(), before)
     assert trainer.predict(loader(7)).shape == (50, 2)
+    unlabelled = ndl.data.DataLoader(ndl.data.NDArrayDataset(X), 7)
+    assert np.array_equal(trainer.predict(unlabelled), trainer.predict(loader(7)))
 
 
 def test_the_model_trains_in_training_mode_after_an_evaluation() -> None:

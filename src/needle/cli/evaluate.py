@@ -7,12 +7,13 @@ from pathlib import Path
 
 import click
 
+from ..errors import CheckpointError
 from ..training import Checkpoint, CheckpointFolder
 from .experiment import Images, build_trainer, read_config
 from .train import Folder
 
 
-@click.command("eval")
+@click.command("eval", short_help="Test a run or a checkpoint on the test images.")
 @click.argument("checkpoint", type=Folder())
 @click.option(
     "--data",
@@ -36,6 +37,11 @@ def evaluate(checkpoint: Path, data: Path | None, eager: bool) -> None:
 
 def _read(path: Path) -> Checkpoint:
     if not (path / "checkpoints").is_dir():
+        if not (path / "state.json").exists():
+            raise CheckpointError(
+                f"{path} is neither a run nor a checkpoint. Name a folder such as runs/RUN, or "
+                "runs/RUN/checkpoints/epoch-0001"
+            )
         return Checkpoint.read(path)
     folder = CheckpointFolder(path / "checkpoints")
     return folder.newest(lambda message: click.echo(f"needle: {message}", err=True))

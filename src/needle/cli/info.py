@@ -9,7 +9,7 @@ from ..training.environment import PACKAGE, foreign_packages, processor, version
 from .cache import contents
 
 
-@click.command()
+@click.command(short_help="Show versions, compiler, processor, threads and cache.")
 def info() -> None:
     """Show versions, BLAS, compiler, processor, threads and the cache of compiled code."""
     rows = {**versions(), "threads": get_num_threads()}

@@ -119,9 +119,10 @@ def _verify(content: bytes, expected: str) -> None:
 
 
 def _missing(folder: Path, names: Sequence[str], reason: str) -> DataError:
-    files = ", ".join(f"{name}.gz" for name in names)
+    files, all_files = (", ".join(f"{name}.gz" for name in group) for group in (names, MNIST_FILES))
+    wanted = "them" if files == all_files else all_files
     return DataError(
         f"{folder.absolute()}: {files} not there{' ' if reason else ''}{reason}. Put "
-        f"{', '.join(f'{name}.gz' for name in MNIST_FILES)} into that folder (from "
-        f"{MNIST_MIRRORS[0]}), or name the folder that has them by argument or NEEDLE_DATA"
+        f"{wanted} into that folder (from {MNIST_MIRRORS[0]}), or name the folder that has them "
+        "by argument or NEEDLE_DATA"
     )

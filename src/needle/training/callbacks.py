@@ -6,6 +6,7 @@ import json
 import os
 import sys
 from collections.abc import Mapping
+from importlib.util import find_spec
 from os import PathLike
 from pathlib import Path
 from shutil import get_terminal_size
@@ -91,7 +92,7 @@ class Checkpoints(Callback):
 
 
 class Progress(Callback):
-    """A progress bar on a terminal, and one line an epoch everywhere.
+    """A progress bar on a terminal, where tqdm is installed, and one line an epoch everywhere.
 
     Args:
         stream: where the lines go; standard output by default.
@@ -99,10 +100,12 @@ class Progress(Callback):
 
     def __init__(self, stream: TextIO | None = None) -> None:
         self.stream: TextIO | None = stream or sys.stdout  # None where that is closed
+        on_terminal = self.stream is not None and self.stream.isatty()
+        self._shows_bar = on_terminal and find_spec("tqdm") is not None
         self._bar: Any = None
 
     def on_step(self, trainer: Trainer) -> None:
-        if self.stream is None or not self.stream.isatty():
+        if not self._shows_bar:
             return
         if self._bar is None:
             self._bar = self._new_bar(trainer)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
 from io import BytesIO
 from os import PathLike
 from typing import Any, Literal
@@ -101,6 +102,8 @@ def _draw_metric(axes: Any, history: Sequence[Mapping[str, Any]], name: str) -> 
 
 
 def _figure(width: float, height: float, layout: Literal["constrained"] | None = None) -> Any:
+    if find_spec("matplotlib") is None:
+        raise ModuleNotFoundError("plots need matplotlib. Install: pip install 'needle-dl[train]'")
     from matplotlib.figure import Figure
 
     return Figure(figsize=(width, height), dpi=150, layout=layout, facecolor="white")

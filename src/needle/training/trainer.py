@@ -182,9 +182,15 @@ class Trainer:
         return averages.means()
 
     def predict(self, loader: Batches) -> np.ndarray:
-        """The model's outputs for all of `loader`, in evaluation mode, (samples, …)."""
+        """The model's outputs for all of `loader`, in evaluation mode, (samples, …).
+
+        Args:
+            loader: Gives batches `(*inputs, target)`, or `(input,)` where nobody knows the target.
+        """
         with self._evaluation():
-            outputs = [self._run("predict_step", *inputs).numpy() for *inputs, _ in loader]
+            outputs = [
+                self._run("predict_step", *(batch[:-1] or batch)).numpy() for batch in loader
+            ]
         require_batches(len(outputs))
         return np.concatenate(outputs)
 
