@@ -160,8 +160,10 @@ def value_and_grad(f: Callable[..., Any], argnums: int | Sequence[int] = 0) -> C
 def grad(f: Callable[..., Any], argnums: int | Sequence[int] = 0) -> Callable[..., Any]:
     """A function that returns the gradient of `f`, and touches no `.grad`.
 
+    Tensors that `f` reads elsewhere than in its arguments are constants.
+
     Args:
-        f: Takes tensors and returns one tensor.
+        f: Takes tensors and returns one tensor, whose elements are summed.
         argnums: Position of the argument (or a tuple or list of positions) to differentiate by.
 
     Example:
