@@ -1,4 +1,4 @@
-"""Prints how many lines of code the rooms of Needle have: what a reader has to read.
+"""Prints how many lines of code the components of Needle have: what a reader has to read.
 
 Blank lines, comments and docstrings are not counted.
 """
@@ -10,7 +10,7 @@ from pathlib import Path
 
 PACKAGE = Path(__file__).parents[1] / "src" / "needle"
 
-# Part, lines it should stay near, rooms.
+# Part, lines it should stay near, components.
 PARTS = (
     ("core", 3500, ("graph", "ops", "tensor", "init", "nn", "optim", "data")),
     ("native + jit", 4000, ("native", "jit")),
@@ -39,18 +39,18 @@ def code_lines(text: str) -> int:
     return len(lines)
 
 
-def rooms(package: Path) -> dict[str, int]:
-    """Lines of code by room: the folder or file right below the package."""
+def components(package: Path) -> dict[str, int]:
+    """Lines of code by component: the folder or file right below the package."""
     counts: dict[str, int] = {}
     for path in sorted(package.rglob("*.py")):
-        room = path.relative_to(package).parts[0].removesuffix(".py")
-        counts[room] = counts.get(room, 0) + code_lines(path.read_text(encoding="utf-8"))
+        component = path.relative_to(package).parts[0].removesuffix(".py")
+        counts[component] = counts.get(component, 0) + code_lines(path.read_text(encoding="utf-8"))
     return counts
 
 
 def main() -> None:
     """Print one line a part, then everything else and the sum."""
-    counts = rooms(PACKAGE)
+    counts = components(PACKAGE)
     total = rest = sum(counts.values())
     for part, aim, names in PARTS:
         lines = sum(counts.get(name, 0) for name in names)

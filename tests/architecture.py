@@ -29,7 +29,7 @@ class Import:
 
 @dataclass(frozen=True)
 class Module:
-    """A parsed source file; `name` is dotted, `package.room.file`."""
+    """A parsed source file; `name` is dotted, `package.component.file`."""
 
     name: str
     path: Path
@@ -46,7 +46,7 @@ class Module:
         return ast.parse(self.text, str(self.path))
 
     @property
-    def room(self) -> str:
+    def component(self) -> str:
         """Second part of the name: the file or folder right below the package."""
         return [*self.name.split("."), ""][1]
 
@@ -132,22 +132,23 @@ def import_cycles(source: Source) -> Iterator[str]:
 
 
 def downward_imports(source: Source, floors: Floors) -> Iterator[str]:
-    """Imports of a room that is not on an earlier floor; the package's root sees everything."""
-    floor = {room: number for number, rooms in enumerate(floors) for room in rooms}
+    """Imports of a component that is on no earlier floor; the package's root sees everything."""
+    floor = {name: number for number, components in enumerate(floors) for name in components}
     for module in source.modules.values():
-        if not module.room:
+        name = module.component
+        if not name:
             continue
-        if module.room not in floor:
-            yield module.at(1, f"room {module.room!r} is not in the table: give it a floor")
+        if name not in floor:
+            yield module.at(1, f"component {name!r} is not in the table: give it a floor")
             continue
         for found in source.imports(module):
             target = source.modules[found.target] if found.target else None
-            if target is None or target.room == module.room:
+            if target is None or target.component == name:
                 continue
-            if not target.room:
-                yield module.at(found.line, "imports the package's root: import the room itself")
-            elif floor.get(target.room, -1) >= floor[module.room]:
-                message = f"{module.room} may not import {target.room}, which stands above it"
+            if not target.component:
+                yield module.at(found.line, "imports the package's root: import what is in it")
+            elif floor.get(target.component, -1) >= floor[name]:
+                message = f"{name} may not import {target.component}, which stands above it"
                 yield module.at(found.line, message)
 
 
@@ -168,9 +169,9 @@ def star_imports(source: Source) -> Iterator[str]:
 
 
 def environment_reads(source: Source, allowed: Iterable[str]) -> Iterator[str]:
-    """`os.environ` and its relatives outside the rooms that are allowed to."""
+    """`os.environ` and its relatives outside the components that are allowed to."""
     for module in source.modules.values():
-        if module.room in allowed:
+        if module.component in allowed:
             continue
         for node in ast.walk(module.tree):
             names = {getattr(node, "attr", None)}

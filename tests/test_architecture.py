@@ -11,8 +11,9 @@ from tests.architecture import Source
 
 ROOT = Path(__file__).parents[1]
 
-# The rooms of the package from the ground up. A room may import only from floors above its own line
-# in this table; rooms on one floor do not know each other. A new room gets its place here.
+# The components of the package from the ground up. A component may import only from floors above
+# its own line in this table; components on one floor do not know each other. A new one gets its
+# place here.
 FLOORS = (
     ("errors", "files", "allocator"),
     ("config", "shapes"),
@@ -129,7 +130,7 @@ BROKEN = {
         {"low.py": "\n\nfrom .high import x", "high.py": ""},
         "low.py:3: low may not import high",
     ),
-    "downward from inside a room": (
+    "downward from inside a component": (
         partial(architecture.downward_imports, floors=FLAT),
         {"low/deep.py": "from ..high.deep import x", "high/deep.py": ""},
         "low may not import high",
@@ -144,7 +145,7 @@ BROKEN = {
         {"high.py": "from . import x"},
         "imports the package's root",
     ),
-    "unknown room": (
+    "unknown component": (
         partial(architecture.downward_imports, floors=FLAT),
         {"attic.py": ""},
         "'attic' is not in the table",

@@ -1,6 +1,6 @@
 """Loop nests become machine code: LLVM IR text with explicit vectors, compiled through llvmlite.
 
-This room knows loops and arrays, not tensors. From the ground up:
+`native` knows loops and arrays, not tensors. From the ground up:
 
 - `cache`: compiled objects on disk
 - `llvm`: IR text -> addresses; the only module that imports llvmlite

@@ -1,4 +1,4 @@
-"""Matrix products: what the native room needs to know of one.
+"""Matrix products: what `native` needs to know of one.
 
 A product reads transposed operands as they lie, and is applied batch by batch::
 
@@ -34,7 +34,7 @@ _KINDS = {FLOAT32: F32, FLOAT64: F64}
 
 
 class NativeProduct:
-    """A matrix product as the native room describes it.
+    """A matrix product as `native` describes it.
 
     Attributes:
         operands: What is read.

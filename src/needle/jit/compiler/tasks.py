@@ -167,7 +167,7 @@ def kernel_tasks(nest: Nest) -> list[Task]:
 
 
 def product_tasks(work: Product, stored: Stored, host: Host) -> list[Task]:
-    """The functions of a product: the phases that the native room cuts it into.
+    """The functions of a product: the phases that `native` cuts it into.
 
     Of a product of several batches, each batch is a chunk.
     """
