@@ -67,6 +67,14 @@ def test_links_lead_somewhere(page):
     assert dead == []
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_files_that_a_page_names_are_there(page):
+    bases = [ROOT, ROOT / "src", ROOT / "src" / "needle", ROOT / "src" / "needle" / "jit"]
+    named = re.findall(r"`(\w[\w./]*/\w+\.py)`", page.read_text(encoding="utf-8"))
+    lost = [name for name in named if not any((base / name).is_file() for base in bases)]
+    assert lost == [] or page.name == "CHANGELOG.md"  # which tells of files that were there once
+
+
 def test_the_tours_line_counts_are_about_right():
     tour = (ROOT / "docs" / "tour.md").read_text(encoding="utf-8")
     rows = re.findall(r"^\|[^|]*\| `(\S+?)` \|[^|]*\| *(\d+) *\|$", tour, re.MULTILINE)
