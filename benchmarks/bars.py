@@ -66,7 +66,7 @@ def _inference(rows: Parts) -> float | None:
 
 
 def _memory(result: Parts) -> float | None:
-    """Memory of the compiled main job by the smallest peer's."""
+    """Memory of the compiled MNIST training by the smallest peer's."""
     rows = result["rows"]
     _, theirs = needle_and_peers(rows)
     return _quotient(rows, "Needle jit, 2 threads", theirs)
@@ -115,25 +115,25 @@ def _quotient(rows: Parts, above: str | None, below: str | None) -> float | None
 
 
 BARS = (
-    Bar("seed's step: best peer / best Needle", "step", 4, True,
+    Bar("MNIST step: best peer / best Needle", "step", 4, True,
         lambda r: peer_over_needle(r["seed"]["rows"])),
-    Bar("seed's step, one thread: Needle jit / FMA floor", "step", 1.35, False,
+    Bar("MNIST step, one thread: Needle jit / FMA floor", "step", 1.35, False,
         lambda r: _jit_over_floor(r["seed"])),
     Bar("batch 256, hidden 512: best peer / best Needle", "step", 1.4, True,
         lambda r: peer_over_needle(r["large"]["rows"])),
-    Bar("seed's step, eager, 2 threads: Needle / PyTorch with its default Adam", "step", 1, False,
+    Bar("MNIST step, eager, 2 threads: Needle / PyTorch with its default Adam", "step", 1, False,
         _eager_step),
     Bar("inference, batch 1: best of ONNX Runtime and JAX / Needle", "inference", 2, True,
         lambda r: _inference(r["1"]["rows"])),
     Bar("inference, batch 256: best of ONNX Runtime and JAX / Needle", "inference", 1.2, True,
         lambda r: _inference(r["256"]["rows"])),
-    Bar("seed's step: Python's share of a call", "calls", 8, False,
+    Bar("MNIST step: Python's share of a call", "calls", 8, False,
         lambda r: 1e6 * calls.share(r, calls.STEP), " µs"),
     Bar("inference, batch 1: Python's share of a call", "calls", 4, False,
         lambda r: 1e6 * calls.share(r, calls.INFERENCE), " µs"),
-    Bar("compiling the seed's step, nothing cached", "start", 1, False,
+    Bar("compiling the MNIST step, nothing cached", "start", 1, False,
         lambda r: _compiling(r, "cold"), " s"),
-    Bar("compiling the seed's step, cached", "start", 0.15, False,
+    Bar("compiling the MNIST step, cached", "start", 0.15, False,
         lambda r: _compiling(r, "cached"), " s"),
     Bar("an epoch of MNIST: best peer / best Needle", "epoch", 4, True,
         lambda r: peer_over_needle(r["rows"])),

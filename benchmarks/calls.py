@@ -13,7 +13,7 @@ from .harness.rounds import Effort, say
 from .harness.table import duration, markdown
 
 CALLS = 400
-STEP, INFERENCE = "seed's step", "inference of one image"
+STEP, INFERENCE = "MNIST step", "inference of one image"
 WORK: dict[str, dict[str, Any]] = {
     STEP: {"task": "training", "dropout": problem.DROPOUT, "compiled": True},
     INFERENCE: {"task": "inference", "batch": 1, "compiled": True},

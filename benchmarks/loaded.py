@@ -1,4 +1,4 @@
-"""The main job's step while another process keeps one core busy."""
+"""The MNIST step while another process keeps one core busy."""
 
 from __future__ import annotations
 

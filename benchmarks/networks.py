@@ -1,4 +1,4 @@
-"""A training step of other networks than the main job's: tiny, deep, recurrent, attentive, wide."""
+"""A training step of other networks than MNIST's: tiny, deep, recurrent, attentive, wide."""
 
 from __future__ import annotations
 

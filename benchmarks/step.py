@@ -1,4 +1,4 @@
-"""The main job's training step: forward, backward, Adam, dropout; two sizes of the MLP ResNet."""
+"""The MNIST step: forward, backward, Adam, dropout; two sizes of the MLP ResNet."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Networks other than the main job's: weights and batches as arrays, and each loss written once.
+"""Networks other than MNIST's: weights and batches as arrays, and each loss written once.
 
 A loss is a function `loss(f, *batch)`, where `f` is what a library supplies in its own words:
 

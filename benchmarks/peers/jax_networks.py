@@ -1,4 +1,4 @@
-"""The networks other than the main job's in JAX: the whole step under jit, its state donated."""
+"""The networks other than MNIST's in JAX: the whole step under jit, its state donated."""
 
 from __future__ import annotations
 

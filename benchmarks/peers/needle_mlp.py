@@ -151,7 +151,7 @@ class Training:
 
 
 class Epoch:
-    """Epochs of MNIST as the main job does them: its data set and loader."""
+    """Epochs of MNIST, with Needle's data set and loader."""
 
     def __init__(self, path: str, data: str, batch: int, compiled: bool) -> None:
         ndl.seed(0)

@@ -1,4 +1,4 @@
-"""The networks other than the main job's in Needle, eager and compiled."""
+"""The networks other than MNIST's in Needle, eager and compiled."""
 
 from __future__ import annotations
 

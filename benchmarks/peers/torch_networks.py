@@ -1,4 +1,4 @@
-"""The networks other than the main job's in PyTorch: eager and compiled, with fused optimisers."""
+"""The networks other than MNIST's in PyTorch: eager and compiled, with fused optimisers."""
 
 from __future__ import annotations
 

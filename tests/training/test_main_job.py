@@ -1,4 +1,4 @@
-"""The main job on MNIST: compiled and eager agree, bits repeat, and the digits are learned."""
+"""Training on MNIST: compiled and eager agree, bits repeat, and the digits are learned."""
 
 from collections.abc import Iterator
 from pathlib import Path
