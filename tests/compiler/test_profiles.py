@@ -49,3 +49,9 @@ def test_a_call_with_an_index_out_of_range_is_not_measured():
         rows = ndl.explain(looked_up, x, i, profile=True).rows
         assert rows
         assert all((row.microseconds is not None) == is_measured for row in rows)
+
+
+def test_an_explanation_in_a_notebook_is_as_printed():
+    shown = ndl.explain(lambda x: x.tanh(), ndl.ones(3))
+    assert repr(shown) == str(shown)
+    assert f"== kernels ==\n{shown.kernels}\n" in repr(shown)

@@ -81,9 +81,9 @@ def _line(row: Row) -> str:
     return _LINE.format(row.name, row.part, loops, row.chunks, row.makes, *work, took, row.where)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Explanation:
-    """The stages of a program. `str` shows all of them but code.
+    """The stages of a program. Printed, or typed in a notebook, it shows all of them but code.
 
     Attributes:
         traced: The recorded graph.
@@ -110,7 +110,7 @@ class Explanation:
         rows = sorted(self.rows, key=lambda row: -(row.microseconds or 0.0))
         return "\n".join([_HEAD, *map(_line, rows)])
 
-    def __str__(self) -> str:
+    def __repr__(self) -> str:
         parts = [
             ("traced graph", self.traced),
             ("simplified graph", self.simplified),
