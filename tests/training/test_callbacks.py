@@ -12,8 +12,16 @@ import pytest
 
 import needle as ndl
 from needle import nn
-from needle.errors import ArgumentError
-from needle.training import Checkpoints, MetricsFile, Progress, Trainer, error_rate
+from needle.errors import ArgumentError, CheckpointError
+from needle.training import (
+    Checkpoint,
+    CheckpointFolder,
+    Checkpoints,
+    MetricsFile,
+    Progress,
+    Trainer,
+    error_rate,
+)
 
 
 def trainer_with(*callbacks: Any, **more: Any) -> Trainer:
@@ -66,6 +74,23 @@ def test_checkpoints_come_at_the_start_after_epochs_and_within(tmp_path: Path) -
     assert state["config"] == {"width": 3}
     assert state["threads"] == ndl.get_num_threads()
     assert state["versions"]["needle"] == ndl.__version__
+
+
+def test_a_folder_with_later_checkpoints_is_not_written(tmp_path: Path) -> None:
+    """The folder keeps the latest: those of a training that begins anew would be gone at once."""
+    trainer_with(Checkpoints(tmp_path)).fit(5)
+    kept = CheckpointFolder(tmp_path).paths()
+    anew = trainer_with(Checkpoints(tmp_path))
+    with pytest.raises(CheckpointError, match=r"epoch-0005 is ahead of .* at epoch 0. Restore it"):
+        anew.fit(2)
+    anew.restore(Checkpoint.read(kept[0]))
+    with pytest.raises(CheckpointError, match=r"epoch-0005 is ahead of .* at epoch 3. Restore it"):
+        anew.fit(4)
+    assert CheckpointFolder(tmp_path).paths() == kept
+    (kept[2] / "state.json").write_text("damaged")
+    anew.restore(Checkpoint.read(kept[1]))
+    anew.fit(6)
+    assert CheckpointFolder(tmp_path).newest().state["epoch"] == 6
 
 
 def test_checkpoints_say_what_they_need(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from shutil import get_terminal_size
 from typing import Any, TextIO
 
-from ..errors import ArgumentError
+from ..errors import ArgumentError, CheckpointError
 from ..files import naming, remove_leftovers, write_file
 from ..shapes import as_int
 from ..threads import get_num_threads
@@ -53,6 +53,10 @@ class Checkpoints(Callback):
         folder: where they go, or its path (then the last 3 stay).
         every_steps: also one after so many steps in the middle of an epoch.
         config: JSON values to keep with them, such as what it takes to build the model again.
+
+    Raises:
+        CheckpointError: (when `fit` starts) the folder holds a checkpoint that is ahead of this
+            training, beside which new ones would be the oldest, and dropped.
     """
 
     def __init__(
@@ -75,6 +79,11 @@ class Checkpoints(Callback):
                 "state_dict(), such as DataLoader. Use one, or every_steps=None"
             )
         remove_leftovers(self.folder.path)
+        if ahead := self.folder.ahead_of(trainer.epoch, trainer.step):
+            raise CheckpointError(
+                f"Checkpoints: {ahead} is ahead of this training, which is at epoch "
+                f"{trainer.epoch}. Restore it to go on with its run, or give another folder"
+            )
         if trainer.step == 0:
             self._save(trainer)
 

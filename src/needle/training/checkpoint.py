@@ -19,6 +19,7 @@ import json
 import re
 import warnings
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
@@ -165,6 +166,15 @@ class CheckpointFolder:
             except CheckpointError as error:
                 report(str(error))
         raise CheckpointError(f"no usable checkpoint in {self.path}. Start a new run")
+
+    def ahead_of(self, epoch: int, step: int) -> Path | None:
+        """The newest whole checkpoint from beyond this place in a training, if there is one."""
+        ahead = [path for number, path in sorted(self._numbered()) if number > (epoch, step)]
+        for path in reversed(ahead):
+            with suppress(CheckpointError):
+                Checkpoint.read(path)
+                return path
+        return None
 
     def _numbered(self) -> Iterator[tuple[tuple[int, int], Path]]:
         for path in self.path.glob("epoch-*"):
