@@ -423,3 +423,12 @@ def test_the_state_of_another_rule_is_refused():
     params = [nn.Parameter([1.0])]
     with pytest.raises(ndl.StateError, match=r"beta1 is missing.*momentum is unexpected"):
         Adam(params).load_state_dict(SGD(params, momentum=0.5).state_dict())
+
+
+def test_repr_shows_the_rule_and_its_numbers():
+    params = [nn.Parameter([1.0])]
+    assert repr(SignSGD(params, lr=0.5)) == "SignSGD(lr=0.5)"
+    sgd = SGD(params, lr=0.1, momentum=0.9)
+    assert repr(sgd) == "SGD(lr=0.1, momentum=0.9, weight_decay=0.0)"
+    sgd.lr = 0.2
+    assert repr(sgd).startswith("SGD(lr=0.2, ")

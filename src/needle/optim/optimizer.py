@@ -87,6 +87,10 @@ class Optimizer(Stateful):
         else:
             super().__setattr__(name, value)
 
+    def __repr__(self) -> str:
+        numbers = [f"{name}={getattr(self, name, None)!r}" for name in self.hyperparameters]
+        return f"{type(self).__name__}({', '.join(numbers)})"
+
     def _allows(self, name: str, value: Any) -> bool:
         """Whether a number may have a value; one in a tensor is taken as it is."""
         if name not in self.bounds or isinstance(value, Tensor):
