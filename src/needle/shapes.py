@@ -92,6 +92,17 @@ def holds_several(value: object) -> TypeGuard[Iterable[Any]]:
     return several and getattr(value, "ndim", 1) > 0
 
 
+def spread(operation: str, arguments: tuple[Any, ...], named: Any) -> Any:
+    """`f((2, 3))`, `f(2, 3)` and `f(shape=(2, 3))` mean the same."""
+    if named is not None:
+        if arguments:
+            raise ArgumentError(
+                f"{operation}: {arguments} and {named!r} say the same thing twice. Pass one of them"
+            )
+        return named
+    return arguments[0] if len(arguments) == 1 else arguments
+
+
 def checked_shape(shape: object, operation: str) -> Shape:
     """Like `as_shape`, for shapes that are created: no size is negative or beyond any memory."""
     result = as_shape(shape, operation)

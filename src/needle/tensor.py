@@ -31,7 +31,7 @@ from .ops import (
 from .ops.creation import full
 from .ops.operators import binary, reflected, subtract, subtract_from, subtract_scalar
 from .ops.subscript import subscript
-from .shapes import Shape, as_dtype
+from .shapes import Shape, as_dtype, spread
 
 
 class Tensor(Value):
@@ -257,15 +257,37 @@ class Tensor(Value):
             "ndl.where(mask, new, old), or t.cached_data[index] = value outside a graph"
         )
 
+    def __contains__(self, value: Any) -> NoReturn:
+        raise TypeError(
+            "`in` goes by identity, and would find nothing in a tensor. Write t.equal(value), or "
+            "value in t.tolist()"
+        )
+
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray[Any, Any]:
         return np.array(self.numpy(), dtype=dtype, copy=copy)
+
+    def __array_function__(
+        self, function: Any, types: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Any:
+        # NumPy's sum and transpose would call methods of that name, which mean other axes.
+        if function in (np.shape, np.ndim, np.size):  # known in a trace, where values are not
+            return function.__wrapped__(*args, **kwargs)
+        return function(*_as_arrays(args), **_as_arrays(kwargs))
+
+    def __dlpack__(self, **kwargs: Any) -> Any:
+        return self.numpy().__dlpack__(**kwargs)
+
+    def __dlpack_device__(self) -> tuple[int, int]:
+        return np.empty(0).__dlpack_device__()
 
     def __copy__(self) -> Tensor:
         evaluator = ambient.evaluator
         known = evaluator.shown(self.node) is not None  # not in a trace, which records a copy
         node = evaluator.leaf(self.numpy()) if known else evaluator.detached(self)
         node.requires_grad = self.requires_grad
-        return new_handle(node, type(self))
+        twin = new_handle(node, type(self))
+        twin.__dict__.update(self.__dict__)
+        return twin
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Tensor:
         array = ambient.evaluator.shown(self.node)  # not known in a trace, which records a copy
@@ -414,19 +436,19 @@ class Tensor(Value):
 
     def reshape(self, *sizes: Any, shape: Any = None) -> Tensor:
         """The same elements in another shape, `t.reshape((2, 3))` or `t.reshape(2, 3)`."""
-        return movement.reshape(self, _spread("reshape", sizes, shape))
+        return movement.reshape(self, spread("reshape", sizes, shape))
 
     def broadcast_to(self, *sizes: Any, shape: Any = None) -> Tensor:
         """Repeated to a larger shape, `t.broadcast_to((2, 3))` or `t.broadcast_to(2, 3)`."""
-        return movement.broadcast_to(self, _spread("broadcast_to", sizes, shape))
+        return movement.broadcast_to(self, spread("broadcast_to", sizes, shape))
 
     def permute(self, *order: Any, axes: Any = None) -> Tensor:
         """The axes in a new order, `t.permute((2, 0, 1))` or `t.permute(2, 0, 1)`."""
-        return movement.permute(self, _spread("permute", order, axes))
+        return movement.permute(self, spread("permute", order, axes))
 
     def transpose(self, *pair: Any, axes: Sequence[int] | None = None) -> Tensor:
         """Two axes swapped, the last two by default: `t.transpose((0, 1))`, `t.transpose(0, 1)`."""
-        return movement.transpose(self, _spread("transpose", pair, axes) if pair else axes)
+        return movement.transpose(self, spread("transpose", pair, axes) if pair else axes)
 
     def slice(self, ranges: tuple[slicing.Range, ...]) -> Tensor:
         """A (start, count, step) of each axis: what `t[a:b:c]` records."""
@@ -462,12 +484,12 @@ class Tensor(Value):
 Value.tensor_class = Tensor
 
 
-def _spread(operation: str, arguments: tuple[Any, ...], named: Any) -> Any:
-    """`f((2, 3))`, `f(2, 3)` and `f(shape=(2, 3))` mean the same."""
-    if named is not None:
-        if arguments:
-            raise ArgumentError(
-                f"{operation}: {arguments} and {named!r} say the same thing twice. Pass one of them"
-            )
-        return named
-    return arguments[0] if len(arguments) == 1 else arguments
+def _as_arrays(value: Any) -> Any:
+    """Arguments of a NumPy function, with arrays for tensors, in lists and tuples too."""
+    if isinstance(value, Tensor):
+        return value.numpy()
+    if isinstance(value, dict):
+        return {key: _as_arrays(item) for key, item in value.items()}
+    if type(value) in (list, tuple):
+        return type(value)([_as_arrays(item) for item in value])
+    return value

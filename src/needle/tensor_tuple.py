@@ -64,6 +64,11 @@ class TensorTuple(Value):
     def __repr__(self) -> str:
         return f"needle.TensorTuple({', '.join(repr(item) for item in self)})"
 
+    def __copy__(self) -> TensorTuple:
+        twin = self.detach()
+        twin.requires_grad = self.requires_grad
+        return twin
+
     def __deepcopy__(self, memo: dict[int, Any]) -> TensorTuple:
         arrays = tuple([array.copy() for array in self.numpy()])
         twin = new_handle(ambient.evaluator.leaf(arrays, self.requires_grad), TensorTuple)
