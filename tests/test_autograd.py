@@ -368,6 +368,17 @@ def test_argnums_that_are_no_integers(argnums):
         ndl.grad(lambda x, y: x, argnums)
 
 
+@pytest.mark.parametrize("kind", [list, tuple])
+def test_a_list_of_tensors_is_no_argument_to_differentiate_by(kind):
+    """It was copied, and the outer gradient, 1 here, was 0."""
+
+    def outer(x):
+        return ndl.grad(lambda pair: pair[0] * pair[1])(kind([x, x]))[0]
+
+    with pytest.raises(ArgumentError, match=r"grad: an operand is a \w+ of tensors.*one by one"):
+        ndl.grad(outer)(Tensor(3.0))
+
+
 @pytest.mark.parametrize("result", [None, 1.0, [Tensor(1.0)], ndl.make_tuple(Tensor(1.0))])
 def test_functions_that_return_no_tensor(result):
     with pytest.raises(GradientError, match=r"grad: the function returned .*. Return one tensor"):

@@ -14,6 +14,7 @@ from typing import Any, cast
 from ..context import ambient, ambient_set
 from ..errors import ArgumentError, GradientError, ShapeError
 from ..shapes import as_int
+from .evaluate import refuse_lists_of_tensors
 from .node import Node, Value, handle_of, owner_of
 from .op import Op, as_tuple
 from .order import topological_order
@@ -114,7 +115,8 @@ def value_and_grad(f: Callable[..., Any], argnums: int | Sequence[int] = 0) -> C
         number, it is the gradient of their sum. Inside `no_grad()` the gradient is right too.
 
     Raises:
-        ArgumentError: `argnums` names no argument, or is no integer; or f is no function.
+        ArgumentError: `argnums` names no argument, or a list of tensors, or is no integer; or f is
+            no function.
         GradientError: f returned no tensor.
 
     Example:
@@ -198,6 +200,7 @@ def _variable(argument: Any) -> Any:
     Where the argument takes part in differentiation it is a view of it, else a leaf.
     """
     if not isinstance(argument, Value.tensor_class):
+        refuse_lists_of_tensors(argument, "grad")
         return Value.tensor_class(argument)
     if argument.requires_grad:
         return _view(argument)
