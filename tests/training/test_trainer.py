@@ -115,10 +115,12 @@ def test_evaluation_leaves_the_model_alone_and_in_its_mode(compiled: bool) -> No
     before = model.state_dict()
     for training in (True, False):
         model.train() if training else model.eval()
+        frozen = model.modules[1].eval()
         stream = np.random.get_state()[1].copy()
         first, second = trainer.evaluate(loader()), trainer.evaluate(loader())
         assert first == second
-        assert model.training is training
+        assert model.training is model.modules[2].training is training
+        assert not frozen.training
         assert np.array_equal(np.random.get_state()[1], stream)
     np.testing.assert_equal(model.state_dict(), before)
     assert trainer.predict(loader(7)).shape == (50, 2)
@@ -386,6 +388,15 @@ def test_epochs_must_be_a_whole_number(epochs: Any, message: str) -> None:
 def test_a_metric_cannot_take_the_place_of_the_loss() -> None:
     with pytest.raises(ArgumentError, match="metric is called 'loss'"):
         trainer_of(nn.Linear(3, 2), metrics={"loss": error_rate})
+
+
+def test_metrics_are_functions_by_name_that_return_a_number() -> None:
+    with pytest.raises(ArgumentError, match=r"metrics is a list. Pass functions by name"):
+        trainer_of(nn.Linear(3, 2), metrics=[error_rate])
+    for value in (None, np.ones(2), "a"):
+        trainer = trainer_of(nn.Linear(3, 2), metrics={"mine": lambda *_, value=value: value})
+        with pytest.raises(ArgumentError, match=r"metric 'mine' returned .*Return one number"):
+            trainer.evaluate(loader())
 
 
 @pytest.mark.parametrize(

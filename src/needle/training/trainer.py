@@ -69,7 +69,8 @@ class Trainer:
         compile: False runs everything eagerly. The results differ in the last bits.
 
     Raises:
-        ArgumentError: a metric is called "loss"; (in a step) the loss is no tensor of one element.
+        ArgumentError: metrics is no dict, or has a "loss"; (in a step) the loss is no tensor of one
+            element, or a metric no number.
 
     Example:
         >>> import needle as ndl, numpy as np
@@ -104,6 +105,11 @@ class Trainer:
         self.train_loader = train_loader
         self.test_loader = test_loader
         self.schedule = schedule
+        if not isinstance(metrics, Mapping | None):
+            raise ArgumentError(
+                f"Trainer: metrics is a {type(metrics).__name__}. Pass functions by name: "
+                '{"error": error_rate}'
+            )
         self.metrics = dict(metrics or {})
         if "loss" in self.metrics:
             raise ArgumentError("Trainer: a metric is called 'loss'. Give it another name")
@@ -306,22 +312,34 @@ class Trainer:
 
     @contextmanager
     def _evaluation(self) -> Generator[None]:
-        """Evaluation mode without graphs."""
-        training = self.model.training
+        """Evaluation mode without graphs; then each layer is in the mode that it was in."""
+        modes = [(module, module.training) for _, module in self.model.named_modules()]
         self.model.eval()
         try:
             with no_grad():
                 yield
         finally:
-            if training:
+            if modes[0][1]:
                 self.model.train()
+            for module, mode in modes:
+                module.training = mode
 
     def _measure(self, averages: Averages, output: Tensor, loss: Tensor, target: Tensor) -> None:
         values = {"loss": float(loss.numpy())}
         if self.metrics:
             arrays = output.numpy(), target.numpy()
-            values |= {name: float(metric(*arrays)) for name, metric in self.metrics.items()}
+            values |= {n: _number(metric(*arrays), n) for n, metric in self.metrics.items()}
         averages.add(values, target.shape[0])
+
+
+def _number(value: Any, metric: str) -> float:
+    """What a metric returned, a number or an array of one."""
+    try:
+        return float(value)
+    except (TypeError, ValueError) as error:
+        raise ArgumentError(
+            f"Trainer: the metric {metric!r} returned {value!r:.50}. Return one number for a batch"
+        ) from error
 
 
 def _state(part: Any) -> Any:
