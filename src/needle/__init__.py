@@ -132,7 +132,6 @@ from .ops import (
     Uniform,
     Unslice,
     Where,
-    abs,
     add,
     add_scalar,
     affine,
@@ -162,10 +161,8 @@ from .ops import (
     logsumexp,
     make_tuple,
     matmul,
-    max,
     maximum,
     mean,
-    min,
     minimum,
     moments,
     mul_scalar,
@@ -208,6 +205,9 @@ __version__ = "0.1.0"
 
 allocator.keep_freed_memory()
 
+# Not in __all__: a star import leaves Python's own functions alone, as NumPy's does.
+abs, max, min = ops.abs, ops.max, ops.min
+
 __all__ = [
     "GELU", "Abs", "AdamDecayUpdate", "AdamEps", "AdamRate", "AdamUpdate", "AdamWUpdate",
     "AddScalar", "Affine", "Arange", "ArgMax", "ArgumentError", "BackendError", "BatchNorm",
@@ -222,18 +222,17 @@ __all__ = [
     "ScatterAdd", "ShapeError", "SiLU", "Sigmoid", "Sign", "Sin", "Slice", "Softmax", "Sqrt",
     "Standardize", "StandardizeGradient", "StateError", "Step", "StopGradient", "Summation", "Take",
     "Tanh", "Tensor", "TensorOp", "TensorTuple", "TensorTupleOp", "TraceError", "Transpose",
-    "TransposedMatMul", "TupleGetItem", "Uniform", "Unslice", "Value", "Where", "abs", "add",
-    "add_scalar", "affine", "all_devices", "arange", "argmax", "autograd", "backend_selection",
-    "batch_norm", "broadcast_to", "check_finite", "check_gradients", "clip", "concatenate", "cos",
-    "cpu", "cpu_numpy", "cross_entropy", "cuda", "data", "default_device", "divide",
-    "divide_scalar", "einsum", "enable_grad", "equal", "erf", "exp", "explain", "full",
-    "fused_add_scalars", "gelu", "get_num_threads", "grad", "graph_text", "greater",
-    "greater_equal", "implicit_broadcasting", "init", "jit", "less", "less_equal", "load", "log",
-    "logsoftmax", "logsumexp", "make_tuple", "matmul", "max", "maximum", "mean", "min", "minimum",
-    "models", "moments", "mul_scalar", "multiply", "negate", "nn", "no_grad", "not_equal",
-    "one_hot", "ones", "ones_like", "ops", "optim", "pad", "permute", "pick", "power",
-    "power_scalar", "print_graph", "rand", "randn", "random", "relu", "reshape", "save",
-    "scale_shift", "seed", "set_num_threads", "sigmoid", "sign", "silu", "sin", "softmax", "sqrt",
-    "standardize", "step", "summary", "summation", "take", "tanh", "training", "transpose",
+    "TransposedMatMul", "TupleGetItem", "Uniform", "Unslice", "Value", "Where", "add", "add_scalar",
+    "affine", "all_devices", "arange", "argmax", "autograd", "backend_selection", "batch_norm",
+    "broadcast_to", "check_finite", "check_gradients", "clip", "concatenate", "cos", "cpu",
+    "cpu_numpy", "cross_entropy", "cuda", "data", "default_device", "divide", "divide_scalar",
+    "einsum", "enable_grad", "equal", "erf", "exp", "explain", "full", "fused_add_scalars", "gelu",
+    "get_num_threads", "grad", "graph_text", "greater", "greater_equal", "implicit_broadcasting",
+    "init", "jit", "less", "less_equal", "load", "log", "logsoftmax", "logsumexp", "make_tuple",
+    "matmul", "maximum", "mean", "minimum", "models", "moments", "mul_scalar", "multiply", "negate",
+    "nn", "no_grad", "not_equal", "one_hot", "ones", "ones_like", "ops", "optim", "pad", "permute",
+    "pick", "power", "power_scalar", "print_graph", "rand", "randn", "random", "relu", "reshape",
+    "save", "scale_shift", "seed", "set_num_threads", "sigmoid", "sign", "silu", "sin", "softmax",
+    "sqrt", "standardize", "step", "summary", "summation", "take", "tanh", "training", "transpose",
     "tuple_get_item", "value_and_grad", "var", "where", "zeros", "zeros_like",
 ]  # fmt: skip
