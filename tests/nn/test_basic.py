@@ -89,6 +89,20 @@ def test_linear_takes_integers():
     close(layer(ndl.Tensor([[1, 2]])), [[1, 2]] @ layer.weight.numpy() + layer.bias.numpy())
 
 
+@pytest.mark.parametrize("batch", [(), (4,)])
+def test_a_subclass_of_linear_runs_its_forward_once(batch):
+    """A single sample went through it twice."""
+
+    class Doubled(nn.Linear):
+        def forward(self, x):
+            return super().forward(x) * 2
+
+    layer, x = Doubled(3, 2), tensor(*batch, 3, dtype="float32")
+    expected = (x.numpy() @ layer.weight.numpy() + layer.bias.numpy()[0]) * 2
+    close(layer(x), expected, "float32")
+    assert [row.parameters for row in ndl.summary(layer, (*batch, 3)).rows] == [8]
+
+
 @pytest.mark.parametrize("shape", [(), (4,), (5, 4), (3, 5, 4)])
 def test_linear_refuses_other_widths(shape):
     with pytest.raises(ndl.ShapeError, match=r"input of shape .* for in_features=3"):

@@ -97,11 +97,9 @@ class Linear(Module):
             raise ShapeError(
                 f"input of shape {x.shape} for in_features={inputs}. Pass shape (batch, {inputs})"
             )
-        if x.ndim == 1:
-            return self.forward(x.reshape((1, inputs))).reshape((outputs,))
-        if self.bias is None:
-            return x @ self.weight
-        return ops.affine(x, self.weight, self.bias)
+        rows = x.reshape((1, inputs)) if x.ndim == 1 else x
+        y = rows @ self.weight if self.bias is None else ops.affine(rows, self.weight, self.bias)
+        return y.reshape((outputs,)) if x.ndim == 1 else y
 
     def extra_repr(self) -> str:
         return f"{self.in_features}, {self.out_features}" + (
