@@ -115,6 +115,26 @@ def test_train_and_eval_reach_every_module():
     assert not any(m.training for m in modules)
 
 
+def test_a_class_that_keeps_a_layer_frozen_is_asked_wherever_it_stands():
+    class Frozen(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.norm, self.drop = nn.BatchNorm1d(2), nn.Dropout()
+
+        def train(self, mode=True):
+            super().train(mode)
+            self.norm.eval()
+            return self
+
+    frozen = Frozen()
+    model = nn.Sequential(nn.ReLU(), nn.Residual(frozen))
+    model.more = {"again": [frozen]}
+    assert model.train().training
+    assert (frozen.training, frozen.drop.training, frozen.norm.training) == (True, True, False)
+    assert not model.eval().training
+    assert frozen.training is frozen.drop.training is False
+
+
 def test_a_layer_that_forgets_super_init_works():
     class Forgetful(nn.Module):
         def __init__(self):

@@ -432,3 +432,35 @@ def test_repr_shows_the_rule_and_its_numbers():
     assert repr(sgd) == "SGD(lr=0.1, momentum=0.9, weight_decay=0.0)"
     sgd.lr = 0.2
     assert repr(sgd).startswith("SGD(lr=0.2, ")
+
+
+@pytest.mark.parametrize(
+    ("result", "given"),
+    [(lambda new: new.sum(), r"Tensor of shape \(\)"), (lambda new: None, "NoneType")],
+)
+def test_update_returns_the_parameters_new_value(result, given):
+    class Mistaken(Optimizer):
+        def update(self, param, grad, state):
+            return result(param - grad)
+
+    weight = nn.Parameter([1.0, 2.0])
+    (weight * weight).sum().backward()
+    with pytest.raises(ndl.ShapeError, match=f"Mistaken: update returned a {given} for a"):
+        Mistaken([weight]).step()
+    assert weight.tolist() == [1, 2]
+
+
+def test_state_that_is_no_tensor_is_named_when_it_is_saved():
+    class Counting(Optimizer):
+        hyperparameters = ()
+
+        def update(self, param, grad, state):
+            state["count"] = 1
+            return param - grad
+
+    weight = nn.Parameter([1.0])
+    (weight * weight).backward()
+    optimizer = Counting([weight])
+    optimizer.step()
+    with pytest.raises(ndl.StateError, match=r"count\.0 is a int, .*Keep tensors in state"):
+        optimizer.state_dict()

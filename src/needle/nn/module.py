@@ -98,12 +98,25 @@ class Module(Stateful):
     def train(self, mode: bool = True) -> Self:
         """Switch this module and all below it to training; returns the module.
 
+        A class below may define `train` itself, as to keep a frozen layer in evaluation: it is
+        called for what is inside.
+
         Raises:
             ArgumentError: `mode` is no bool.
         """
         mode = as_flag(mode, "train", "mode")
-        for _, module in self.named_modules():
+        todo: list[Module] = [self]
+        seen: set[int] = set()
+        while todo:
+            module = todo.pop()
+            if id(module) in seen:
+                continue
+            seen.add(id(module))
+            if module is not self and type(module).train is not Module.train:
+                module.train(mode)
+                continue
             module.training = mode
+            todo.extend(reversed([child for _, child in _inside(module)]))
         return self
 
     def eval(self) -> Self:
@@ -177,10 +190,9 @@ class Module(Stateful):
     @recursive_repr()
     def __repr__(self) -> str:
         lines: list[str] = []
-        for name, value in children(self):
-            for label, module in _direct(name, value):
-                body = repr(module).replace("\n", "\n  ")
-                lines.append(f"  ({label}): {body}")
+        for label, module in _inside(self):
+            body = repr(module).replace("\n", "\n  ")
+            lines.append(f"  ({label}): {body}")
         name, extra = type(self).__name__, self.extra_repr()
         if not lines:
             return f"{name}({extra})"
@@ -197,6 +209,12 @@ def _is_buffer(value: Any) -> bool:
     )
 
 
+def _inside(module: Module) -> Iterator[tuple[str, Module]]:
+    """Names and modules that nothing but containers is around, below this one."""
+    for name, value in children(module):
+        yield from _direct(name, value)
+
+
 def _direct(name: str, value: Any, above: tuple[int, ...] = ()) -> Iterator[tuple[str, Module]]:
     """Modules in an attribute, through containers but not through other modules."""
     if isinstance(value, Module):
@@ -208,8 +226,7 @@ def _direct(name: str, value: Any, above: tuple[int, ...] = ()) -> Iterator[tupl
 
 def _name_of(parent: Module, child: Module) -> str | None:
     """The name under which `child` stands in `parent`."""
-    for name, value in children(parent):
-        for label, module in _direct(name, value):
-            if module is child:
-                return label
+    for label, module in _inside(parent):
+        if module is child:
+            return label
     return None

@@ -115,8 +115,20 @@ class Optimizer(Stateful):
 
         Args:
             rows: Parameter, gradient and state of each, as `update` takes them.
+
+        Raises:
+            ShapeError: `update` returned something of another shape.
         """
-        return (self.update(*row) for row in rows)
+        for row in rows:
+            new: Any = self.update(*row)
+            shape, kind = row[0].shape, type(new).__name__
+            if getattr(new, "shape", None) != shape:
+                given = f"{kind} of shape {new.shape}" if hasattr(new, "shape") else kind
+                raise ShapeError(
+                    f"{type(self).__name__}: update returned a {given} for a parameter of shape "
+                    f"{shape}. Return the parameter's new value"
+                )
+            yield new
 
     def step(self) -> None:
         """Update every parameter that has a gradient; the others are skipped."""
@@ -208,10 +220,19 @@ class Optimizer(Stateful):
         return self.hyperparameters
 
     def state_dict(self) -> dict[str, np.ndarray[Any, Any]]:
-        """Copies of what is remembered: `lr`, …, and `m.0`, … for the state of parameter 0."""
+        """Copies of what is remembered: `lr`, …, and `m.0`, … for the state of parameter 0.
+
+        Raises:
+            StateError: an entry of `state` is no tensor.
+        """
         result = {name: np.array(getattr(self, name), np.float64) for name in self._numbers}
         for position, param in enumerate(self.params):
             for name, tensor in self.state.get(param, {}).items():
+                if not isinstance(tensor, Tensor):
+                    raise StateError(
+                        f"state_dict: {name}.{position} is a {type(tensor).__name__}, which is not "
+                        "stored. Keep tensors in state: ndl.Tensor(…, requires_grad=False)"
+                    )
                 result[f"{name}.{position}"] = np.array(tensor.numpy(), order="C")
         return result
 
