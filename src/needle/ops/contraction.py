@@ -11,7 +11,8 @@ import numpy as np
 from ..errors import ShapeError
 from ..graph.kinds import Composite, Contraction
 from ..graph.op import Sample
-from ..shapes import Shape, Spec, broadcast_shapes
+from ..shapes import Spec, broadcast_shapes
+from .movement import summed_to
 from .operands import as_tensor
 
 
@@ -50,9 +51,10 @@ class MatMul(Contraction):
 
     def gradient(self, out_grad: Any, node: Any) -> Any:
         a, b = node.inputs
-        a_grad = B_TRANSPOSED(out_grad, b) if a.requires_grad else None
-        b_grad = A_TRANSPOSED(a, out_grad) if b.requires_grad else None
-        return _summed_to(a_grad, a.shape), _summed_to(b_grad, b.shape)
+        return (
+            summed_to(B_TRANSPOSED(out_grad, b), a.shape) if a.requires_grad else None,
+            summed_to(A_TRANSPOSED(a, out_grad), b.shape) if b.requires_grad else None,
+        )
 
     @classmethod
     def samples(cls) -> Iterator[Sample]:
@@ -93,13 +95,12 @@ class TransposedMatMul(Composite, Contraction):
 
     def gradient(self, out_grad: Any, node: Any) -> Any:
         a, b = node.inputs
-        if self.first:
-            a_grad = B_TRANSPOSED(b, out_grad) if a.requires_grad else None
-            b_grad = a @ out_grad if b.requires_grad else None
-        else:
-            a_grad = out_grad @ b if a.requires_grad else None
-            b_grad = A_TRANSPOSED(out_grad, a) if b.requires_grad else None
-        return _summed_to(a_grad, a.shape), _summed_to(b_grad, b.shape)
+        a_grad = b_grad = None
+        if a.requires_grad:
+            a_grad = summed_to(B_TRANSPOSED(b, out_grad) if self.first else out_grad @ b, a.shape)
+        if b.requires_grad:
+            b_grad = summed_to(a @ out_grad if self.first else A_TRANSPOSED(out_grad, a), b.shape)
+        return a_grad, b_grad
 
     def _factors(self, a: Any, b: Any) -> tuple[Any, Any]:
         """What is known of the two factors as they are multiplied."""
@@ -116,15 +117,6 @@ class TransposedMatMul(Composite, Contraction):
 def _swapped(spec: Any) -> Spec:
     """What is known of a tensor after its last two axes are swapped."""
     return Spec((*spec.shape[:-2], *spec.shape[:-3:-1]), spec.dtype)
-
-
-def _summed_to(gradient: Any, shape: Shape) -> Any:
-    """Sum over the batch axes that broadcasting added or repeated; None stays None."""
-    if gradient is None or gradient.shape == shape:
-        return gradient
-    extra = gradient.ndim - len(shape)
-    repeated = [i + extra for i, n in enumerate(shape) if n == 1 and gradient.shape[i + extra] != 1]
-    return gradient.sum((*range(extra), *repeated)).reshape(shape)
 
 
 def matmul(a: Any, b: Any) -> Any:

@@ -179,13 +179,7 @@ class BroadcastTo(Movement):
         return Spec(self.shape, a.dtype)
 
     def gradient(self, out_grad: Any, node: Any) -> Any:
-        shape = node.inputs[0].shape
-        new = len(self.shape) - len(shape)
-        repeated = [i for i, n in enumerate(shape, new) if n == 1 and self.shape[i] != 1]
-        if not new:
-            return out_grad.sum(tuple(repeated), keepdims=True) if repeated else out_grad
-        reduced = out_grad.sum((*range(new), *repeated))
-        return reduced.reshape(shape) if repeated else reduced
+        return summed_to(out_grad, node.inputs[0].shape)
 
     @classmethod
     def samples(cls) -> Iterator[Sample]:
@@ -193,6 +187,19 @@ class BroadcastTo(Movement):
             yield Sample(cls((2, *shape)), (shape,))
             yield Sample(cls(tuple([4 if n == 1 else n for n in shape])), (shape,))
         yield Sample(cls((0, 3)), ((1, 3),))
+
+
+def summed_to(gradient: Any, shape: Shape) -> Any:
+    """The sum over the axes that broadcasting from `shape` added or repeated."""
+    larger = gradient.shape
+    if larger == shape:
+        return gradient
+    new = len(larger) - len(shape)
+    repeated = [i for i, n in enumerate(shape, new) if n == 1 and larger[i] != 1]
+    if not new:
+        return gradient.sum(tuple(repeated), keepdims=True)
+    reduced = gradient.sum((*range(new), *repeated))
+    return reduced.reshape(shape) if repeated else reduced
 
 
 def _repeated(a: Any, shape: Shape) -> Any:
