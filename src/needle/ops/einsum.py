@@ -36,10 +36,7 @@ def einsum(subscripts: str, *operands: Any) -> Any:
     for position, (operand, term) in enumerate(zip(tensors[1:], terms[1:], strict=True), start=2):
         kept = set(output).union(*terms[position:])
         result, labels = _contract(result, labels, operand, term, kept)
-    summed = tuple([axis for axis, label in enumerate(labels) if label not in output])
-    if summed:
-        result = result.sum(summed)
-        labels = "".join(label for label in labels if label in output)
+    result, labels = _drop(result, labels, set(output))
     return _ordered(result, labels, output)
 
 
