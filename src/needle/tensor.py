@@ -14,7 +14,7 @@ from .context import ambient
 from .device import Device, check_device, default_device
 from .errors import ArgumentError, DTypeError, ShapeError
 from .graph.gradient import compute_gradient_of_variables
-from .graph.leaf import leaf_over_copy, leaf_over_memory, real_numbers
+from .graph.leaf import leaf_over_copy, real_numbers
 from .graph.node import Live, Value, new_handle
 from .ops import (
     activations,
@@ -162,7 +162,7 @@ class Tensor(Value):
 
     @cached_data.setter
     def cached_data(self, array: Any) -> None:
-        self.rebind(leaf_over_memory(array, "cached_data"))
+        self.rebind(ambient.evaluator.leaf(real_numbers(array, "cached_data")))
 
     def backward(self, out_grad: Tensor | None = None) -> None:
         """Set `.grad` on every leaf that requires one, and on every intermediate value still held.

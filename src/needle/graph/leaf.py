@@ -34,16 +34,6 @@ def leaf_over_copy(array: Any, dtype: Any) -> Node:
     return ambient.evaluator.leaf(data)
 
 
-def leaf_over_memory(array: Any, operation: str) -> Node:
-    """A new leaf over an array's own memory, where that is in the machine's byte order.
-
-    Args:
-        array: The data.
-        operation: Who asks, for the message.
-    """
-    return ambient.evaluator.leaf(real_numbers(array, operation))
-
-
 def real_numbers(data: Any, operation: str, *, copy: bool = False) -> Any:
     """An array of data, in the machine's byte order; a copy is dense and in C order.
 
