@@ -152,8 +152,7 @@ def ones_like(array: Any, *, device: Device | None = None, requires_grad: bool =
         >>> ndl.init.ones_like(ndl.Tensor([3, 4])).numpy()
         array([1, 1])
     """
-    array = as_tensor(array)
-    return ones(*array.shape, device=device, dtype=array.dtype, requires_grad=requires_grad)
+    return _finished(as_tensor(array).ones_like(), device, requires_grad)
 
 
 def zeros_like(array: Any, *, device: Device | None = None, requires_grad: bool = False) -> Tensor:
@@ -164,8 +163,7 @@ def zeros_like(array: Any, *, device: Device | None = None, requires_grad: bool 
         >>> ndl.init.zeros_like(ndl.Tensor([3, 4])).numpy()
         array([0, 0])
     """
-    array = as_tensor(array)
-    return zeros(*array.shape, device=device, dtype=array.dtype, requires_grad=requires_grad)
+    return _finished(as_tensor(array).zeros_like(), device, requires_grad)
 
 
 def one_hot(
