@@ -190,7 +190,7 @@ class Module(Stateful):
     @recursive_repr()
     def __repr__(self) -> str:
         lines: list[str] = []
-        for label, module in _inside(self):
+        for label, module in _direct(self):
             body = repr(module).replace("\n", "\n  ")
             lines.append(f"  ({label}): {body}")
         name, extra = type(self).__name__, self.extra_repr()
@@ -209,24 +209,17 @@ def _is_buffer(value: Any) -> bool:
     )
 
 
-def _inside(module: Module) -> Iterator[tuple[str, Module]]:
-    """Names and modules that nothing but containers is around, below this one."""
-    for name, value in children(module):
-        yield from _direct(name, value)
-
-
-def _direct(name: str, value: Any, above: tuple[int, ...] = ()) -> Iterator[tuple[str, Module]]:
-    """Modules in an attribute, through containers but not through other modules."""
-    if isinstance(value, Module):
-        yield name, value
-    elif isinstance(value, list | tuple | dict) and id(value) not in above:
-        for inner, item in children(value):
-            yield from _direct(f"{name}.{inner}", item, (*above, id(value)))
+def _direct(
+    parent: Any, path: str = "", above: tuple[int, ...] = ()
+) -> Iterator[tuple[str, Module]]:
+    """Modules inside, with their names: through containers but not through other modules."""
+    for name, value in children(parent):
+        if isinstance(value, Module):
+            yield path + name, value
+        elif isinstance(value, list | tuple | dict) and id(value) not in above:
+            yield from _direct(value, f"{path}{name}.", (*above, id(value)))
 
 
 def _name_of(parent: Module, child: Module) -> str | None:
     """The name under which `child` stands in `parent`."""
-    for label, module in _inside(parent):
-        if module is child:
-            return label
-    return None
+    return next((name for name, module in _direct(parent) if module is child), None)
