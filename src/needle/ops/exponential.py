@@ -8,25 +8,23 @@ from typing import Any
 import numpy as np
 
 from ..errors import ShapeError
-from ..graph.kinds import SAMPLE_SHAPES, Reduction
+from ..graph.kinds import SAMPLE_SHAPES, Composite, Reduction
 from ..graph.op import Sample, TensorOp
 from ..shapes import Axes, Spec, as_int, normalize_axes, normalize_axis, reduced_shape
+from .operands import as_float, float_dtype
 
 
-class LogSumExp(Reduction):
+class LogSumExp(Composite, Reduction):
     """y = ln Σ exp(a) over axes, the maximum subtracted first."""
 
     label = "logsumexp"
     has_identity = False
 
     def decompose(self, a: Any) -> Any:
-        """The same in terms of other operators, for the compiler."""
         shifted, top = lowered_by_maximum(a, self.axes)
         total = shifted.exp().sum(self.axes, keepdims=True)
-        result = total.log() + top
-        return result.reshape(
-            reduced_shape(a.shape, normalize_axes(self.axes, a.ndim, self.name), self.keepdims)
-        )
+        axes = normalize_axes(self.axes, a.ndim, self.name)
+        return (total.log() + top).reshape(reduced_shape(a.shape, axes, self.keepdims))
 
     def compute(self, a: Any) -> Any:
         if not a.ndim:  # NumPy takes axis 0 of a 0-d array
@@ -66,8 +64,7 @@ def shifted_by_maximum(a: Any, axes: Axes) -> tuple[Any, Any]:
 
     An infinite maximum is not subtracted: inf - inf is NaN where the result is the infinity itself.
     """
-    if a.dtype.kind != "f":
-        a = a.astype(np.float64)
+    a = as_float(a)
     top = np.maximum.reduce(a, axis=axes, keepdims=True)
     finite = np.isfinite(top)
     if not np.logical_and.reduce(finite, axis=None):
@@ -86,14 +83,13 @@ def summed(a: Any, axes: Axes) -> Any:
 
 def lowered_by_maximum(a: Any, axes: Axes) -> tuple[Any, Any]:
     """`shifted_by_maximum` in tensor operators; the maximum passes no gradient."""
-    if a.dtype.kind != "f":
-        a = a.astype("float64")
+    a = as_float(a)
     top = a.max(axes, keepdims=True).detach()
     top = top.where((top - top).equal(0), 0)
     return a - top.broadcast_to(a.shape), top
 
 
-class AlongAxis(TensorOp, abstract=True):
+class AlongAxis(Composite, TensorOp, abstract=True):
     """Base of softmax and its logarithm, along one axis."""
 
     def __init__(self, axis: int = -1) -> None:
@@ -103,14 +99,12 @@ class AlongAxis(TensorOp, abstract=True):
         """An array minus its maximum: all of it is NaN where that is infinite."""
         if not a.ndim:  # NumPy takes axis 0 of a 0-d array
             self.infer(a)
-        if a.dtype.kind != "f":
-            a = a.astype(np.float64)
+        a = as_float(a)
         return a - np.maximum.reduce(a, axis=self.axis, keepdims=True)
 
     def lowered(self, a: Any) -> Any:
         """The same in tensor operators; the maximum passes no gradient."""
-        if a.dtype.kind != "f":
-            a = a.astype("float64")
+        a = as_float(a)
         return a - a.max(self.axis, keepdims=True).detach().broadcast_to(a.shape)
 
     def total(self, a: Any) -> Any:
@@ -124,7 +118,7 @@ class AlongAxis(TensorOp, abstract=True):
             raise ShapeError(
                 f"{self.name}: axis {axis} of shape {a.shape} is empty. Use an axis of size >= 1"
             )
-        return Spec(a.shape, a.dtype if a.dtype.kind == "f" else np.dtype(np.float64))
+        return Spec(a.shape, float_dtype(a.dtype))
 
     @classmethod
     def samples(cls) -> Iterator[Sample]:
@@ -140,7 +134,6 @@ class LogSoftmax(AlongAxis):
     label = "logsoftmax"
 
     def decompose(self, a: Any) -> Any:
-        """The same in terms of other operators, for the compiler."""
         shifted = self.lowered(a)
         total = shifted.exp().sum(self.axis, keepdims=True)
         return shifted - total.log().broadcast_to(a.shape)
@@ -160,7 +153,6 @@ class Softmax(AlongAxis):
     label = "softmax"
 
     def decompose(self, a: Any) -> Any:
-        """The same in terms of other operators, for the compiler."""
         exponential = self.lowered(a).exp()
         return exponential / exponential.sum(self.axis, keepdims=True).broadcast_to(a.shape)
 

@@ -12,8 +12,8 @@ from ..graph.kinds import Composite, as_indices
 from ..graph.op import Sample, TensorOp
 from ..shapes import Spec
 from .exponential import lowered_by_maximum, shifted_by_maximum, summed
+from .operands import float_dtype
 
-_FLOAT64 = np.dtype(np.float64)
 _SAMPLES = [((4, 3), np.array([0, 2, 2, 1])), ((2, 4), np.array([3.0, 0.0])), ((1, 1), np.zeros(1))]
 
 
@@ -49,7 +49,7 @@ class CrossEntropy(Composite, TensorOp):
                 f"{self.name}: logits of shape {z.shape} and y of shape {y.shape}. "
                 "Pass (batch, classes) and (batch,), both sizes >= 1"
             )
-        return z.dtype if z.dtype.kind == "f" else _FLOAT64
+        return float_dtype(z.dtype)
 
     def infer(self, z: Any, y: Any) -> Any:
         return Spec((), self.checked(z, y))
@@ -84,8 +84,7 @@ class CrossEntropyGradient(CrossEntropy):
         return miss * (g / rows).broadcast_to(z.shape)
 
     def infer(self, g: Any, z: Any, y: Any) -> Any:
-        quotient = g.dtype if g.dtype.kind == "f" else _FLOAT64
-        return Spec(z.shape, np.result_type(quotient, self.checked(z, y)))
+        return Spec(z.shape, np.result_type(float_dtype(g.dtype), self.checked(z, y)))
 
     def gradient(self, out_grad: Any, node: Any) -> Any:
         return Composite.gradient(self, out_grad, node)

@@ -95,6 +95,16 @@ def as_bounded(scalar: Any, operation: str, name: str, high: float = math.inf) -
     return number
 
 
+def float_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
+    """The dtype in which functions of real numbers are computed: integers and bools in float64."""
+    return dtype if dtype.kind == "f" else np.dtype(np.float64)
+
+
+def as_float(a: Any) -> Any:
+    """An array or tensor of floats: integers and bools as float64."""
+    return a if a.dtype.kind == "f" else a.astype(np.float64)
+
+
 def is_number(value: Any) -> bool:
     """Whether `value` is a number or an array of one element, but not a tensor."""
     return isinstance(value, int | float | np.generic) or (

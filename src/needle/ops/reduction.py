@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 
 from ..errors import ShapeError
-from ..graph.kinds import SAMPLE_SHAPES, Reduction
+from ..graph.kinds import SAMPLE_SHAPES, Composite, Reduction
 from ..graph.op import Sample, TensorOp
 from ..shapes import Axes, Spec, as_flag, as_int, frozen_axes, normalize_axes, reduced_shape
 from .comparison import where
 from .creation import arange
-from .operands import as_number, as_tensor
+from .operands import as_float, as_number, as_tensor
 
 
 class Summation(Reduction):
@@ -110,7 +110,7 @@ def min(a: Any, axes: Axes = None, keepdims: bool = False) -> Any:
     return Min(axes, keepdims)(a)
 
 
-class ArgMax(TensorOp):
+class ArgMax(Composite, TensorOp):
     """y = position of the first largest element along an axis, or in the flattened tensor."""
 
     label = "argmax"
@@ -126,7 +126,6 @@ class ArgMax(TensorOp):
         return np.argmax(a, axis=self.axis, keepdims=self.keepdims)
 
     def decompose(self, a: Any) -> Any:
-        """The same in terms of other operators, for the compiler: NaN is the largest of all."""
         shape = reduced_shape(a.shape, normalize_axes(self.axis, a.ndim, self.name), self.keepdims)
         if self.axis is None:
             a = a.reshape((a.size,))
@@ -136,7 +135,7 @@ class ArgMax(TensorOp):
         place = arange(0, count, dtype=np.int64).reshape(places).broadcast_to(a.shape)
         hit = a.equal(a.max(axis, keepdims=True).broadcast_to(a.shape))
         if a.dtype.kind == "f":
-            hit = where(a.equal(a), hit, True)
+            hit = where(a.equal(a), hit, True)  # NaN is the largest of all
         return where(hit, place, count).min(axis).reshape(shape)
 
     def infer(self, a: Any) -> Any:
@@ -203,8 +202,7 @@ def mean(a: Any, axes: Axes = None, keepdims: bool = False) -> Any:
     """
     a, axes = as_tensor(a, "mean"), frozen_axes(axes, "mean")
     count = _count(a, axes, "mean")
-    if a.dtype.kind != "f":
-        a = a.astype("float64")  # the sum of large integers would wrap around
+    a = as_float(a)  # the sum of large integers would wrap around
     if a.dtype.char == "e":  # float16, of which a sum soon overflows or stands still
         return mean(a.astype("float32"), axes, keepdims).astype(a.dtype)
     return summation(a, axes, keepdims) / count
