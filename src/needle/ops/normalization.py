@@ -96,19 +96,23 @@ class Moments(Statistics, TensorTupleOp):
             yield Sample(cls(axes), (shape,))
 
 
-class Standardize(Statistics, TensorOp):
-    """y = (x - mean) / √(var + eps), mean and biased variance taken over axes.
+class Standardization(Statistics, abstract=True):
+    """Base of `Standardize` and its gradient.
 
     Args:
         axes: None (all), an int or a tuple.
         eps: Added to the variance.
     """
 
-    label = "standardize"
-
     def __init__(self, axes: Axes, eps: float) -> None:
         super().__init__(axes)
-        self.eps = float(as_bounded(eps, "standardize", "eps"))
+        self.eps = float(as_bounded(eps, self.name, "eps"))
+
+
+class Standardize(Standardization, TensorOp):
+    """y = (x - mean) / √(var + eps), mean and biased variance taken over axes."""
+
+    label = "standardize"
 
     def compute(self, x: Any) -> Any:
         _, centred, var = self.moments(x)
@@ -131,21 +135,13 @@ class Standardize(Statistics, TensorOp):
             yield Sample(cls(axes, 1e-3), (shape,))
 
 
-class StandardizeGradient(Statistics, TensorOp):
+class StandardizeGradient(Standardization, TensorOp):
     """dx = (g - mean(g) - y · mean(g · y)) / √(var + eps) (Ioffe & Szegedy 2015, section 3).
 
     y is the standardised x.
-
-    Args:
-        axes: None (all), an int or a tuple.
-        eps: Added to the variance.
     """
 
     label = "standardize_gradient"
-
-    def __init__(self, axes: Axes, eps: float) -> None:
-        super().__init__(axes)
-        self.eps = float(as_bounded(eps, "standardize", "eps"))
 
     def compute(self, g: Any, x: Any) -> Any:
         _, centred, var = self.moments(x)
