@@ -198,17 +198,16 @@ class Optimizer(Stateful):
             raise ArgumentError(
                 f"clip_grad_norm: max_norm={max_norm} is not positive. Pass a norm > 0"
             )
-        clipped = [param for param in self.params if param.grad is not None]
         with no_grad():
+            gradients = [(p, self._fitting(p.grad, p)) for p in self.params if p.grad is not None]
             total = Tensor(0.0, dtype="float64", requires_grad=False)
-            for param in clipped:
+            for _, grad in gradients:
                 # In float64, where squares of exploding float32 gradients do not overflow.
-                wide = self._fitting(param.grad, param).astype("float64")
+                wide = grad.astype("float64")
                 total = total + (wide * wide).sum()
             norm = total.sqrt()
             scale = 1 / (norm / max_norm).maximum(1)
-            for param in clipped:
-                grad = self._fitting(param.grad, param)
+            for param, grad in gradients:
                 param.grad = grad * scale.astype(grad.dtype).broadcast_to(grad.shape)
         return norm
 
