@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import struct
 from collections.abc import Iterator
 from typing import Any, ClassVar, NamedTuple
@@ -38,7 +39,7 @@ class Op:
     """
 
     label: ClassVar[str] = ""
-    """The name that messages use, where it is not the class's own."""
+    """The name that messages use, where it is not that of the class: see `__init_subclass__`."""
     differentiable: ClassVar[bool] = True
     """False for operators whose results never need a gradient (comparisons, index searches)."""
     scalars: ClassVar[int] = 0
@@ -49,11 +50,16 @@ class Op:
     """The open interval of test inputs; narrower where not every real is allowed."""
 
     def __init_subclass__(cls, *, abstract: bool = False, **kwargs: Any) -> None:
-        """Register the library's own operators; `abstract=True` is for bases of some of them."""
+        """Register the library's own operators; `abstract=True` is for bases of some of them.
+
+        Their label, where they state none, is the class's name as a function is spelled.
+        """
         super().__init_subclass__(**kwargs)
         cls.ours = cls.__module__.startswith("needle.ops.")
         if cls.ours and not abstract:
             REGISTRY.append(cls)
+            if "label" not in vars(cls):
+                cls.label = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", cls.__name__).lower()
 
     def __call__(self, *inputs: Any) -> Any:
         return ambient.evaluator.make(self, inputs)

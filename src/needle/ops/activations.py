@@ -49,7 +49,6 @@ class GELU(Elementwise):
     (1 + tanh(x)) / 2 is written as sigmoid(2x): 1 + tanh(x) has no digits left where tanh(x) is -1.
     """
 
-    label = "gelu"
     float_result = True
     examples = (("none",), ("tanh",))
 
@@ -145,7 +144,6 @@ def relu(a: Any) -> Any:
 class Step(Elementwise):
     """y = 1 where a > 0, else 0, in a's dtype."""
 
-    label = "step"
     differentiable = False
 
     def expression(self, e: Any, a: Any) -> Any:

@@ -21,8 +21,6 @@ _FEATURES = ((3,), (4, 3), (2, 2, 3), (0, 3), (3, 0))
 class Affine(Composite, Contraction):
     """y[…, j] = Σₖ x[…, k] · W[k, j] + b[j]."""
 
-    label = "affine"
-
     def compute(self, x: Any, w: Any, b: Any) -> Any:
         if x.ndim < 2 or w.ndim != 2 or b.shape not in (w.shape[1:], (1, *w.shape[1:])):
             self.infer(x, w, b)
@@ -87,8 +85,6 @@ def affine(x: Any, weight: Any, bias: Any) -> Any:
 class ScaleShift(Composite, TensorOp):
     """y[…, j] = x[…, j] · w[j] + b[j]."""
 
-    label = "scale_shift"
-
     def compute(self, x: Any, w: Any, b: Any) -> Any:
         if not x.ndim or w.shape != x.shape[-1:] or b.shape != w.shape:
             self.infer(x, w, b)
@@ -122,8 +118,6 @@ class ScaleShift(Composite, TensorOp):
 class Scale(Composite, TensorOp):
     """y[…, j] = x[…, j] · w[j]: the gradient of `ScaleShift` for x."""
 
-    label = "scale"
-
     def compute(self, x: Any, w: Any) -> Any:
         if not x.ndim or w.shape != x.shape[-1:]:
             self.infer(x, w)
@@ -155,8 +149,6 @@ class Scale(Composite, TensorOp):
 
 class FeatureDot(Composite, TensorOp):
     """y[j] = Σ x[…, j] · z[…, j], over all axes but the last: the gradient for w."""
-
-    label = "feature_dot"
 
     def compute(self, x: Any, z: Any) -> Any:
         if not x.ndim or x.shape != z.shape:

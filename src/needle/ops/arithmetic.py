@@ -56,8 +56,6 @@ class ScalarOperator(Elementwise, abstract=True):
 class AddScalar(ScalarOperator):
     """y = a + c."""
 
-    label = "add_scalar"
-
     def expression(self, e: Any, a: Any) -> Any:
         return a + self.scalar
 
@@ -132,8 +130,6 @@ def multiply(a: Any, b: Any) -> Any:
 
 class MulScalar(ScalarOperator):
     """y = a · c."""
-
-    label = "mul_scalar"
 
     def expression(self, e: Any, a: Any) -> Any:
         return a * self.scalar
@@ -277,7 +273,6 @@ def power(a: Any, b: Any) -> Any:
 class PowerScalar(ScalarOperator):
     """y = a ** c."""
 
-    label = "power_scalar"
     domain = (0.5, 2.0)
     examples = ((2,), (-1.0,), (0.5,), (0,), (3,), (2.5,))
 
@@ -309,8 +304,6 @@ def power_scalar(a: Any, scalar: Any) -> Any:
 
 class Negate(Elementwise):
     """y = -a."""
-
-    label = "negate"
 
     def expression(self, e: Any, a: Any) -> Any:
         return -a

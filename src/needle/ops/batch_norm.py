@@ -40,7 +40,6 @@ class BatchStatistics(OverRows, TensorTupleOp):
         momentum: Share of the batch in the running statistics.
     """
 
-    label = "batch_statistics"
     differentiable = False
 
     def __init__(self, momentum: float) -> None:
@@ -106,8 +105,6 @@ class OverBatch(OverRows, abstract=True):
 class BatchNorm(OverBatch, TensorOp):
     """y[i, j] = w[j] · (x[i, j] - mean[j]) / √(var[j] + eps) + b[j]."""
 
-    label = "batch_norm"
-
     def compute(self, x: Any, w: Any, b: Any, *known: Any) -> Any:
         _check(self.name, x, w, b)
         centred, inverse = self.known(x, *known)
@@ -138,8 +135,6 @@ class BatchNormGradient(OverBatch, TensorTupleOp):
 
     s is the standardised x (Ioffe & Szegedy 2015, section 3).
     """
-
-    label = "batch_norm_gradient"
 
     def compute(self, g: Any, x: Any, w: Any, *known: Any) -> Any:
         _check(self.name, x, w)

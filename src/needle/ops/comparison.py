@@ -20,16 +20,12 @@ class Comparison(Elementwise, abstract=True):
 class Equal(Comparison):
     """y = (a == b)."""
 
-    label = "equal"
-
     def expression(self, e: Any, a: Any, b: Any) -> Any:
         return a == b
 
 
 class NotEqual(Comparison):
     """y = (a != b)."""
-
-    label = "not_equal"
 
     def expression(self, e: Any, a: Any, b: Any) -> Any:
         return a != b
@@ -38,16 +34,12 @@ class NotEqual(Comparison):
 class Less(Comparison):
     """y = (a < b)."""
 
-    label = "less"
-
     def expression(self, e: Any, a: Any, b: Any) -> Any:
         return a < b
 
 
 class LessEqual(Comparison):
     """y = (a <= b)."""
-
-    label = "less_equal"
 
     def expression(self, e: Any, a: Any, b: Any) -> Any:
         return a <= b
@@ -124,8 +116,6 @@ def greater_equal(a: Any, b: Any) -> Any:
 class Where(Elementwise):
     """y = a where the condition holds, else b."""
 
-    label = "where"
-
     def expression(self, e: Any, condition: Any, a: Any, b: Any) -> Any:
         return e.where(condition != 0, a, b)
 
@@ -179,16 +169,12 @@ class Extremum(Elementwise, abstract=True):
 class Maximum(Extremum):
     """y = max(a, b)."""
 
-    label = "maximum"
-
     def expression(self, e: Any, a: Any, b: Any) -> Any:
         return e.maximum(a, b)
 
 
 class Minimum(Extremum):
     """y = min(a, b)."""
-
-    label = "minimum"
 
     def expression(self, e: Any, a: Any, b: Any) -> Any:
         return e.minimum(a, b)
@@ -225,7 +211,6 @@ def minimum(a: Any, b: Any) -> Any:
 class Clip(Elementwise):
     """y = min(max(a, low), high)."""
 
-    label = "clip"
     examples = ((-0.5, 0.5), (None, 0.5), (0.25, None))
 
     def __init__(self, low: float | None = None, high: float | None = None) -> None:
@@ -284,7 +269,6 @@ class Cast(Elementwise):
 class StopGradient(Elementwise):
     """y = a, without a gradient."""
 
-    label = "stop_gradient"
     differentiable = False
 
     def expression(self, e: Any, a: Any) -> Any:

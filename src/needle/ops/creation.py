@@ -18,8 +18,6 @@ from .operands import Number, as_number, is_unknown
 class Full(Source):
     """y = c everywhere."""
 
-    label = "full"
-
     def __init__(self, shape: Any, value: Any, dtype: Any = "float32") -> None:
         self.shape = checked_shape(shape, "full")
         self.value = as_number(value, "full")
@@ -73,8 +71,6 @@ def _holds(dtype: np.dtype[Any], value: Number) -> bool:
 
 class Arange(Source):
     """y[i] = start + i · step."""
-
-    label = "arange"
 
     def __init__(self, start: float, stop: float, step: float = 1, dtype: Any = None) -> None:
         self.start = as_number(start, "arange")

@@ -150,8 +150,6 @@ class LogSoftmax(AlongAxis):
 class Softmax(AlongAxis):
     """y = exp(a - max a) / Σ exp(a - max a) along an axis."""
 
-    label = "softmax"
-
     def decompose(self, a: Any) -> Any:
         exponential = self.lowered(a).exp()
         return exponential / exponential.sum(self.axis, keepdims=True).broadcast_to(a.shape)

@@ -11,7 +11,6 @@ from ..graph.kinds import Elementwise
 class Log(Elementwise):
     """y = ln(a)."""
 
-    label = "log"
     float_result = True
     domain = (0.5, 2.0)
 
@@ -39,7 +38,6 @@ def log(a: Any) -> Any:
 class Exp(Elementwise):
     """y = e ** a."""
 
-    label = "exp"
     float_result = True
 
     def expression(self, e: Any, a: Any) -> Any:
@@ -66,7 +64,6 @@ def exp(a: Any) -> Any:
 class Sqrt(Elementwise):
     """y = √a."""
 
-    label = "sqrt"
     float_result = True
     domain = (0.5, 2.0)
 
@@ -94,7 +91,6 @@ def sqrt(a: Any) -> Any:
 class Sin(Elementwise):
     """y = sin(a)."""
 
-    label = "sin"
     float_result = True
 
     def expression(self, e: Any, a: Any) -> Any:
@@ -121,7 +117,6 @@ def sin(a: Any) -> Any:
 class Cos(Elementwise):
     """y = cos(a)."""
 
-    label = "cos"
     float_result = True
 
     def expression(self, e: Any, a: Any) -> Any:
@@ -148,7 +143,6 @@ def cos(a: Any) -> Any:
 class Tanh(Elementwise):
     """y = tanh(a)."""
 
-    label = "tanh"
     float_result = True
 
     def expression(self, e: Any, a: Any) -> Any:
@@ -175,7 +169,6 @@ def tanh(a: Any) -> Any:
 class Sigmoid(Elementwise):
     """y = 1 / (1 + exp(-a))."""
 
-    label = "sigmoid"
     float_result = True
 
     def expression(self, e: Any, a: Any) -> Any:
@@ -202,7 +195,6 @@ def sigmoid(a: Any) -> Any:
 class Erf(Elementwise):
     """y = 2/√π ∫₀ᵃ exp(-t²) dt."""
 
-    label = "erf"
     float_result = True
 
     def expression(self, e: Any, a: Any) -> Any:
@@ -230,7 +222,6 @@ def erf(a: Any) -> Any:
 class Sign(Elementwise):
     """y = 1 where a > 0, -1 where a < 0, else 0, in a's dtype."""
 
-    label = "sign"
     differentiable = False
 
     def expression(self, e: Any, a: Any) -> Any:
@@ -250,8 +241,6 @@ def sign(a: Any) -> Any:
 
 class Abs(Elementwise):
     """y = |a|."""
-
-    label = "abs"
 
     def expression(self, e: Any, a: Any) -> Any:
         return e.abs(a)

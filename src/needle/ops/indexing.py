@@ -17,8 +17,6 @@ from ..shapes import Shape, Spec, as_dtype, as_int, checked_shape, normalize_axi
 class Take(Indexed):
     """y = a's slices along an axis, in the order that an index tensor gives."""
 
-    label = "take"
-
     def __init__(self, axis: int = 0) -> None:
         self.axis = as_int(axis, "take", "axis")
 
@@ -71,8 +69,6 @@ def take(a: Any, index: Any, axis: int = 0) -> Any:
 class ScatterAdd(Indexed):
     """y = zeros, with slices added where an index tensor says: the gradient of `Take`."""
 
-    label = "scatter_add"
-
     def __init__(self, shape: Shape, axis: int) -> None:
         self.shape = shape
         self.axis = normalize_axis(axis, len(shape), "scatter_add")
@@ -110,8 +106,6 @@ class ScatterAdd(Indexed):
 
 class Pick(Indexed):
     """y[…] = a[…, index[…]]: one element of each row."""
-
-    label = "pick"
 
     def compute(self, a: Any, index: Any) -> Any:
         if index.shape != a.shape[:-1]:
@@ -164,7 +158,6 @@ def pick(a: Any, index: Any) -> Any:
 class OneHot(Indexed):
     """y[…, k] = 1 where index[…] = k, else 0."""
 
-    label = "one_hot"
     differentiable = False
 
     def __init__(self, n: int, dtype: Any = "float32") -> None:

@@ -20,8 +20,6 @@ _SAMPLES = [((4, 3), np.array([0, 2, 2, 1])), ((2, 4), np.array([3.0, 0.0])), ((
 class CrossEntropy(Composite, TensorOp):
     """Mean over the rows of ln Σ exp(z) - z[y]."""
 
-    label = "cross_entropy"
-
     def compute(self, z: Any, y: Any) -> Any:
         shifted, labels, rows = self.prepared(z, y)
         with np.errstate(divide="ignore"):
@@ -65,8 +63,6 @@ class CrossEntropy(Composite, TensorOp):
 
 class CrossEntropyGradient(CrossEntropy):
     """dz = (softmax(z) - onehot(y)) · g / n."""
-
-    label = "cross_entropy_gradient"
 
     def compute(self, g: Any, z: Any, y: Any) -> Any:
         shifted, labels, rows = self.prepared(z, y)

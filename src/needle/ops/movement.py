@@ -16,8 +16,6 @@ from ..shapes import Shape, Spec, as_shape, checked_shape, normalize_axis, resha
 class Transpose(Movement):
     """y = a with two axes swapped."""
 
-    label = "transpose"
-
     def __init__(self, axes: Sequence[int] | None = None) -> None:
         self.axes = (-1, -2) if axes is None else as_shape(axes, "transpose", "axis")
         if len(self.axes) != 2:
@@ -68,8 +66,6 @@ def transpose(a: Any, axes: Sequence[int] | None = None) -> Any:
 class Permute(Movement):
     """y = a with its axes in a new order."""
 
-    label = "permute"
-
     def __init__(self, axes: Sequence[int]) -> None:
         self.axes = as_shape(axes, "permute", "axis")
 
@@ -117,8 +113,6 @@ def permute(a: Any, axes: Sequence[int]) -> Any:
 class Reshape(Movement):
     """y = a's elements, in order, in another shape."""
 
-    label = "reshape"
-
     def __init__(self, shape: Any) -> None:
         self.shape = as_shape(shape, "reshape")
         if min(self.shape, default=0) < -1:  # NumPy takes it for a -1
@@ -160,8 +154,6 @@ def reshape(a: Any, shape: Any) -> Any:
 
 class BroadcastTo(Movement):
     """y = a, repeated to a larger shape."""
-
-    label = "broadcast_to"
 
     def __init__(self, shape: Any) -> None:
         self.shape = checked_shape(shape, "broadcast_to")

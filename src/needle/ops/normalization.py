@@ -74,7 +74,6 @@ class Statistics(Composite, abstract=True):
 class Moments(Statistics, TensorTupleOp):
     """(mean, var) over axes, the variance biased; they pass no gradient."""
 
-    label = "moments"
     differentiable = False
 
     def compute(self, x: Any) -> Any:
@@ -112,8 +111,6 @@ class Standardization(Statistics, abstract=True):
 class Standardize(Standardization, TensorOp):
     """y = (x - mean) / √(var + eps), mean and biased variance taken over axes."""
 
-    label = "standardize"
-
     def compute(self, x: Any) -> Any:
         _, centred, var = self.moments(x)
         return centred * (1 / np.sqrt(var + self.eps))
@@ -140,8 +137,6 @@ class StandardizeGradient(Standardization, TensorOp):
 
     y is the standardised x.
     """
-
-    label = "standardize_gradient"
 
     def compute(self, g: Any, x: Any) -> Any:
         _, centred, var = self.moments(x)

@@ -20,7 +20,6 @@ from .operands import as_float, as_number, as_tensor
 class Summation(Reduction):
     """y = Σ a over axes."""
 
-    label = "summation"
     combine = "add"
 
     def gradient(self, out_grad: Any, node: Any) -> Any:
@@ -61,14 +60,12 @@ class Extreme(Reduction, abstract=True):
 class Max(Extreme):
     """y = the largest of a along axes."""
 
-    label = "max"
     combine = "maximum"
 
 
 class Min(Extreme):
     """y = the smallest of a along axes."""
 
-    label = "min"
     combine = "minimum"
 
 

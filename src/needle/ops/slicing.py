@@ -29,8 +29,6 @@ def _slices(ranges: tuple[Range, ...]) -> tuple[slice, ...]:
 class Slice(Movement):
     """y = a[start : start + count · step : step] along every axis."""
 
-    label = "slice"
-
     def __init__(self, ranges: tuple[Range, ...]) -> None:
         self.ranges = ranges
 
@@ -57,8 +55,6 @@ class Unslice(Movement):
     Further inputs are added, each in a slice of its own: the compiler writes sums of such values
     so.
     """
-
-    label = "unslice"
 
     def __init__(
         self,
@@ -125,8 +121,6 @@ def pad(a: Any, widths: Sequence[tuple[int, int]]) -> Any:
 
 class Concatenate(Movement):
     """y = tensors, one after the other along an axis."""
-
-    label = "concatenate"
 
     def __init__(self, axis: int = 0) -> None:
         self.axis = as_int(axis, "concatenate", "axis")

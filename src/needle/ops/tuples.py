@@ -46,8 +46,6 @@ def make_tuple(*args: Any) -> Any:
 class TupleGetItem(TensorOp):
     """y = one element of a tuple."""
 
-    label = "tuple_get_item"
-
     def __init__(self, index: int) -> None:
         self.index = index
 
@@ -104,7 +102,6 @@ def tuple_get_item(value: Any, index: int) -> Any:
 class FusedAddScalars(ElementwiseTuple):
     """(y, z) = (a + c0, a + c1)."""
 
-    label = "fused_add_scalars"
     examples = ((1.5, -2.0),)
 
     def __init__(self, c0: float, c1: float) -> None:

@@ -92,7 +92,6 @@ class SGDUpdate(UpdateRule):
 class MomentumUpdate(UpdateRule):
     """g' = g + λθ; u' = βu + (1 - β)g'; θ' = θ - η u'."""
 
-    label = "momentum_update"
     scalars = 4
 
     def expression(
@@ -108,7 +107,6 @@ class AdamUpdate(UpdateRule):
     η' and ε' come from `AdamRate` and `AdamEps` (Kingma & Ba 2015, the end of section 2).
     """
 
-    label = "adam_update"
     domain = (0.0, 2.0)  # v is a mean of squares
     scalars = 6
 
@@ -124,7 +122,6 @@ class AdamUpdate(UpdateRule):
 class AdamDecayUpdate(AdamUpdate):
     """`AdamUpdate` with λθ added to the gradient."""
 
-    label = "adam_decay_update"
     scalars = 7
 
     def expression(
@@ -152,7 +149,6 @@ class AdamWUpdate(AdamUpdate):
 class AdamRate(Elementwise):
     """η' = η √(1 - β₂ᵗ) / (1 - β₁ᵗ), t steps made: corrects the bias of both moments."""
 
-    label = "adam_rate"
     differentiable = False
     domain = (0.5, 2.0)
     scalars = 3
@@ -164,7 +160,6 @@ class AdamRate(Elementwise):
 class AdamEps(Elementwise):
     """ε' = ε √(1 - β₂ᵗ), t steps made: what `AdamRate` leaves to be said of ε."""
 
-    label = "adam_eps"
     differentiable = False
     domain = (0.5, 2.0)
     scalars = 2
