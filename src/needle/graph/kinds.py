@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from ..context import ambient
-from ..errors import DTypeError, IndexRangeError, ShapeError
+from ..errors import DTypeError, ShapeError
 from ..shapes import (
     Axes,
     Shape,
@@ -194,39 +194,6 @@ class Source(TensorOp):
     @property
     def key(self) -> tuple[Any, ...] | None:
         return None if self.random else super().key
-
-
-def as_indices(index: Storage, size: int, operation: str, *, negative: bool = False) -> Storage:
-    """Indices as int64, checked against an axis of `size`; floats must hold whole numbers.
-
-    Bools are the indices 0 and 1, and not a mask, which NumPy takes them for.
-
-    Raises:
-        DTypeError: an index is no whole number.
-        IndexRangeError: an index is outside the axis.
-    """
-    if index.dtype.kind == "f":
-        with np.errstate(invalid="ignore"):
-            whole = index.astype(np.int64)
-        if not np.array_equal(whole, index):
-            bad = index[whole != index].flat[0]
-            raise DTypeError(
-                f"{operation}: index {bad} is no whole number. Pass integers, or floats such as 3.0"
-            )
-        index = whole
-    if index.size:
-        low, high = np.minimum.reduce(index, axis=None), np.maximum.reduce(index, axis=None)
-        if high >= size or low < (-size if negative else 0):
-            raise _out_of_range(index, size, operation, -size if negative else 0)
-    return index.astype(np.int64, copy=False)
-
-
-def _out_of_range(index: Storage, size: int, operation: str, lowest: int) -> IndexRangeError:
-    position = tuple([int(i) for i in np.argwhere((index < lowest) | (index >= size))[0]])
-    return IndexRangeError(
-        f"{operation}: index {index[position]} at position {position} is out of range "
-        f"for size {size}. Use indices from {lowest} to {size - 1}"
-    )
 
 
 def _aligned(op: Pointwise, inputs: tuple[Any, ...]) -> tuple[Any, ...]:

@@ -12,7 +12,7 @@ from ..errors import ArgumentError, DTypeError, ShapeError
 from ..graph.kinds import Source
 from ..graph.op import Sample
 from ..shapes import Spec, as_dtype, checked_shape
-from .operands import Number, as_number, is_unknown
+from .operands import as_number, holds, is_unknown
 
 
 class Full(Source):
@@ -22,8 +22,7 @@ class Full(Source):
         self.shape = checked_shape(shape, "full")
         self.value = as_number(value, "full")
         self.dtype = as_dtype(dtype, "full")
-
-        if self.dtype.kind in "iu" and not _holds(self.dtype, self.value):
+        if self.dtype.kind in "iu" and not holds(self.dtype, self.value):
             raise DTypeError(
                 f"full: {self.dtype} cannot hold {value!r}. Use another value or dtype"
             )
@@ -61,12 +60,6 @@ def full(shape: Any, value: float, dtype: Any = "float32") -> Any:
     if is_unknown(value):
         return (Full(shape, 1, dtype)() * value).astype(dtype)
     return Full(shape, value, dtype)()
-
-
-def _holds(dtype: np.dtype[Any], value: Number) -> bool:
-    """Whether an integer dtype has a value for the whole part of a number."""
-    bounds = np.iinfo(dtype)
-    return math.isfinite(value) and bounds.min <= math.trunc(value) <= bounds.max
 
 
 class Arange(Source):

@@ -8,10 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import ShapeError
-from ..graph.kinds import Indexed, as_indices
+from ..errors import DTypeError, IndexRangeError, ShapeError
+from ..graph.kinds import Indexed
 from ..graph.op import Sample
 from ..shapes import Shape, Spec, as_dtype, as_int, checked_shape, normalize_axis
+
+Array = np.ndarray[Any, Any]
 
 
 class Take(Indexed):
@@ -200,3 +202,36 @@ def one_hot(n: int, index: Any, dtype: Any = "float32") -> Any:
                [1., 0., 0.]], dtype=float32)
     """
     return OneHot(n, dtype)(index)
+
+
+def as_indices(index: Array, size: int, operation: str, *, negative: bool = False) -> Array:
+    """Indices as int64, checked against an axis of `size`; floats must hold whole numbers.
+
+    Bools are the indices 0 and 1, and not a mask, which NumPy takes them for.
+
+    Raises:
+        DTypeError: an index is no whole number.
+        IndexRangeError: an index is outside the axis.
+    """
+    if index.dtype.kind == "f":
+        with np.errstate(invalid="ignore"):
+            whole = index.astype(np.int64)
+        if not np.array_equal(whole, index):
+            bad = index[whole != index].flat[0]
+            raise DTypeError(
+                f"{operation}: index {bad} is no whole number. Pass integers, or floats such as 3.0"
+            )
+        index = whole
+    if index.size:
+        low, high = np.minimum.reduce(index, axis=None), np.maximum.reduce(index, axis=None)
+        if high >= size or low < (-size if negative else 0):
+            raise _out_of_range(index, size, operation, -size if negative else 0)
+    return index.astype(np.int64, copy=False)
+
+
+def _out_of_range(index: Array, size: int, operation: str, lowest: int) -> IndexRangeError:
+    position = tuple([int(i) for i in np.argwhere((index < lowest) | (index >= size))[0]])
+    return IndexRangeError(
+        f"{operation}: index {index[position]} at position {position} is out of range "
+        f"for size {size}. Use indices from {lowest} to {size - 1}"
+    )

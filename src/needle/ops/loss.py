@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 
 from ..errors import ShapeError
-from ..graph.kinds import Composite, as_indices
+from ..graph.kinds import Composite
 from ..graph.op import Sample, TensorOp
 from ..shapes import Spec
 from .exponential import lowered_by_maximum, shifted_by_maximum, summed
+from .indexing import as_indices
 from .operands import float_dtype
 
 _SAMPLES = [((4, 3), np.array([0, 2, 2, 1])), ((2, 4), np.array([3.0, 0.0])), ((1, 1), np.zeros(1))]

@@ -128,9 +128,15 @@ def constant_like(a: Any, number: Any, operation: str) -> Any:
     if isinstance(value, int) and not -(2**63) <= value < 2**64:
         value = _large(value, a.dtype, operation)
     dtype = np.result_type(a.dtype, value)
-    if dtype.kind in "iu" and not np.iinfo(dtype).min <= value <= np.iinfo(dtype).max:
+    if dtype.kind in "iu" and not holds(dtype, value):
         dtype = np.asarray(value).dtype
     return a.full_like(value, dtype=dtype)
+
+
+def holds(dtype: np.dtype[Any], number: Number) -> bool:
+    """Whether an integer dtype has a value for the whole part of a number."""
+    bounds = np.iinfo(dtype)
+    return math.isfinite(number) and bounds.min <= math.trunc(number) <= bounds.max
 
 
 def as_operands(a: Any, b: Any, operation: str) -> tuple[Any, Any]:

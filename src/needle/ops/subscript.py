@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from ..errors import ArgumentError, IndexRangeError, ShapeError
-from ..graph.kinds import as_indices
 from ..graph.node import Value
 from ..shapes import Shape, broadcast_shapes
+from .indexing import as_indices
 from .operands import as_tensor
 from .slicing import Range
 
