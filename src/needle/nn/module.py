@@ -116,7 +116,7 @@ class Module(Stateful):
                 module.train(mode)
                 continue
             module.training = mode
-            todo.extend(reversed([child for _, child in _inside(module)]))
+            todo.extend(reversed([child for _, child in _direct(module)]))
         return self
 
     def eval(self) -> Self:
