@@ -173,6 +173,14 @@ def test_an_empty_product_with_equal_numbers(shape):
     expect_numpy(lambda x: ones(5, shape[0]) @ x, x, rtol=0)
 
 
+@pytest.mark.parametrize("lanes", [16, 8, 4])
+@pytest.mark.parametrize("shape", [(0, 1, 5), (0, 7, 5), (3, 0, 5), (3, 1, 0), (0, 1, 0)])
+def test_an_empty_product_of_two_transposed_matrices(shape, lanes):
+    m, n, k = shape
+    a, b = ndl.init.ones(k, m), ndl.init.ones(n, k)
+    expect_numpy(lambda a, b: a.T @ b.T, a, b, rtol=1e-6, host=llvm.host(lanes))
+
+
 def test_a_product_with_equal_numbers_of_another_dtype_stays():
     x = ndl.Tensor(np.ones((3, 4), np.float32))
     double = ndl.jit(lambda x: x @ ndl.init.ones(4, 2, dtype="float64"), warmup=0)

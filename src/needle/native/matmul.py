@@ -70,7 +70,9 @@ def emit(
 
 
 def phases(cut: Blocking, name: str = "") -> list[Phase]:
-    """The phases of a product, in order."""
+    """The phases of a product, in order; none where C is empty."""
+    if not cut.chunks:
+        return []
     packed = 0 if cut.swap else 1
     parts = f"k in {cut.parts} parts" if cut.parts > 1 else ""
     last = "turns c over" if cut.turned else "adds parts"
