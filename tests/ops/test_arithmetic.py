@@ -405,3 +405,15 @@ def test_numbers_of_every_class_leave_the_dtype(number, dtype):
     assert {str(result.dtype) for result in results} == {dtype}
     np.testing.assert_allclose(results[2].numpy(), x.numpy() * float(number))
     assert (ndl.Tensor([1], dtype="int8") * Level.HIGH).dtype == "int8"
+
+
+@pytest.mark.parametrize("number", [2, 2.5, True, np.float64(0.5), np.array([4.0])], ids=repr)
+@pytest.mark.parametrize("dtype", ["float32", "float64", "int64", "uint8"])
+@pytest.mark.parametrize("name", ["add", "multiply", "divide"])
+def test_functions_take_numbers_as_operators_do(name, dtype, number):
+    t = ndl.Tensor(np.array([1, 2, 3], dtype), dtype=dtype, requires_grad=False)
+    for operands in ((t, number), (number, t)):
+        result, expected = getattr(ndl, name)(*operands), BINARY[name][0](*operands)
+        assert isinstance(result, ndl.Tensor)
+        assert result.dtype == expected.dtype
+        np.testing.assert_array_equal(result.numpy(), expected.numpy())

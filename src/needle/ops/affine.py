@@ -13,6 +13,7 @@ from ..graph.kinds import Composite, Contraction
 from ..graph.op import Sample, TensorOp
 from ..shapes import Spec
 from .contraction import A_TRANSPOSED, B_TRANSPOSED
+from .sums import total
 
 _FEATURES = ((3,), (4, 3), (2, 2, 3), (0, 3), (3, 0))
 """Shapes of samples."""
@@ -153,7 +154,7 @@ class FeatureDot(Composite, TensorOp):
     def compute(self, x: Any, z: Any) -> Any:
         if not x.ndim or x.shape != z.shape:
             self.infer(x, z)
-        return np.add.reduce(x * z, axis=tuple(range(x.ndim - 1)))
+        return total(x * z, tuple(range(x.ndim - 1)))
 
     def decompose(self, x: Any, z: Any) -> Any:
         return (x * z).sum(tuple(range(x.ndim - 1)))

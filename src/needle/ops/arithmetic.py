@@ -9,7 +9,15 @@ import numpy as np
 from ..errors import ArgumentError
 from ..graph.kinds import Elementwise
 from ..shapes import broadcast_shapes
-from .operands import Number, as_number, as_operands, as_tensor, is_number, is_unknown
+from .operands import (
+    Number,
+    as_number,
+    as_operands,
+    as_tensor,
+    constant_like,
+    is_number,
+    is_unknown,
+)
 
 
 class EWiseAdd(Elementwise):
@@ -28,7 +36,7 @@ def add(a: Any, b: Any) -> Any:
     """Sum of two tensors of one shape: y = a + b.
 
     Args:
-        a, b: Tensors of equal shape; dtypes promote as in NumPy.
+        a, b: Tensors of equal shape; dtypes promote as in NumPy. Or one of them a number.
 
     Raises:
         ShapeError: the shapes differ.
@@ -38,6 +46,10 @@ def add(a: Any, b: Any) -> Any:
         >>> ndl.add(ndl.Tensor([1.0, 2.0]), ndl.Tensor([3.0, 4.0])).numpy()
         array([4., 6.])
     """
+    if is_number(b):
+        return add_scalar(a, b)
+    if is_number(a):
+        return add_scalar(b, a)
     return _ADD(a, b)
 
 
@@ -115,7 +127,7 @@ def multiply(a: Any, b: Any) -> Any:
     """Product of two tensors of one shape, element by element: y = a · b.
 
     Args:
-        a, b: Tensors of equal shape; dtypes promote as in NumPy.
+        a, b: Tensors of equal shape; dtypes promote as in NumPy. Or one of them a number.
 
     Raises:
         ShapeError: the shapes differ.
@@ -125,6 +137,10 @@ def multiply(a: Any, b: Any) -> Any:
         >>> ndl.multiply(ndl.Tensor([1.0, 2.0]), ndl.Tensor([3.0, 4.0])).numpy()
         array([3., 8.])
     """
+    if is_number(b):
+        return mul_scalar(a, b)
+    if is_number(a):
+        return mul_scalar(b, a)
     return _MUL(a, b)
 
 
@@ -172,7 +188,7 @@ def divide(a: Any, b: Any) -> Any:
     """Quotient of two tensors of one shape: y = a / b.
 
     Args:
-        a, b: Tensors of equal shape; integers give float64.
+        a, b: Tensors of equal shape; integers give float64. Or one of them a number.
 
     Raises:
         ShapeError: the shapes differ.
@@ -182,6 +198,10 @@ def divide(a: Any, b: Any) -> Any:
         >>> ndl.divide(ndl.Tensor([3.0]), ndl.Tensor([4.0])).numpy()
         array([0.75])
     """
+    if is_number(b):
+        return divide_scalar(a, b)
+    if is_number(a):
+        a = constant_like(b, a, "divide")
     return _DIV(a, b)
 
 

@@ -12,6 +12,7 @@ from ..graph.kinds import Composite
 from ..graph.op import Sample, TensorOp, TensorTupleOp
 from ..shapes import Axes, Spec, frozen_axes, normalize_axes, reduced_shape
 from .operands import as_bounded
+from .sums import total
 
 _SAMPLES: list[tuple[Axes, tuple[int, ...]]] = [
     (0, (4, 3)), ((0, 2), (3, 2, 2)), (-1, (2, 5)), (0, (3, 0)), (None, (6,)),
@@ -45,7 +46,7 @@ class Statistics(Composite, abstract=True):
 
     def total(self, x: Any) -> Any:
         """Sum over the axes, for arrays; reduced axes are kept."""
-        return np.add.reduce(x, axis=self.axes, keepdims=True)
+        return total(x, self.axes, keepdims=True)
 
     def centred(self, x: Any) -> tuple[Any, Any]:
         """Centred values and variance, for tensors; reduced axes are kept."""

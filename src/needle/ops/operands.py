@@ -107,6 +107,8 @@ def as_float(a: Any) -> Any:
 
 def is_number(value: Any) -> bool:
     """Whether `value` is a number or an array of one element, but not a tensor."""
+    if isinstance(value, Value):
+        return False
     return isinstance(value, int | float | np.generic) or (
         isinstance(value, np.ndarray) and value.size == 1
     )
