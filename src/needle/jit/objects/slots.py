@@ -17,15 +17,16 @@ Those of variables that functions name are in `names.py`, those of a thread in `
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
 from itertools import repeat
 from types import MemberDescriptorType, ModuleType
-from typing import Any, NamedTuple
+from typing import Any
 from weakref import ref
 
 from ...context import Relying, changes
 from ...state import Stateful, Telling, TellingList
 from ...tensor import Tensor
-from .trees import Path
+from .trees import Path, at
 
 
 class Missing:
@@ -252,8 +253,12 @@ class Items(Container):
         self.owner()[:] = slots.values()
 
 
-class Slot(NamedTuple):
-    """A slot, or a place in the tree of lists, tuples and dicts that it holds."""
+@dataclass(unsafe_hash=True, slots=True)  # not frozen: those take longer to make, and are many
+class Slot:
+    """A slot, or a place in the tree of lists, tuples and dicts that it holds.
+
+    In a tree of a trace it stands for the tensor that is there when a call begins.
+    """
 
     container: Container
     key: Any
@@ -276,14 +281,16 @@ class Slot(NamedTuple):
         """Name of the slot in messages."""
         return self.container.label(self.key)
 
+    def found(self) -> Any:
+        """What stands at the place now; `MISSING` if there is no such place."""
+        try:
+            return at(self.held(), self.path)
+        except (IndexError, KeyError, TypeError):
+            return MISSING
+
     def tensor(self, leaves: Sequence[Any]) -> Any:
         """The tensor at the place in a call with these leaves; None if it is gone."""
-        item = self.held()
-        try:
-            for step in self.path:
-                item = item[step]
-        except (IndexError, KeyError, TypeError):
-            return None
+        item = self.found()
         return item if isinstance(item, Tensor) else None
 
 

@@ -16,11 +16,18 @@ from ...tensor import Tensor
 Path = tuple[Any, ...]
 
 
-def parts_of(tree: Any) -> Iterable[Any]:
-    """What stands directly in a list, tuple or dict; nothing in a leaf."""
+def items_of(tree: Any) -> Iterable[tuple[Any, Any]]:
+    """What stands directly in a list, tuple or dict, each with its key; nothing in a leaf."""
     if isinstance(tree, dict):
-        return tree.values()
-    return tree if isinstance(tree, list | tuple) else ()
+        return tree.items()
+    return enumerate(tree) if isinstance(tree, list | tuple) else ()
+
+
+def at(tree: Any, path: Path) -> Any:
+    """What stands in a tree where these keys lead."""
+    for key in path:
+        tree = tree[key]
+    return tree
 
 
 def leaves_in(tree: Any, path: Path = ()) -> Iterator[tuple[Path, Any]]:
@@ -29,12 +36,9 @@ def leaves_in(tree: Any, path: Path = ()) -> Iterator[tuple[Path, Any]]:
     >>> list(leaves_in({"a": 1, "b": [2, 3]}))
     [(('a',), 1), (('b', 0), 2), (('b', 1), 3)]
     """
-    if isinstance(tree, list | tuple):
-        for place, part in enumerate(tree):
-            yield from leaves_in(part, (*path, place))
-    elif isinstance(tree, dict):
-        for name, part in tree.items():
-            yield from leaves_in(part, (*path, name))
+    if isinstance(tree, list | tuple | dict):
+        for key, part in items_of(tree):
+            yield from leaves_in(part, (*path, key))
     else:
         yield path, tree
 
@@ -52,8 +56,8 @@ def branches_in(tree: Any, path: Path = ()) -> Iterator[tuple[Path, Any]]:
     """
     if isinstance(tree, list | dict):
         yield path, tree
-    for name, part in tree.items() if isinstance(tree, dict) else enumerate(parts_of(tree)):
-        yield from branches_in(part, (*path, name))
+    for key, part in items_of(tree):
+        yield from branches_in(part, (*path, key))
 
 
 def outline(
@@ -64,12 +68,10 @@ def outline(
     >>> outline([1, {"a": 2}], str) == outline([1, {"a": "2"}], str)
     True
     """
-    if isinstance(tree, list | tuple):
-        return of_branch(tree), *[outline(part, of_leaf, of_branch) for part in tree]
-    if isinstance(tree, dict):
-        parts = [(name, outline(part, of_leaf, of_branch)) for name, part in tree.items()]
-        return of_branch(tree), *parts
-    return of_leaf(tree)
+    if not isinstance(tree, list | tuple | dict):
+        return of_leaf(tree)
+    parts = [(key, outline(part, of_leaf, of_branch)) for key, part in items_of(tree)]
+    return of_branch(tree), *parts
 
 
 def mapped(tree: Any, function: Callable[[Any], Any], twins: dict[int, Any] | None = None) -> Any:

@@ -24,13 +24,13 @@ from ...context import VALUE, changes
 from ...graph.node import Node, new_handle
 from ...ops.tuples import MakeTensorTuple
 from ...tensor import Tensor
+from ..objects.slots import Slot
 from ..objects.trees import leaves_in, mapped
 from ..tracing.trace import (
     Argument,
     Branch,
     Grad,
     Held,
-    Moved,
     Out,
     OutTuple,
     Source,
@@ -97,7 +97,7 @@ class Commit:
             outs = outs_in(trees)
             self._changes_guards |= len(set(outs)) < len(outs)
             self._changes_guards |= any(
-                isinstance(leaf, Moved | Grad) for _, leaf in leaves_in(trees)
+                isinstance(leaf, Slot | Grad) for _, leaf in leaves_in(trees)
             )
         self._grads = [(target, node) for target, node in trace.grads if node is not None]
         self._grads_reset = [target for target, node in trace.grads if node is None]
@@ -214,7 +214,7 @@ class Commit:
                 return output(item)
             if isinstance(item, OutTuple):
                 return MakeTensorTuple()(*map(output, item.parts))
-            if isinstance(item, Argument | Held | Moved | Grad):
+            if isinstance(item, Argument | Held | Slot | Grad):
                 return item.tensor(leaves)
             if isinstance(item, Branch):
                 return item.found()
@@ -254,5 +254,5 @@ def _give(tensor: Tensor, array: Any) -> None:
 
 def _holds_constants(tree: Any) -> bool:
     """Whether a slot is given more than new tensors and other slots': an empty list is, too."""
-    are_tensors = [isinstance(leaf, Out | Moved | Grad) for _, leaf in leaves_in(tree)]
+    are_tensors = [isinstance(leaf, Out | Slot | Grad) for _, leaf in leaves_in(tree)]
     return not are_tensors or not all(are_tensors)

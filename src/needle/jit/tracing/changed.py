@@ -24,7 +24,7 @@ from ..objects.sameness import is_as_good, is_equal, is_same
 from ..objects.seen import is_number
 from ..objects.slots import MISSING, Entries, Items, Slot
 from ..objects.things import is_own, is_users_object
-from ..objects.trees import outline, parts_of, tensors_in
+from ..objects.trees import items_of, outline, tensors_in
 from .resting import slots_now
 from .tracer import Scalar
 from .watch import Watch
@@ -176,7 +176,7 @@ def owners_inside(written: set[Slot], watch: Watch) -> set[int]:
     def note(item: Any) -> None:
         if isinstance(item, list | dict | tuple):
             found.add(id(item))
-            for part in parts_of(item):
+            for _, part in items_of(item):
                 note(part)
 
     for seen in watch.found.values():

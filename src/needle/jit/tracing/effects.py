@@ -28,7 +28,7 @@ from ..objects.trees import branches_in, leaves_in, mapped, tensors_in
 from .changed import Change, changed_slots
 from .hidden import hidden_in
 from .stand_ins import StandIns
-from .trace import Argument, Branch, Grad, Held, Moved, Out, OutTuple, Source, Target, Trace
+from .trace import Argument, Branch, Grad, Held, Out, OutTuple, Source, Target, Trace
 from .tracer import Scalar, Tracer
 from .watch import Watch
 
@@ -82,9 +82,9 @@ class Effects:
             if not self._was_read(slot):  # its tensor may be used, but was found elsewhere
                 continue
             for path, tensor in tensors_in(old):
-                self._by_slot[id(tensor)] = slot._replace(path=path)
+                self._by_slot[id(tensor)] = Slot(slot.container, slot.key, path)
             for path, branch in branches_in(old):
-                self._branches[id(branch)] = Branch(None, slot._replace(path=path))
+                self._branches[id(branch)] = Branch(Slot(slot.container, slot.key, path))
         self._refuse_carried_graphs(slots)
         guards = Guards()
         self._read_gradients(guards)
@@ -157,11 +157,9 @@ class Effects:
         It matters where reverse mode comes to the state, and there to a tensor that is still held.
         """
         before = self._tracer.grad_before
-        reached = {
-            self._by_slot[id(value)]._replace(path=())
-            for value in before
-            if id(value) in self._by_slot and self._tracer.was_given_grad(value)
-        }
+        touched = [value for value in before if self._tracer.was_given_grad(value)]
+        reached = [slot for value in touched if (slot := self._by_slot.get(id(value)))]
+        reached = {Slot(slot.container, slot.key) for slot in reached}
         held = {
             node
             for node, (reference, _) in self._tracer.captured.items()
@@ -283,8 +281,7 @@ class Effects:
         if found := self._grads.get(id(value)):
             return found
         if place is None and tracer.exists(value) and id(value) not in self._grads:
-            slot = self._by_slot.get(id(value))
-            return self._holding(value) if slot is None else Moved(slot)
+            return self._by_slot.get(id(value)) or self._holding(value)
         grad = None if value._grad is None else self._node(value._grad)
         flag, leaf = value.requires_grad, value.is_leaf()
         return Out(self._node(value), flag, type(value), grad, leaf, dict(vars(value)))

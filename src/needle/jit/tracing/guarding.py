@@ -92,8 +92,9 @@ def _only_reached(
 
 def _look_where_nobody_tells(written: set[Slot], watch: Watch) -> None:
     """What a function writes past the class, as `vars(self)[name]`, others may write so, too."""
-    for container, key, _ in written:
-        if container.dotted and key not in watch.found[id(container.owner())].assigned:
+    for slot in written:
+        container = slot.container
+        if container.dotted and slot.key not in watch.found[id(container.owner())].assigned:
             container.tells = False
 
 

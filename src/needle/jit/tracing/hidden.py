@@ -23,7 +23,7 @@ import numpy as np
 from ...tensor import Tensor
 from ..objects.slots import Attributes, Fields
 from ..objects.things import container_of, is_users_object
-from ..objects.trees import parts_of
+from ..objects.trees import items_of
 
 _AROUND_OTHERS = (MappingView, MappingProxyType, BuiltinMethodType, slice)
 """What they are made of, as the dict of its `items()`, the collector of garbage says."""
@@ -44,7 +44,7 @@ def hidden_in(tree: Any, is_state: Callable[[Any], bool]) -> Iterator[tuple[str,
             yield inside, item
         elif id(item) not in seen:
             seen.add(id(item))
-            todo += [(inside, part) for part in parts_of(item)]
+            todo += [(inside, part) for _, part in items_of(item)]
             if not is_state(item):
                 inside = inside or f"a {type(item).__name__}"
                 todo += [(inside, part) for part in _hidden_parts(item)]

@@ -107,36 +107,18 @@ class Grad:
 
 
 @dataclass(frozen=True)
-class Moved:
-    """In a tree: the tensor that a slot held when the call began, which holds another one then."""
-
-    slot: Slot
-
-    def tensor(self, leaves: Sequence[Any]) -> Any:
-        """The tensor, as long as the slot was not written; None if it is gone."""
-        return self.slot.tensor(leaves)
-
-
-@dataclass(frozen=True)
 class Branch:
     """In a tree: a list or dict that existed before the trace, not a new one that is like it.
 
     Args:
-        held: It; None if a call finds it elsewhere.
-        slot: Where a call finds it that gives the slot another one.
+        held: It, or the slot where a call finds it that gives the slot another one.
     """
 
     held: Any
-    slot: Slot | None = None
 
     def found(self) -> Any:
         """The list or dict, as long as the slot was not written."""
-        if self.slot is None:
-            return self.held
-        item = self.slot.held()
-        for step in self.slot.path:
-            item = item[step]
-        return item
+        return self.held.found() if isinstance(self.held, Slot) else self.held
 
 
 Target = Argument | Held | Slot
@@ -194,9 +176,8 @@ class Trace:
         """
         trees = [self.result, *[tree for _, tree in self.slots]]
         leaves = [leaf for _, leaf in leaves_in(trees)]
-        moved = {leaf.slot for leaf in leaves if isinstance(leaf, Moved)}
-        touched = [*self.rebound, *self.grads, *self.guards.grads]
-        return {*moved, *[target for target, _ in touched if isinstance(target, Slot)]}
+        touched = [target for target, _ in [*self.rebound, *self.grads, *self.guards.grads]]
+        return {place for place in [*leaves, *touched] if isinstance(place, Slot)}
 
     def wanted(self) -> list[Node]:
         """The nodes whose values a call needs, each once: results, then state, then gradients."""
