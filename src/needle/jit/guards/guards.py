@@ -17,7 +17,7 @@ Only if that fails is everything compared in detail::
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from itertools import repeat
 from typing import TYPE_CHECKING, Any
@@ -26,6 +26,7 @@ from weakref import ReferenceType, ref
 from ...context import VALUE, changes
 from ...graph.node import Specs
 from ...tensor import Tensor
+from ..objects.contents import Contents
 from ..objects.names import Defaults, Names
 from ..objects.sameness import is_rate
 from ..objects.seen import Seen
@@ -175,15 +176,15 @@ class Guards:
                 self._parts.add_attributes(container.owner)
                 self._see(self._parts)
 
-    def add_array(self, path: str, array: Any, before: Any) -> None:
+    def add_array(self, array: Contents) -> None:
         """Rely on the contents of a NumPy array, if it is small enough to look at each time."""
-        if array.nbytes <= WATCHED_BYTES:
-            self._arrays.add(path, array, before)
+        if array.before.nbytes <= WATCHED_BYTES:
+            self._arrays.add(array)
             self._see(self._arrays)
 
-    def add_elements(self, path: str, owner: Collection[Any], held: list[Any]) -> None:
+    def add_elements(self, held: Contents) -> None:
         """Rely on what a set or deque holds."""
-        self._views.add_elements(path, owner, held)
+        self._views.add_elements(held)
         self._see(self._views)
 
     def add_life(self, item: Any) -> None:

@@ -20,7 +20,7 @@ from operator import attrgetter, is_
 from typing import Any, Protocol
 from weakref import ReferenceType, ref
 
-from ..objects.sameness import is_same
+from ..objects.contents import Contents
 from ..objects.slots import MISSING, Container
 from .pins import Pin, dies
 
@@ -191,16 +191,16 @@ class Views:
     def __init__(self) -> None:
         self._views: list[Collection[Any]] = []
         self._held: list[tuple[Collection[Any], list[Any]]] = []
-        self._elements: list[tuple[str, Collection[Any], list[Any]]] = []
+        self._elements: list[Contents] = []
 
     def add(self, *views: Collection[Any]) -> None:
         """See what collections hold."""
         self._views += views
 
-    def add_elements(self, path: str, owner: Collection[Any], held: list[Any]) -> None:
+    def add_elements(self, held: Contents) -> None:
         """Rely on what a set or deque holds."""
-        self._elements.append((path, owner, held))
-        self._views.append(owner)
+        self._elements.append(held)
+        self._views.append(held.owner)
 
     def unchanged(self) -> bool:
         for view, held in self._held:
@@ -216,9 +216,9 @@ class Views:
         self._held = []
 
     def difference(self) -> str | None:
-        for path, owner, held in self._elements:
-            if not is_same(owner, held):
-                return f"{path} holds other things"
+        for held in self._elements:
+            if not held.are_same():
+                return f"{held.path} holds other things"
         return None
 
 
@@ -228,9 +228,10 @@ class Arrays:
     def __init__(self) -> None:
         self._arrays: list[tuple[str, ReferenceType[Any], Any, bytes]] = []
 
-    def add(self, path: str, array: Any, before: Any) -> None:
+    def add(self, array: Contents) -> None:
         """Rely on what an array held before the trace."""
-        self._arrays.append((path, ref(array), (array.shape, array.dtype), before.tobytes()))
+        path, owner, before = array
+        self._arrays.append((path, ref(owner), (owner.shape, owner.dtype), before.tobytes()))
 
     def unchanged(self) -> bool:
         return self.difference() is None

@@ -12,17 +12,15 @@ What can be changed is watched where it is: its equal is as good only for a mome
 
 from __future__ import annotations
 
-from array import ArrayType
-from collections import deque
 from collections.abc import Collection
 from typing import Any
 
 import numpy as np
 
-from .things import is_users_object
+from .things import COLLECTIONS, is_users_object
 
 _NUMBERS = (np.ndarray, np.generic, float, complex)
-_MUTABLE = (list, dict, set, deque, bytearray, ArrayType, np.ndarray)
+_MUTABLE = (list, dict, np.ndarray, *COLLECTIONS)
 
 
 def is_equal(a: Any, b: Any) -> bool:

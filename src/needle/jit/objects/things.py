@@ -12,7 +12,8 @@
 from __future__ import annotations
 
 import threading
-from collections import ChainMap, UserDict, UserList
+from array import ArrayType
+from collections import ChainMap, UserDict, UserList, deque
 from contextvars import ContextVar
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -24,6 +25,8 @@ from .names import is_library
 from .slots import Attributes, Container, Entries, Items, fields_of
 from .thread_slots import Context, Local
 
+COLLECTIONS = (set, deque, bytearray, ArrayType)
+"""What holds things, and has no slots."""
 _INSTALLED = {"site-packages", "dist-packages"}
 _CONTAINERS = (ChainMap, UserDict, UserList, WeakKeyDictionary, WeakSet, WeakValueDictionary)
 """They are written in Python, around dicts and lists."""

@@ -19,8 +19,8 @@ from typing import Any, NamedTuple
 from ...errors import TraceError
 from ...state import Telling
 from ...tensor import Tensor
-from ..objects.elements import was_used_up
-from ..objects.sameness import is_as_good, is_equal, is_same
+from ..objects.contents import Contents
+from ..objects.sameness import is_as_good, is_equal
 from ..objects.seen import is_number
 from ..objects.slots import MISSING, Entries, Items, Slot
 from ..objects.things import is_own, is_users_object
@@ -86,10 +86,10 @@ def changed_slots(watch: Watch) -> list[Change]:
     for name in watch.not_imported:
         if name in sys.modules and is_own(sys.modules[name]):  # whose variables were not watched
             raise NewStateError(name, f"Import {name} outside the jitted function", bounded=True)
-    for path, owner, before in watch.elements:
-        if not is_same(owner, before):
-            advice = f"Change {path} outside the jitted function"
-            raise NewStateError(path, advice, bounded=was_used_up(owner, before))
+    for held in watch.elements:
+        if not held.are_same():
+            advice = f"Change {held.path} outside the jitted function"
+            raise NewStateError(held.path, advice, bounded=held.were_used_up())
     for seen in watch.found.values():
         container, now = seen.container, slots_now(seen.container)
         if any(key not in now for key in seen.before):
@@ -159,7 +159,8 @@ def _keep_what_grew(watch: Watch) -> None:
     for seen in watch.found.values():
         now = slots_now(seen.container)
         if isinstance(seen.container, Items) and len(now) > len(seen.before):
-            watch.grown.append((seen.owner, list(seen.before.values())))
+            path, before = seen.container.path, list(seen.before.values())
+            watch.grown.append(Contents(path, seen.owner, before))
             seen.before, seen.whole = now, False
 
 

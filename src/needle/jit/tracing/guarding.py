@@ -55,10 +55,10 @@ def guard(trace: Trace, tracer: Tracer, watch: Watch, stand_ins: StandIns) -> No
             guards.add(seen, written, numbers)
         if type(seen.owner) not in _PLAIN and not isinstance(seen.owner, type):
             guards.add_class(seen.container)
-    for path, array, before in watch.arrays.values():
-        guards.add_array(path, array, before)
-    for path, owner, held in watch.elements:
-        guards.add_elements(path, owner, held)
+    for array in watch.arrays:
+        guards.add_array(array)
+    for held in watch.elements:
+        guards.add_elements(held)
     for thing in [*trace.held, *[reference() for reference in watch.weak]]:
         guards.add_life(thing)
     for tensor, flag in watch.tensors.values():

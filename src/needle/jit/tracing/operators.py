@@ -18,8 +18,7 @@ import numpy as np
 
 from ...graph.node import Value
 from ...graph.op import Op
-
-Undo = Callable[[], Any]
+from ..objects.contents import refill
 
 
 class Operators:
@@ -27,39 +26,20 @@ class Operators:
 
     def __init__(self) -> None:
         self._seen: dict[int, Op] = {}  # by identity: a class may have an equality of its own
-        self._undo: list[Undo] = []
+        self._undo: list[Callable[[], Any]] = []
 
     def add(self, op: Op) -> None:
         """Remember what an operator has now, unless it was added before."""
-        if id(op) not in self._seen and hasattr(op, "__dict__"):
-            self._seen[id(op)] = op
-            self._undo += [_contents(value) for value in vars(op).values()]
-            self._undo.append(partial(_replace, vars(op), dict(vars(op))))
+        if id(op) in self._seen or not hasattr(op, "__dict__"):
+            return
+        self._seen[id(op)] = op
+        for value in [*vars(op).values(), vars(op)]:
+            if isinstance(value, np.ndarray | list | dict | set):
+                self._undo.append(partial(refill, value, value.copy()))
+            elif isinstance(value, Value):
+                self._undo.append(partial(setattr, value, "node", value.node))
 
     def put_back(self) -> None:
         """Let every operator have what it had."""
         for undo in self._undo:
             undo()
-
-
-def _contents(value: Any) -> Undo:
-    """What gives an attribute's value the contents again that it has now."""
-    if isinstance(value, np.ndarray):
-        return partial(_copy, value, value.copy())
-    if isinstance(value, dict | set):
-        return partial(_replace, value, value.copy())
-    if isinstance(value, list):
-        return partial(value.__setitem__, slice(None), value.copy())
-    if isinstance(value, Value):
-        return partial(setattr, value, "node", value.node)
-    return lambda: None
-
-
-def _copy(array: Any, before: Any) -> None:
-    if array.flags.writeable:
-        np.copyto(array, before)
-
-
-def _replace(held: Any, before: Any) -> None:
-    held.clear()
-    held.update(before)

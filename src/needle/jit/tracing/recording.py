@@ -18,14 +18,10 @@ from collections.abc import Callable, Iterable
 from contextvars import copy_context
 from typing import Any
 
-import numpy as np
-
 from ...context import ambient
 from ...errors import TraceError
 from ...graph.node import Node, owner_of
 from ...shapes import spec_of
-from ..objects.elements import refill
-from ..objects.sameness import is_equal, is_same
 from ..objects.trees import mapped, outline
 from .changed import ChangedNumberError, NewStateError, first_attributes
 from .effects import Effects, taken_apart
@@ -174,12 +170,9 @@ class _Tracing:
             seen.container.restore(seen.before)
         for tensor in first_attributes(self.watch):
             vars(tensor).clear()
-        for _, owner, elements in self.watch.elements:
-            if not is_same(owner, elements):
-                refill(owner, elements)
-        for _, array, before in self.watch.arrays.values():
-            if not is_equal(array, before):
-                np.copyto(array, before)
+        for held in [*self.watch.elements, *self.watch.arrays]:
+            if not held.are_same():
+                held.put_back()
         self.tracer.operators.put_back()
         self.streams.put_back()
 

@@ -14,14 +14,10 @@ Nothing else is looked at: a list of losses beside the model guards nothing::
 from __future__ import annotations
 
 import sys
-from array import ArrayType
 from collections import deque
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
 from operator import attrgetter
-from types import (
-    FunctionType,
-    ModuleType,
-)
+from types import FunctionType, ModuleType
 from typing import Any
 from weakref import ProxyTypes, ref
 
@@ -34,10 +30,10 @@ from ...shapes import Spec
 from ...state import Watched
 from ...tensor import Tensor
 from ..objects.classes import Classes
-from ..objects.elements import grew, refill
+from ..objects.contents import Contents
 from ..objects.inside import Parts, called, looked_through, member
 from ..objects.names import Names, is_library, modules_in, names_in
-from ..objects.sameness import is_equal, is_rate
+from ..objects.sameness import is_rate
 from ..objects.seen import Seen
 from ..objects.slots import (
     MISSING,
@@ -50,7 +46,7 @@ from ..objects.slots import (
     Variables,
     fields_of,
 )
-from ..objects.things import container_of, is_own, is_users_object
+from ..objects.things import COLLECTIONS, container_of, is_own, is_users_object
 from .noting import Noting
 from .resting import Resting, is_iterator, would_move
 from .stand_ins import StandIns
@@ -59,8 +55,7 @@ from .tracer import Rate, Scalar, Tracer
 
 WATCHED_ELEMENTS = 4096
 """Larger sets, deques and `array`s are not watched: to look at them takes longer than a call."""
-_COLLECTIONS = (set, deque, bytearray, ArrayType)
-_PLAIN = (int, float, str, bytes, tuple, frozenset, np.ndarray, *_COLLECTIONS)
+_PLAIN = (int, float, str, bytes, tuple, frozenset, np.ndarray, *COLLECTIONS)
 """What is known by its value, or by what it holds; a class of the user's own may add attributes."""
 _ATOMS = (int, float, str, bytes, type(None), np.generic, Op)
 
@@ -77,9 +72,9 @@ class Watch:
         found: By identity of the owner, in the order in which they were reached.
         tensors: Tensors that were reached, with their `requires_grad`, by identity.
         scalars: The stand-in for each hyperparameter, by where it is.
-        arrays: NumPy arrays that were reached, each with its path and a copy, by identity.
-        elements: Sets, deques and `array`s that were reached, each with its path and what it held.
-        grown: Lists and those of `elements` to which the function added, each with what it held.
+        arrays: What NumPy arrays that were reached held.
+        elements: What sets, deques and `array`s that were reached held.
+        grown: Of lists, and of those in `elements`, to which the function added.
         weak: Weak references that were reached, or made of proxies that were.
         not_imported: Modules that code imports, and that nothing had imported when it was reached.
     """
@@ -92,9 +87,9 @@ class Watch:
         self._streams = streams
         self._stand_ins = stand_ins
         self._things: dict[int, Any] = {}  # all that was looked at, by identity
-        self.arrays: dict[int, tuple[str, Any, Any]] = {}
-        self.elements: list[tuple[str, Collection[Any], list[Any]]] = []
-        self.grown: list[tuple[Collection[Any], list[Any]]] = []
+        self.arrays: list[Contents] = []
+        self.elements: list[Contents] = []
+        self.grown: list[Contents] = []
         self.weak: list[ref[Any]] = []
         self.not_imported: list[str] = []
         self._variables: dict[tuple[int, str], Any] = {}  # what each held when it was found first
@@ -124,7 +119,7 @@ class Watch:
             self._add_beside_value(item, path)
         if isinstance(item, np.ndarray):
             self._add_array(item, path)
-        elif isinstance(item, _COLLECTIONS):
+        elif isinstance(item, COLLECTIONS):
             self._add_elements(item, path)
         elif isinstance(item, type):
             self._classes.add(item, self)
@@ -164,23 +159,24 @@ class Watch:
         self.close()
         self._classes.note_what_may_hide(self.found)
         # What the function itself put there is a side effect, which nothing relies on.
-        self.grown = [item[1:] for item in self.elements if grew(item[1], item[2])]
-        self.elements = [item for item in self.elements if not grew(item[1], item[2])]
-        for path, array, before in self.arrays.values():
-            if not is_equal(array, before):
+        self.grown = [held for held in self.elements if held.added()]
+        self.elements = [held for held in self.elements if not held.added()]
+        for array in self.arrays:
+            if not array.are_same():
                 raise TraceError(
-                    f"the NumPy array {path} was written while a jitted function was traced, and a "
-                    "program would not write it again. Keep it in a tensor and assign its .data"
+                    f"the NumPy array {array.path} was written while a jitted function was traced, "
+                    "and a program would not write it again. Keep it in a tensor and assign its "
+                    ".data"
                 )
 
     def added(self) -> deque[Any]:
         """What the function added."""
-        return deque(new for owner, before in self.grown for new in list(owner)[len(before) :])
+        return deque(new for held in self.grown for new in held.added())
 
     def take_back(self) -> None:
         """The call is made again, or was none: let there be nothing of what it added."""
-        for owner, before in self.grown:
-            refill(owner, before)
+        for held in self.grown:
+            held.put_back()
 
     def close(self) -> None:
         """Let no class note any more what is read."""
@@ -196,14 +192,14 @@ class Watch:
             self.add(container.path, vars(owner))
         self._classes.add(type(owner), self)
 
-    def _add_elements(self, owner: Collection[Any], path: str) -> None:
+    def _add_elements(self, owner: Any, path: str) -> None:
         if len(owner) <= WATCHED_ELEMENTS:
             held = list(owner)
-            self.elements.append((path, owner, held))
+            self.elements.append(Contents(path, owner, held))
             self._add_parts(path, held)
 
     def _add_array(self, array: Any, path: str) -> None:
-        self.arrays[id(array)] = path, array, array.copy()
+        self.arrays.append(Contents(path, array, array.copy()))
         if array.dtype == object and array.size <= WATCHED_ELEMENTS:
             self._add_parts(path, array.flat)
 
