@@ -9,8 +9,9 @@ from __future__ import annotations
 import random as python_random
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
+from functools import partial
 from threading import get_ident
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -20,11 +21,24 @@ from ...random import ambient_stream, make_ambient
 from .turns import draws_paused
 
 
+class _Known(NamedTuple):
+    """A generator, what gives and sets its state, and the state that it had."""
+
+    generator: Any
+    state: Callable[[], Any]
+    set_state: Callable[[Any], Any]
+    before: Any
+
+    def stands(self) -> bool:
+        """Whether it stands where it stood."""
+        return _equal(self.state(), self.before)
+
+
 class Streams:
     """The places of NumPy's and Python's global streams, of the ambient one, and of those added."""
 
     def __init__(self) -> None:
-        self._places: list[tuple[Any, Any]] = []
+        self._known: list[_Known] = []
         self.add(np.random.mtrand._rand)  # type: ignore[attr-defined]
         self.add(python_random._inst)  # type: ignore[attr-defined]
         self._ambient = ambient_stream()
@@ -32,13 +46,13 @@ class Streams:
 
     def add(self, generator: Any) -> bool:
         """Remember where a generator stands; False if it is none."""
-        place = _place(generator)
-        if place is None or any(known is generator for known, _ in self._places):
-            return place is not None
-        if isinstance(generator, PhiloxStream):
-            generator.shared = True  # other threads wait from now on
-        self._places.append((generator, place))
-        return True
+        found = _accessors(generator)
+        if found is not None and all(known.generator is not generator for known in self._known):
+            if isinstance(generator, PhiloxStream):
+                generator.shared = True  # other threads wait from now on
+            state, set_state = found
+            self._known.append(_Known(generator, state, set_state, state()))
+        return found is not None
 
     def check(self) -> None:
         """Refuse draws that were made since.
@@ -51,31 +65,24 @@ class Streams:
                 "ndl.seed was called while a jitted function was traced, and a program would not "
                 "call it again. Seed outside the jitted function"
             )
-        for generator, place in self._places:
-            if not _equal(_place(generator), place):
+        for known in self._known:
+            if not known.stands():
                 raise TraceError(
-                    f"numbers were drawn from {_name(generator)} directly while a jitted function "
-                    "was traced, and a program would repeat them. Draw with ndl.init.rand or "
-                    "randn, or pass the numbers as an argument. If another thread drew them, "
-                    "give it a generator of its own"
+                    f"numbers were drawn from {_name(known.generator)} directly while a jitted "
+                    "function was traced, and a program would repeat them. Draw with "
+                    "ndl.init.rand or randn, or pass the numbers as an argument. If another "
+                    "thread drew them, give it a generator of its own"
                 )
 
     def stands(self) -> bool:
         """Whether every stream stands where it stood."""
-        return all(_equal(_place(generator), place) for generator, place in self._places)
+        return all(known.stands() for known in self._known)
 
     def put_back(self) -> None:
         """Let every stream stand where it stood, and the one be in force that was."""
         make_ambient(self._ambient)
-        for generator, place in self._places:
-            if isinstance(generator, np.random.Generator):
-                generator.bit_generator.state = place
-            elif isinstance(generator, np.random.BitGenerator):
-                generator.state = place
-            elif isinstance(generator, python_random.Random):
-                generator.setstate(place)
-            else:
-                generator.set_state(place)
+        for known in self._known:
+            known.set_state(known.before)
 
 
 @contextmanager
@@ -116,18 +123,19 @@ def no_entropy(refusal: Callable[[str], Exception]) -> Generator[None]:
         module._urandom = original
 
 
-def _place(generator: Any) -> Any:
+def _accessors(generator: Any) -> tuple[Callable[[], Any], Callable[[Any], Any]] | None:
+    """What gives and sets the state of a generator; None if it is none."""
     if isinstance(generator, np.random.Generator):
-        return generator.bit_generator.state
+        generator = generator.bit_generator
     if isinstance(generator, np.random.BitGenerator):
-        return generator.state
+        return partial(getattr, generator, "state"), partial(setattr, generator, "state")
     if isinstance(generator, np.random.RandomState):
-        return generator.get_state(legacy=False)
+        return partial(generator.get_state, legacy=False), generator.set_state
     if isinstance(generator, PhiloxStream):
-        return generator.get_state()
-    if isinstance(generator, python_random.Random):
-        is_systems = isinstance(generator, python_random.SystemRandom)  # which stands nowhere
-        return None if is_systems else generator.getstate()
+        return generator.get_state, generator.set_state
+    is_systems = isinstance(generator, python_random.SystemRandom)  # which stands nowhere
+    if isinstance(generator, python_random.Random) and not is_systems:
+        return generator.getstate, generator.setstate
     return None
 
 
