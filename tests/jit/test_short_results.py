@@ -128,7 +128,7 @@ def test_a_loss_with_its_graph_and_gradients_that_stay_have_it(x, order):
     assert taken(step, x) is not None
 
 
-@pytest.mark.parametrize("where", ["_set_gradients", "_output"])
+@pytest.mark.parametrize("where", ["_set_gradients", "_new"])
 def test_gradients_that_an_interrupted_call_did_not_reset_are_reset_by_the_next(x, where):
     w = nn.Parameter(np.ones(3))
 

@@ -44,21 +44,61 @@ from .inputs import Inputs
 class _Made:
     """What one call makes: each tensor, list and dict once, for all places where it is to stand.
 
+    Args:
+        leaves: Of the call's arguments.
+        values: Those of its nodes.
+        recorded: The tensors of results of a call that can be differentiated: it is in a graph.
+
     Attributes:
         tensors: By what stands for them in the trace.
-        branches: Lists and dicts, by the identity of those in the trace.
     """
 
-    def __init__(self) -> None:
+    def __init__(
+        self, leaves: Sequence[Any], values: dict[Node, Any], recorded: dict[Node, Tensor]
+    ) -> None:
+        self._leaves = leaves
+        self._values = values
+        self._recorded = recorded
+        self._branches: dict[int, Any] = {}  # by the identity of those in the trace
         self.tensors: dict[Out, Any] = {}
-        self.branches: dict[int, Any] = {}
 
-    def plain(self, node: Node, values: dict[Node, Any]) -> Any:
-        """The tensor without a graph of a node, which is one wherever it is handed out."""
-        out = Out(node, is_leaf=True)
-        if out not in self.tensors:
-            self.tensors[out] = _leaf(values[node])
-        return self.tensors[out]
+    def tree(self, tree: Any) -> Any:
+        """A tree of the trace, with the tensors of this call."""
+        return mapped(tree, self._of_leaf, self._branches)
+
+    def tensor(self, out: Out) -> Any:
+        """The tensor, or number, that something stands for."""
+        tensor = self.tensors.get(out)
+        if tensor is None:
+            tensor = self.tensors[out] = self._new(out)
+        return tensor
+
+    def _of_leaf(self, item: Any) -> Any:
+        if isinstance(item, Out):
+            return self.tensor(item)
+        if isinstance(item, OutTuple):
+            return MakeTensorTuple()(*map(self.tensor, item.parts))
+        if isinstance(item, Argument | Held | Slot | Grad):
+            return item.tensor(self._leaves)
+        if isinstance(item, Branch):
+            return item.found()
+        return item.copy() if isinstance(item, np.ndarray) else item  # the caller's own
+
+    def _new(self, out: Out) -> Any:
+        array = self._values[out.node]
+        if out.cls is float:
+            return float(array)
+        if out.is_leaf:
+            tensor: Any = out.cls.wrap(array, out.requires_grad)
+        elif self._recorded:
+            tensor = self._recorded[out.node]
+        else:  # of a call that assigned state
+            tensor = new_handle(Node(StatefulCall(), (), array, True), Tensor)
+        if out.grad is not None:
+            tensor._grad = self.tensor(Out(out.grad, is_leaf=True))
+        if out.attributes:
+            vars(tensor).update(out.attributes)
+        return tensor
 
 
 class Commit:
@@ -87,7 +127,7 @@ class Commit:
         self._inputs = inputs
         self._guards = trace.guards
         self._differentiable = differentiable
-        self._place = {node: k for k, node in enumerate(results)}
+        self._results = results
         self._rebound = [item for item in trace.rebound if item[0] not in in_place]
         self._slots = [item for item in trace.slots if item[0] not in in_place]
         self._guards.look_into([slot for slot, _ in self._slots])
@@ -129,19 +169,21 @@ class Commit:
         is_reset = not self._grads_reset or self._reset_at == changes.grads
         if steady and is_reset and self._plain is not None:
             return new_handle(Node(None, (), results[0], False), self._plain)
-        values = dict(zip(self._place, results, strict=True))
+        values = dict(zip(self._results, results, strict=True))
         for target, node in self._rebound:
             tensor = target.tensor(leaves)
             if tensor is not None:
                 changes.note(tensor, VALUE, but=self._guards.news)
                 _give(tensor, values[node])
                 changes.note(tensor, VALUE, but=self._guards.news)
-        made = _Made()
-        trees = [self._filled(tree, leaves, values, made) for _, tree in self._slots]
-        result = self._result(leaves, values, made)
+        record = self._differentiable
+        recorded = {} if record is None else record.record(*self._inputs.parted(leaves), values)
+        made = _Made(leaves, values, recorded)
+        trees = [made.tree(tree) for _, tree in self._slots]
+        result = self._trace.result
+        result = made.tensor(result) if type(result) is Out else made.tree(result)
         # All that is found through slots, before they are given other tensors.
-        tensors = {out.node: tensor for out, tensor in made.tensors.items()}
-        self._set_gradients(leaves, values, tensors)
+        self._set_gradients(leaves, values, made)
         for (slot, _), new in zip(self._slots, trees, strict=True):
             slot.note(but=self._guards.news)
             slot.assign(new)  # new tensors: somebody may hold those that it had
@@ -152,15 +194,14 @@ class Commit:
             self._guards.news.distrust()
         return result
 
-    def _set_gradients(
-        self, leaves: Sequence[Any], values: dict[Node, Any], made: dict[Node, Any]
-    ) -> None:
+    def _set_gradients(self, leaves: Sequence[Any], values: dict[Node, Any], made: _Made) -> None:
         """Set and reset `.grad`. One that is also handed out or kept is one and the same tensor."""
+        tensors = {out.node: tensor for out, tensor in made.tensors.items()} if self._grads else {}
         try:
             for target, node in self._grads:
                 tensor = target.tensor(leaves)
                 if tensor is not None:
-                    new = made.get(node)
+                    new = tensors.get(node)
                     tensor._grad = _leaf(values[node]) if new is None else new
         finally:  # after Ctrl-C, too: there may be some that others have to reset
             if self._grads:
@@ -174,70 +215,6 @@ class Commit:
         except BaseException:
             self.distrust()
             raise
-
-    def _result(self, leaves: Sequence[Any], values: dict[Node, Any], made: _Made) -> Any:
-        """What the function returns."""
-        result = self._trace.result
-        if type(result) is Out and self._differentiable is None:
-            if result not in made.tensors:
-                made.tensors[result] = self._output(result, values, made)
-            return made.tensors[result]
-        return self._filled(result, leaves, values, made, self._recorded(leaves, values))
-
-    def _recorded(self, leaves: Sequence[Any], values: dict[Node, Any]) -> dict[Node, Tensor]:
-        """The call as a node of the graph, if it can be differentiated: the tensors of its results.
-
-        Empty if it cannot.
-        """
-        if self._differentiable is None:
-            return {}
-        return self._differentiable.record(*self._inputs.parted(leaves), values)
-
-    def _filled(
-        self,
-        tree: Any,
-        leaves: Sequence[Any],
-        values: dict[Node, Any],
-        made: _Made,
-        recorded: dict[Node, Tensor] | None = None,
-    ) -> Any:
-        """A tree of a trace, with the tensors of this call; those that were `made` are the same."""
-        tensors = made.tensors
-
-        def output(item: Out) -> Any:
-            if item not in tensors:
-                tensors[item] = self._output(item, values, made, recorded)
-            return tensors[item]
-
-        def finished(item: Any) -> Any:
-            if isinstance(item, Out):
-                return output(item)
-            if isinstance(item, OutTuple):
-                return MakeTensorTuple()(*map(output, item.parts))
-            if isinstance(item, Argument | Held | Slot | Grad):
-                return item.tensor(leaves)
-            if isinstance(item, Branch):
-                return item.found()
-            return item.copy() if isinstance(item, np.ndarray) else item  # the caller's own
-
-        return mapped(tree, finished, made.branches)
-
-    def _output(self, item: Out, values: dict[Node, Any], made: _Made, recorded: Any = None) -> Any:
-        """A tensor, a tuple of them or a number that the function returns."""
-        array = values[item.node]
-        if item.cls is float:
-            return float(array)
-        if item.is_leaf:
-            output = item.cls.wrap(array, item.requires_grad)
-        elif recorded:
-            output = recorded[item.node]
-        else:  # of a call that assigned state
-            output = new_handle(Node(StatefulCall(), (), array, True), Tensor)
-        if item.grad is not None:
-            output._grad = made.plain(item.grad, values)
-        if item.attributes:
-            vars(output).update(item.attributes)
-        return output
 
 
 def _leaf(array: Any) -> Tensor:
