@@ -20,10 +20,9 @@ from enum import EnumType
 from types import FunctionType
 from typing import TYPE_CHECKING
 
-from .inside import member
-from .names import is_library
 from .seen import Seen
 from .slots import Members
+from .things import is_library, member
 
 if TYPE_CHECKING:
     from ..tracing.watch import Watch

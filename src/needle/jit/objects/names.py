@@ -10,7 +10,6 @@
 from __future__ import annotations
 
 import dis
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from itertools import repeat
@@ -20,10 +19,10 @@ from typing import Any
 from weakref import ref
 
 from .slots import MISSING, Container
+from .things import is_library
 
 _contents = attrgetter("cell_contents")
 _PLAIN = (bool, int, float, str, type(None))
-_LIBRARIES = {*sys.stdlib_module_names, "needle", "numpy"}
 
 
 class Names(Container):
@@ -133,13 +132,6 @@ class Defaults(Container):
         function = self.owner()
         plain = all(isinstance(value, _PLAIN) for value in function.__defaults__ or ())
         return plain and not function.__kwdefaults__
-
-
-def is_library(module: Any) -> bool:
-    """Whether code is a library's by its `__module__`: None in `exec`, and for C a descriptor."""
-    if isinstance(module, str):
-        return module.partition(".")[0] in _LIBRARIES
-    return module is not None
 
 
 def _held(cell: CellType) -> Any:

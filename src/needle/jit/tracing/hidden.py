@@ -11,10 +11,9 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, MappingView
-from functools import partial
+from collections.abc import Callable, Iterable, Iterator
 from gc import get_referents
-from types import BuiltinMethodType, FunctionType, MappingProxyType, MethodType
+from types import FunctionType
 from typing import Any
 from weakref import ref
 
@@ -22,11 +21,8 @@ import numpy as np
 
 from ...tensor import Tensor
 from ..objects.slots import Attributes, Fields
-from ..objects.things import container_of, is_users_object
+from ..objects.things import container_of, is_users_object, looked_through
 from ..objects.trees import items_of
-
-_AROUND_OTHERS = (MappingView, MappingProxyType, BuiltinMethodType, slice)
-"""What they are made of, as the dict of its `items()`, the collector of garbage says."""
 
 
 def hidden_in(tree: Any, is_state: Callable[[Any], bool]) -> Iterator[tuple[str, Tensor]]:
@@ -57,18 +53,16 @@ def _hidden_parts(item: Any) -> Iterable[Any]:
         return vars(item).values()
     if isinstance(item, FunctionType):
         return _parts_of_function(item)
-    if isinstance(item, MethodType):
-        return item.__self__, item.__func__
-    if isinstance(item, partial):
-        return item.func, item.args, item.keywords
+    if (parts := looked_through("", item)) is not None:
+        return [part for _, part in parts]
     if isinstance(item, BaseException):
         return item.args, vars(item)
     if isinstance(item, np.ndarray):
         return item.flat if item.dtype.hasobject else ()
     if isinstance(item, ref):
         return (item(),)
-    if isinstance(item, _AROUND_OTHERS):
-        return get_referents(item)
+    if isinstance(item, slice):
+        return item.start, item.stop, item.step
     if is_users_object(item) or container_of(item) is Attributes:
         return Fields(item, "").slots().values()
     return ()

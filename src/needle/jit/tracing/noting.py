@@ -22,8 +22,8 @@ from typing import TYPE_CHECKING, Any
 from weakref import ref
 
 from ...tensor import Tensor
-from ..objects.names import is_library
 from ..objects.slots import MISSING
+from ..objects.things import is_library
 
 if TYPE_CHECKING:
     from .watch import Watch

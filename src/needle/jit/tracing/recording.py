@@ -14,7 +14,7 @@ are put back, and the trace says what a program has to write after each call::
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection
 from contextvars import copy_context
 from typing import Any
 
@@ -22,11 +22,12 @@ from ...context import ambient
 from ...errors import TraceError
 from ...graph.node import Node, owner_of
 from ...shapes import spec_of
+from ..objects.things import attributes_of
 from ..objects.trees import mapped, outline
 from .changed import ChangedNumberError, NewStateError, first_attributes
 from .effects import Effects, taken_apart
 from .guarding import guard
-from .signature import attributes_of, is_leaf
+from .signature import is_leaf
 from .stand_ins import StandIns
 from .streams import Streams, no_entropy
 from .trace import Trace
@@ -152,8 +153,6 @@ class _Tracing:
         self.watch.scalars.clear()
         self.tracer.let_go()
         if _held(nodes):
-            gc.collect()
-        if _held(nodes):
             raise TraceError(
                 "what stands for a float or array that is passed, or for a hyperparameter, was "
                 "kept outside the jitted function, where a program would not write what it is at "
@@ -179,8 +178,6 @@ class _Tracing:
 
 def _refuse_escapes(tracer: Tracer) -> None:
     """A traced tensor that is still alive was kept somewhere that a program would not write."""
-    if _held(tracer.nodes):
-        gc.collect()
     for node in _held(tracer.nodes):
         raise TraceError(
             f"a tensor made at {node.where} was kept outside the jitted function, where a program "
@@ -190,13 +187,17 @@ def _refuse_escapes(tracer: Tracer) -> None:
 
 def _settle_constants(tracer: Tracer) -> None:
     """A constant that something keeps, as a cache does, is read there from the next call on."""
-    if _held(tracer.constants):
-        gc.collect()
     for node in _held(tracer.constants):
         raise NewStateError(f"what keeps a tensor of shape {spec_of(node.storage).shape}")
 
 
-def _held(nodes: Iterable[Node]) -> list[Node]:
-    """The nodes that still belong to a tensor."""
-    owners = [(node, owner_of(node)) for node in nodes]
-    return [node for node, owner in owners if owner is not None and owner.node is node]
+def _held(nodes: Collection[Node]) -> list[Node]:
+    """The nodes that still belong to a tensor, but for what is garbage."""
+    if any(map(_has_tensor, nodes)):
+        gc.collect()
+    return list(filter(_has_tensor, nodes))
+
+
+def _has_tensor(node: Node) -> bool:
+    owner = owner_of(node)
+    return owner is not None and owner.node is node

@@ -20,8 +20,7 @@ from weakref import ref
 import numpy as np
 
 from ...tensor import Tensor
-from ..objects.slots import Fields
-from ..objects.things import is_users_object
+from ..objects.things import attributes_of, is_users_object
 from ..objects.trees import leaves_in
 
 Key = tuple[Any, ...]
@@ -116,11 +115,6 @@ def _static_key(item: Any, leaves: list[Any] | None) -> Any:
         return key
     beside = attributes_of(item)
     return (key, _static_key(beside, None)) if beside else key
-
-
-def attributes_of(item: Any) -> dict[str, Any]:
-    """What a list, dict, number or text of a class of the user's own has beside what it is."""
-    return Fields(item, "").slots() if is_users_object(item) else {}
 
 
 def _key_of_value(item: Any, leaves: list[Any] | None) -> Any:

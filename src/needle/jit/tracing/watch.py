@@ -31,8 +31,7 @@ from ...state import Watched
 from ...tensor import Tensor
 from ..objects.classes import Classes
 from ..objects.contents import Contents
-from ..objects.inside import Parts, called, looked_through, member
-from ..objects.names import Names, is_library, modules_in, names_in
+from ..objects.names import Names, modules_in, names_in
 from ..objects.sameness import is_rate
 from ..objects.seen import Seen
 from ..objects.slots import (
@@ -46,7 +45,17 @@ from ..objects.slots import (
     Variables,
     fields_of,
 )
-from ..objects.things import COLLECTIONS, container_of, is_own, is_users_object
+from ..objects.things import (
+    COLLECTIONS,
+    Parts,
+    called,
+    container_of,
+    is_library,
+    is_own,
+    is_users_object,
+    looked_through,
+    member,
+)
 from .noting import Noting
 from .resting import Resting, is_iterator, would_move
 from .stand_ins import StandIns
