@@ -39,6 +39,11 @@ class Seen:
         slots = [*self.container.expected, *self.before] if self.whole else self.reads
         return list(dict.fromkeys(slots))
 
+    def was_read(self, key: Any) -> bool:
+        """Whether a slot is one of those."""
+        is_slot = key in self.before or key in self.container.expected
+        return is_slot if self.whole else key in self.reads
+
     def assign(self, name: str) -> None:
         """Note that an attribute is about to be assigned."""
         self.assigned.add(name)

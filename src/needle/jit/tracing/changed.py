@@ -133,7 +133,7 @@ def _refuse_changed_and_replaced(written: list[Slot], watch: Watch) -> None:
 def _is_written(slot: Slot, old: Any, new: Any, watch: Watch) -> bool:
     """Whether a program has to write what a slot holds now."""
     scalar = watch.scalars.get(slot)
-    was_read = slot.key in watch.found[id(slot.container.owner())].read()
+    was_read = watch.was_read(slot)
     if isinstance(new, Scalar):
         if scalar is not None:
             return new is not scalar

@@ -23,6 +23,7 @@ from ...graph.node import Node, Value
 from ...graph.order import topological_order
 from ...tensor import Tensor
 from ..guards.guards import Guards
+from ..guards.pins import alike
 from ..objects.slots import Slot
 from ..objects.trees import branches_in, leaves_in, mapped, tensors_in
 from .changed import Change, changed_slots
@@ -79,7 +80,7 @@ class Effects:
         self._tuples = tuples
         self._note_branches()
         for slot, old, _ in changed:
-            if not self._was_read(slot):  # its tensor may be used, but was found elsewhere
+            if not self._watch.was_read(slot):  # its tensor may be used, but was found elsewhere
                 continue
             for path, tensor in tensors_in(old):
                 self._by_slot[id(tensor)] = Slot(slot.container, slot.key, path)
@@ -111,9 +112,6 @@ class Effects:
             if isinstance(seen.owner, list | dict):
                 self._branches[id(seen.owner)] = Branch(seen.owner)
 
-    def _was_read(self, slot: Slot) -> bool:
-        return slot.key in self._watch.found[id(slot.container.owner())].read()
-
     def _check_flags(self) -> None:
         """`requires_grad` is not for a function to leave changed: programs rely on it."""
         tensor: Any
@@ -137,7 +135,7 @@ class Effects:
 
     def _reshapes(self, changed: list[Change]) -> bool:
         """Whether tensors that are given new data, or stand in slots, are others to a program."""
-        return any(_specs_in(old) != _specs_in(new) for _, old, new in changed) or any(
+        return not all(alike(old)(new) for _, old, new in changed) or any(
             value.node.specs() != node.specs() for value, node in self._rebound()
         )
 
@@ -285,9 +283,3 @@ class Effects:
         grad = None if value._grad is None else self._node(value._grad)
         flag, leaf = value.requires_grad, value.is_leaf()
         return Out(self._node(value), flag, type(value), grad, leaf, dict(vars(value)))
-
-
-def _specs_in(item: Any) -> list[Any]:
-    """What a program relies on of the tensors in a tree, beside its structure."""
-    tensors = [tensor for _, tensor in tensors_in(item)]
-    return [(type(one), one.node.specs(), one.requires_grad) for one in tensors]

@@ -178,6 +178,10 @@ class Watch:
                     ".data"
                 )
 
+    def was_read(self, slot: Slot) -> bool:
+        """Whether a slot counts as read."""
+        return self.found[id(slot.container.owner())].was_read(slot.key)
+
     def added(self) -> deque[Any]:
         """What the function added."""
         return deque(new for held in self.grown for new in held.added())
