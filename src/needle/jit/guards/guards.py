@@ -19,7 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
-from itertools import repeat
+from types import FunctionType
 from typing import TYPE_CHECKING, Any
 from weakref import ReferenceType, ref
 
@@ -27,7 +27,7 @@ from ...context import VALUE, changes
 from ...graph.node import Specs
 from ...tensor import Tensor
 from ..objects.contents import Contents
-from ..objects.names import Defaults, Names
+from ..objects.names import Closure, Defaults
 from ..objects.sameness import is_rate
 from ..objects.seen import Seen
 from ..objects.slots import MISSING, Attributes, Container, Slot
@@ -64,7 +64,6 @@ class Guards:
         self.news = News()
         self._slots: list[Slots] = []
         self._things, self._parts, self._arrays, self._views = Things(), Parts(), Arrays(), Views()
-        self._globals: dict[int, dict[str, None]] = {}  # names, by module
         self._cheap: dict[Look, Callable[[], bool]] = {}  # bound methods are called more quickly
         self._flags: list[tuple[ReferenceType[Tensor], bool]] = []
         self._sources: list[tuple[Source, Specs]] = []
@@ -91,7 +90,7 @@ class Guards:
         places = []
         for key in seen.read():
             value, slot = seen.before.get(key, MISSING), Slot(container, key)
-            if isinstance(container, Names) and container.is_fixed(key, value):
+            if container.is_fixed(key, value):
                 continue
             if slot in numbers:
                 places.append((key, MISSING, is_rate))
@@ -107,10 +106,9 @@ class Guards:
             for key, check in slots.checks():
                 if Slot(container, key) not in written:
                     self.news.checks[owner, key] = check
-        if isinstance(container, Names):
-            self._look_at_variables(container, places)
-        else:
-            self._look_at(slots)
+        if isinstance(container, Closure):
+            self._look_at_function(container.owner())
+        self._look_at(slots)
 
     def look_into(self, slots: Iterable[Slot]) -> None:
         """Look at each call into these slots, which each call of the program fills anew."""
@@ -128,24 +126,12 @@ class Guards:
         self._parts.add_class(container)
         self._see(self._parts)
 
-    def _look_at_variables(self, names: Names, places: list[tuple[Any, Any, Pin]]) -> None:
-        """Let the cheap look see a function's variables: globals together with those of others."""
-        function = names.owner()
+    def _look_at_function(self, function: FunctionType) -> None:
+        """Rely on a function being alive, its code and its default arguments."""
         self.add_life(function)
-        self._parts.add_code(names.owner)
+        self._parts.add_code(ref(function))
         self._see(self._parts)
         self._look_at_defaults(Defaults(function))
-        free = function.__code__.co_freevars
-        cells = [place for place in places if place[0] in free]
-        if cells:
-            self._look_into(names.reader([key for key, _, _ in cells]))
-        if len(cells) < len(places):
-            space = function.__globals__
-            if id(space) not in self._globals:
-                found = self._globals[id(space)] = {}
-                self._look_into(partial(map, space.get, found, repeat(MISSING)))
-            named = [key for key, _, _ in places if key not in free]
-            self._globals[id(space)].update(dict.fromkeys(named))
 
     def _look_at_defaults(self, defaults: Defaults) -> None:
         """Rely on the default arguments of a function."""
@@ -165,16 +151,16 @@ class Guards:
         container, owner = slots.container, slots.container.owner()
         if container.dotted and dies(owner):
             self.add_life(owner)
-        if not container.tells:
-            views = container.views() if slots.whole is not None else []
+        if container.tells:
+            return
+        if slots.whole is not None and (views := container.views()):
             self._views.add(*views)
-            if not views:
-                self._look_into(slots.read)
-                return
             self._see(self._views)
             if isinstance(container, Attributes):
                 self._parts.add_attributes(container.owner)
                 self._see(self._parts)
+        elif slots.keys:
+            self._look_into(slots.read)
 
     def add_array(self, array: Contents) -> None:
         """Rely on the contents of a NumPy array, if it is small enough to look at each time."""
@@ -215,7 +201,7 @@ class Guards:
             reference = getattr(target, "reference", None)
             if reference is not None and reference() is not None:
                 self.others.add(id(reference()))
-                self._owners.append(ref(reference(), self._gone))
+                self.add_life(reference())
 
     @property
     def looks_at_calls(self) -> bool:

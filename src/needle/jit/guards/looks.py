@@ -72,6 +72,7 @@ class Slots:
 
     Attributes:
         whole: The keys of all slots, in order, where the function may have gone over them.
+        keys: Those that were read.
         read: Gives what they hold.
     """
 
@@ -80,11 +81,11 @@ class Slots:
     ) -> None:
         self.container = container
         self.whole = whole
-        self._keys = [key for key, _, _ in places]
+        self.keys = [key for key, _, _ in places]
         self._pins = [pin for _, _, pin in places]
         # The identity says enough: the pin keeps the value alive, or hears of its death.
         self._first = [id(value) if value is not MISSING else 0 for _, value, _ in places]
-        self.read = container.reader(self._keys)
+        self.read = container.reader(self.keys)
 
     def difference(self) -> str | None:
         path, whole = self.container.path, self.whole
@@ -95,9 +96,9 @@ class Slots:
             if keys != whole:
                 return f"{path} has other keys, or the same in another order"
         values = list(self.read())
-        if len(values) != len(self._keys):
+        if len(values) != len(self.keys):
             return f"{path} changed"
-        for key, value, first, pin in zip(self._keys, values, self._first, self._pins, strict=True):
+        for key, value, first, pin in zip(self.keys, values, self._first, self._pins, strict=True):
             if id(value) != first and not pin(value):
                 return f"{self.container.label(key)} changed"
         return None
@@ -106,7 +107,7 @@ class Slots:
         """For each slot, what says whether it has changed."""
         return [
             (key, partial(self._difference_at, key, pin))
-            for key, pin in zip(self._keys, self._pins, strict=True)
+            for key, pin in zip(self.keys, self._pins, strict=True)
         ]
 
     def _difference_at(self, key: Any, pin: Pin) -> str | None:

@@ -2,16 +2,16 @@
 
 ::
 
-    def make(w):                            slots of `step`:  w, a variable of its closure
-        def step(x):                                          SCALE, a global
+    def make(w):                            slots:  w, of the Closure of `step`
+        def step(x):                                SCALE, of the Globals of the file
             return x @ w * SCALE
 """
 
 from __future__ import annotations
 
 import dis
-from collections.abc import Callable, Iterator, Sequence
-from functools import lru_cache
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import lru_cache, partial
 from itertools import repeat
 from operator import attrgetter
 from types import BuiltinFunctionType, CellType, CodeType, FunctionType, ModuleType
@@ -25,79 +25,102 @@ _contents = attrgetter("cell_contents")
 _PLAIN = (bool, int, float, str, type(None))
 
 
-class Names(Container):
-    """The variables of a function: those of its closure, and globals."""
+class Closure(Container):
+    """The variables of a function's closure, but for those that another function has already.
 
-    def __init__(self, owner: FunctionType, path: str) -> None:
+    Args:
+        owner: The function.
+        path: Its name in messages.
+        known: The variables that others have, by identity of their cells; these are put there.
+    """
+
+    def __init__(self, owner: FunctionType, path: str, known: set[int]) -> None:
         super().__init__(owner, path)
         self.owner = ref(owner)
-        self._globals = global_names(owner.__code__)
-        self.expected = [*owner.__code__.co_freevars, *self._globals]
+        cells = zip(owner.__code__.co_freevars, owner.__closure__ or (), strict=True)
+        own = {name: id(cell) for name, cell in cells if id(cell) not in known}
+        known.update(own.values())
+        self.expected = list(own)
 
     def slots(self) -> dict[Any, Any]:
         function = self.owner()
         if function is None:
             return {}
         cells = zip(function.__code__.co_freevars, function.__closure__ or (), strict=True)
-        held = {name: _held(cell) for name, cell in cells}
-        space = function.__globals__
-        held.update({name: space[name] for name in self._globals if name in space})
+        held = {name: _held(cell) for name, cell in cells if name in self.expected}
         return {name: value for name, value in held.items() if value is not MISSING}
 
     def reader(self, keys: Sequence[Any]) -> Callable[[], list[Any]]:
         function, free = self.owner, self.owner().__code__.co_freevars
-        cells = [free.index(key) for key in keys if key in free]
-        names = [key for key in keys if key not in free]
+        cells = [free.index(key) for key in keys]
 
         def read() -> list[Any]:
             held = function()
             if held is None:
                 return []
-            closure, space = held.__closure__, held.__globals__
+            closure: Any = held.__closure__ or ()
             try:
-                found = list(map(_contents, map(closure.__getitem__, cells))) if cells else []
+                return list(map(_contents, map(closure.__getitem__, cells)))
             except ValueError:  # a variable that is not assigned yet, or was deleted
-                found = [_held(closure[place]) for place in cells]
-            return found + list(map(space.get, names, repeat(MISSING))) if names else found
+                return [_held(closure[place]) for place in cells]
 
         return read
 
-    def _cell(self, key: Any) -> CellType | None:
-        """Where a variable of the closure is kept; None for a global."""
+    def _cell(self, key: Any) -> CellType:
         function = self.owner()
-        free = function.__code__.co_freevars
-        return function.__closure__[free.index(key)] if key in free else None
-
-    def variable(self, key: Any) -> tuple[int, str]:
-        """The same for two functions that name the same variable."""
-        cell = self._cell(key)
-        return (id(self.owner().__globals__), key) if cell is None else (id(cell), "")
+        return function.__closure__[function.__code__.co_freevars.index(key)]
 
     def assign(self, key: Any, value: Any) -> None:
-        cell = self._cell(key)
-        if cell is None:
-            self.owner().__globals__[key] = value
-        else:
-            cell.cell_contents = value
+        self._cell(key).cell_contents = value
 
     def remove(self, key: Any) -> None:
-        cell = self._cell(key)
-        if cell is None:
-            del self.owner().__globals__[key]
-        else:
-            del cell.cell_contents
+        del self._cell(key).cell_contents
 
     def label(self, key: Any) -> str:
         return str(key)
 
     def is_fixed(self, key: Any, value: Any) -> bool:
-        """Whether a variable holds what nobody binds anew: what an import put there.
+        """The class that `super()` goes by is."""
+        return key == "__class__"
 
-        That is a module in a global, or a class or function in C of a library under its own name;
-        and the class that `super()` goes by.
-        """
-        if key in self.owner().__code__.co_freevars:
-            return key == "__class__"
+
+class Globals(Container):
+    """The global variables that functions of one file name.
+
+    Args:
+        owner: All globals of the file.
+        path: The name in messages of the first of these functions.
+    """
+
+    def __init__(self, owner: dict[str, Any], path: str) -> None:
+        super().__init__(owner, path)
+        self._names: dict[str, None] = {}
+        self.expected = self._names.keys()
+
+    def add(self, names: Iterable[str]) -> list[str]:
+        """Let variables be slots; those of them that were none."""
+        new = [name for name in names if name not in self._names]
+        self._names.update(dict.fromkeys(new))
+        return new
+
+    def slots(self) -> dict[Any, Any]:
+        space = self.owner()
+        return {name: space[name] for name in self._names if name in space}
+
+    def reader(self, keys: Sequence[Any]) -> Callable[[], Iterable[Any]]:
+        return partial(map, self.owner().get, keys, repeat(MISSING))
+
+    def assign(self, key: Any, value: Any) -> None:
+        self.owner()[key] = value
+
+    def remove(self, key: Any) -> None:
+        del self.owner()[key]
+
+    def label(self, key: Any) -> str:
+        return str(key)
+
+    def is_fixed(self, key: Any, value: Any) -> bool:
+        """A module is, and a class or function in C of a library under its own name."""
         if isinstance(value, type | BuiltinFunctionType):
             return value.__name__ == key and is_library(value.__module__)
         return isinstance(value, ModuleType)

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from .names import Names
+from .names import Closure
 from .slots import Container, Entries, Items
 
 
@@ -52,8 +52,8 @@ class Seen:
 
     def is_relied_on(self) -> bool:
         """Whether slots were read, or a dict or list may have been found empty, or code was run."""
-        container = self.container
-        return bool(self.read()) or (self.whole and isinstance(container, Entries | Items | Names))
+        kinds = Entries | Items | Closure
+        return bool(self.read()) or (self.whole and isinstance(self.container, kinds))
 
 
 def is_number(value: Any) -> bool:

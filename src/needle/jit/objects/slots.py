@@ -16,7 +16,7 @@ Those of variables that functions name are in `names.py`, those of a thread in `
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import repeat
 from types import MemberDescriptorType, ModuleType
@@ -53,7 +53,7 @@ class Container:
     """Whether slots are attributes: named with a dot, of an owner that is held weakly."""
     tells = False
     """Whether programs are told when a slot that they use is assigned."""
-    expected: Sequence[str] = ()
+    expected: Collection[str] = ()
     """Slots that are watched also where there is nothing yet."""
 
     def __init__(self, owner: Any, path: str) -> None:
@@ -65,7 +65,7 @@ class Container:
         """What the slots hold now, by key."""
         raise NotImplementedError
 
-    def reader(self, keys: Sequence[Any]) -> Callable[[], list[Any]]:
+    def reader(self, keys: Sequence[Any]) -> Callable[[], Iterable[Any]]:
         """A function that gives what some slots hold now, `MISSING` where there is nothing.
 
         Args:
@@ -98,6 +98,10 @@ class Container:
         for key, value in slots.items():
             if now.get(key, MISSING) is not value:
                 self.assign(key, value)
+
+    def is_fixed(self, key: Any, value: Any) -> bool:
+        """Whether a slot holds what nobody assigns anew, as what an import put there."""
+        return False
 
     def label(self, key: Any) -> str:
         """Name of a slot in messages."""

@@ -164,8 +164,7 @@ class _Tracing:
         self.watch.close()
         self.tracer.undo()
         self.stand_ins.put_back()
-        # A variable that two functions name has two slots; the one found first knows what it was.
-        for seen in reversed(self.watch.found.values()):
+        for seen in self.watch.found.values():
             seen.container.restore(seen.before)
         for tensor in first_attributes(self.watch):
             vars(tensor).clear()

@@ -31,11 +31,10 @@ from ...state import Watched
 from ...tensor import Tensor
 from ..objects.classes import Classes
 from ..objects.contents import Contents
-from ..objects.names import Names, modules_in, names_in
+from ..objects.names import Closure, Globals, global_names, modules_in, names_in
 from ..objects.sameness import is_rate
 from ..objects.seen import Seen
 from ..objects.slots import (
-    MISSING,
     Attributes,
     Container,
     Entries,
@@ -101,7 +100,7 @@ class Watch:
         self.grown: list[Contents] = []
         self.weak: list[ref[Any]] = []
         self.not_imported: list[str] = []
-        self._variables: dict[tuple[int, str], Any] = {}  # what each held when it was found first
+        self._cells: set[int] = set()  # of closures that were reached, by identity
         self._classes = Classes()
         self._noting = Noting(self)
 
@@ -245,15 +244,10 @@ class Watch:
                 self.add(path, value)
 
     def _add_function(self, function: FunctionType, path: str) -> None:
-        names = Names(function, path)
-        seen = self.found[id(function)] = Seen(function, names, whole=True)
-        for key in seen.read():  # what another function found first may have changed since
-            first = self._variables.setdefault(names.variable(key), seen.before.get(key, MISSING))
-            if first is MISSING:
-                seen.before.pop(key, None)
-            else:
-                seen.before[key] = first
+        closure = Closure(function, path, self._cells)
+        seen = self.found[id(function)] = Seen(function, closure, whole=True)
         self._add_all(seen)
+        self._add_globals(function, path)
         self._add_defaults(function)
         if vars(function):
             self.add(path, vars(function))
@@ -263,6 +257,18 @@ class Watch:
             else:
                 self.not_imported.append(name)
         self._classes.add_names(names_in(function.__code__), self)
+
+    def _add_globals(self, function: FunctionType, path: str) -> None:
+        """The globals that a function names, of those that no other one has named."""
+        space = function.__globals__
+        if id(space) not in self.found:
+            self.found[id(space)] = Seen(space, Globals(space, path), whole=True)
+        seen = self.found[id(space)]
+        if isinstance(seen.container, Globals):  # or all of them count as read
+            new = seen.container.add(global_names(function.__code__))
+            held = {name: space[name] for name in new if name in space}
+            seen.before.update(held)
+            self.add_each(held.items())
 
     def _add_module(self, module: ModuleType) -> None:
         """A file of the user's own."""
