@@ -464,4 +464,4 @@ def test_a_look_costs_nothing_for_what_guards_are_told_of():
     for _ in range(4):
         step(ndl.ones(5, 3))
     (program,) = step.programs
-    assert {type(look).__name__ for look in program.guards._cheap} == {"Things", "Parts"}
+    assert {type(look).__name__ for look in program.guards._cheap} == {"Identities", "Definitions"}

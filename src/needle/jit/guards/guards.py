@@ -31,7 +31,7 @@ from ..objects.names import Closure, Defaults
 from ..objects.sameness import is_rate
 from ..objects.seen import Seen
 from ..objects.slots import MISSING, Attributes, Container, Slot
-from .looks import Arrays, Look, Parts, Slots, Things, Views, Written
+from .looks import Arrays, Definitions, Identities, Look, SlotGuard, Views, Written
 from .news import Heard, News
 from .pins import Pin, alike, dies, pinned
 
@@ -60,10 +60,11 @@ class Guards:
 
     def __init__(self) -> None:
         self.alive = True
-        self.when_gone: Callable[[str], None] = _nothing
+        self.when_gone: Callable[[str], None] = lambda label: None
         self.news = News()
-        self._slots: list[Slots] = []
-        self._things, self._parts, self._arrays, self._views = Things(), Parts(), Arrays(), Views()
+        self._slots: list[SlotGuard] = []
+        self._identities, self._definitions = Identities(), Definitions()
+        self._arrays, self._views = Arrays(), Views()
         self._cheap: dict[Look, Callable[[], bool]] = {}  # bound methods are called more quickly
         self._flags: list[tuple[ReferenceType[Tensor], bool]] = []
         self._sources: list[tuple[Source, Specs]] = []
@@ -99,7 +100,7 @@ class Guards:
                 places.append((key, MISSING, pin))
             else:
                 places.append(self._place(container, key, value))
-        slots = Slots(container, list(seen.before) if seen.whole else None, places)
+        slots = SlotGuard(container, list(seen.before) if seen.whole else None, places)
         self._slots.append(slots)
         if container.tells and container.dotted:
             owner = id(container.owner())
@@ -123,14 +124,14 @@ class Guards:
 
     def add_class(self, container: Container) -> None:
         """Rely on the class of an object."""
-        self._parts.add_class(container)
-        self._see(self._parts)
+        self._definitions.add_class(container)
+        self._see(self._definitions)
 
     def _look_at_function(self, function: FunctionType) -> None:
         """Rely on a function being alive, its code and its default arguments."""
         self.add_life(function)
-        self._parts.add_code(ref(function))
-        self._see(self._parts)
+        self._definitions.add_code(ref(function))
+        self._see(self._definitions)
         self._look_at_defaults(Defaults(function))
 
     def _look_at_defaults(self, defaults: Defaults) -> None:
@@ -139,14 +140,14 @@ class Guards:
         if not given:
             return
         places = [self._place(defaults, *item) for item in given.items()]
-        slots = Slots(defaults, list(given), places)
+        slots = SlotGuard(defaults, list(given), places)
         self._slots.append(slots)
         if defaults.are_plain():
-            self._parts.add_defaults(defaults.owner)
+            self._definitions.add_defaults(defaults.owner)
         else:
             self._look_into(slots.read)
 
-    def _look_at(self, slots: Slots) -> None:
+    def _look_at(self, slots: SlotGuard) -> None:
         """Let the cheap look see some slots, unless these guards are told what happens to them."""
         container, owner = slots.container, slots.container.owner()
         if container.dotted and dies(owner):
@@ -157,8 +158,8 @@ class Guards:
             self._views.add(*views)
             self._see(self._views)
             if isinstance(container, Attributes):
-                self._parts.add_attributes(container.owner)
-                self._see(self._parts)
+                self._definitions.add_attributes(container.owner)
+                self._see(self._definitions)
         elif slots.keys:
             self._look_into(slots.read)
 
@@ -236,7 +237,7 @@ class Guards:
         self._views.let_go()
         if not self.alive:
             return "something that was used is gone"
-        for look in [self.news, self._parts, *self._slots, self._arrays, self._views]:
+        for look in [self.news, self._definitions, *self._slots, self._arrays, self._views]:
             difference = look.difference()
             if difference is not None:
                 return difference
@@ -293,8 +294,8 @@ class Guards:
 
     def _look_into(self, read: Callable[[], Iterable[Any]]) -> None:
         """Let the cheap look see what a function reads."""
-        self._things.add(read)
-        self._see(self._things)
+        self._identities.add(read)
+        self._see(self._identities)
 
     def _see(self, look: Look) -> None:
         self._cheap[look] = look.unchanged
@@ -307,7 +308,3 @@ class Guards:
 
 def _at_two_places(tensor: Tensor) -> str:
     return f"a tensor of shape {tensor.shape} is found at two places, and was not"
-
-
-def _nothing(label: str) -> None:
-    """Nobody is to be told."""

@@ -4,9 +4,9 @@
 
     look         what it sees
 
-    Things       what slots of containers hold, all of them in one go; `Slots` says it in detail
+    Identities   what slots of containers hold, all of them in one go; `SlotGuard` says it in detail
     Written      what a list or dict holds that the program itself puts there anew
-    Parts        the code of functions, the classes and dicts of objects: a notebook that reloads a
+    Definitions  the code of functions, the classes and dicts of objects: a notebook that reloads a
                  file puts new ones into old things
     Views        all that dicts, lists, sets and deques hold
     Arrays       what small NumPy arrays hold
@@ -43,7 +43,7 @@ class Look(Protocol):
         ...
 
 
-class Things:
+class Identities:
     """What is read one by one, of many containers: all of it has to be the same things."""
 
     def __init__(self) -> None:
@@ -67,7 +67,7 @@ class Things:
         self._kept = [thing for thing in things if not dies(thing)]
 
 
-class Slots:
+class SlotGuard:
     """Some slots of a container, and what they have to hold.
 
     Attributes:
@@ -130,7 +130,7 @@ class Written:
         """Other tensors of the same shapes are read at each call."""
 
 
-class Parts:
+class Definitions:
     """What functions and objects are made of: code and defaults, classes and dicts of attributes.
 
     The functions and objects are held weakly.

@@ -25,7 +25,7 @@ from ..objects.seen import is_number
 from ..objects.slots import MISSING, Entries, Items, Slot
 from ..objects.things import is_own, is_users_object
 from ..objects.trees import items_of, outline, tensors_in
-from .resting import slots_now
+from .iterators import slots_now
 from .tracer import Scalar
 from .watch import Watch
 

@@ -55,8 +55,8 @@ from ..objects.things import (
     looked_through,
     member,
 )
-from .noting import Noting
-from .resting import Resting, is_iterator, would_move
+from .instrumentation import Instrumentation
+from .iterators import Resting, is_iterator, would_move
 from .stand_ins import StandIns
 from .streams import Streams
 from .tracer import Rate, Scalar, Tracer
@@ -102,17 +102,17 @@ class Watch:
         self.not_imported: list[str] = []
         self._cells: set[int] = set()  # of closures that were reached, by identity
         self._classes = Classes()
-        self._noting = Noting(self)
+        self._instrumentation = Instrumentation(self)
 
     def open(self) -> None:
         """Let tensors note which attributes are read of them that Needle does not know.
 
         Of classes, what is read of them under names that are computed.
         """
-        self._noting.tensors()
-        self._noting.classes()
+        self._instrumentation.tensors()
+        self._instrumentation.classes()
         if self._stand_ins.has_attributes():
-            self._noting.instances_of(Tensor)
+            self._instrumentation.instances_of(Tensor)
 
     def add(self, path: str, item: Any) -> None:
         """Look at a thing that the function can read from now on. Each is looked at once."""
@@ -192,7 +192,7 @@ class Watch:
 
     def close(self) -> None:
         """Let no class note any more what is read."""
-        self._noting.end()
+        self._instrumentation.end()
 
     # -- reaching ----------------------------------------------------------------------------------
 
@@ -274,7 +274,7 @@ class Watch:
         """A file of the user's own."""
         self._classes.add(type(module), self)
         self.found[id(module)] = Seen(module, Variables(module), whole=False)
-        self._noting.module(module)
+        self._instrumentation.module(module)
 
     def _add_defaults(self, function: FunctionType) -> None:
         code, values = function.__code__, function.__defaults__ or ()
@@ -318,7 +318,7 @@ class Watch:
         for name in getattr(cls, "hyperparameters", ()):
             self._add_hyperparameter(seen, name)
         self._classes.add(cls, self)
-        if not self._noting.instances_of(cls):
+        if not self._instrumentation.instances_of(cls):
             seen.whole = True
             self._add_all(seen)
 

@@ -1,4 +1,4 @@
-"""Classes that note, as long as a trace lasts, what is read of their instances and assigned.
+"""Instrumented classes: as long as a trace lasts they tell what is read of their instances or set.
 
 ::
 
@@ -33,7 +33,7 @@ _set = object.__setattr__
 """What a class says of assignments holds for its user: a module of constants may refuse them."""
 
 
-class Noting:
+class Instrumentation:
     """What was changed of classes, so that they tell a watch what this thread does."""
 
     def __init__(self, watch: Watch) -> None:
