@@ -223,7 +223,7 @@ class Jitted(Wrapper):
                 ) from None
             return None
         self._patience.pop(key, None)
-        program = Program(done, reason, quick_key(args, kwargs))
+        program = Program(done, reason, None if kwargs else quick_key(args, ambient.__dict__))
         self._asked = self._asked | done.asked  # another thread may be reading it
         self._keep(self._key(arguments, leaves), program)
         return program

@@ -30,7 +30,7 @@ from .binding import Binding, state_in_place
 from .commit import Commit
 from .differentiate import Differentiable
 from .inputs import Inputs
-from .shortcut import QuickKey, Shortcut, likeness, modes_of, shortcut
+from .shortcut import QuickKey, Shortcut, quick_key, shortcut
 
 
 class Program:
@@ -39,14 +39,14 @@ class Program:
     Args:
         trace: What a call does.
         reason: Why it was traced, for `step.programs`.
-        quick_key: The key of the traced call, if it has one that is quick to tell.
+        key: The quick key of the traced call, if it has one.
 
     Attributes:
         backend: "native", or why it is not.
         shortcut: The short way of a call, if the program has one.
     """
 
-    def __init__(self, trace: Trace, reason: str, quick_key: QuickKey | None = None) -> None:
+    def __init__(self, trace: Trace, reason: str, key: QuickKey | None = None) -> None:
         self.trace = trace
         self.reason = reason
         self.calls = 0
@@ -54,7 +54,7 @@ class Program:
         self.guards = trace.guards
         self.inputs = Inputs(trace)
         self.lock = threading.RLock()
-        self._quick_key = quick_key
+        self._quick_key = key
         self._steady = False
         differentiable = Differentiable.of(trace, self.inputs.nodes)
         draws = differentiable.draws if differentiable else []
@@ -74,7 +74,7 @@ class Program:
         self._commit = commit
         self.shortcut: Shortcut = None
         if self._binding is not None:
-            self.shortcut = shortcut(self.guards, self._binding, quick_key, commit)
+            self.shortcut = shortcut(self.guards, self._binding, key, commit)
 
     @property
     def compiled(self) -> Compiled | None:
@@ -93,14 +93,7 @@ class Program:
             args: Its arguments.
             mine: The modes of this thread.
         """
-        if self._quick_key is None:
-            return False
-        modes, expected = self._quick_key
-        if len(args) != len(expected) or modes_of(mine) != modes:
-            return False
-        if any(likeness(argument) != like for argument, like in zip(args, expected, strict=True)):
-            return False
-        return len(args) < 2 or len(set(map(id, args))) == len(args)
+        return self._quick_key is not None and quick_key(args, mine) == self._quick_key
 
     def mismatch(self, leaves: list[Any]) -> str | None:
         """Why this program is not the one for the world as it is; None if it is."""

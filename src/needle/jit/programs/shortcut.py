@@ -20,9 +20,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ...context import ambient
 from ...random import ambient_stream
 from ...tensor import Tensor
+from ..tracing.signature import Likeness, likeness
 from ..tracing.turns import BusyError
 
 if TYPE_CHECKING:
@@ -33,8 +33,6 @@ if TYPE_CHECKING:
 
 Modes = tuple[bool, bool, type[Any]]
 """Whether gradients are recorded, shapes broadcast by themselves, and the kind of stream."""
-Likeness = tuple[Any, ...]
-"""Shape and dtype; of a tensor also whether it needs a gradient, and is a leaf."""
 QuickKey = tuple[Modes, tuple[Likeness, ...]]
 """Modes and the likeness of each argument."""
 Shortcut = Callable[["Program", Sequence[Any], dict[str, Any]], Any] | None
@@ -50,27 +48,26 @@ def modes_of(mine: dict[str, Any]) -> Modes:
     return mine["gradients"], mine["implicit_broadcasting"], type(ambient_stream())
 
 
-def quick_key(args: Sequence[Any], kwargs: dict[str, Any]) -> QuickKey | None:
+def quick_key(args: Sequence[Any], mine: dict[str, Any]) -> QuickKey | None:
     """The key of a call that is quick to tell; None if not all its arguments are.
 
     Nor may one come twice.
     """
-    if kwargs or len(set(map(id, args))) < len(args):
+    likes: tuple[Any, ...] = tuple([_likeness(argument) for argument in args])
+    if None in likes or (len(args) > 1 and len(set(map(id, args))) < len(args)):
         return None
-    likes = tuple([like for argument in args if (like := likeness(argument))])
-    if len(likes) < len(args) or not all(dtype.isnative for _, dtype, *_ in likes):
-        return None
-    return modes_of(ambient.__dict__), likes
+    return modes_of(mine), likes
 
 
-def likeness(argument: Any) -> Likeness | None:
+def _likeness(argument: Any) -> Likeness | None:
     """What is quick to tell of an argument; None for all but plain tensors and arrays."""
     if type(argument) is Tensor:
-        node = argument.node
-        specs = argument if node.storage is None else node.storage
-        return specs.shape, specs.dtype, node.requires_grad, node.op is None
-    is_plain = type(argument) is np.ndarray and argument.dtype.kind in "biuf"
-    return (argument.shape, argument.dtype) if is_plain else None
+        like = likeness(argument)
+    elif type(argument) is np.ndarray and argument.dtype.kind in "biuf":
+        like = argument.shape, argument.dtype
+    else:
+        return None
+    return like if like[1].isnative else None
 
 
 def shortcut(guards: Guards, binding: Binding, key: QuickKey | None, commit: Commit) -> Shortcut:

@@ -24,6 +24,8 @@ from ..objects.things import attributes_of, is_users_object
 from ..objects.trees import leaves_in
 
 Key = tuple[Any, ...]
+Likeness = tuple[Any, ...]
+"""Shape and dtype; of a tensor also whether it needs a gradient, and is a leaf."""
 
 _VALUES = (bool, int, str, bytes, type(None), EllipsisType, np.dtype, type)
 _PLAIN = {bool, int, str, float, bytes, type(None), list, tuple, dict, slice, type}
@@ -91,15 +93,20 @@ def in_native_order(array: Any) -> Any:
     return array if array.dtype.isnative else array.astype(array.dtype.newbyteorder("="))
 
 
+def likeness(tensor: Tensor) -> Likeness:
+    """What of a tensor a program depends on."""
+    node = tensor.node
+    specs = tensor if node.storage is None else node.storage
+    return specs.shape, specs.dtype, node.requires_grad, node.op is None
+
+
 def _key(item: Any, leaves: list[Any] | None) -> Any:
     """The key of one thing; without `leaves` nothing is read at the call, all has to be equal."""
     if leaves is None:
         return _static_key(item, None)
     if isinstance(item, Tensor):
         leaves.append(item)
-        node = item.node
-        specs = node.specs() if node.storage is None else (node.storage.shape, node.storage.dtype)
-        return (type(item), *specs, node.requires_grad, node.op is None)
+        return (type(item), *likeness(item))
     if is_leaf(item):
         if isinstance(item, np.ndarray):
             leaves.append(item)
