@@ -14,6 +14,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from ...errors import TraceError
@@ -120,7 +121,7 @@ def changed_slots(watch: Watch) -> list[Change]:
 
 def _refuse_changed_and_replaced(written: list[Slot], watch: Watch) -> None:
     """The next call finds another list or dict than the one that a program would change."""
-    inside = owners_inside(set(written), watch)
+    inside = owners_inside(written, watch)
     for slot in written:
         if id(slot.container.owner()) in inside:
             raise TraceError(
@@ -170,7 +171,7 @@ def first_attributes(watch: Watch) -> list[Tensor]:
     return [tensor for tensor in tensors if vars(tensor)]
 
 
-def owners_inside(written: set[Slot], watch: Watch) -> set[int]:
+def owners_inside(written: Iterable[Slot], watch: Watch) -> set[int]:
     """Lists and dicts at which the guards of slots look that were read and are written."""
     found: set[int] = set()
 
@@ -180,11 +181,10 @@ def owners_inside(written: set[Slot], watch: Watch) -> set[int]:
             for _, part in items_of(item):
                 note(part)
 
-    for seen in watch.found.values():
-        for key in seen.read():  # guards do not look at others
-            value = seen.before.get(key)
-            if Slot(seen.container, key) in written and tensors_in(value):
-                note(value)
+    for slot in filter(watch.was_read, written):  # guards do not look at others
+        value = watch.seen(slot).before.get(slot.key)
+        if tensors_in(value):
+            note(value)
     return found
 
 

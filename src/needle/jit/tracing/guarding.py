@@ -94,7 +94,7 @@ def _look_where_nobody_tells(written: set[Slot], watch: Watch) -> None:
     """What a function writes past the class, as `vars(self)[name]`, others may write so, too."""
     for slot in written:
         container = slot.container
-        if container.dotted and slot.key not in watch.found[id(container.owner())].assigned:
+        if container.dotted and slot.key not in watch.seen(slot).assigned:
             container.tells = False
 
 
@@ -115,12 +115,14 @@ def _aliases(
     in_written: set[int] = set()
     for seen in read:
         for key in seen.read():
-            value, slot = seen.before.get(key), Slot(seen.container, key)
-            if slot in written or id(value) in inside or isinstance(value, Tensor | tuple):
-                for path, tensor in tensors_in(value):
-                    found.setdefault(id(tensor), []).append(Slot(seen.container, key, path))
-                    if slot in written:
-                        in_written.add(id(tensor))
+            value = seen.before.get(key)
+            if isinstance(value, Tensor | list | dict | tuple):
+                slot = Slot(seen.container, key)
+                if slot in written or id(value) in inside or isinstance(value, Tensor | tuple):
+                    for path, tensor in tensors_in(value):
+                        found.setdefault(id(tensor), []).append(Slot(seen.container, key, path))
+                        if slot in written:
+                            in_written.add(id(tensor))
     for place, leaf in enumerate(stand_ins.leaves):
         if isinstance(leaf, Tensor) and id(leaf) in watch.tensors:
             yield [Argument(place), *(found.pop(id(leaf), []) or [Held(ref(leaf))])]

@@ -179,7 +179,11 @@ class Watch:
 
     def was_read(self, slot: Slot) -> bool:
         """Whether a slot counts as read."""
-        return self.found[id(slot.container.owner())].was_read(slot.key)
+        return self.seen(slot).was_read(slot.key)
+
+    def seen(self, slot: Slot) -> Seen:
+        """What was seen of the container of a slot."""
+        return self.found[id(slot.container.owner())]
 
     def added(self) -> deque[Any]:
         """What the function added."""
