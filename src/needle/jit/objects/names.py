@@ -22,7 +22,7 @@ from .slots import MISSING, Container
 from .things import is_library
 
 _contents = attrgetter("cell_contents")
-_PLAIN = (bool, int, float, str, type(None))
+_IMMUTABLE = (bool, int, float, str, type(None))
 
 
 class Closure(Container):
@@ -153,7 +153,7 @@ class Defaults(Container):
     def are_plain(self) -> bool:
         """Whether nothing can be changed in them: their tuple says all, and keeps nothing alive."""
         function = self.owner()
-        plain = all(isinstance(value, _PLAIN) for value in function.__defaults__ or ())
+        plain = all(isinstance(value, _IMMUTABLE) for value in function.__defaults__ or ())
         return plain and not function.__kwdefaults__
 
 

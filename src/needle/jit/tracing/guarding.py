@@ -31,7 +31,7 @@ from .trace import Argument, Grad, Held, Source, Trace
 from .tracer import Tracer
 from .watch import Watch
 
-_PLAIN = (dict, list, FunctionType, ModuleType)
+_KEEP_THEIR_CLASS = (dict, list, FunctionType, ModuleType)
 """Of these nobody changes the class."""
 _ALL_OF_IT = {"__class__", "__dict__"}
 """Attributes that change all others."""
@@ -53,7 +53,7 @@ def guard(trace: Trace, tracer: Tracer, watch: Watch, stand_ins: StandIns) -> No
         seen.reads.update(dict.fromkeys(kept))
         if seen.is_relied_on():
             guards.add(seen, written, numbers)
-        if type(seen.owner) not in _PLAIN and not isinstance(seen.owner, type):
+        if type(seen.owner) not in _KEEP_THEIR_CLASS and not isinstance(seen.owner, type):
             guards.add_class(seen.container)
     for array in watch.arrays:
         guards.add_array(array)

@@ -28,7 +28,7 @@ Likeness = tuple[Any, ...]
 """Shape and dtype; of a tensor also whether it needs a gradient, and is a leaf."""
 
 _VALUES = (bool, int, str, bytes, type(None), EllipsisType, np.dtype, type)
-_PLAIN = {bool, int, str, float, bytes, type(None), list, tuple, dict, slice, type}
+_WITHOUT_ATTRIBUTES = {bool, int, str, float, bytes, type(None), list, tuple, dict, slice, type}
 """Classes of which nothing has attributes of its own."""
 
 
@@ -118,7 +118,7 @@ def _key(item: Any, leaves: list[Any] | None) -> Any:
 
 def _static_key(item: Any, leaves: list[Any] | None) -> Any:
     key = _key_of_value(item, leaves)
-    if type(item) in _PLAIN or isinstance(item, type) or isinstance(key, Identity):
+    if type(item) in _WITHOUT_ATTRIBUTES or isinstance(item, type) or isinstance(key, Identity):
         return key
     beside = attributes_of(item)
     return (key, _static_key(beside, None)) if beside else key

@@ -63,7 +63,7 @@ from .tracer import Rate, Scalar, Tracer
 
 WATCHED_ELEMENTS = 4096
 """Larger sets, deques and `array`s are not watched: to look at them takes longer than a call."""
-_PLAIN = (int, float, str, bytes, tuple, frozenset, np.ndarray, *COLLECTIONS)
+_KNOWN_BY_VALUE = (int, float, str, bytes, tuple, frozenset, np.ndarray, *COLLECTIONS)
 """What is known by its value, or by what it holds; a class of the user's own may add attributes."""
 _ATOMS = (int, float, str, bytes, type(None), np.generic, Op)
 
@@ -123,7 +123,7 @@ class Watch:
         if id(item) in self._things:
             return
         self._things[id(item)] = item
-        if isinstance(item, _PLAIN) and not is_library(type(item).__module__):
+        if isinstance(item, _KNOWN_BY_VALUE) and not is_library(type(item).__module__):
             self._add_beside_value(item, path)
         if isinstance(item, np.ndarray):
             self._add_array(item, path)
