@@ -26,7 +26,6 @@ from ..objects.seen import Seen
 from ..objects.slots import Slot
 from ..objects.trees import tensors_in
 from .changed import owners_inside
-from .stand_ins import StandIns
 from .trace import Argument, Grad, Held, Source, Trace
 from .tracer import Tracer
 from .watch import Watch
@@ -37,8 +36,15 @@ _ALL_OF_IT = {"__class__", "__dict__"}
 """Attributes that change all others."""
 
 
-def guard(trace: Trace, tracer: Tracer, watch: Watch, stand_ins: StandIns) -> None:
-    """Tell the guards of a trace what it relies on, once everything is as before the trace."""
+def guard(trace: Trace, tracer: Tracer, watch: Watch, leaves: list[Any]) -> None:
+    """Tell the guards of a trace what it relies on, once everything is as before the trace.
+
+    Args:
+        trace: What a call does.
+        tracer: Recorded it.
+        watch: Saw what was read.
+        leaves: Of the arguments of the traced call.
+    """
     guards = trace.guards
     written = {slot for slot, _ in trace.slots}
     numbers = {slot for slot, _ in trace.scalars}
@@ -63,25 +69,24 @@ def guard(trace: Trace, tracer: Tracer, watch: Watch, stand_ins: StandIns) -> No
         guards.add_life(thing)
     for tensor, flag in watch.tensors.values():
         guards.add_flag(tensor, flag)
-        if not any(tensor is leaf for leaf in stand_ins.leaves):  # the function may compare them
+        if not any(tensor is leaf for leaf in leaves):  # the function may compare them
             guards.add_apart(tensor)
     for reference, flag in tracer.captured.values():
         guards.add_flag(reference(), flag)
     for node, source in trace.captured:
         if not isinstance(source, Grad):
             guards.add_source(source, node.specs())
-    for tensor in _only_reached(trace, written, watch, stand_ins):  # their shapes may be asked for
+    for tensor in _only_reached(trace, written, watch, leaves):  # their shapes may be asked for
         guards.add_source(Held(ref(tensor)), tensor.node.specs())
     guards.add_others([target for target, _ in [*trace.rebound, *trace.grads]])
-    guards.aliases += _aliases(read, written, inside, watch, stand_ins)
-    _guard_changed(trace, stand_ins.leaves)
+    guards.aliases += _aliases(read, written, inside, watch, leaves)
+    _guard_changed(trace, leaves)
 
 
 def _only_reached(
-    trace: Trace, written: set[Slot], watch: Watch, stand_ins: StandIns
+    trace: Trace, written: set[Slot], watch: Watch, leaves: list[Any]
 ) -> list[Tensor]:
     """Tensors that a function found, and neither computed with nor changed."""
-    leaves = stand_ins.leaves
     targets = [*[source for _, source in trace.captured], *[target for target, _ in trace.rebound]]
     others = [*leaves, *[target.tensor(leaves) for target in targets]]
     for slot in written:
@@ -108,7 +113,7 @@ def _rely(news: News, watch: Watch, written: set[Slot]) -> None:
 
 
 def _aliases(
-    read: list[Seen], written: set[Slot], inside: set[int], watch: Watch, stand_ins: StandIns
+    read: list[Seen], written: set[Slot], inside: set[int], watch: Watch, leaves: list[Any]
 ) -> Iterator[list[Source]]:
     """A tensor that is found at several places is one input: it has to be so at each call."""
     found: dict[int, list[Source]] = {}
@@ -123,7 +128,7 @@ def _aliases(
                         found.setdefault(id(tensor), []).append(Slot(seen.container, key, path))
                         if slot in written:
                             in_written.add(id(tensor))
-    for place, leaf in enumerate(stand_ins.leaves):
+    for place, leaf in enumerate(leaves):
         if isinstance(leaf, Tensor) and id(leaf) in watch.tensors:
             yield [Argument(place), *(found.pop(id(leaf), []) or [Held(ref(leaf))])]
     for identity, slots in found.items():

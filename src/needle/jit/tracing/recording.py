@@ -86,7 +86,7 @@ class _Tracing:
             _refuse_escapes(self.tracer)
             self._refuse_escaped_stand_ins()
             _settle_constants(self.tracer)
-            guard(done, self.tracer, self.watch, self.stand_ins)
+            guard(done, self.tracer, self.watch, self.stand_ins.leaves)
         except BaseException:
             self.watch.take_back()
             raise
