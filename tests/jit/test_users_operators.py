@@ -51,6 +51,35 @@ def test_it_is_run_once_on_real_arguments_to_learn_its_result():
     assert len(step.programs) == 1
 
 
+class Shifted(ndl.TensorOp):
+    """By what a tensor of its own holds."""
+
+    def __init__(self, shift):
+        self.shift = shift
+
+    def compute(self, x):
+        return x + 1
+
+
+def test_a_tensor_that_it_keeps_may_be_given_new_data_by_the_function():
+    def world():
+        shift = ndl.Tensor([1.0, 2.0], requires_grad=False)
+        op = Shifted(shift)
+
+        def step(x):
+            shift.data = shift * 2
+            return op(x) * shift
+
+        return step, shift
+
+    (eager, expected), (step, shift) = world(), world()
+    step = ndl.jit(step, warmup=0)
+    x = ndl.Tensor([3.0, 4.0], requires_grad=False)
+    for _ in range(3):
+        assert step(x).tolist() == eager(x).tolist()
+        assert shift.tolist() == expected.tolist()
+
+
 def test_behind_random_numbers_and_hyperparameters():
     op = Cube()
     state = ndl.Tensor([0.0], requires_grad=False)

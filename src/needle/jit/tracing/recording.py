@@ -171,7 +171,6 @@ class _Tracing:
         for held in [*self.watch.elements, *self.watch.arrays]:
             if not held.are_same():
                 held.put_back()
-        self.tracer.operators.put_back()
         self.streams.put_back()
 
 

@@ -32,7 +32,6 @@ from ...ops.functions import Abs
 from ...ops.tuples import MakeTensorTuple
 from ...shapes import Spec
 from ...tensor import Tensor
-from .operators import Operators
 from .pullback import Pullback, is_users, run_rule
 from .streams import draws_undone
 from .undo import UndoLog
@@ -119,7 +118,6 @@ class Tracer(UndoLog):
             from and whether it needed a gradient.
         constants: Leaves made during the trace from Python data.
         made: Nodes that came into being during the trace, which arguments did not.
-        operators: Those that were run to learn what they give.
         refusals: Why values that were asked for were not given.
     """
 
@@ -130,7 +128,6 @@ class Tracer(UndoLog):
         self.nodes: list[Node] = []
         self.captured: dict[Node, tuple[ReferenceType[Any], bool]] = {}
         self.constants: set[Node] = set()
-        self.operators = Operators()
         self.refusals: list[TraceError] = []
         self._real: dict[Node, Any] = {}  # values in this call
         self._arguments: set[Node] = set()
@@ -252,7 +249,7 @@ class Tracer(UndoLog):
 
     def _learnt(self, op: Op, run: Callable[..., Any], nodes: Sequence[Node]) -> Any:
         """What a user's code gives on the values of this call: its shape and dtype are learnt."""
-        self.operators.add(op)
+        self.touch_operator(op)
         with draws_undone(), ambient_set(evaluator=EAGER):
             return run(*[self._real_value(node) for node in nodes])
 

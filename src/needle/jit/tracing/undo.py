@@ -1,19 +1,27 @@
-"""What tensors were before a function changed them, so that all of it can be undone.
+"""What tensors and users' operators were before a function changed them, so that it can be undone.
 
-Evaluators are told before a tensor is changed. A trace and a dry run note what it had then::
+Evaluators are told before a tensor is changed, or an operator run to learn what it gives. A trace
+and a dry run note what it had then::
 
     before: a line that runs         after: what is noted
 
     w.data = w - 0.1 * w.grad        node_before   w: its node    grad_before   w: its gradient
     h = x.detach()                                                (it is read)
     h.requires_grad = True           nothing: h came into being here
+    self.mask = x > 0                of a user's operator: the mask that it had, if it had one
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
+import numpy as np
+
 from ...graph.node import Node, Value
+from ...graph.op import Op
+from ..objects.contents import refill
 
 
 class UndoLog:
@@ -35,6 +43,8 @@ class UndoLog:
         self.flag_before: dict[Value, bool] = {}
         self.grad_read: set[Value] = set()
         self.grad_reset: set[Value] = set()
+        self._operators: dict[int, Op] = {}  # by identity: a class may have an equality of its own
+        self._kept: list[Callable[[], Any]] = []  # what puts back what operators keep
 
     def exists(self, value: Value) -> bool:
         """Whether a tensor existed before."""
@@ -68,9 +78,22 @@ class UndoLog:
         if self.exists(value):
             self.flag_before.setdefault(value, value.node.requires_grad)
 
+    def touch_operator(self, op: Op) -> None:
+        """An operator of the user's is about to be run: remember what it keeps."""
+        if id(op) in self._operators or not hasattr(op, "__dict__"):
+            return
+        self._operators[id(op)] = op
+        for value in [*vars(op).values(), vars(op)]:
+            if isinstance(value, np.ndarray | list | dict | set):
+                self._kept.append(partial(refill, value, value.copy()))
+            elif isinstance(value, Value):
+                self._kept.append(partial(setattr, value, "node", value.node))
+
     def undo(self) -> None:
-        """Let every tensor be as it was. Done twice, it does the same."""
-        for value, node in self.node_before.items():
+        """Let every tensor and operator be as it was. Done twice, it does the same."""
+        for put_back in self._kept:
+            put_back()
+        for value, node in self.node_before.items():  # which an operator may keep, too
             value.node = node
         for value, grad in self.grad_before.items():
             value._grad = grad
