@@ -31,7 +31,7 @@ from ..objects.names import Closure, Defaults
 from ..objects.sameness import is_rate
 from ..objects.seen import Seen
 from ..objects.slots import MISSING, Attributes, Container, Slot
-from .looks import Arrays, Definitions, Identities, Look, SlotGuard, Views, Written
+from .looks import Arrays, Definitions, Identities, Look, Place, SlotGuard, Views, Written
 from .news import Heard, News
 from .pins import Pin, alike, dies, pinned
 
@@ -88,16 +88,16 @@ class Guards:
             numbers: Slots of hyperparameters.
         """
         container = seen.container
-        places = []
+        places: list[Place] = []
         for key in seen.read():
             value, slot = seen.before.get(key, MISSING), Slot(container, key)
             if container.is_fixed(key, value):
                 continue
             if slot in numbers:
-                places.append((key, MISSING, is_rate))
+                places.append((key, 0, is_rate))
             elif slot in written:
                 self._written[slot] = pin = alike(value)
-                places.append((key, MISSING, pin))
+                places.append((key, 0, pin))
             else:
                 places.append(self._place(container, key, value))
         slots = SlotGuard(container, list(seen.before) if seen.whole else None, places)
@@ -117,10 +117,10 @@ class Guards:
             if slot in self._written:
                 self._see(Written(slot.container, slot.key, self._written[slot]))
 
-    def _place(self, container: Container, key: Any, value: Any) -> tuple[Any, Any, Pin]:
+    def _place(self, container: Container, key: Any, value: Any) -> Place:
         """A slot that has to hold what it held."""
         pin = pinned(value, partial(self._gone, label=container.label(key)))
-        return key, MISSING if isinstance(value, tuple) else value, pin
+        return key, 0 if isinstance(value, tuple) else id(value), pin
 
     def add_class(self, container: Container) -> None:
         """Rely on the class of an object."""

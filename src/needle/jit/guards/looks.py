@@ -14,7 +14,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from functools import partial
 from operator import attrgetter, is_
 from typing import Any, Protocol
@@ -25,6 +25,12 @@ from ..objects.slots import MISSING, Container
 from .pins import Pin, dies
 
 _code_of, _defaults_of = attrgetter("__code__"), attrgetter("__defaults__")
+
+Place = tuple[Any, int, Pin]
+"""A slot's key, the identity of what it held, and its pin, which keeps that or hears of its death.
+
+The identity is 0 where the pin does neither.
+"""
 
 
 def _attributes_of(owner: Any) -> dict[str, Any]:
@@ -77,14 +83,13 @@ class SlotGuard:
     """
 
     def __init__(
-        self, container: Container, whole: list[Any] | None, places: list[tuple[Any, Any, Pin]]
+        self, container: Container, whole: list[Any] | None, places: Sequence[Place]
     ) -> None:
         self.container = container
         self.whole = whole
         self.keys = [key for key, _, _ in places]
+        self._first = [identity for _, identity, _ in places]
         self._pins = [pin for _, _, pin in places]
-        # The identity says enough: the pin keeps the value alive, or hears of its death.
-        self._first = [id(value) if value is not MISSING else 0 for _, value, _ in places]
         self.read = container.reader(self.keys)
 
     def difference(self) -> str | None:
