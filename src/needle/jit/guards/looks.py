@@ -116,8 +116,7 @@ class SlotGuard:
         ]
 
     def _difference_at(self, key: Any, pin: Pin) -> str | None:
-        value = self.container.slots().get(key, MISSING)
-        return None if pin(value) else f"{self.container.label(key)} changed"
+        return None if pin(self.container.held(key)) else f"{self.container.label(key)} changed"
 
 
 class Written:

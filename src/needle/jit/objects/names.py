@@ -107,6 +107,9 @@ class Globals(Container):
         space = self.owner()
         return {name: space[name] for name in self._names if name in space}
 
+    def held(self, key: Any) -> Any:
+        return self.owner().get(key, MISSING)
+
     def reader(self, keys: Sequence[Any]) -> Callable[[], Iterable[Any]]:
         return partial(map, self.owner().get, keys, repeat(MISSING))
 

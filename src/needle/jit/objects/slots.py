@@ -26,7 +26,7 @@ from weakref import ref
 from ...context import Relying, changes
 from ...state import Stateful, Telling, TellingList
 from ...tensor import Tensor
-from .trees import Path, at
+from .trees import Path
 
 
 class Missing:
@@ -64,6 +64,10 @@ class Container:
     def slots(self) -> dict[Any, Any]:
         """What the slots hold now, by key."""
         raise NotImplementedError
+
+    def held(self, key: Any) -> Any:
+        """What a slot holds now; `MISSING` if there is no such slot."""
+        return self.slots().get(key, MISSING)
 
     def reader(self, keys: Sequence[Any]) -> Callable[[], Iterable[Any]]:
         """A function that gives what some slots hold now, `MISSING` where there is nothing.
@@ -120,6 +124,9 @@ class Entries(Container):
     def slots(self) -> dict[Any, Any]:
         return self.owner()
 
+    def held(self, key: Any) -> Any:
+        return self.owner().get(key, MISSING)
+
     def views(self) -> list[Collection[Any]]:
         held = self.slots()
         return [held, held.values()]
@@ -145,6 +152,10 @@ class Attributes(Entries):
     def slots(self) -> dict[Any, Any]:
         owner = self.owner()
         return {} if owner is None else _own(owner, "__dict__")
+
+    def held(self, key: Any) -> Any:
+        owner = self.owner()
+        return MISSING if owner is None else _own(owner, "__dict__").get(key, MISSING)
 
     def reader(self, keys: Sequence[Any]) -> Callable[[], list[Any]]:
         held = self.owner
@@ -270,7 +281,7 @@ class Slot:
 
     def held(self) -> Any:
         """What the slot holds now; `MISSING` if there is no such slot."""
-        return self.container.slots().get(self.key, MISSING)
+        return self.container.held(self.key)
 
     def assign(self, value: Any) -> None:
         """Put a value into the slot."""
@@ -287,14 +298,17 @@ class Slot:
 
     def found(self) -> Any:
         """What stands at the place now; `MISSING` if there is no such place."""
+        item = self.container.held(self.key)
         try:
-            return at(self.held(), self.path)
+            for step in self.path:
+                item = item[step]
         except (IndexError, KeyError, TypeError):
             return MISSING
+        return item
 
     def tensor(self, leaves: Sequence[Any]) -> Any:
         """The tensor at the place in a call with these leaves; None if it is gone."""
-        item = self.found()
+        item = self.found() if self.path else self.container.held(self.key)
         return item if isinstance(item, Tensor) else None
 
 

@@ -43,6 +43,8 @@ class Local(Attributes):
         owner = self.owner()
         return {} if owner is None else vars(owner)
 
+    held = Container.held
+
     def views(self) -> list[Collection[Any]]:
         return []  # they would be those of this thread
 

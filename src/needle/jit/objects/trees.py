@@ -23,13 +23,6 @@ def items_of(tree: Any) -> Iterable[tuple[Any, Any]]:
     return enumerate(tree) if isinstance(tree, list | tuple) else ()
 
 
-def at(tree: Any, path: Path) -> Any:
-    """What stands in a tree where these keys lead."""
-    for key in path:
-        tree = tree[key]
-    return tree
-
-
 def leaves_in(tree: Any, path: Path = ()) -> Iterator[tuple[Path, Any]]:
     """What stands in a tree, with the keys that lead there.
 

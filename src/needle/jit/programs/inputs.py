@@ -48,7 +48,7 @@ class Captured:
     def count_references(self) -> int:
         """How often the tensor in a slot is referred to: more than before if a user took hold."""
         slot: Any = self.slot
-        return getrefcount(slot.container.slots().get(slot.key))
+        return getrefcount(slot.container.held(slot.key))
 
 
 class Inputs:
