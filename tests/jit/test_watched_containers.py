@@ -447,3 +447,13 @@ def test_an_order_that_is_another_after_each_call_is_told():
     ):
         step(ndl.init.ones(2))
     assert "".join(recent) == "abc"
+
+
+def test_a_namespace_that_code_was_run_in_is_a_dict_like_others():
+    x, space = ndl.init.ones(3), {"factor": 2.0}
+    exec("def scaled(x): return x * factor", space)  # puts `__builtins__` into it
+    compiled = ndl.jit(lambda x: space["scaled"](x) * space["factor"], warmup=0)
+    for factor in (2.0, 2.0, 3.0, 3.0):
+        space["factor"] = factor
+        assert compiled(x).tolist() == (x * factor * factor).tolist()
+    assert len(compiled.programs) == 2

@@ -13,6 +13,7 @@ Nothing else is looked at: a list of losses beside the model guards nothing::
 
 from __future__ import annotations
 
+import builtins
 import sys
 from collections import deque
 from collections.abc import Iterable
@@ -94,7 +95,8 @@ class Watch:
         self._tracer = tracer
         self._streams = streams
         self._stand_ins = stand_ins
-        self._things: dict[int, Any] = {}  # all that was looked at, by identity
+        # All that was looked at, by identity; instrumentation changes what stands in `builtins`.
+        self._things: dict[int, Any] = {id(vars(builtins)): builtins}
         self.arrays: list[Contents] = []
         self.elements: list[Contents] = []
         self.grown: list[Contents] = []
