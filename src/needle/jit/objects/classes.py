@@ -4,9 +4,15 @@
 
     class Scaled(Layer):                     counts as read, when it is reached
 
-        factor = 2.0                         once code was reached that names `factor`
-        def forward(self, x): ...            once code was reached that names `forward`
+        factor = 2.0                         once it was read of an instance, or code was reached
+        def forward(self, x): ...            that names it and may have the class itself
         def __call__(self, x): ...           always
+        def __init__(self): ...              where code may have the class itself
+
+Instances tell what is read of them, classes do not. A class that was reached through instances
+alone is *closed*: a method `step` of a trainer is nothing to one that calls `self.opt.step()`.
+Code has a class itself where it names it, or takes it from an instance, as in `type(self).factor`;
+then all is open. `super().forward` reads of the bases what this code names.
 
 What is read of a base may come to be in a class derived from it, and hide that: so it counts as
 read of all of them.
@@ -18,14 +24,18 @@ from collections.abc import Iterator
 from collections.abc import Set as AbstractSet
 from enum import EnumType
 from types import FunctionType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from .names import class_of_super, names_in, takes_classes
 from .seen import Seen
 from .slots import Members
-from .things import is_library, member
+from .things import is_library, is_users_object, member
 
 if TYPE_CHECKING:
     from ..tracing.watch import Watch
+
+MAKING = frozenset({"__new__", "__init__", "__post_init__", "__init_subclass__", "__set_name__"})
+"""What is called for a class, but not for its instances, once they are there."""
 
 
 class Classes:
@@ -33,34 +43,82 @@ class Classes:
 
     def __init__(self) -> None:
         self._reached: dict[type, None] = {}
+        self._open: dict[type, None] = {}
+        self._all_open = False
         self._named: AbstractSet[str] = frozenset()
+        self._named_of_bases: dict[type, AbstractSet[str]] = {}  # of those of each, by `super()`
 
-    def add(self, cls: type, watch: Watch) -> None:
-        """Look at a class, its bases and its metaclass."""
-        for base in cls.__mro__:
-            if base not in self._reached and not is_library(base.__module__):
-                self._reached[base] = None
-                watch.found[id(base)] = Seen(base, Members(base), whole=False)
-                special = {name for name in vars(base) if name.startswith("__")}
-                _add_members(base, special | self._named, watch)
+    def add(self, cls: type, watch: Watch, itself: bool = True) -> None:
+        """Look at a class, its bases and its metaclass.
+
+        Args:
+            itself: Whether code may have the class itself.
+        """
+        new = [base for base in self._users(cls) if base not in self._reached]
+        for base in new:
+            self._reached[base] = None
+            watch.found[id(base)] = Seen(base, Members(base), whole=False)
+        for base in new:
+            special = {name for name in vars(base) if name.startswith("__")}
+            if "__dataclass_fields__" not in special:  # which `dataclasses.replace` makes anew
+                special -= MAKING
+            self._add_members(base, special, watch)
+        if new:
+            for base in cls.__mro__:
+                self._read_bases(cls, base, watch)
+        if itself or self._all_open:
+            self._let_open(cls, watch)
         if not is_library(type(cls).__module__):
-            self.add(type(cls), watch)
+            self.add(type(cls), watch, itself)
         if isinstance(cls, EnumType):  # `for kind in Kind` and `Kind(1)` name no member
             members = cls.__members__.items()
             watch.add_each([(f"{cls.__name__}.{name}", member) for name, member in members])
 
+    def add_code(self, function: FunctionType, watch: Watch) -> None:
+        """Look at what a function's code may read of classes."""
+        names = names_in(function.__code__)
+        if takes_classes(function.__code__):
+            self._open_all(watch)
+        if "super" in names:
+            cls = class_of_super(function) or object
+            self._named_of_bases[cls] = self._named_of_bases.get(cls, frozenset()) | names
+            for derived in list(self._reached):
+                self._read_bases(derived, cls, watch)
+        self.add_names(names, watch)
+
     def add_names(self, names: AbstractSet[str], watch: Watch) -> None:
-        """Look at what classes have of these names, which are those in a function's code."""
+        """Look at what classes have of these names, which code reads."""
         new = names - self._named
         self._named |= new
-        for cls in list(self._reached):
-            _add_members(cls, new, watch)
+        for cls in list(self._open):
+            self._add_members(cls, new, watch)
 
-    def read(self, cls: type, name: str, watch: Watch) -> None:
-        """An attribute is read of an object that does not have it itself."""
+    def _open_all(self, watch: Watch) -> None:
+        self._all_open = True
+        for cls in list(self._reached):
+            self._let_open(cls, watch)
+
+    def _let_open(self, cls: type, watch: Watch) -> None:
+        for base in self._users(cls):
+            if base not in self._open:
+                self._open[base] = None
+                self._add_members(base, MAKING | self._named, watch)
+
+    def _read_bases(self, derived: type, cls: type, watch: Watch) -> None:
+        """What code names that calls `super()` in a class; `object` where it may be any."""
+        names = self._named_of_bases.get(cls)
+        if names is None or cls not in derived.__mro__:
+            return
+        for base in self._users(derived):
+            if base is not cls:
+                self._add_members(base, names, watch)
+
+    def read(self, cls: type, name: str, watch: Watch, may_come: bool = True) -> None:
+        """An attribute is read of an object: to its classes it may come, unless it is its own."""
         for base in self._among(cls):
-            watch.found[id(base)].reads[name] = None  # also where it is not, but may come
-            _add_members(base, {name}, watch)
+            if may_come:
+                watch.found[id(base)].reads[name] = None
+            self._add_members(base, {name}, watch)
 
     def note_what_may_hide(self, found: dict[int, Seen]) -> None:
         """What was read of a class counts as read of those derived from it."""
@@ -75,16 +133,25 @@ class Classes:
     def _among(self, cls: type) -> Iterator[type]:
         return filter(self._reached.__contains__, cls.__mro__)
 
+    def _users(self, cls: type) -> list[type]:
+        return [base for base in cls.__mro__ if not is_library(base.__module__)]
 
-def _add_members(cls: type, names: AbstractSet[str], watch: Watch) -> None:
-    seen = watch.found[id(cls)]
-    for name, value in seen.before.items():
-        if name not in names:
-            continue
-        special = name.startswith("__")
-        if not special or isinstance(value, FunctionType):
-            seen.reads[name] = None
-        if hasattr(value, "__get__"):
-            watch.add_each(member(f"{cls.__name__}.{name}", value))
-        elif not special:
-            watch.add(seen.container.label(name), value)
+    def _add_members(self, cls: type, names: AbstractSet[str], watch: Watch) -> None:
+        seen = watch.found[id(cls)]
+        for name, value in seen.before.items():
+            if name not in names:
+                continue
+            special = name.startswith("__")
+            if not special or isinstance(value, FunctionType):
+                seen.reads[name] = None
+            if hasattr(value, "__get__"):
+                if _is_given_class(value):
+                    self._open_all(watch)
+                watch.add_each(member(f"{cls.__name__}.{name}", value))
+            elif not special:
+                watch.add(seen.container.label(name), value)
+
+
+def _is_given_class(item: Any) -> bool:
+    """Whether Python gives the class itself to what stands in a class: `cls`, or `owner`."""
+    return isinstance(item, classmethod) or is_users_object(item)

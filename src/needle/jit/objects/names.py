@@ -23,6 +23,9 @@ from .things import is_library
 
 _contents = attrgetter("cell_contents")
 _IMMUTABLE = (bool, int, float, str, type(None))
+SUPER = "__class__"
+"""The variable of a closure that `super()` goes by."""
+_NO_STEPS = ("PRECALL", "PUSH_NULL", "EXTENDED_ARG")
 
 
 class Closure(Container):
@@ -81,7 +84,7 @@ class Closure(Container):
 
     def is_fixed(self, key: Any, value: Any) -> bool:
         """The class that `super()` goes by is."""
-        return key == "__class__"
+        return key == SUPER
 
 
 class Globals(Container):
@@ -191,6 +194,38 @@ def names_in(code: CodeType) -> frozenset[str]:
     strings = [text for part in _nested(code) for text in part.co_consts if isinstance(text, str)]
     names = [name for part in _nested(code) for name in part.co_names]
     return frozenset([*names, *filter(str.isidentifier, strings)])
+
+
+@lru_cache(maxsize=4096)
+def takes_classes(code: CodeType) -> bool:
+    """Whether a function's code may take the class of a thing: `type(x)`, `x.__class__`.
+
+    Not for its name alone, as in `type(x).__name__`, nor for `super()`.
+    """
+    return any("__class__" in part.co_consts or _takes_classes(part) for part in _nested(code))
+
+
+def _takes_classes(code: CodeType) -> bool:
+    steps = [step for step in dis.get_instructions(code) if step.opname not in _NO_STEPS]
+    for place, step in enumerate(steps):
+        if step.argval == "type" and step.opname in ("LOAD_GLOBAL", "LOAD_NAME", "LOAD_DEREF"):
+            follows = steps[place + 3 : place + 4]  # its argument, the call
+        elif step.argval == "__class__" and step.opname.startswith("LOAD"):
+            follows = steps[place + 1 : place + 2]
+            if place and steps[place - 1].argval == "super":
+                continue
+        else:
+            continue
+        if not follows or follows[0].argval not in ("__name__", "__qualname__"):
+            return True
+    return False
+
+
+def class_of_super(function: FunctionType) -> type | None:
+    """The class in whose code a method was written, which `super()` goes by."""
+    cells = zip(function.__code__.co_freevars, function.__closure__ or (), strict=True)
+    found = _held(dict(cells)[SUPER]) if SUPER in function.__code__.co_freevars else None
+    return found if isinstance(found, type) else None
 
 
 def _arguments_of(code: CodeType, *instructions: str) -> Iterator[str]:

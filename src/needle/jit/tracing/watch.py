@@ -30,9 +30,9 @@ from ...graph.op import Op
 from ...shapes import Spec
 from ...state import Watched
 from ...tensor import Tensor
-from ..objects.classes import Classes
+from ..objects.classes import MAKING, Classes
 from ..objects.contents import Contents
-from ..objects.names import Closure, Globals, global_names, modules_in, names_in
+from ..objects.names import SUPER, Closure, Globals, global_names, modules_in
 from ..objects.sameness import is_rate
 from ..objects.seen import Seen
 from ..objects.slots import (
@@ -132,7 +132,7 @@ class Watch:
         elif isinstance(item, COLLECTIONS):
             self._add_elements(item, path)
         elif isinstance(item, type):
-            self._classes.add(item, self)
+            self._classes.add(item, self, itself=path != SUPER)
         elif isinstance(item, ModuleType):
             if is_own(item):
                 self._add_module(item)
@@ -262,7 +262,7 @@ class Watch:
                 self.add(name, sys.modules[name])
             else:
                 self.not_imported.append(name)
-        self._classes.add_names(names_in(function.__code__), self)
+        self._classes.add_code(function, self)
 
     def _add_globals(self, function: FunctionType, path: str) -> None:
         """The globals that a function names, of those that no other one has named."""
@@ -323,8 +323,9 @@ class Watch:
         seen = self.found[id(owner)] = Seen(owner, kind(owner, path), whole=False)
         for name in getattr(cls, "hyperparameters", ()):
             self._add_hyperparameter(seen, name)
-        self._classes.add(cls, self)
+        self._classes.add(cls, self, itself=False)
         if not self._instrumentation.instances_of(cls):
+            self._classes.add(cls, self)
             seen.whole = True
             self._add_all(seen)
 
@@ -369,6 +370,7 @@ class Watch:
         if seen is None:
             for asked, held in self._stand_ins.ask(owner, name).items():
                 self.add(f"{asked} of an argument", held)
+            self._classes.read(type(owner), name, self)  # it may be new
             return
         if name in seen.reads or name in seen.overwritten:
             return
@@ -376,10 +378,11 @@ class Watch:
             if not seen.whole:
                 seen.whole = True
                 self._add_all(seen)
-        elif not name.startswith("__"):
+        elif not name.startswith("__") or name in MAKING:
             seen.reads[name] = None
             path = seen.container.label(name)
             if name in seen.before:
+                self._classes.read(type(owner), name, self, may_come=False)
                 self.add(path, seen.before[name])
                 return
             if isinstance(seen.container, Variables):

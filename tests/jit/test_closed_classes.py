@@ -1,0 +1,176 @@
+"""Classes that are reached through instances alone: what a function reads of them, and no more."""
+
+import copy
+import itertools
+from dataclasses import dataclass, replace
+from operator import attrgetter, methodcaller
+from queue import Queue
+
+import numpy as np
+import pytest
+
+import needle as ndl
+from needle import nn
+from tests.jit.test_replaced import expect_fresh
+
+scale = 2.0
+log = []
+batches = iter([])
+numbers = np.random.default_rng(0)
+names = itertools.count()
+
+
+class Trainer:
+    """Its `step` and `log` are not those of the optimiser."""
+
+    def __init__(self):
+        self.model = nn.Linear(2, 1)
+        self.opt = ndl.optim.SGD(self.model.parameters(), lr=0.1)
+        self.number = next(names)
+
+    @ndl.jit
+    def update(self, x):
+        loss = self.model(x).sum()
+        loss.backward()
+        self.opt.step()
+        self.opt.reset_grad()
+        return loss
+
+    def step(self, x):
+        log.append(float(self.update(x)))
+
+    def reset_grad(self):
+        return next(batches)
+
+
+class Dense(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(numbers.standard_normal((2, 2)))
+        self.name = f"dense{next(names)}"
+
+    def forward(self, x):
+        return x @ self.weight
+
+    def __repr__(self):
+        return f"{type(self).__name__} {self.__class__.__qualname__}"
+
+
+class Residual(Dense):
+    def forward(self, x):
+        return super().forward(x) + x
+
+
+def test_a_method_of_the_name_of_another_is_not_read(monkeypatch):
+    trainer, x = Trainer(), ndl.init.ones(3, 2)
+    for _ in range(5):
+        trainer.step(x)
+    assert len(trainer.update.programs) == 1
+    monkeypatch.setattr(Trainer, "step", Queue())
+    trainer.update(x)
+    assert len(trainer.update.programs) == 1
+
+
+def test_what_makes_layers_is_not_read():
+    model, x = nn.Sequential(Dense(), Residual()), ndl.Tensor(np.ones((3, 2)))
+    expected = model(x).numpy()
+    predict = ndl.jit(model, warmup=0)
+    np.testing.assert_allclose(predict(x).numpy(), expected)
+
+
+class Base:
+    factor = 1.0
+
+    def scaled(self, x):
+        return x * scale
+
+
+class Mixin:
+    factor = 3.0
+
+    def doubled(self, x):
+        return x * scale
+
+
+class Thing(Base):
+    def of_base(self, x):
+        return super().scaled(x) + x * super(Thing, self).factor  # noqa: UP008
+
+    def of_its_class(self):
+        return __class__.factor
+
+    def again(self):
+        self.__init__()
+        return self.made
+
+    def __init__(self):
+        self.made = scale
+
+    @classmethod
+    def of_class(cls):
+        return cls.factor
+
+    @property
+    def kept(self):
+        return vars(self)["kept"] * scale
+
+
+class Mixed(Thing, Mixin):
+    def doubled(self, x):
+        return super().doubled(x)
+
+
+class Owner:
+    def __get__(self, instance, owner):
+        return owner.factor
+
+
+class Owned(Base):
+    factor_of_owner = Owner()
+
+
+@dataclass(frozen=True)
+class Settings:
+    rate: float
+
+    def __post_init__(self):
+        object.__setattr__(self, "scaled", self.rate * scale)
+
+
+thing, mixed, owned, settings = Thing(), Mixed(), Owned(), Settings(1.0)
+vars(thing)["kept"] = 1.0
+by_name, factor_of = attrgetter("factor"), methodcaller("of_class")
+
+
+def kind(item):
+    return type(item)
+
+
+def of_kind(item):
+    return kind(item).factor
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda x: x * of_kind(thing),
+        lambda x: x * thing.__class__.factor,
+        lambda x: thing.of_base(x),
+        lambda x: x * thing.of_its_class(),
+        lambda x: x * thing.of_class(),
+        lambda x: x * thing.again(),
+        lambda x: x * thing.kept,
+        lambda x: mixed.doubled(x),
+        lambda x: x * owned.factor_of_owner,
+        lambda x: x * copy.copy(thing).factor,
+        lambda x: x * replace(settings, rate=2.0).scaled,
+        lambda x: x * by_name(thing),
+        lambda x: x * factor_of(thing),
+    ],
+)
+def test_what_is_read_of_closed_classes_is_watched(function, monkeypatch):
+    def change(number):
+        monkeypatch.setitem(globals(), "scale", number)
+        monkeypatch.setattr(Base, "factor", number)
+
+    expect_fresh(function, lambda: change(5.0), lambda: change(7.0), programs=3)
