@@ -28,6 +28,29 @@ def test_iterators_are_told(make, kind):
     assert beside["rows"] is numbers
 
 
+def test_iterators_that_are_named_and_not_used():
+    made, batches = itertools.count(), iter([ndl.Tensor([2.0])])
+
+    class Layer:
+        def __init__(self):
+            self.number = next(made)
+
+        def forward(self, x):
+            return x * 3
+
+    def forward(layer, x=None):
+        x = next(batches) if x is None else x
+        return layer.forward(x) if isinstance(layer, Layer) else x
+
+    layer = Layer()
+    step = ndl.jit(lambda *x: forward(layer, *x), warmup=0)
+    assert [step(ndl.Tensor([k])).item() for k in (1.0, 2.0)] == [3.0, 6.0]
+    with pytest.raises(ndl.TraceError, match=r"uses batches, a list_iterator, .* an argument"):
+        step()
+    assert forward(layer).item() == 6.0
+    assert next(made) == 1
+
+
 class Counting:
     def __init__(self):
         self.k = 0.0

@@ -1,4 +1,4 @@
-"""Iterators and queues in lists and dicts rest during a trace: a program would not move them on.
+"""Iterators and queues in variables, lists and dicts rest during a trace: no program moves them on.
 
 ::
 

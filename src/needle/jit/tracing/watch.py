@@ -239,7 +239,7 @@ class Watch:
             self._add_whole(tensor, Attributes(tensor, path))
 
     def _add_all(self, seen: Seen) -> None:
-        stored = isinstance(seen.container, Entries | Items)
+        stored = isinstance(seen.container, Entries | Items | Names)
         for key, value in seen.before.items():
             if not isinstance(key, str | int):
                 self.add(f"a key of {seen.container.path}", key)
