@@ -174,3 +174,27 @@ def test_what_is_read_of_closed_classes_is_watched(function, monkeypatch):
         monkeypatch.setattr(Base, "factor", number)
 
     expect_fresh(function, lambda: change(5.0), lambda: change(7.0), programs=3)
+
+
+class Answering(type):
+    def __getattr__(cls, name):
+        return cls.table[name]
+
+
+class Table(metaclass=Answering):
+    table = {"alpha": 2.0}  # noqa: RUF012
+
+
+class Asking:
+    table = Table
+
+    def scaled(self, x):
+        return x * self.table.alpha
+
+
+asking = Asking()
+
+
+def test_a_class_in_a_class_that_answers_to_names_itself(monkeypatch):
+    """Python asks the type of a thing whether it is a descriptor."""
+    expect_fresh(lambda x: asking.scaled(x), lambda: monkeypatch.setitem(Table.table, "alpha", 3.0))

@@ -144,7 +144,7 @@ class Classes:
             special = name.startswith("__")
             if not special or isinstance(value, FunctionType):
                 seen.reads[name] = None
-            if hasattr(value, "__get__"):
+            if hasattr(type(value), "__get__"):
                 if _is_given_class(value):
                     self._open_all(watch)
                 watch.add_each(member(f"{cls.__name__}.{name}", value))
