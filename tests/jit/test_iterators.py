@@ -4,6 +4,7 @@ import itertools
 import multiprocessing
 import queue
 import threading
+from unittest.mock import MagicMock, Mock
 
 import pytest
 
@@ -143,7 +144,23 @@ def test_other_threads_may_use_a_queue_while_it_rests():
 def test_pipes_are_told():
     ours, other = multiprocessing.Pipe()
     with ours, other:
+
+        def within(x):
+            with ours:
+                return x * 2
+
         other.send(2.0)
-        with pytest.raises(ndl.TraceError, match=r"uses ours, a Connection, .* pass what it gives"):
-            ndl.jit(lambda x: x * ours.recv(), warmup=0)(ndl.Tensor([1.0]))
+        for function in (lambda x: x * ours.recv(), within):
+            with pytest.raises(ndl.TraceError, match=r"uses ours, a Connection, .* pass what it"):
+                ndl.jit(function, warmup=0)(ndl.Tensor([1.0]))
         assert ours.recv() == 2.0
+
+
+def test_mocks():
+    """They have all attributes, and stand for iterators, too."""
+    given, called = Mock(factor=2.0), MagicMock(return_value=3.0)
+    step = ndl.jit(lambda x: x * given.factor * given.by.name(1).of, warmup=0)
+    given.by.name.return_value.of = 5.0
+    assert [step(ndl.Tensor([k])).item() for k in (1.0, 2.0)] == [10.0, 20.0]
+    with pytest.raises(ndl.TraceError, match=r"uses called, a MagicMock, which a program"):
+        ndl.jit(lambda x: x * called(), warmup=0)(ndl.Tensor([1.0]))

@@ -126,10 +126,15 @@ def member(path: str, item: Any) -> Iterator[tuple[str, Any]]:
     elif isinstance(item, property | staticmethod | classmethod) or is_library(
         type(item).__module__
     ):
-        for name in _METHODS:
+        for name in filter(_names_of(item).__contains__, _METHODS):
             yield "self" if name == "__self__" else path, getattr(item, name, None)
     if is_users_object(item):
         yield path, item
+
+
+def _names_of(item: Any) -> set[str]:
+    """What a thing has itself or by its class: a mock answers to every name, with one more mock."""
+    return set().union(getattr(item, "__dict__", ()), *map(vars, type(item).__mro__))
 
 
 def called(path: str, things: Iterable[Any]) -> Parts:

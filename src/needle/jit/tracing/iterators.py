@@ -50,6 +50,17 @@ class Resting(Iterator[Any]):
         self._refuse()
         return getattr(self.iterator, name)
 
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        self._refuse()
+        return self.iterator(*args, **kwargs)
+
+    def __enter__(self) -> Any:
+        self._refuse()
+        return self.iterator.__enter__()
+
+    def __exit__(self, *error: Any) -> Any:
+        return self.iterator.__exit__(*error)
+
     def _refuse(self) -> None:
         if get_ident() == self._thread:
             raise refusal(would_move(self._path, self.iterator))
