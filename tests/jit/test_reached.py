@@ -71,6 +71,11 @@ def test_state_that_a_differentiated_function_writes():
         assert step(ndl.Tensor([1.0])).item() == 2.0 * k == 2.0 * seen.item()
 
 
+def asked(thing):
+    assert vars(thing)  # from then on its attributes are no referents, but those of the dict
+    return thing
+
+
 def order(f):
     return cmp_to_key(lambda a, b: f(a) - f(b))
 
@@ -79,6 +84,7 @@ def order(f):
     "wrapped",
     [
         np.vectorize,
+        lambda f: asked(np.vectorize(f)),
         lambda f: np.frompyfunc(f, 1, 1),
         lambda f: partial(lambda by, value: max([1.0, value], key=by), order(f)),
     ],

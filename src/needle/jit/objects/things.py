@@ -139,4 +139,10 @@ def _names_of(item: Any) -> set[str]:
 
 def called(path: str, things: Iterable[Any]) -> Parts:
     """What a library calls that it was given."""
-    return [(path, part) for thing in things for part in filter(callable, get_referents(thing))]
+    held = [part for thing in things for part in [*get_referents(thing), *_attributes(thing)]]
+    return [(path, part) for part in filter(callable, held)]
+
+
+def _attributes(item: Any) -> Iterable[Any]:
+    """They are referents as long as nobody has asked for the `__dict__`, which is one then."""
+    return list(getattr(item, "__dict__", {}).values())
