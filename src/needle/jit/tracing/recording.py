@@ -134,7 +134,8 @@ class _Tracing:
         if outline([args, kwargs], id, self._beside) != given:
             raise TraceError(
                 "a list or dict that was passed as an argument was changed while a jitted function "
-                "was traced. Return what is new instead"
+                "was traced. Change a copy, such as dict(cache) or list(rows), and return what is "
+                "new"
             )
         return result
 
