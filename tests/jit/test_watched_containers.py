@@ -152,6 +152,9 @@ def test_what_a_weak_proxy_stands_for_may_die():
     held.clear()
     with pytest.raises(ndl.TraceError, match="uses item, a weak proxy of something that is gone"):
         step(x)
+    beside = [item]
+    with pytest.raises(ndl.TraceError, match=r"uses beside\[0\], a weak proxy of something"):
+        ndl.jit(lambda x: x * len(beside), warmup=0)(x)
 
 
 def test_what_a_function_puts_into_a_weak_dict_is_settled_after_a_call():

@@ -71,9 +71,9 @@ def is_iterator(item: Any) -> bool:
     if any(base.__module__ in _QUEUES for base in type(item).__mro__):
         return not isinstance(item, BaseException)  # as `queue.Empty`
     return (
-        isinstance(item, Iterator)
+        type(item) not in ProxyTypes  # first: one that is gone cannot be asked
+        and isinstance(item, Iterator)
         and not isinstance(item, IOBase)
-        and type(item) not in ProxyTypes
         # Of the user's own are those that move on in Python, where that is seen.
         and (not is_users_object(item) or isinstance(type(item).__next__, WrapperDescriptorType))
     )
