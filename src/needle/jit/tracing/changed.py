@@ -24,7 +24,7 @@ from ..objects.contents import Contents
 from ..objects.sameness import is_as_good, is_equal
 from ..objects.seen import is_number
 from ..objects.slots import MISSING, Entries, Items, Slot
-from ..objects.things import is_own, is_users_object
+from ..objects.things import is_library, is_own, is_users_object
 from ..objects.trees import items_of, outline, tensors_in
 from .iterators import slots_now
 from .tracer import Scalar
@@ -64,11 +64,16 @@ class ChangedNumberError(TraceError):
     """A Python number changed during a trace."""
 
     def __init__(self, changed: list[tuple[Slot, Any]]) -> None:
-        where = changed[0][0].label
+        slot, _ = changed[0]
+        where, advice = slot.label, "Change it outside the jitted function"
+        if slot.container.dotted and is_library(type(slot.container.owner()).__module__):
+            advice += ", as with schedule.step() after each of its calls"  # ours, and no tensor
+        else:
+            advice += f", or keep it in a tensor: {where} = ndl.Tensor(0), and "
+            advice += f"{where}.data = {where} + 1"
         super().__init__(
             f"the Python number {where} changed while a jitted function was traced, and a program "
-            f"would not change it again. Change it outside the jitted function, or keep it in a "
-            f"tensor: {where} = ndl.Tensor(0), and {where}.data = {where} + 1"
+            f"would not change it again. {advice}"
         )
         self.changed = changed
 

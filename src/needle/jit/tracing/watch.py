@@ -239,13 +239,17 @@ class Watch:
             self._add_whole(tensor, Attributes(tensor, path))
 
     def _add_all(self, seen: Seen) -> None:
-        stored = isinstance(seen.container, Entries | Items | Names)
-        for key, value in seen.before.items():
+        self._add_slots(seen.container, seen.before)
+
+    def _add_slots(self, container: Container, held: dict[Any, Any]) -> None:
+        """What some slots of a container hold."""
+        stored = isinstance(container, Entries | Items | Closure | Globals)
+        for key, value in held.items():
             if not isinstance(key, str | int):
-                self.add(f"a key of {seen.container.path}", key)
-            path = seen.container.label(key)
+                self.add(f"a key of {container.path}", key)
+            path = container.label(key)
             if stored and is_iterator(value):  # the function need not use it
-                seen.container.assign(key, Resting(path, value))
+                container.assign(key, Resting(path, value))
             else:
                 self.add(path, value)
 
@@ -274,7 +278,7 @@ class Watch:
             new = seen.container.add(global_names(function.__code__))
             held = {name: space[name] for name in new if name in space}
             seen.before.update(held)
-            self.add_each(held.items())
+            self._add_slots(seen.container, held)
 
     def _add_module(self, module: ModuleType) -> None:
         """A file of the user's own."""
