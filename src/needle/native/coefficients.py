@@ -9,18 +9,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from .values import I32, I64, Type
+from .values import F32, F64, I32, I64, Type
 
 
 @dataclass(frozen=True)
 class Format:
     """What the algorithms need to know about a floating-point type."""
 
-    integer: Type  # the integer of the same width
+    scalar: Type
+    integer: Type  # of the same width
     mantissa: int  # its bits, without the hidden one
-    bias: int
-    rounder: float  # adding it rounds to an integer, found in the low bits of the sum
-    rounder_bits: int
+    bias: int  # of the exponent
     ln2: tuple[float, float]  # high and low part
     exp_range: tuple[float, float]  # beyond, exp is exactly 0 or infinite
     exp: tuple[float, ...]  # (e^r - 1 - r) / r^2 for |r| <= ln(2) / 2
@@ -28,16 +27,29 @@ class Format:
     erf_small: tuple[float, ...]  # erf(a) / a - 1 in z = a^2, for a <= 0.921875
     erf_large: tuple[float, ...]  # -ln(1 - erf(a)) / a - 1 from there to `erf_is_one`
     erf_is_one: float  # where erf rounds to 1
-    tiny: float  # the smallest normal number
     sqrt_half_bits: int
+
+    @property
+    def rounder(self) -> float:
+        """Adding it rounds to an integer, which the low bits of the sum then hold."""
+        return 1.5 * 2.0**self.mantissa
+
+    @property
+    def rounder_bits(self) -> int:
+        """The bits of `rounder`."""
+        return (2 * (self.bias + self.mantissa) + 1) << (self.mantissa - 1)
+
+    @property
+    def tiny(self) -> float:
+        """The smallest normal number."""
+        return 2.0 ** (1 - self.bias)
 
 
 FLOAT32 = Format(
+    scalar=F32,
     integer=I32,
     mantissa=23,
     bias=127,
-    rounder=12582912.0,
-    rounder_bits=0x4B400000,
     ln2=(0.693145751953125, 1.4286068203094172e-06),
     exp_range=(-104.0, 89.0),
     exp=(
@@ -57,15 +69,13 @@ FLOAT32 = Format(
         0.003214990720152855, -0.00021399103570729494,
     ),
     erf_is_one=3.95,
-    tiny=2.0**-126,
     sqrt_half_bits=0x3F3504F3,
 )  # fmt: skip
 FLOAT64 = Format(
+    scalar=F64,
     integer=I64,
     mantissa=52,
     bias=1023,
-    rounder=6755399441055744.0,
-    rounder_bits=0x4338000000000000,
     ln2=(0.6931471803691238, 1.9082149292705877e-10),
     exp_range=(-746.0, 710.0),
     exp=(
@@ -94,7 +104,6 @@ FLOAT64 = Format(
         -1.7221990503484223e-12,
     ),
     erf_is_one=5.9375,
-    tiny=2.0**-1022,
     sqrt_half_bits=0x3FE6A09E667F3BCD,
 )  # fmt: skip
 SMALL_TANH = 0.625

@@ -12,13 +12,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from .coefficients import FLOAT32, FLOAT64, Format
-from .values import F32, F64, I32, I64, Type, Value
+from .values import F64, I32, I64, Type, Value
 from .vectors import Builder
 
 
 def format_of(x: Value) -> Format:
-    """What the algorithms need to know about the type of a value."""
-    return FLOAT32 if x.type.scalar == F32.scalar else FLOAT64
+    """What the algorithms need to know about floats as wide as a value."""
+    return FLOAT32 if x.type.bits == 32 else FLOAT64
 
 
 def polynomial(b: Builder, x: Value, coefficients: Sequence[float]) -> Value:
@@ -29,20 +29,21 @@ def polynomial(b: Builder, x: Value, coefficients: Sequence[float]) -> Value:
     return value
 
 
-def power_of_two(b: Builder, n: Value, form: Format) -> Value:
-    """2^n for integers n in the range of normal numbers."""
-    return b.bitcast((n + form.bias) << form.mantissa, F32 if form is FLOAT32 else F64)
+def power_of_two(b: Builder, n: Value) -> Value:
+    """2^n for integers n in the range of normal numbers, those of floats as wide as n."""
+    form = format_of(n)
+    return b.bitcast((n + form.bias) << form.mantissa, form.scalar)
 
 
-def scaled(b: Builder, x: Value, n: Value, form: Format) -> Value:
+def scaled(b: Builder, x: Value, n: Value) -> Value:
     """X 2^n, for x around 1: in two factors, as 2^n may not exist where the product does."""
     half = n >> 1
-    return x * power_of_two(b, half, form) * power_of_two(b, n - half, form)
+    return x * power_of_two(b, half) * power_of_two(b, n - half)
 
 
-def split(b: Builder, x: Value, form: Format, *, subnormal: bool = True) -> tuple[Value, Value]:
+def split(b: Builder, x: Value, *, subnormal: bool = True) -> tuple[Value, Value]:
     """F and e with x = 2^e (1 + f) and sqrt(1/2) <= 1 + f < sqrt(2), for positive finite x."""
-    scalar = Type(x.type.scalar)
+    form = format_of(x)
     extra = None
     if subnormal:
         tiny = x < form.tiny
@@ -50,8 +51,8 @@ def split(b: Builder, x: Value, form: Format, *, subnormal: bool = True) -> tupl
         extra = b.select(tiny, b.constant(-float(form.mantissa), x.type), 0.0)
     bits = b.bitcast(x, form.integer)
     n = (bits - form.sqrt_half_bits) >> form.mantissa
-    f = b.bitcast(bits - (n << form.mantissa), scalar) - 1.0
-    exponent = b.cast(b.cast(n, I32), scalar)  # narrowed: few hosts convert 64-bit integers
+    f = b.bitcast(bits - (n << form.mantissa), form.scalar) - 1.0
+    exponent = b.cast(b.cast(n, I32), form.scalar)  # narrowed: few hosts convert 64-bit integers
     return f, exponent + extra if extra else exponent
 
 

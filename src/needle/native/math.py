@@ -34,13 +34,13 @@ def exp(b: Builder, x: Value) -> Value:
     turns = shifted - form.rounder
     r = b.fma(turns, -form.ln2[1], b.fma(turns, -form.ln2[0], x))
     power = b.fma(polynomial(b, r, form.exp), r * r, r) + 1.0
-    return scaled(b, power, b.bitcast(shifted, form.integer) - form.rounder_bits, form)
+    return scaled(b, power, b.bitcast(shifted, form.integer) - form.rounder_bits)
 
 
 def log(b: Builder, x: Value) -> Value:
     """Natural logarithm. Largest error: 0.9 ulp."""
     form = format_of(x)
-    f, exponent = split(b, x, form)
+    f, exponent = split(b, x)
     square = f * f
     high, low = exponent * form.ln2[0], exponent * form.ln2[1]
     if form is FLOAT32:

@@ -51,7 +51,7 @@ def _narrow(b: Builder, x: Value, y: Value) -> Value:
 
 def _log2_float64(b: Builder, x: Value) -> Value:
     """Base-2 logarithm of float64 x >= 0 that was a float32, to about 45 bits."""
-    f, exponent = split(b, x, FLOAT64, subnormal=False)
+    f, exponent = split(b, x, subnormal=False)
     s = f / (f + 2.0)
     z = s * s
     natural = b.fma(s * z, polynomial(b, z, POW_LOG), s + s)
@@ -66,7 +66,7 @@ def _exp2_float64(b: Builder, x: Value) -> Value:
     shifted = x + FLOAT64.rounder
     r = x - (shifted - FLOAT64.rounder)
     n = b.bitcast(shifted, I64) - FLOAT64.rounder_bits
-    return b.fma(polynomial(b, r, POW_EXP2), r, 1.0) * power_of_two(b, n, FLOAT64)
+    return b.fma(polynomial(b, r, POW_EXP2), r, 1.0) * power_of_two(b, n)
 
 
 # -- float64 ---------------------------------------------------------------------------------------
@@ -87,7 +87,7 @@ def _log2_pair(b: Builder, x: Value) -> Pair:
 
     With s = f / (2 + f), ln(1 + f) = 2/3 s (3 + s^2 + s^4 P(s^2)).
     """
-    f, exponent = split(b, x, FLOAT64)
+    f, exponent = split(b, x)
     t = f + 2.0
     inverse = 1.0 / t
     s = f * inverse
@@ -134,4 +134,4 @@ def _exp2_pair(b: Builder, first: Value, second: Value) -> Value:
     whole = z + 1.0
     lost = lost + (z - (whole - 1.0))
     power = whole + b.fma(polynomial(b, z, FLOAT64.exp), z * z, lost)
-    return scaled(b, power, b.bitcast(shifted, I64) - FLOAT64.rounder_bits, FLOAT64)
+    return scaled(b, power, b.bitcast(shifted, I64) - FLOAT64.rounder_bits)
