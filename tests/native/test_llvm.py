@@ -70,7 +70,7 @@ def test_c_functions_are_filled_in():
     ("lanes", "register"), [(16, "zmm"), (8, "ymm"), (4, "xmm")], ids=("16", "8", "4")
 )
 def test_a_narrower_host_gets_the_code_of_one(lanes, register):
-    if llvm.host().lanes < lanes or not llvm._is_x86():
+    if llvm.host().lanes < lanes or not llvm.is_x86():
         pytest.skip("this processor has no such registers")
     assembly = llvm.compile_ir(TWICE, llvm.host(lanes)).assembly()
     wider = {"zmm": (), "ymm": ("zmm",), "xmm": ("zmm", "ymm")}[register]

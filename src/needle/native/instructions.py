@@ -1,15 +1,15 @@
-"""Straight-line code: arithmetic, lanes and memory, one method an instruction.
+"""Straight-line code: arithmetic, lanes, memory and calls, one method an instruction.
 
 `vectors.Builder` adds control flow.
 """
 
 from __future__ import annotations
 
-import platform
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from ..errors import CompileError
+from .llvm import is_x86
 from .values import I1, I32, I64, PTR, VOID, Number, Operand, Type, Value, literal
 
 if TYPE_CHECKING:
@@ -60,6 +60,15 @@ class Instructions:
             raise CompileError(f"Expected a value of type {kind}, got {operand!r}")
         return operand
 
+    def _both(self, x: Operand, y: Operand) -> tuple[Value, Value]:
+        """Two operands, one of which may be a number, as values of the other's type."""
+        kind = x.type if isinstance(x, Value) else y.type  # pyright: ignore[reportAttributeAccessIssue]
+        return self.coerce(x, kind), self.coerce(y, kind)
+
+    def value(self, operand: Operand) -> Value:
+        """The operand; a number that nothing gives another type is an i64."""
+        return operand if isinstance(operand, Value) else self.constant(operand, I64)
+
     def symbol(self, name: str) -> Value:
         """Address of a global or function of this module."""
         return Value(self, f"@{name}", PTR)
@@ -73,8 +82,8 @@ class Instructions:
 
     def binary(self, name: str, x: Operand, y: Operand) -> Value:
         """`add sub mul div` on any type; on integers `udiv urem and or xor shl ashr lshr`."""
-        kind = x.type if isinstance(x, Value) else y.type  # pyright: ignore[reportAttributeAccessIssue]
-        x, y = self.coerce(x, kind), self.coerce(y, kind)
+        x, y = self._both(x, y)
+        kind = x.type
         opcode = _BINARY[name][0 if kind.is_float else 1]
         if not opcode:
             raise CompileError(f"{name} takes integers, got {x!r} and {y!r}")
@@ -101,10 +110,8 @@ class Instructions:
 
     def select(self, condition: Value, x: Operand, y: Operand) -> Value:
         """Choose x where the condition holds, y elsewhere."""
-        kind = x.type if isinstance(x, Value) else y.type  # pyright: ignore[reportAttributeAccessIssue]
-        x, y = self.coerce(x, kind), self.coerce(y, kind)
-        choice = f"{condition.type} {condition.text}"
-        return self.emit(kind, f"select {choice}, {kind} {x.text}, {kind} {y.text}")
+        x, y = self._both(x, y)
+        return self.emit(x.type, f"select {condition!r}, {x!r}, {y!r}")
 
     def negate(self, x: Value) -> Value:
         """-x; on floats the sign bit flips, NaN and zero included."""
@@ -135,10 +142,7 @@ class Instructions:
     def intrinsic(self, name: str, *arguments: Value) -> Value:
         """Call `llvm.NAME` on arguments of one type: `sqrt fabs floor ceil trunc rint copysign`."""
         kind = arguments[0].type
-        symbol = f"@llvm.{name}.{kind.mangled}"
-        self.source.add(f"declare {kind} {symbol}({', '.join([str(kind)] * len(arguments))})")
-        listed = ", ".join(f"{kind} {argument.text}" for argument in arguments)
-        return self.emit(kind, f"call {kind} {symbol}({listed})")
+        return self._intrinsic(f"{name}.{kind.mangled}", kind, *arguments)
 
     # -- types and lanes ------------------------------------------------------------------------
 
@@ -167,12 +171,16 @@ class Instructions:
 
     def any(self, condition: Value) -> Value:
         """Whether the condition holds in some lane."""
-        kind = condition.type
-        if not kind.lanes:
-            return condition
-        bits = Type(f"i{kind.lanes}")
-        whole = self.emit(bits, f"bitcast {kind} {condition.text} to {bits}")
-        return self.compare("!=", whole, 0)
+        return self.compare("!=", self._bits(condition), 0) if condition.type.lanes else condition
+
+    def _bits(self, condition: Value) -> Value:
+        """The lanes of a condition as the bits of an integer."""
+        kind = Type(f"i{condition.type.lanes}")
+        return self.emit(kind, f"bitcast {condition!r} to {kind}")
+
+    def first_lanes(self, count: Value, lanes: int) -> Value:
+        """The mask of the first `count` lanes; a count may be negative, or larger than `lanes`."""
+        return self.compare(">", self.splat(self.cast(count, I32), lanes), self.iota(lanes))
 
     def splat(self, x: Value, lanes: int) -> Value:
         """The vector with scalar x in every lane."""
@@ -216,7 +224,7 @@ class Instructions:
 
     def offset(self, pointer: Value, kind: Type, index: Operand) -> Value:
         """Address of item `index` (any type of integer) of an array of the scalar of `kind`."""
-        index = index if isinstance(index, Value) else self.constant(index, I64)
+        index = self.value(index)
         text = f"getelementptr inbounds {kind.scalar}, ptr {pointer.text}, {index!r}"
         return self.emit(PTR.vector(index.type.lanes), text)
 
@@ -230,14 +238,9 @@ class Instructions:
     ) -> Value:
         """Load a value of `kind` at item `index`; where `mask` is false, zero and no access."""
         address = pointer if index is None else self.offset(pointer, kind, index)
-        align = max(kind.bits // 8, 1)
         if mask is None:
-            return self.emit(kind, f"load {kind}, ptr {address.text}, align {align}")
-        mask, other = self._lane_mask(mask, kind), self.constant(0, kind)
-        symbol = f"@llvm.masked.load.{kind.mangled}.p0"
-        self.source.add(f"declare {kind} {symbol}(ptr, i32, {mask.type}, {kind})")
-        text = f"call {kind} {symbol}(ptr {address.text}, i32 {align}, {mask!r}, {other!r})"
-        return self.emit(kind, text)
+            return self.emit(kind, f"load {kind}, {address!r}, align {kind.bytes}")
+        return self._masked("load", kind, address, mask)
 
     def store(
         self,
@@ -249,39 +252,52 @@ class Instructions:
     ) -> None:
         """Store x at item `index`, only the lanes where `mask` holds."""
         address = pointer if index is None else self.offset(pointer, x.type, index)
-        align = max(x.type.bits // 8, 1)
         if mask is None:
-            self.lines.append(f"  store {x!r}, ptr {address.text}, align {align}")
+            self.lines.append(f"  store {x!r}, {address!r}, align {x.type.bytes}")
             return
-        mask = self._lane_mask(mask, x.type)
         if x.type.scalar in ("i8", "i16"):
             mask = self._hidden(mask)
-        symbol = f"@llvm.masked.store.{x.type.mangled}.p0"
-        self.source.add(f"declare void {symbol}({x.type}, ptr, i32, {mask.type})")
-        self.lines.append(f"  call void {symbol}({x!r}, ptr {address.text}, i32 {align}, {mask!r})")
+        self._masked("store", x.type, address, mask, x)
 
     def prefetch(self, pointer: Value) -> None:
         """Have the cache line at an address fetched, which may lie outside of any array."""
-        self.source.add("declare void @llvm.prefetch.p0(ptr, i32, i32, i32)")
-        self.lines.append(f"  call void @llvm.prefetch.p0({pointer!r}, i32 0, i32 3, i32 1)")
+        to_read, all_caches, data = (self.constant(flag, I32) for flag in (0, 3, 1))
+        self._intrinsic("prefetch.p0", VOID, pointer, to_read, all_caches, data)
 
     def gather(self, pointer: Value, kind: Type, index: Value, mask: Value | None = None) -> Value:
         """Load the items at a vector of indices; zero where `mask` is false."""
-        addresses = self.offset(pointer, kind, index)
-        mask = self._lane_mask(mask or self.constant(1, kind.like(I1)), kind)
-        symbol = f"@llvm.masked.gather.{kind.mangled}.v{kind.lanes}p0"
-        self.source.add(f"declare {kind} {symbol}({addresses.type}, i32, {mask.type}, {kind})")
-        text = f"{addresses!r}, i32 {kind.bits // 8}, {mask!r}, {kind} zeroinitializer"
-        return self.emit(kind, f"call {kind} {symbol}({text})")
+        return self._masked("gather", kind, self.offset(pointer, kind, index), mask)
 
     def scatter(self, x: Value, pointer: Value, index: Value, mask: Value | None = None) -> None:
         """Store each lane of x at its index, only the lanes where `mask` holds."""
-        kind, addresses = x.type, self.offset(pointer, x.type, index)
-        mask = self._lane_mask(mask or self.constant(1, kind.like(I1)), kind)
-        symbol = f"@llvm.masked.scatter.{kind.mangled}.v{kind.lanes}p0"
-        self.source.add(f"declare void {symbol}({kind}, {addresses.type}, i32, {mask.type})")
-        text = f"{x!r}, {addresses!r}, i32 {kind.bits // 8}, {mask!r}"
-        self.lines.append(f"  call void {symbol}({text})")
+        self._masked("scatter", x.type, self.offset(pointer, x.type, index), mask, x)
+
+    def _masked(
+        self, name: str, kind: Type, addresses: Value, mask: Value | None, x: Value | None = None
+    ) -> Value:
+        """Store the lanes of `x` where a mask holds (None: all); without `x`, load them.
+
+        LLVM ends the process over an intrinsic of the wrong type, so the mask must fit.
+        """
+        if not kind.lanes:
+            raise CompileError(f"A mask needs a vector, but the type is {kind}")
+        mask = self.coerce(1 if mask is None else mask, kind.like(I1))
+        where = addresses, self.constant(kind.bytes, I32), mask
+        symbol = f"masked.{name}.{kind.mangled}.{addresses.type.mangled}"
+        if x is not None:
+            return self._intrinsic(symbol, VOID, x, *where)
+        return self._intrinsic(symbol, kind, *where, self.constant(0, kind))
+
+    def _hidden(self, mask: Value) -> Value:
+        """The mask, by a way on which LLVM does not see that it is a constant.
+
+        Where only lane 0 of narrowed integers is stored, LLVM 22 stores the wide one: 4 bytes.
+        """
+        bits = self._bits(mask)
+        wide = self.emit(I64, f"zext {bits!r} to i64")
+        hidden = self.emit(I64, f'call i64 asm "", "=r,0"({wide!r})')
+        narrow = self.emit(bits.type, f"trunc {hidden!r} to {bits.type}")
+        return self.emit(mask.type, f"bitcast {narrow!r} to {mask.type}")
 
     # Atomic operations on i64 and pointers, all sequentially consistent: one order for all threads.
 
@@ -289,9 +305,9 @@ class Instructions:
         """Load a word that other threads may be writing."""
         return self.emit(kind, f"load atomic {kind}, ptr {pointer.text} seq_cst, align 8")
 
-    def atomic_store(self, x: Value, pointer: Value) -> None:
+    def atomic_store(self, x: Operand, pointer: Value) -> None:
         """Store a word that other threads may be reading."""
-        self.lines.append(f"  store atomic {x!r}, ptr {pointer.text} seq_cst, align 8")
+        self.lines.append(f"  store atomic {self.value(x)!r}, ptr {pointer.text} seq_cst, align 8")
 
     def atomic_add(self, pointer: Value, x: Operand) -> Value:
         """Add to a word; its value before."""
@@ -307,25 +323,33 @@ class Instructions:
 
     def pause(self) -> None:
         """Tell the processor that this is a loop that waits for another thread."""
-        x86 = platform.machine().lower() in ("x86_64", "amd64")
-        name, argument = ("x86.sse2.pause", "") if x86 else ("aarch64.hint", "i32 1")
-        self.source.add(f"declare void @llvm.{name}({'' if x86 else 'i32'})")
-        self.lines.append(f"  call void @llvm.{name}({argument})")
+        if is_x86():
+            self._intrinsic("x86.sse2.pause", VOID)
+        else:
+            self._intrinsic("aarch64.hint", VOID, self.constant(1, I32))
 
-    def _hidden(self, mask: Value) -> Value:
-        """The mask, by a way on which LLVM does not see that it is a constant.
+    # -- calls ----------------------------------------------------------------------------------
 
-        Where only lane 0 of narrowed integers is stored, LLVM 22 stores the wide one: 4 bytes.
-        """
-        lanes = mask.type.lanes
-        bits = self.emit(Type(f"i{lanes}"), f"bitcast {mask!r} to i{lanes}")
-        wide = self.emit(I64, f"zext {bits!r} to i64")
-        hidden = self.emit(I64, f'call i64 asm "", "=r,0"({wide!r})')
-        narrow = self.emit(bits.type, f"trunc {hidden!r} to {bits.type}")
-        return self.emit(mask.type, f"bitcast {narrow!r} to {mask.type}")
+    def call(self, name: str, result: Type, *arguments: Operand) -> Value:
+        """Call a function of this module."""
+        return self.call_pointer(self.symbol(name), result, *arguments)
 
-    def _lane_mask(self, mask: Value, kind: Type) -> Value:
-        """The mask if it fits: LLVM ends the process over an intrinsic of the wrong type."""
-        if not kind.lanes:
-            raise CompileError(f"A mask needs a vector, but the type is {kind}")
-        return self.coerce(mask, kind.like(I1))
+    def call_c(self, name: str, result: Type, *arguments: Operand) -> Value:
+        """Call a function of the C library on scalars; its address is filled in after loading."""
+        self.source.add(f"@c.{name} = global ptr null")
+        return self.call_pointer(self.load(self.symbol(f"c.{name}"), PTR), result, *arguments)
+
+    def call_pointer(self, function: Value, result: Type, *arguments: Operand) -> Value:
+        """Call the function at an address."""
+        listed = ", ".join(repr(self.value(argument)) for argument in arguments)
+        text = f"call {result} {function.text}({listed})"
+        if result != VOID:
+            return self.emit(result, text)
+        self.lines.append(f"  {text}")
+        return Value(self, "", VOID)
+
+    def _intrinsic(self, name: str, result: Type, *arguments: Value) -> Value:
+        """Call `llvm.NAME`, which is declared as it is called."""
+        kinds = ", ".join(str(argument.type) for argument in arguments)
+        self.source.add(f"declare {result} @llvm.{name}({kinds})")
+        return self.call(f"llvm.{name}", result, *arguments)

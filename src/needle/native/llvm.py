@@ -92,6 +92,11 @@ def unavailable() -> str | None:
     return None
 
 
+def is_x86() -> bool:
+    """Whether the processor is of the family x86-64."""
+    return platform.machine().lower() in ("x86_64", "amd64")
+
+
 @functools.cache
 def host(lanes: int | None = None) -> Host:
     """The machine we run on, or with `lanes` one like it with that many floats a vector.
@@ -104,7 +109,7 @@ def host(lanes: int | None = None) -> Host:
         return native
     if lanes not in (4, 8, 16):
         raise ArgumentError(f"host: lanes={lanes} is not a vector width. Use 4, 8 or 16")
-    if lanes < native.lanes and _is_x86():
+    if lanes < native.lanes and is_x86():
         return Host({8: "x86-64-v3", 4: "x86-64-v2"}[lanes], "", lanes, fma=lanes == 8)
     return Host(native.cpu, native.features, lanes, native.fma)
 
@@ -186,18 +191,14 @@ def _key(text: str, target: Host) -> str:
     )
 
 
-def _is_x86() -> bool:
-    return platform.machine().lower() in ("x86_64", "amd64")
-
-
 @functools.cache
 def _native_host() -> Host:
     llvm = _binding()
     features = llvm.get_host_cpu_features()
-    has = features.get if _is_x86() else lambda _feature: False
+    has = features.get if is_x86() else lambda _feature: False
     wide = has("avx512f") and has("avx512vl") and has("avx512dq") and has("avx512bw")
     lanes = 16 if wide else 8 if has("avx2") and has("fma") else 4
-    fma = lanes > 4 or not _is_x86()
+    fma = lanes > 4 or not is_x86()
     return Host(llvm.get_host_cpu_name(), features.flatten(), lanes, fma)
 
 

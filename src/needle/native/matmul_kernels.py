@@ -17,7 +17,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from .vectors import I32, I64, PTR, Builder, Source, Type, Value
+from .vectors import I64, PTR, Builder, Source, Type, Value
 
 DOT_SUMS = 0.75
 """Part of the registers that the sums of a kernel along K fill at a time, at most."""
@@ -68,7 +68,7 @@ class Tile:
         kinds = [*[kind] * (self.vectors - 1), last]
         masks: list[Value | None] = [None] * self.vectors
         if self.masked:
-            masks[-1] = first_lanes(b, tail, last.lanes)
+            masks[-1] = b.first_lanes(tail, last.lanes)
         columns: list[Value | int] = [j * kind.lanes for j in range(self.vectors)]
         if self.moved:
             columns[-1] = tail + (self.vectors - 2) * kind.lanes
@@ -240,8 +240,3 @@ def shared(
     return source.shared(
         f"matmul.{name}.{kind.mangled}", signature, lambda b, given: write(b, given, vector)
     )
-
-
-def first_lanes(b: Builder, count: Value, lanes: int) -> Value:
-    """The mask of the first `count` lanes."""
-    return b.compare(">", b.splat(b.cast(count, I32), lanes), b.iota(lanes))

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from .matmul_kernels import first_lanes, shared
+from .matmul_kernels import shared
 from .matmul_product import PACKED_WIDTH
 from .vectors import I64, PTR, Builder, Source, Type, Value
 
@@ -69,7 +69,7 @@ def _write_tiles(b: Builder, arguments: Sequence[Value], kind: Type) -> None:
     source, target, k, ld, size, *places = arguments
     kind = kind.vector(PACKED_WIDTH)
     tiles = [
-        (first, number * size, first_lanes(b, rows, PACKED_WIDTH))
+        (first, number * size, b.first_lanes(rows, PACKED_WIDTH))
         for number, first, rows in zip(places[::3], places[1::3], places[2::3], strict=True)
     ]
     with b.loop(0, k) as step:

@@ -42,9 +42,14 @@ class Type(NamedTuple):
         return {"float": 32, "double": 64, "ptr": 64}.get(self.scalar) or int(self.scalar[1:])
 
     @property
+    def bytes(self) -> int:
+        """Bytes of one scalar in memory, which is aligned to as many."""
+        return max(self.bits // 8, 1)
+
+    @property
     def mangled(self) -> str:
         """The name of the type inside an intrinsic's name, such as `v16f32`."""
-        name = {"float": "f32", "double": "f64"}.get(self.scalar, self.scalar)
+        name = {"float": "f32", "double": "f64", "ptr": "p0"}.get(self.scalar, self.scalar)
         return f"v{self.lanes}{name}" if self.lanes else name
 
 

@@ -126,27 +126,7 @@ class Loop:
 
 
 class Builder(Instructions):
-    """Appends code to one function: instructions, calls, branches and loops."""
-
-    def call(self, name: str, result: Type, *arguments: Value) -> Value:
-        """Call a function of this module."""
-        return self._call(f"@{name}", result, arguments)
-
-    def call_pointer(self, function: Value, result: Type, *arguments: Value) -> Value:
-        """Call the function at an address."""
-        return self._call(function.text, result, arguments)
-
-    def call_c(self, name: str, result: Type, *arguments: Value) -> Value:
-        """Call a function of the C library on scalars; its address is filled in after loading."""
-        self.source.add(f"@c.{name} = global ptr null")
-        return self._call(self.load(self.symbol(f"c.{name}"), PTR).text, result, arguments)
-
-    def _call(self, target: str, result: Type, arguments: Sequence[Value]) -> Value:
-        text = f"call {result} {target}({', '.join(map(repr, arguments))})"
-        if result != VOID:
-            return self.emit(result, text)
-        self.lines.append(f"  {text}")
-        return Value(self, "", VOID)
+    """Appends code to one function: instructions, branches and loops."""
 
     def ret(self, x: Value | None = None) -> None:
         """Return from the function."""
@@ -206,71 +186,62 @@ class Builder(Instructions):
 
     @contextmanager
     def loop(
-        self, start: Operand, stop: Operand, step: Operand = 1, carry: Sequence[Value] = ()
+        self, start: Operand, stop: Operand, step: Operand = 1, carry: Sequence[Operand] = ()
     ) -> Generator[Loop]:
         """Count an i64 from start to stop (exclusive); `carry` are the values before turn one.
 
-        >>> # with b.loop(0, n, carry=[zero]) as loop: loop.update(loop.values[0] + ...)
+        >>> # with b.loop(0, n, carry=[0]) as loop: loop.update(loop.values[0] + ...)
         """
-        first = self.coerce(start, I64)
         head, body, end = self.label("loop"), self.label("body"), self.label("end")
-        before = self._block
-        self.jump(head)
-        self.begin(head)
-        place = len(self.lines)  # the phis go here once the values of the next turn are known
-        self._count += 2 + len(carry)
-        names = [f"%.{self._count - i}" for i in range(2 + len(carry))]
-        count, index = Value(self, names[0], I64), Value(self, names[1], I64)
-        values = tuple(Value(self, n, v.type) for n, v in zip(names[2:], carry, strict=True))
+        (index, *values), next_turn = self._begin_turns(head, [self.coerce(start, I64), *carry])
+        place = len(self.lines)
         more = index < stop
         self.lines.append(f"  br {more!r}, label %{body}, label %{end}")
         self.begin(body)
-        loop = Loop(index, values)
+        loop = Loop(index, tuple(values))
         yield loop
-        following = index + step
-        latch = self._block
+        following, counted = index + step, index
+        if sum(" getelementptr " in line for line in self.lines[place:]) > MOST_ADDRESSES:
+            counted = Value(self, f"{index.text}.count", I64)
+            self.lines.insert(place, f'  {index.text} = call i64 asm "", "=r,0"({counted!r})')
+        next_turn([counted, *values], [following, *loop.next])
         self.jump(head)
-        hidden = sum(" getelementptr " in line for line in self.lines[place:]) > MOST_ADDRESSES
-        counted = count if hidden else index
-        top = self._phis(
-            (counted, *values), (first, *carry), before, (following, *loop.next), latch
-        )
-        if hidden:
-            top.append(f'  {index.text} = call i64 asm "", "=r,0"(i64 {count.text})')
-        self.lines[place:place] = top
         self.begin(end)
 
-    @staticmethod
-    def _phis(
-        values: Sequence[Value],
-        first: Sequence[Value],
-        before: str,
-        following: Sequence[Value],
-        latch: str,
-    ) -> list[str]:
-        """The head of a loop: each value is `first` on entry and `following` from then on."""
-        return [
-            f"  {v.text} = phi {v.type} [ {a.text}, %{before} ], [ {z.text}, %{latch} ]"
-            for v, a, z in zip(values, first, following, strict=True)
-        ]
-
     def repeat(
-        self, body: Callable[..., tuple[Value, *tuple[Value, ...]]], carry: Sequence[Value] = ()
+        self, body: Callable[..., tuple[Value, *tuple[Value, ...]]], carry: Sequence[Operand] = ()
     ) -> tuple[Value, ...]:
         """Run `body(*values)`, which returns whether to go on, and the next values; last values."""
         turn, end = self.label("turn"), self.label("end")
-        before = self._block
-        self.jump(turn)
-        self.begin(turn)
-        place = len(self.lines)
-        self._count += len(carry)
-        values = [Value(self, f"%.{self._count - i}", value.type) for i, value in enumerate(carry)]
+        values, next_turn = self._begin_turns(turn, carry)
         again, *following = body(*values)
-        latch = self._block
+        next_turn(values, following)
         self.lines.append(f"  br {again!r}, label %{turn}, label %{end}")
-        self.lines[place:place] = self._phis(values, carry, before, following, latch)
         self.begin(end)
         return tuple(following)
+
+    def _begin_turns(
+        self, block: str, carry: Sequence[Operand]
+    ) -> tuple[list[Value], Callable[[Sequence[Value], Sequence[Value]], None]]:
+        """Begin a block that another one will jump back to, with registers that change.
+
+        The first time they are `carry`. What they are when the current block jumps back, the
+        function says that is returned: their phis, at the head of the block, need to know.
+        """
+        first, before = [self.value(x) for x in carry], self._block
+        self.jump(block)
+        self.begin(block)
+        place = len(self.lines)
+        self._count += len(first)
+        values = [Value(self, f"%.{self._count - i}", x.type) for i, x in enumerate(first)]
+
+        def next_turn(registers: Sequence[Value], following: Sequence[Value]) -> None:
+            self.lines[place:place] = [
+                f"  {v.text} = phi {v.type} [ {a.text}, %{before} ], [ {z.text}, %{self._block} ]"
+                for v, a, z in zip(registers, first, following, strict=True)
+            ]
+
+        return values, next_turn
 
     def vector_loop(
         self,
@@ -307,8 +278,7 @@ class Builder(Instructions):
                 bits = ", ".join(f"i1 {int(lane < rest)}" for lane in range(lanes))
                 mask = Value(self, f"<{bits}>", I1.vector(lanes))
             else:
-                count = self.splat(self.cast(rest, I32), lanes)
-                mask = self.compare(">", count, self.iota(lanes))
+                mask = self.first_lanes(rest, lanes)
             return body(self.coerce(begin, I64), mask, *values)
 
         if isinstance(rest, int):
