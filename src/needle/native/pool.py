@@ -19,6 +19,7 @@ one that is not empty, plus 1), and for each chunk the place of its row (the lay
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 
 from .llvm import Host
 from .values import I1, I8, I32, I64, PTR, VOID, Type, Value
@@ -59,36 +60,45 @@ def serial_ir(host: Host) -> str:
 def pool_ir(host: Host) -> str:
     """The functions `run(program)`, `worker(pool, thread)` and what `threads` sets up with."""
     source = Source(host)
-    for define in (_serial, _run, _attempt, _chunk, _publish, _wake, _worker, _sleep):
-        define(source)
-    for define in (_prepare, _stop, _spin):
+    for define in (
+        _serial, _run, _attempt, _chunk, _publish, _wake, _worker, _sleep, _prepare, _stop, _spin,
+    ):  # fmt: skip
         define(source)
     return source.text()
 
 
 def _function(
-    source: Source, name: str, result: Type, **arguments: Type
-) -> tuple[Builder, list[Value]]:
-    function = source.function(name, arguments, result)
-    return function.body, function.arguments
+    name: str, result: Type = VOID, **arguments: Type
+) -> Callable[[Callable[..., Value | None]], Callable[[Source], None]]:
+    """Make of what writes the body of a function what adds the function to a module."""
+
+    def decorate(write: Callable[..., Value | None]) -> Callable[[Source], None]:
+        def define(source: Source) -> None:
+            function = source.function(name, arguments, result)
+            function.body.ret(write(function.body, *function.arguments))
+
+        return define
+
+    return decorate
 
 
 def _at(b: Builder, base: Value, offset: int) -> Value:
     return b.offset(base, I8, offset)
 
 
-def _word(b: Builder, base: Value, word: int, kind: Type = I64) -> Value:
-    return b.load(_at(b, base, 8 * word), kind)
-
-
 def _record(b: Builder, pool: Value, thread: Value) -> Value:
     return b.offset(_at(b, pool, RECORDS), I8, thread * RECORD_SIZE)
 
 
+def _ends(b: Builder, queue: Value) -> tuple[Value, Value]:
+    """The next chunk of a queue's word, and the end."""
+    return b.binary("lshr", queue, 32), queue & (NEXT - 1)
+
+
 def _call_phase(b: Builder, program: Value, row: Value, begin: Value, end: Value) -> None:
     """Call a phase's function: the program's arguments, first chunk and end, own words."""
-    function, words = _word(b, row, ROW_FUNCTION, PTR), _word(b, row, ROW_GIVEN, PTR)
-    b.call_pointer(function, VOID, _word(b, program, PROGRAM_ARGUMENTS, PTR), begin, end, words)
+    function, words = b.load(row, PTR, ROW_FUNCTION), b.load(row, PTR, ROW_GIVEN)
+    b.call_pointer(function, VOID, b.load(program, PTR, PROGRAM_ARGUMENTS), begin, end, words)
 
 
 def _lock(b: Builder, name: str, record: Value) -> None:
@@ -101,55 +111,51 @@ def _rest(b: Builder, pauses: int = PAUSES) -> None:
         b.pause()
 
 
-def _spin(source: Source) -> None:
+@_function("spin", spins=I64)
+def _spin(b: Builder, spins: Value) -> None:
     """Spin this many times: to find out how long that takes."""
-    b, (spins,) = _function(source, "spin", VOID, spins=I64)
     with b.loop(0, spins):
         _rest(b)
-    b.ret()
 
 
-def _prepare(source: Source) -> None:
+@_function("prepare", pool=PTR, threads=I64)
+def _prepare(b: Builder, pool: Value, threads: Value) -> None:
     """Make the mutexes and conditions of a pool with this many threads."""
-    b, (pool, threads) = _function(source, "prepare", VOID, pool=PTR, threads=I64)
     null = Value(b, "null", PTR)
     with b.loop(0, threads) as loop:
         record = _record(b, pool, loop.index)
         b.call_c("pthread_mutex_init", I32, _at(b, record, MUTEX), null)
         b.call_c("pthread_cond_init", I32, _at(b, record, CONDITION), null)
-    b.ret()
 
 
-def _serial(source: Source) -> None:
+@_function("serial", program=PTR)
+def _serial(b: Builder, program: Value) -> None:
     """Run all phases in order, each in one go, on this thread."""
-    b, (program,) = _function(source, "serial", VOID, program=PTR)
-    with b.loop(0, _word(b, program, PROGRAM_ROWS)) as loop:
-        row = b.offset(_at(b, program, 8 * HEADER), I64, loop.index * ROW_WORDS)
-        begin = _word(b, row, ROW_BEGIN)
-        _call_phase(b, program, row, begin, begin + _word(b, row, ROW_CHUNKS))
-    b.ret()
+    with b.loop(0, b.load(program, I64, PROGRAM_ROWS)) as loop:
+        row = b.offset(program, I64, loop.index * ROW_WORDS + HEADER)
+        begin = b.load(row, I64, ROW_BEGIN)
+        _call_phase(b, program, row, begin, begin + b.load(row, I64, ROW_CHUNKS))
 
 
-def _run(source: Source) -> None:
+@_function("run", program=PTR)
+def _run(b: Builder, program: Value) -> None:
     """Run a program with its number of threads, or on this one alone while the pool is taken."""
-    b, (program,) = _function(source, "run", VOID, program=PTR)
-    pool = _word(b, program, PROGRAM_POOL, PTR)
+    pool = b.load(program, PTR, PROGRAM_POOL)
     busy = _at(b, pool, BUSY)
 
     def together() -> None:
-        b.atomic_store(_word(b, program, PROGRAM_THREADS), _at(b, pool, LIMIT))
+        b.atomic_store(b.load(program, I64, PROGRAM_THREADS), _at(b, pool, LIMIT))
         b.store(program, _at(b, pool, PROGRAM))
-        b.atomic_store(b.constant(0, I64), _at(b, pool, DONE))
-        rows = _word(b, program, PROGRAM_ROWS) * ROW_WORDS + HEADER
+        b.atomic_store(0, _at(b, pool, DONE))
+        rows = b.load(program, I64, PROGRAM_ROWS) * ROW_WORDS + HEADER
         b.call("publish", VOID, pool, b.offset(program, I64, rows))
-        _help_until_done(b, pool, _word(b, program, PROGRAM_CHUNKS))
-        b.atomic_store(b.constant(0, I64), busy)
+        _help_until_done(b, pool, b.load(program, I64, PROGRAM_CHUNKS))
+        b.atomic_store(0, busy)
 
     def alone() -> None:
         b.call("serial", VOID, program)
 
     b.either(b.compare_swap(busy, 0, 1), together, alone)
-    b.ret()
 
 
 def _help_until_done(b: Builder, pool: Value, chunks: Value) -> None:
@@ -157,29 +163,29 @@ def _help_until_done(b: Builder, pool: Value, chunks: Value) -> None:
     patience = b.load(_at(b, pool, YIELD_SPINS), I64)
 
     def turn(spins: Value) -> tuple[Value, Value]:
-        ran = b.call("attempt", I1, pool, b.constant(0, I64))
-        spins = b.select(ran, b.constant(0, I64), spins + 1)
+        ran = b.call("attempt", I1, pool, 0)
+        spins = b.select(ran, 0, spins + 1)
         b.when(~ran, lambda: _rest(b))
         b.when(spins > patience, lambda: b.call_c("sched_yield", I32))
         return b.compare("!=", b.atomic_load(_at(b, pool, DONE)), chunks), spins
 
-    b.repeat(turn, [b.constant(0, I64)])
+    b.repeat(turn, [0])
 
 
-def _attempt(source: Source) -> None:
+@_function("attempt", I1, pool=PTR, thread=I64)
+def _attempt(b: Builder, pool: Value, thread: Value) -> Value:
     """Take a chunk and run it: from the own queue, else from another; false where all are empty.
 
     Another's queue may be filled a moment before the own one. So who finds a chunk there waits,
     and looks at the own queue once more: each thread keeps the chunks whose data it has.
     """
-    b, (pool, thread) = _function(source, "attempt", I1, pool=PTR, thread=I64)
     limit = b.atomic_load(_at(b, pool, LIMIT))
 
     def turn(step: Value, waited: Value) -> tuple[Value, Value, Value, Value]:
         other = thread + step
         queue = _record(b, pool, b.select(other < limit, other, other - limit))
         word = b.atomic_load(queue)
-        first, end = b.binary("lshr", word, 32), word & (NEXT - 1)
+        first, end = _ends(b, word)
         available, own = first < end, b.compare("==", step, 0)
         early = available & ~own & ~waited
 
@@ -191,65 +197,62 @@ def _attempt(source: Source) -> None:
 
         b.when(early, lambda: _rest(b, STEAL_PAUSES))
         b.when(available & ~early, take)
-        step = b.select(early, b.constant(0, I64), step + 1)
+        step = b.select(early, 0, step + 1)
         return early | (~available & (step < limit)), step, waited | early, available
 
-    step, no = b.constant(0, I64), b.constant(0, I1)
-    _, _, available = b.repeat(lambda step, waited, _: turn(step, waited), [step, no, no])
-    b.ret(available)
+    no = b.constant(0, I1)
+    _, _, available = b.repeat(lambda step, waited, _: turn(step, waited), [0, no, no])
+    return available
 
 
-def _chunk(source: Source) -> None:
+@_function("chunk", pool=PTR, number=I64)
+def _chunk(b: Builder, pool: Value, number: Value) -> None:
     """Run a chunk that was taken; after the last of a stage, open the next stage."""
-    b, (pool, number) = _function(source, "chunk", VOID, pool=PTR, number=I64)
     program = b.load(_at(b, pool, PROGRAM), PTR)
-    place = b.load(program, I64, _word(b, program, PROGRAM_PLACES) + number)
+    place = b.load(program, I64, b.load(program, I64, PROGRAM_PLACES) + number)
     row = b.offset(program, I64, place)
-    chunk = number - _word(b, row, ROW_NUMBER) + _word(b, row, ROW_BEGIN)
+    chunk = number - b.load(row, I64, ROW_NUMBER) + b.load(row, I64, ROW_BEGIN)
     _call_phase(b, program, row, chunk, chunk + 1)
     # Read before the chunk counts as done: unless another stage follows, the program may then go.
-    stage_end, following = _word(b, row, ROW_STAGE_END), _word(b, row, ROW_NEXT_QUEUES)
+    stage_end, following = b.load(row, I64, ROW_STAGE_END), b.load(row, I64, ROW_NEXT_QUEUES)
     done = b.atomic_add(_at(b, pool, DONE), 1) + 1
     opens = b.compare("==", done, stage_end) & b.compare("!=", following, 0)
     b.when(opens, lambda: b.call("publish", VOID, pool, b.offset(program, I64, following)))
-    b.ret()
 
 
-def _publish(source: Source) -> None:
+@_function("publish", pool=PTR, queues=PTR)
+def _publish(b: Builder, pool: Value, queues: Value) -> None:
     """Fill the queues for a stage.
 
     Once the last queue that is not empty is filled, others may finish the stage and the program.
     So nothing of the program is read after that, nor is an empty queue written.
     """
-    b, (pool, queues) = _function(source, "publish", VOID, pool=PTR, queues=PTR)
     with b.loop(0, b.load(queues, I64)) as loop:
-        word = b.load(_at(b, queues, 8), I64, loop.index)
-        some = b.binary("lshr", word, 32) < (word & (NEXT - 1))
+        word = b.load(queues, I64, loop.index + 1)
+        first, end = _ends(b, word)
         queue = _record(b, pool, loop.index)
-        b.when(some, functools.partial(b.atomic_store, word, queue))
+        b.when(first < end, functools.partial(b.atomic_store, word, queue))
     b.call("wake", VOID, pool)
-    b.ret()
 
 
-def _wake(source: Source) -> None:
+@_function("wake", pool=PTR)
+def _wake(b: Builder, pool: Value) -> None:
     """Wake the sleeping threads that may take part."""
-    b, (pool,) = _function(source, "wake", VOID, pool=PTR)
     with b.loop(1, b.atomic_load(_at(b, pool, LIMIT))) as loop:
         record = _record(b, pool, loop.index)
 
         def wake() -> None:
             _lock(b, "lock", record)
-            b.atomic_store(b.constant(0, I64), _at(b, record, ASLEEP))
+            b.atomic_store(0, _at(b, record, ASLEEP))
             b.call_c("pthread_cond_signal", I32, _at(b, record, CONDITION))
             _lock(b, "unlock", record)
 
         b.when(b.compare("!=", b.atomic_load(_at(b, record, ASLEEP)), 0), wake)
-    b.ret()
 
 
-def _worker(source: Source) -> None:
+@_function("worker", pool=PTR, thread=I64)
+def _worker(b: Builder, pool: Value, thread: Value) -> None:
     """Take chunks until `stop`; spin for a while where there is none, then sleep."""
-    b, (pool, thread) = _function(source, "worker", VOID, pool=PTR, thread=I64)
     patience = b.load(_at(b, pool, IDLE_SPINS), I64)
     zero = b.constant(0, I64)
 
@@ -267,27 +270,26 @@ def _worker(source: Source) -> None:
         return b.compare("==", b.atomic_load(_at(b, pool, STOP)), 0), spins
 
     b.repeat(turn, [zero])
-    b.ret()
 
 
-def _sleep(source: Source) -> None:
+@_function("sleep", pool=PTR, thread=I64)
+def _sleep(b: Builder, pool: Value, thread: Value) -> None:
     """Sleep until woken, unless there is work after all.
 
     Who opens a stage writes queues and then reads `ASLEEP`; who sleeps writes and reads the other
     way round. Both are in one order for all threads, so one of the two sees the other.
     """
-    b, (pool, thread) = _function(source, "sleep", VOID, pool=PTR, thread=I64)
     record = _record(b, pool, thread)
     asleep = _at(b, record, ASLEEP)
     _lock(b, "lock", record)
-    b.atomic_store(b.constant(1, I64), asleep)
+    b.atomic_store(1, asleep)
     limit = b.atomic_load(_at(b, pool, LIMIT))
     with b.loop(0, limit, carry=[b.constant(0, I1)]) as loop:
-        word = b.atomic_load(_record(b, pool, loop.index))
-        loop.update(loop.values[0] | (b.binary("lshr", word, 32) < (word & (NEXT - 1))))
+        first, end = _ends(b, b.atomic_load(_record(b, pool, loop.index)))
+        loop.update(loop.values[0] | (first < end))
     work = loop.values[0] & (thread < limit)
     work |= b.compare("!=", b.atomic_load(_at(b, pool, STOP)), 0)
-    b.when(work, lambda: b.atomic_store(b.constant(0, I64), asleep))
+    b.when(work, lambda: b.atomic_store(0, asleep))
 
     def wait() -> tuple[Value]:
         still = b.compare("!=", b.atomic_load(asleep), 0)
@@ -297,13 +299,11 @@ def _sleep(source: Source) -> None:
 
     b.repeat(wait)
     _lock(b, "unlock", record)
-    b.ret()
 
 
-def _stop(source: Source) -> None:
+@_function("stop", pool=PTR, threads=I64)
+def _stop(b: Builder, pool: Value, threads: Value) -> None:
     """Tell all workers of a pool with this many threads to return."""
-    b, (pool, threads) = _function(source, "stop", VOID, pool=PTR, threads=I64)
     b.atomic_store(threads, _at(b, pool, LIMIT))
-    b.atomic_store(b.constant(1, I64), _at(b, pool, STOP))
+    b.atomic_store(1, _at(b, pool, STOP))
     b.call("wake", VOID, pool)
-    b.ret()
