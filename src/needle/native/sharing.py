@@ -17,7 +17,7 @@ from the others.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import accumulate, pairwise
+from itertools import accumulate, chain, pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -92,37 +92,29 @@ def table(
 ) -> np.ndarray[Any, np.dtype[np.int64]]:
     """The program as `pool` reads it, for a number of threads."""
     shared = [share(stage, threads) for stage in stages(phases)]
-    pieces = [piece for queues in shared for queue in queues for piece in queue]
-    total = sum(piece.end - piece.begin for piece in pieces)
+    pieces = [piece for queues in shared for piece in chain(*queues)]
+    total = _length(pieces)
     if total > layout.MAX_CHUNKS:
         raise ArgumentError(
             f"Program: {total} chunks are more than {layout.MAX_CHUNKS}. Make chunks larger"
         )
-    places = layout.HEADER, layout.HEADER + layout.ROW_WORDS * len(pieces)
-    first_row, first_queue = places
+    first_queue = layout.HEADER + layout.ROW_WORDS * len(pieces)
     queue_words = 1 + threads
-    first_chunk = first_queue + queue_words * len(shared)
-    words = np.zeros(first_chunk + total, np.int64)
-    words[: layout.HEADER] = 0, threads, total, arguments, len(pieces), first_chunk
-    rows = words[first_row:first_queue].reshape(-1, layout.ROW_WORDS)
-    number = row = 0
-    for stage, queues in enumerate(shared):
-        begins = list(accumulate([_length(queue) for queue in queues], initial=number))
-        place = first_queue + queue_words * stage
-        words[place] = max(thread for thread, queue in enumerate(queues) if queue) + 1
-        for thread in range(threads):
-            words[place + 1 + thread] = begins[thread] << 32 | begins[thread + 1]
-        more = stage + 1 < len(shared)
-        following = place + queue_words if more else 0
-        for piece in [piece for queue in queues for piece in queue]:
-            length = piece.end - piece.begin
-            rows[row] = (
-                piece.phase.address, number, length, piece.begin, begins[-1], following,
-                piece.phase.words,
-            )  # fmt: skip
-            words[first_chunk + number :][:length] = first_row + layout.ROW_WORDS * row
-            number, row = number + length, row + 1
-    return words
+    first_place = first_queue + queue_words * len(shared)
+    rows: list[int] = []
+    filled: list[int] = []
+    places: list[int] = []
+    for stage, queues in enumerate(shared, 1):
+        ends = list(accumulate(map(_length, queues), initial=len(places)))
+        filled.append(max(thread for thread, queue in enumerate(queues) if queue) + 1)
+        filled += [begin << 32 | end for begin, end in pairwise(ends)]
+        following = first_queue + queue_words * stage if stage < len(shared) else 0
+        for phase, begin, end in chain(*queues):
+            row, number, length = layout.HEADER + len(rows), len(places), end - begin
+            rows += [phase.address, number, length, begin, ends[-1], following, phase.words]
+            places += [row] * length
+    header = [0, threads, total, arguments, len(pieces), first_place]
+    return np.array([*header, *rows, *filled, *places], np.int64)
 
 
 def _length(queue: Sequence[_Piece]) -> int:
