@@ -50,11 +50,9 @@ def test_text_becomes_a_function():
 
 
 def test_code_lives_as_long_as_a_function_taken_from_it():
-    add = llvm.compile_ir(ADD, cache=False).function(
-        "add", ctypes.c_int64, ctypes.c_int64, ctypes.c_int64
-    )
+    add = llvm.compile_ir(ADD).function("add", ctypes.c_int64, ctypes.c_int64, ctypes.c_int64)
     for _ in range(50):
-        llvm.compile_ir(ADD, cache=False)
+        llvm.compile_ir(ADD)
     gc.collect()
     assert add(40, 2) == 42
 

@@ -68,7 +68,7 @@ def compiled(name, lanes, scalar=F32, inputs=1, host=None):
 
     b.vector_loop(0, n, max(lanes, 1), body)
     b.ret()
-    module = llvm.compile_ir(source.text(), source.host, cache=False)
+    module = llvm.compile_ir(source.text(), source.host)
     kernel = module.function("kernel", None, *[ctypes.c_void_p] * (inputs + 1), ctypes.c_int64)
 
     def call(*arrays):

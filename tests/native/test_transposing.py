@@ -25,7 +25,7 @@ def compiled(kind, lanes):
     function = source.function("call", arguments)
     function.body.call(transposing(source, kind), VOID, *function.arguments)
     function.body.ret()
-    module = llvm.compile_ir(source.text(), source.host, cache=False)
+    module = llvm.compile_ir(source.text(), source.host)
     call = module.function("call", None, *[ctypes.c_void_p] * 2, *[ctypes.c_int64] * 4)
     call.module = module
     return call

@@ -42,7 +42,7 @@ def elementwise(lanes, expression, *kinds, result=None, static=None, unroll=1, h
 
     b.vector_loop(0, n if static is None else static, lanes, body, unroll=unroll)
     b.ret()
-    module = llvm.compile_ir(source.text(), source.host, cache=False)
+    module = llvm.compile_ir(source.text(), source.host)
     kernel = module.function("kernel", None, *[ctypes.c_void_p] * len(arguments))
 
     def call(*arrays):
@@ -221,7 +221,7 @@ def test_gather(lanes):
 
     b.vector_loop(0, 75, lanes, body)
     b.ret()
-    module = llvm.compile_ir(source.text(), source.host, cache=False)
+    module = llvm.compile_ir(source.text(), source.host)
     out = np.zeros(76, np.float32)
     pointers = [a.ctypes.data for a in (table, index, out)]
     module.function("kernel", None, *[ctypes.c_void_p] * 3)(*pointers)
@@ -242,7 +242,7 @@ def test_scatter(lanes, kind):
 
     b.vector_loop(0, 75, lanes, body)
     b.ret()
-    module = llvm.compile_ir(source.text(), source.host, cache=False)
+    module = llvm.compile_ir(source.text(), source.host)
     x = x.astype({F32: np.float32, F64: np.float64, I8: np.int8}[kind])
     out, expected = (np.full(90, -1, x.dtype) for _ in range(2))
     expected[index] = x
@@ -269,7 +269,7 @@ def reduction(lanes, combine, start, unroll, static=None):
     for other in others:
         total = combine(b, total, other)
     b.ret(b.reduce(lambda x, y: combine(b, x, y), total))
-    module = llvm.compile_ir(source.text(), source.host, cache=False)
+    module = llvm.compile_ir(source.text(), source.host)
     kernel = module.function("kernel", ctypes.c_float, ctypes.c_void_p, ctypes.c_int64)
     return lambda x: kernel(x.ctypes.data, x.size)
 
@@ -300,7 +300,7 @@ def test_lanes_move():
     b.store(mixed + b.cast(b.iota(8), F32), y)
     b.ret()
     data, out = np.arange(16, dtype=np.float32), np.zeros(8, np.float32)
-    module = llvm.compile_ir(source.text(), source.host, cache=False)
+    module = llvm.compile_ir(source.text(), source.host)
     kernel = module.function("kernel", None, ctypes.c_void_p, ctypes.c_void_p)
     kernel(data.ctypes.data, out.ctypes.data)
     np.testing.assert_array_equal(out, np.array([0, 8, 1, 9, 7, 15, 3, 113]) + np.arange(8))
@@ -310,7 +310,7 @@ def scalar_function(arguments, write, result=I64):
     source = Source(llvm.host())
     function = source.function("kernel", arguments, result)
     function.body.ret(write(function.body, *function.arguments))
-    module = llvm.compile_ir(source.text(), cache=False)
+    module = llvm.compile_ir(source.text())
     ctype = {I64: ctypes.c_int64, PTR: ctypes.c_void_p}
     return module.function("kernel", ctype[result], *[ctype[kind] for kind in arguments.values()])
 
@@ -342,7 +342,7 @@ def test_the_index_of_a_loop_with_many_addresses_is_hidden(places):
     b.ret(loop.values[0])
     assert ("asm" in source.text()) == (places > MOST_ADDRESSES)
 
-    kernel = llvm.compile_ir(source.text(), source.host, cache=False).function(
+    kernel = llvm.compile_ir(source.text(), source.host).function(
         "kernel", ctypes.c_int64, ctypes.c_void_p, ctypes.c_int64
     )
     data = wholes(40, np.int64)
@@ -402,9 +402,7 @@ def test_functions_globals_and_c():
     item = b.load(b.symbol("items"), F64, i)
     root = b.call_c("sqrt", F64, b.call("square", F64, item))
     b.ret(b.call_pointer(b.symbol("square"), F64, root))
-    kernel = llvm.compile_ir(source.text(), cache=False).function(
-        "kernel", ctypes.c_double, ctypes.c_int64
-    )
+    kernel = llvm.compile_ir(source.text()).function("kernel", ctypes.c_double, ctypes.c_int64)
     assert [kernel(1), kernel(2)] == [4.0, 12.25]
     assert kernel(0) == 0.25
 

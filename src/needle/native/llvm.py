@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..errors import ArgumentError, CompileError
-from . import cache as object_cache
+from . import cache
 
 # Code and constants are laid out next to each other (llvmlite's own memory manager): so constants
 # can be addressed relative to the code, which is shorter and faster than 64-bit addresses.
@@ -42,6 +42,10 @@ class Host:
     features: str
     lanes: int
     fma: bool
+
+    def lanes_of(self, bits: int) -> int:
+        """Elements of so many bits in one vector register."""
+        return self.lanes * 32 // bits
 
     @property
     def neon(self) -> bool:
@@ -114,7 +118,7 @@ def host(lanes: int | None = None) -> Host:
     return Host(native.cpu, native.features, lanes, native.fma)
 
 
-def compile_ir(text: str, target: Host | None = None, *, cache: bool = True) -> Module:
+def compile_ir(text: str, target: Host | None = None) -> Module:
     """Machine code of the IR `text`, made for `target` (default: this host) or read from the cache.
 
     Raises CompileError with LLVM's message for text that is not valid IR, and for a C function
@@ -123,11 +127,10 @@ def compile_ir(text: str, target: Host | None = None, *, cache: bool = True) -> 
     target = target or host()
     llvm = _binding()
     name = _key(text, target)
-    code = object_cache.load(name) if cache else None
+    code = cache.load(name)
     if code is None:
         code = _emit(text, target)
-        if cache:
-            object_cache.store(name, code)
+        cache.store(name, code)
     engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), _machine(target), use_lmm=True)
     engine.add_object_file(llvm.ObjectFileRef.from_data(code))
     engine.finalize_object()
@@ -186,7 +189,7 @@ def _key(text: str, target: Host) -> str:
 
     llvm = _binding()
     versions = f"{llvmlite.__version__} {llvm.llvm_version_info} {CODE_MODEL} {OPTIMISATION}"
-    return object_cache.key(
+    return cache.key(
         text, target.cpu, target.features, versions, llvm.get_process_triple(), platform.system()
     )
 
@@ -221,20 +224,11 @@ def _library_lock() -> contextlib.AbstractContextManager[Any]:
     return getattr(getattr(loaded, "lib", None), "_lock", None) or contextlib.nullcontext()
 
 
-def _hold_library() -> None:
-    _held.append(_library_lock())
-    _held[-1].__enter__()
-
-
-def _let_go_of_library() -> None:
-    _held.pop().__exit__(None, None, None)
-
-
-_held: list[contextlib.AbstractContextManager[Any]] = []
+_held = contextlib.ExitStack()
 if hasattr(os, "register_at_fork"):
     # The first to be registered is the last to be called: who holds other locks may need LLVM.
     os.register_at_fork(
-        before=_hold_library,
-        after_in_parent=_let_go_of_library,
-        after_in_child=_let_go_of_library,
+        before=lambda: _held.enter_context(_library_lock()),
+        after_in_parent=_held.close,
+        after_in_child=_held.close,
     )
