@@ -21,6 +21,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 from .instructions import Instructions
 from .llvm import Host
@@ -57,7 +58,11 @@ class Source:
         internal: bool = False,
     ) -> Function:
         """Begin a function; an `internal` one is called in this module only."""
-        function = Function(self, name, arguments, result, internal)
+        body, linkage = Builder(self), "internal " if internal else ""
+        listed = ", ".join(f"{kind} %{name}" for name, kind in arguments.items())
+        head = f"define {linkage}{result} @{name}({listed}) nounwind {{\nentry:"
+        values = [Value(body, f"%{name}", kind) for name, kind in arguments.items()]
+        function = Function(body, values, head)
         self._functions.append(function)
         return function
 
@@ -87,38 +92,29 @@ class Source:
         return "\n".join([*self._globals, *(f.text() for f in self._functions)]) + "\n"
 
 
+@dataclass(frozen=True)
 class Function:
     """A function: `arguments` are values, `body` is the builder that fills it."""
 
-    def __init__(
-        self,
-        source: Source,
-        name: str,
-        arguments: dict[str, Type],
-        result: Type,
-        internal: bool,
-    ) -> None:
-        self.body = Builder(source)
-        self.arguments = [Value(self.body, f"%{arg}", kind) for arg, kind in arguments.items()]
-        listed = ", ".join(f"{kind} %{name}" for name, kind in arguments.items())
-        linkage = "internal " if internal else ""
-        self._head = f"define {linkage}{result} @{name}({listed}) nounwind {{\nentry:"
+    body: Builder
+    arguments: list[Value]
+    head: str
 
     def text(self) -> str:
         """The function as IR text."""
-        return "\n".join([self._head, *self.body.lines, "}"])
+        return "\n".join([self.head, *self.body.lines, "}"])
 
 
+@dataclass
 class Loop:
     """A counted loop while it is written: `index`, and `values` carried from turn to turn.
 
     Inside, `update(...)` gives the values of the next turn; afterwards `values` are the results.
     """
 
-    def __init__(self, index: Value, values: tuple[Value, ...]) -> None:
-        self.index = index
-        self.values = values
-        self.next = values
+    index: Value
+    values: tuple[Value, ...]
+    next: tuple[Value, ...]
 
     def update(self, *values: Value) -> None:
         """Set what `values` will be in the next turn."""
@@ -198,7 +194,7 @@ class Builder(Instructions):
         more = index < stop
         self.lines.append(f"  br {more!r}, label %{body}, label %{end}")
         self.begin(body)
-        loop = Loop(index, tuple(values))
+        loop = Loop(index, tuple(values), tuple(values))
         yield loop
         following, counted = index + step, index
         if sum(" getelementptr " in line for line in self.lines[place:]) > MOST_ADDRESSES:
