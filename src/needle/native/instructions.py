@@ -89,6 +89,10 @@ class Instructions:
             raise CompileError(f"{name} takes integers, got {x!r} and {y!r}")
         return self.emit(kind, f"{opcode} {kind} {x.text}, {y.text}")
 
+    def divmod(self, x: Value, y: Operand) -> tuple[Value, Value]:
+        """Quotient and remainder of integers that are not negative."""
+        return self.binary("udiv", x, y), self.binary("urem", x, y)
+
     def digits(self, number: Value, sizes: Sequence[int]) -> list[Value]:
         """The counters of loops of some sizes in a turn: of the last one each turn is another."""
         found: list[Value] = []

@@ -22,7 +22,6 @@ import math
 
 from .llvm import Host
 from .matmul_product import Blocking, Cut, Product, cut, narrow
-from .vectors import F64
 
 # Measured on cores with 1 MB of L2, AVX-512 and, with 16 registers, AVX2.
 TILE_ROWS = 6
@@ -67,12 +66,10 @@ MOST_PARTS = 8
 def blocking(product: Product, host: Host) -> Blocking:
     """Decide how to compute `product` on `host`."""
     asked, column = product, product.n == 1 and product.m > 1
-    lanes = host.lanes // (2 if product.kind == F64 else 1)
+    lanes = host.lanes_of(product.kind.bits)
     if column or _is_turned(asked, lanes):
         product = asked.swapped()
     dot = _is_dot(product, host, lanes)
-    size = product.k * product.kind.bits // 8
-    large_a, large_b = product.lda * size > LARGE_BYTES, product.ldb * size > LARGE_BYTES
     packed_a = product.transpose_a and _is_worth_packing_a(product, host)
     parts = 1 if dot or column else _parts(product)
     useful = max(_useful_chunks(product) // parts, 1)
@@ -84,12 +81,13 @@ def blocking(product: Product, host: Host) -> Blocking:
         row_chunks, useful = min(tiles.count, 2 * -(-product.m // PACKED_A_ROWS)), 1
     is_worth = product.transpose_b or _is_worth_packing_b(product, host, row_chunks)
     packed_b = not dot and is_worth
-    far = (product.transpose_a and large_a and not packed_a) or (large_b and not packed_b)
+    far_a = product.transpose_a and not packed_a and product.a_bytes > LARGE_BYTES
+    far = far_a or (not packed_b and product.b_bytes > LARGE_BYTES)
     largest = WHOLE_K * lanes if dot else BLOCK_K if far else WHOLE_K
     blocks = max(1, -(-product.k // (parts * largest)))
     tiles = _even(tiles, row_chunks)
     widest = (
-        _dot_columns(tiles.longest, host.registers, size)
+        _dot_columns(tiles.longest, host.registers, product.k * product.kind.bytes)
         if dot
         else _panel_units(tiles.longest, host)
     )
@@ -133,10 +131,8 @@ def _has_narrow_panels(host: Host) -> bool:
 
 def _is_worth_packing_a(product: Product, host: Host) -> bool:
     """Whether to pack an A that lies transposed."""
-    size = product.kind.bits // 8
-    large = product.lda * product.k * size > LARGE_BYTES
-    apart = _has_narrow_panels(host) and product.lda * size >= PACKED_A_BYTES
-    return (large or apart) and product.n >= PACKED_A_USES and product.m > 0
+    apart = _has_narrow_panels(host) and product.lda * product.kind.bytes >= PACKED_A_BYTES
+    return (apart or product.a_bytes > LARGE_BYTES) and product.n >= PACKED_A_USES and product.m > 0
 
 
 def _is_worth_packing_b(product: Product, host: Host, row_chunks: int) -> bool:
@@ -144,7 +140,7 @@ def _is_worth_packing_b(product: Product, host: Host, row_chunks: int) -> bool:
     least, uses = LARGE_BYTES, PACKED_B_USES
     if _has_narrow_panels(host):
         least, uses = NARROW_BYTES, PANEL_USES if row_chunks == 1 else NARROW_USES
-    return product.ldb * product.k * product.kind.bits // 8 > least and product.m >= uses
+    return product.b_bytes > least and product.m >= uses
 
 
 def _rest(product: Product, lanes: int) -> int:
@@ -203,9 +199,8 @@ def _useful_chunks(product: Product) -> int:
 
 
 def _row_chunks(product: Product, tiles: Cut, useful: int) -> int:
-    size = product.kind.bits // 8
-    if product.k <= SHORT_K and product.m * product.n * size > LARGE_BYTES:
+    if product.k <= SHORT_K and product.m * product.n * product.kind.bytes > LARGE_BYTES:
         return tiles.count
-    rows = CHUNK_ROWS if product.n * product.k * size > CACHED_BYTES else 1
+    rows = CHUNK_ROWS if product.b_bytes > CACHED_BYTES else 1
     chunks = min(tiles.count, max(min(useful, product.m // rows), 1))
     return max(chunks, -(-product.m // (2 * CHUNK_ROWS)))

@@ -34,8 +34,7 @@ class Parts(NamedTuple):
 
 def sums_of(code: Builder, cut: Blocking, scratch: Value) -> Value:
     """Where in the scratch memory the sums of the parts of K lie, those of one after another."""
-    place = cut.scratch - cut.turned_size - cut.sums_size
-    return code.offset(scratch, cut.product.kind, place)
+    return code.offset(scratch, cut.product.kind, cut.regions["sums"])
 
 
 def parts_of(code: Builder, cut: Blocking, piece: Value, scratch: Value) -> tuple[Edges, Parts]:
@@ -83,11 +82,11 @@ def finish(
 
         def body(column: Value, mask: Value | None) -> None:
             vector = kind.vector(cut.lanes)
-            lines = [(line, column)] if parts is None else []
+            base, places = line, [column]
             if parts is not None:
-                at = row * parts.row + column
-                lines += [(parts.base, at + part * parts.part) for part in range(cut.parts)]
-            loaded = [code.load(base, vector, at, mask=mask) for base, at in lines]
+                base, first = parts.base, row * parts.row + column
+                places = [first + part * parts.part for part in range(cut.parts)]
+            loaded = [code.load(base, vector, place, mask=mask) for place in places]
             sums = reduce(lambda x, y: x + y, loaded)
             if epilogue is not None:
                 sums = epilogue(code, sums, row, column, mask, *values)

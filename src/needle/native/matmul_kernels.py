@@ -17,15 +17,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from .vectors import I64, PTR, Builder, Source, Type, Value
+from .values import Type, Value, signature
+from .vectors import Builder, Source
 
 DOT_SUMS = 0.75
 """Part of the registers that the sums of a kernel along K fill at a time, at most."""
 
-SIGNATURE = {
-    **dict.fromkeys(("a", "b", "c", "start"), PTR),
-    **dict.fromkeys(("k", "lda", "ldb", "ldc", "lds", "tail"), I64),
-}
+SIGNATURE = signature("a b c start", "k lda ldb ldc lds tail")
 
 
 @dataclass(frozen=True)
@@ -236,7 +234,7 @@ def shared(
     write: Callable[[Builder, Sequence[Value], Type], None],
 ) -> str:
     """Name of a function of all products, which `write(builder, arguments, vector type)` fills."""
-    vector = kind.vector(source.host.lanes * 32 // kind.bits)
+    vector = kind.vector(source.host.lanes_of(kind.bits))
     return source.shared(
         f"matmul.{name}.{kind.mangled}", signature, lambda b, given: write(b, given, vector)
     )

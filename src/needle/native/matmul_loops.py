@@ -16,9 +16,10 @@ from .matmul_kernels import shared, zeros
 from .matmul_product import PACKED_WIDTH, Blocking
 from .matmul_table import KERNELS, LAST, PACK, REST, Table, write_table
 from .transposing import transposing
-from .vectors import I64, PTR, VOID, Builder, Source, Type, Value
+from .values import I64, VOID, Type, Value, signature
+from .vectors import Builder, Source
 
-_SIGNATURE = {**dict.fromkeys(("table", "a", "b", "c", "scratch"), PTR), "begin": I64, "end": I64}
+_SIGNATURE = signature("table a b c scratch", "begin end")
 
 
 def write_phases(
@@ -61,8 +62,8 @@ def _begin(
     source: Source, cut: Blocking, name: str, further: dict[str, Type]
 ) -> tuple[Builder, list[Value], list[Value], list[Value]]:
     """Start the function of a phase: code, A B C scratch, further arguments, begin and end."""
-    pointers = dict.fromkeys(("a", "b", "c", "scratch"), PTR)
-    function = source.function(name, {**pointers, **further, "begin": I64, "end": I64})
+    pointers, bounds = signature("a b c scratch"), signature("", "begin end")
+    function = source.function(name, pointers | further | bounds)
     a, b, c, scratch, *values = function.arguments
     operands = [b, a, c, scratch] if cut.swap else [a, b, c, scratch]
     return function.body, operands, values[:-2], values[-2:]
@@ -89,15 +90,12 @@ def _write_chunks(code: Builder, arguments: Sequence[Value], kind: Type) -> None
     pointer, a, b, c, scratch, begin, end = arguments
     table = Table(code, pointer)
     with code.loop(begin, end) as chunk:
-        per_part = table["row.chunks"] * table["column.chunks"]
-        part, place = (code.binary(op, chunk.index, per_part) for op in ("udiv", "urem"))
+        part, place = code.divmod(chunk.index, table["row.chunks"] * table["column.chunks"])
         rows, columns = table.shares(place)
         blocks = table["parts"] * table["blocks"]
         first = part * table["blocks"]
         with code.loop(first, first + table["blocks"]) as block:
-            k, stop = (
-                code.binary("udiv", i * table["k"], blocks) for i in (block.index, block.index + 1)
-            )
+            k, stop = (table.even(i, table["k"], blocks) for i in (block.index, block.index + 1))
             fresh = code.compare("==", block.index, first)
             sums = code.offset(c, kind, part * table["c.part"])
             sweep = _Sweep(table, [a, b, sums, scratch], kind, (k, stop - k), fresh)

@@ -19,21 +19,17 @@ from collections.abc import Sequence
 
 from .matmul_kernels import shared
 from .matmul_product import PACKED_WIDTH
-from .vectors import I64, PTR, Builder, Source, Type, Value
+from .values import I64, Type, Value, signature
+from .vectors import Builder, Source
 
 TILES = 8
 """Tiles of A that are packed at a time."""
 AHEAD = 32
 """So many rows before it is read a row of B is fetched: no processor sees that coming."""
 
-_PANEL = {
-    **dict.fromkeys(("from", "to"), PTR),
-    **dict.fromkeys(("k", "columns", "ld", "width"), I64),
-}
-_TILES = {
-    **dict.fromkeys(("from", "to"), PTR),
-    **dict.fromkeys(("k", "ld", "size"), I64),
-    **{f"{what}.{i}": I64 for i in range(TILES) for what in ("tile", "first", "rows")},
+_PANEL = signature("from to", "k columns ld width")
+_TILES = signature("from to", "k ld size") | {
+    f"{what}.{i}": I64 for i in range(TILES) for what in ("tile", "first", "rows")
 }
 
 
@@ -45,10 +41,8 @@ def copy_panel(source: Source, kind: Type) -> str:
 def _write_panel(b: Builder, arguments: Sequence[Value], kind: Type) -> None:
     source, target, k, columns, ld, width = arguments
     with b.loop(0, k) as row:
-        begin, to = (
-            b.offset(source, kind, row.index * ld),
-            b.offset(target, kind, row.index * width),
-        )
+        begin = b.offset(source, kind, row.index * ld)
+        to = b.offset(target, kind, row.index * width)
         b.prefetch(b.offset(begin, kind, ld * AHEAD))
 
         def body(j: Value, mask: Value | None) -> None:
@@ -73,9 +67,7 @@ def _write_tiles(b: Builder, arguments: Sequence[Value], kind: Type) -> None:
         for number, first, rows in zip(places[::3], places[1::3], places[2::3], strict=True)
     ]
     with b.loop(0, k) as step:
-        begin, to = (
-            b.offset(source, kind, step.index * ld),
-            b.offset(target, kind, step.index * PACKED_WIDTH),
-        )
+        begin = b.offset(source, kind, step.index * ld)
+        to = b.offset(target, kind, step.index * PACKED_WIDTH)
         for first, place, mask in tiles:
             b.store(b.load(begin, kind, first, mask=mask), to, place)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from itertools import accumulate
 
 from .transposing import BLOCK
 from .vectors import F32, Type
@@ -40,6 +41,16 @@ class Product:
     def ldb(self) -> int:
         """Elements from one row of B, as it lies, to the next."""
         return self.k if self.transpose_b else self.n
+
+    @property
+    def a_bytes(self) -> int:
+        """Size of A."""
+        return self.m * self.k * self.kind.bytes
+
+    @property
+    def b_bytes(self) -> int:
+        """Size of B."""
+        return self.k * self.n * self.kind.bytes
 
     @property
     def flop(self) -> int:
@@ -179,16 +190,23 @@ class Blocking:
         return self.padded(self.asked.m), self.last.longest * self.lanes
 
     @property
-    def turned_size(self) -> int:
-        """Elements of the sums of all parts, turned over piece by piece."""
-        return math.prod(self.turned_shape) * self.parts * self.last.count if self.turned else 0
+    def regions(self) -> dict[str, int]:
+        """Where each part of the scratch memory begins, and where the last one ends."""
+        sums = math.prod(self.turned_shape) * self.parts * self.last.count
+        sizes = {
+            "packed.b": self.packed_b_size,
+            "packed.a": self.chunks * self.packed_a_size,
+            "packed.panel": self.chunks * self.packed_panel_size,
+            "rest": self.chunks * math.prod(self.rest_shape),
+            "sums": self.sums_size,
+            "turned": sums if self.turned else 0,
+        }
+        return dict(zip([*sizes, "end"], accumulate(sizes.values(), initial=0), strict=True))
 
     @property
     def scratch(self) -> int:
-        """Elements of scratch memory: packed B, each chunk's parts of A and B, sums, and turned."""
-        of_chunk = self.packed_a_size + math.prod(self.rest_shape) + self.packed_panel_size
-        packed = self.packed_b_size + self.chunks * of_chunk
-        return packed + self.sums_size + self.turned_size
+        """Elements of scratch memory."""
+        return self.regions["end"]
 
     @property
     def chunks(self) -> int:

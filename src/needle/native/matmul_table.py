@@ -48,10 +48,8 @@ _NUMBERS: dict[str, Callable[[Blocking], int]] = {
     "rest.width": lambda cut: cut.rest_shape[1],
     "rest.size": lambda cut: math.prod(cut.rest_shape),
     "packed.panel.size": lambda cut: cut.packed_panel_size,
-    "packed.panel.start": lambda cut: cut.packed_b_size + cut.chunks * cut.packed_a_size,
-    "rest.start": lambda cut: (
-        cut.packed_b_size + cut.chunks * (cut.packed_a_size + cut.packed_panel_size)
-    ),
+    "packed.panel.start": lambda cut: cut.regions["packed.panel"],
+    "rest.start": lambda cut: cut.regions["rest"],
     "source.k": lambda cut: 1 if cut.product.transpose_b else cut.product.ldb,
     **{
         f"{axis}.{field}": attrgetter(f"{pieces}.{field}")
@@ -78,9 +76,13 @@ class Table:
         """The pointer at a place of the table."""
         return self.code.load(self.base, PTR, place)
 
+    def even(self, piece: Value, total: Value, count: Value) -> Value:
+        """Where a piece begins of a total that is cut into so many even ones."""
+        return self.code.binary("udiv", piece * total, count)
+
     def first(self, axis: str, piece: Value) -> Value:
         """See `Cut.first`."""
-        return self.code.binary("udiv", piece * self[f"{axis}.whole"], self[f"{axis}.count"])
+        return self.even(piece, self[f"{axis}.whole"], self[f"{axis}.count"])
 
     def start(self, axis: str, piece: Value) -> Value:
         """See `Cut.start`."""
@@ -97,8 +99,7 @@ class Table:
 
     def shares(self, chunk: Value) -> tuple[tuple[Value, Value], tuple[Value, Value]]:
         """Tiles and panels of a chunk: of each the first, and the first of the next part."""
-        parts = self["column.chunks"]
-        down, across = (self.code.binary(op, chunk, parts) for op in ("udiv", "urem"))
+        down, across = self.code.divmod(chunk, self["column.chunks"])
         return self._share("row", down), self._share("column", across)
 
     def edges(self, chunk: Value) -> Edges:
@@ -111,10 +112,7 @@ class Table:
 
     def _share(self, axis: str, part: Value) -> tuple[Value, Value]:
         count, parts = self[f"{axis}.count"], self[f"{axis}.chunks"]
-        return (
-            self.code.binary("udiv", part * count, parts),
-            self.code.binary("udiv", (part + 1) * count, parts),
-        )
+        return self.even(part, count, parts), self.even(part + 1, count, parts)
 
 
 def write_table(source: Source, cut: Blocking, name: str) -> str:

@@ -17,15 +17,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 
-from .vectors import I64, PTR, Builder, Source, Type, Value
+from .values import Type, Value, signature
+from .vectors import Builder, Source
 
 BLOCK = 8
 """Side of a block that is transposed in registers: larger ones take long to compile."""
 
-_SIGNATURE = {
-    **dict.fromkeys(("from", "to"), PTR),
-    **dict.fromkeys(("rows", "columns", "ld", "width"), I64),
-}
+_SIGNATURE = signature("from to", "rows columns ld width")
 
 
 def transposing(source: Source, kind: Type) -> str:
@@ -34,7 +32,7 @@ def transposing(source: Source, kind: Type) -> str:
     Both sizes are rounded up to whole blocks in what is written. Elements beyond the last column
     mean nothing, nor do those beyond the last row.
     """
-    kind = kind.vector(min(source.host.lanes * 32 // max(kind.bits, 32), BLOCK))
+    kind = kind.vector(min(source.host.lanes_of(max(kind.bits, 32)), BLOCK))
     return source.shared(f"transpose.{kind.mangled}", _SIGNATURE, partial(_write, kind))
 
 

@@ -60,6 +60,11 @@ I1, I8, I32, I64 = Type("i1"), Type("i8"), Type("i32"), Type("i64")
 Number = int | float
 
 
+def signature(pointers: str, integers: str = "") -> dict[str, Type]:
+    """Arguments of a function: pointers with these names, and after them numbers of type i64."""
+    return dict.fromkeys(pointers.split(), PTR) | dict.fromkeys(integers.split(), I64)
+
+
 @functools.cache
 def _type_text(kind: Type) -> str:
     return f"<{kind.lanes} x {kind.scalar}>" if kind.lanes else kind.scalar
