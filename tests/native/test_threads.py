@@ -24,7 +24,7 @@ CHUNK = 64
 
 
 @pytest.fixture(autouse=True)
-def _settings(tmp_path, monkeypatch):
+def _settings():
     yield
     threads.set_threads(None)
 
@@ -288,6 +288,19 @@ def test_where_the_system_has_no_more_threads(no_pool, monkeypatch, most):
         np.testing.assert_array_equal(smoothing(x), one)
     assert threads._state.pool.size == most
     assert tried == list(range(1, most + 1))  # it is not tried again
+
+
+def test_without_posix_threads_a_program_runs_on_one(no_pool, monkeypatch):
+    """As on Windows, where the code of a pool cannot be loaded; also if more are asked for."""
+    smoothing, x = Smoothing(rows=16, steps=3), np.random.normal(size=(16, CHUNK))
+    with monkeypatch.context() as patch:
+        patch.setattr(threads, "POSIX", False)
+        patch.setattr(layout, "pool_ir", lambda host: "@c.no_such_mutex = global ptr null")
+        threads._state.forget()
+        threads.set_threads(4)
+        for _ in range(2):
+            np.testing.assert_allclose(smoothing(x), smoothing.expected(x), rtol=1e-12)
+        assert threads._state.pool is None
 
 
 def test_more_threads_than_chunks_are_not_made(no_pool):

@@ -32,6 +32,7 @@ from .thread_choice import ThreadChoice
 
 IDLE_SECONDS = 100e-6  # a worker without work spins this long before it sleeps,
 YIELD_SECONDS = 10e-6  # a caller without a chunk this long before it gives its turn away
+POSIX = os.name == "posix"  # elsewhere there are no POSIX threads, and so no pool
 
 
 class Program:
@@ -67,7 +68,7 @@ class Program:
         self._choice.add(time.perf_counter_ns() - start)
 
     def _run(self, count: int) -> None:
-        pool = _pool(count) if count > 1 else None
+        pool = _pool(count) if min(count, _state.most) > 1 else None
         if pool is None or pool.size == 1:
             self._alone()
             return
@@ -177,7 +178,7 @@ class _State:
     def forget(self) -> None:
         """After a fork: the child has none of the parent's workers, and a lock of its own."""
         self.pool: _Pool | None = None
-        self.most = layout.MAX_CHUNKS
+        self.most = layout.MAX_CHUNKS if POSIX else 1
         self.lock = threading.RLock()  # for a signal's handler that runs a program, too
 
 
@@ -222,8 +223,8 @@ def _serial_function() -> Any:
 
 
 def _processors() -> int:
-    """Processors that this process may use; 1 where there are no POSIX threads."""
-    if os.name != "posix":
+    """Processors that this process may use."""
+    if not POSIX:
         return 1
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
