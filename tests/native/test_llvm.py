@@ -136,8 +136,16 @@ def test_importing_it_imports_no_llvmlite():
             ),
             "llvmlite cannot be loaded (no memory for it)",
         ),
+        (
+            (
+                "from needle.native import llvm\n"
+                "old = llvm.Host('kvm64', '+sse2,-sse4.1', 4, False)\n"
+                "llvm._native_host, llvm.is_x86 = lambda: old, lambda: True"
+            ),
+            "llvmlite cannot make code for a processor without SSE4.1",
+        ),
     ],
-    ids=["missing", "broken"],
+    ids=["missing", "broken", "old"],
 )
 def test_without_it_jit_says_why_once_and_goes_through_numpy(stand_in, reason):
     code = f"""

@@ -93,6 +93,8 @@ def unavailable() -> str | None:
         return "llvmlite is not installed"
     except (ImportError, OSError, RuntimeError) as error:
         return f"llvmlite cannot be loaded ({error})"
+    if is_x86() and "-sse4.1" in _native_host().features:  # what rounds would call the C library
+        return "llvmlite cannot make code for a processor without SSE4.1"
     return None
 
 
