@@ -76,16 +76,14 @@ def phases(cut: Blocking, name: str = "") -> list[Phase]:
     packed = 0 if cut.swap else 1
     parts = f"k in {cut.parts} parts" if cut.parts > 1 else ""
     last = "turns c over" if cut.turned else "adds parts"
-    even = cut.even_rows and not cut.swap and cut.parts == 1
 
     def phase(step: str, chunks: int, cost: float, part: str, **further: Any) -> Phase:
         return Phase(name + step, chunks, cost / max(chunks, 1), part=part, **further)
 
     pack, add = PACK_COST * cut.packed_b_size, PACK_COST * cut.sums_size
-    rows = not cut.turned
     found = [
         phase(".pack", cut.pack_chunks, pack, f"packs {'ab'[packed]}", packs=packed),
-        phase("", cut.chunks, FLOP_COST * cut.product.flop, parts, even_rows=even),
-        phase(".sum", cut.last.count, add, last, even_rows=rows, adds=True),
+        phase("", cut.chunks, FLOP_COST * cut.product.flop, parts, even_rows=cut.even_rows),
+        phase(".sum", cut.last.count, add, last, even_rows=not cut.turned, adds=True),
     ]
     return [phase for phase in found if phase.chunks]

@@ -34,39 +34,43 @@ def write_phases(
     kind = cut.product.kind
     if cut.pack_chunks:
         loops = shared(source, "pack.panels", kind, _SIGNATURE, _write_pack)
-        code, operands, _, (begin, end) = _begin(source, cut, f"{name}.pack", further)
-        code.call(loops, VOID, code.symbol(table), *operands, begin, end)
-        code.ret()
+        pack = _Phase(source, cut, f"{name}.pack", further)
+        pack.call(loops, table, pack.c, pack.begin, pack.end)
+        pack.code.ret()
     loops = shared(source, "chunks", kind, _SIGNATURE, _write_chunks)
-    code, operands, values, (begin, end) = _begin(source, cut, name, further)
-    if cut.last.count:
-        operands[2] = sums_of(code, cut, operands[3])
+    main = _Phase(source, cut, name, further)
+    code = main.code
+    c = sums_of(code, cut, main.scratch) if cut.last.count else main.c
     if epilogue is None or cut.last.count:
-        code.call(loops, VOID, code.symbol(table), *operands, begin, end)
+        main.call(loops, table, c, main.begin, main.end)
     else:
-        with code.loop(begin, end) as loop:
-            chunk = loop.index
-            code.call(loops, VOID, code.symbol(table), *operands, chunk, chunk + 1)
-            edges = Table(code, code.symbol(table)).edges(chunk)
-            finish(code, cut, edges, operands[2], epilogue, values)
+        with code.loop(main.begin, main.end) as loop:
+            main.call(loops, table, c, loop.index, loop.index + 1)
+            edges = Table(code, code.symbol(table)).edges(loop.index)
+            finish(code, cut, edges, c, epilogue, main.further)
     code.ret()
     if cut.last.count:
-        code, operands, values, (begin, end) = _begin(source, cut, f"{name}.sum", further)
-        with code.loop(begin, end) as loop:
-            edges, parts = parts_of(code, cut, loop.index, operands[3])
-            finish(code, cut, edges, operands[2], epilogue, values, parts)
-        code.ret()
+        last = _Phase(source, cut, f"{name}.sum", further)
+        with last.code.loop(last.begin, last.end) as loop:
+            edges, parts = parts_of(last.code, cut, loop.index, last.scratch)
+            finish(last.code, cut, edges, last.c, epilogue, last.further, parts)
+        last.code.ret()
 
 
-def _begin(
-    source: Source, cut: Blocking, name: str, further: dict[str, Type]
-) -> tuple[Builder, list[Value], list[Value], list[Value]]:
-    """Start the function of a phase: code, A B C scratch, further arguments, begin and end."""
-    pointers, bounds = signature("a b c scratch"), signature("", "begin end")
-    function = source.function(name, pointers | further | bounds)
-    a, b, c, scratch, *values = function.arguments
-    operands = [b, a, c, scratch] if cut.swap else [a, b, c, scratch]
-    return function.body, operands, values[:-2], values[-2:]
+class _Phase:
+    """The function of a phase while it is written; its factors are B and A if C^T is computed."""
+
+    def __init__(self, source: Source, cut: Blocking, name: str, further: dict[str, Type]) -> None:
+        pointers, bounds = signature("a b c scratch"), signature("", "begin end")
+        function = source.function(name, pointers | further | bounds)
+        self.code = function.body
+        a, b, self.c, self.scratch, *self.further, self.begin, self.end = function.arguments
+        self.factors = (b, a) if cut.swap else (a, b)
+
+    def call(self, loops: str, table: str, c: Value, begin: Value, end: Value) -> None:
+        """Do some chunks by loops that all products share; `c` is where the sums go."""
+        place = self.code.symbol(table)
+        self.code.call(loops, VOID, place, *self.factors, c, self.scratch, begin, end)
 
 
 def _write_pack(code: Builder, arguments: Sequence[Value], kind: Type) -> None:

@@ -216,7 +216,8 @@ class Blocking:
     @property
     def even_rows(self) -> bool:
         """Whether chunk c is the rows c * m // chunks ... of C, with all columns."""
-        return self.chunks == self.row_chunks > 0 == self.tiles.count % self.row_chunks
+        whole = self.chunks == self.row_chunks > 0 and not self.swap
+        return whole and self.tiles.count % self.row_chunks == 0
 
     @property
     def last(self) -> Cut:
