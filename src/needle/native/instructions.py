@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from ..errors import CompileError
@@ -62,8 +62,9 @@ class Instructions:
 
     def _both(self, x: Operand, y: Operand) -> tuple[Value, Value]:
         """Two operands, one of which may be a number, as values of the other's type."""
-        kind = x.type if isinstance(x, Value) else y.type  # pyright: ignore[reportAttributeAccessIssue]
-        return self.coerce(x, kind), self.coerce(y, kind)
+        if isinstance(x, Value):
+            return x, self.coerce(y, x.type)
+        return self.coerce(x, y.type), y  # pyright: ignore[reportAttributeAccessIssue, reportReturnType]
 
     def value(self, operand: Operand) -> Value:
         """The operand; a number that nothing gives another type is an i64."""
@@ -243,7 +244,7 @@ class Instructions:
         """Load a value of `kind` at item `index`; where `mask` is false, zero and no access."""
         address = pointer if index is None else self.offset(pointer, kind, index)
         if mask is None:
-            return self.emit(kind, f"load {kind}, {address!r}, align {kind.bytes}")
+            return self.emit(kind, f"load {kind}, ptr {address.text}, align {kind.bytes}")
         return self._masked("load", kind, address, mask)
 
     def store(
@@ -257,7 +258,7 @@ class Instructions:
         """Store x at item `index`, only the lanes where `mask` holds."""
         address = pointer if index is None else self.offset(pointer, x.type, index)
         if mask is None:
-            self.lines.append(f"  store {x!r}, {address!r}, align {x.type.bytes}")
+            self.lines.append(f"  store {x!r}, ptr {address.text}, align {x.type.bytes}")
             return
         if x.type.scalar in ("i8", "i16"):
             mask = self._hidden(mask)
@@ -336,7 +337,7 @@ class Instructions:
 
     def call(self, name: str, result: Type, *arguments: Operand) -> Value:
         """Call a function of this module."""
-        return self.call_pointer(self.symbol(name), result, *arguments)
+        return self._call(f"@{name}", result, map(self.value, arguments))
 
     def call_c(self, name: str, result: Type, *arguments: Operand) -> Value:
         """Call a function of the C library on scalars; its address is filled in after loading."""
@@ -345,8 +346,10 @@ class Instructions:
 
     def call_pointer(self, function: Value, result: Type, *arguments: Operand) -> Value:
         """Call the function at an address."""
-        listed = ", ".join(repr(self.value(argument)) for argument in arguments)
-        text = f"call {result} {function.text}({listed})"
+        return self._call(function.text, result, map(self.value, arguments))
+
+    def _call(self, target: str, result: Type, arguments: Iterable[Value]) -> Value:
+        text = f"call {result} {target}({', '.join(map(repr, arguments))})"
         if result != VOID:
             return self.emit(result, text)
         self.lines.append(f"  {text}")
@@ -354,6 +357,6 @@ class Instructions:
 
     def _intrinsic(self, name: str, result: Type, *arguments: Value) -> Value:
         """Call `llvm.NAME`, which is declared as it is called."""
-        kinds = ", ".join(str(argument.type) for argument in arguments)
+        kinds = ", ".join([str(argument.type) for argument in arguments])
         self.source.add(f"declare {result} @llvm.{name}({kinds})")
-        return self.call(f"llvm.{name}", result, *arguments)
+        return self._call(f"@llvm.{name}", result, arguments)

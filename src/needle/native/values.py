@@ -112,7 +112,7 @@ class Value:
         self.type = kind
 
     def __repr__(self) -> str:
-        return f"{self.type} {self.text}"
+        return f"{_type_text(self.type)} {self.text}"
 
     __add__, __sub__, __mul__, __truediv__ = map(_operator, ("add", "sub", "mul", "div"))
     __radd__, __rsub__, __rmul__, __rtruediv__ = map(_reflected, ("add", "sub", "mul", "div"))
