@@ -275,12 +275,12 @@ def test_ir_of_a_kernel():
     assert list(found) == ["kernel1"]
     whole = found["kernel1"].split("body.36:")[1].split("end.37:")[0]
     assert [line.strip() for line in whole.splitlines() if line] == [
-        "%.41 = getelementptr inbounds float, ptr %.14, i64 %.38",
-        "%.42 = load <8 x float>, ptr %.41, align 4",
-        "%.43 = fmul <8 x float> %.42, splat (float 0x4000000000000000)",
-        "%.44 = getelementptr inbounds float, ptr %.7, i64 %.38",
-        "store <8 x float> %.43, ptr %.44, align 4",
-        "%.45 = add i64 %.38, 8",
+        "%.40 = getelementptr inbounds float, ptr %.14, i64 %.38",
+        "%.41 = load <8 x float>, ptr %.40, align 4",
+        "%.42 = fmul <8 x float> %.41, splat (float 0x4000000000000000)",
+        "%.43 = getelementptr inbounds float, ptr %.7, i64 %.38",
+        "store <8 x float> %.42, ptr %.43, align 4",
+        "%.44 = add i64 %.38, 8",
         "br label %loop.35",
     ]
 
