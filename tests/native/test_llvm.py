@@ -158,7 +158,7 @@ with warnings.catch_warnings(record=True) as caught:
         double = ndl.jit(lambda x: x * factor, warmup=0)
         assert double(ndl.Tensor([1.0, 2.0])).tolist() == [factor, 2 * factor]
 assert [str(w.message) for w in caught] == [
-    "jit: {reason}, so traced graphs run through NumPy. For machine code, install it anew"
+    "jit: {reason}, so traced graphs run through NumPy. Set NEEDLE_JIT=numpy if that is meant"
 ], caught
 assert double.programs[0].backend == "numpy: {reason}"
 """

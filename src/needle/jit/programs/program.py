@@ -170,6 +170,7 @@ def _warn_without_llvm(reason: str) -> None:
     if not _warned:
         _warned.append(True)
         warnings.warn(
-            f"jit: {reason}, so traced graphs run through NumPy. For machine code, install it anew",
+            f"jit: {reason}, so traced graphs run through NumPy. "
+            "Set NEEDLE_JIT=numpy if that is meant",
             stacklevel=7,
         )
