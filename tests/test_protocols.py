@@ -1,6 +1,7 @@
 """What Python and NumPy do with tensors through their protocols, beyond those of `test_tensor`."""
 
 import copy
+from collections import deque, namedtuple
 
 import numpy as np
 import pytest
@@ -31,6 +32,13 @@ NUMPY = {
 }
 
 
+def _object_array(items):
+    array = np.empty(len(items), object)
+    for place, item in enumerate(items):
+        array[place] = item
+    return array
+
+
 @pytest.mark.parametrize("function", NUMPY.values(), ids=NUMPY.keys())
 @pytest.mark.parametrize("lazy", [False, True])
 def test_numpys_functions_see_the_values(function, lazy, monkeypatch):
@@ -38,6 +46,17 @@ def test_numpys_functions_see_the_values(function, lazy, monkeypatch):
     result, expected = function(ndl.Tensor(X) * 1), function(X)
     assert type(result) is type(expected)
     np.testing.assert_array_equal(result, expected)
+
+
+@pytest.mark.parametrize(
+    "container",
+    [deque, namedtuple("Pair", "a b")._make, lambda ts: ndl.make_tuple(*ts), _object_array],
+    ids=["deque", "named tuple", "TensorTuple", "array of objects"],
+)
+def test_numpys_functions_see_tensors_in_any_sequence(container):
+    tensors = [ndl.Tensor(X), ndl.Tensor(X + 1)]
+    for function in (np.stack, np.concatenate, np.vstack):
+        np.testing.assert_array_equal(function(container(tensors)), function([X, X + 1]))
 
 
 def test_numpy_knows_shapes_in_a_trace():

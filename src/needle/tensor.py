@@ -270,9 +270,10 @@ class Tensor(Value):
         self, function: Any, types: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Any:
         # NumPy's sum and transpose would call methods of that name, which mean other axes.
-        if function in (np.shape, np.ndim, np.size):  # known in a trace, where values are not
-            return function.__wrapped__(*args, **kwargs)
-        return function(*_as_arrays(args), **_as_arrays(kwargs))
+        if function not in (np.shape, np.ndim, np.size):  # known in a trace, where values are not
+            args, kwargs = _as_arrays(args), _as_arrays(kwargs)
+        # NumPy's own code: the function would ask again for tensors that lie deeper, as in a deque.
+        return getattr(function, "__wrapped__", function)(*args, **kwargs)
 
     def __dlpack__(self, **kwargs: Any) -> Any:
         return self.numpy().__dlpack__(**kwargs)
