@@ -50,6 +50,8 @@ REFUSED = {
         r"^Tensor: 1 of 2 elements are masked, .* array\.filled\(value\)$",
     ),
     "masked operand": (lambda: MATRIX + np.ma.masked_equal(np.eye(2), 0), DTypeError, "2 of 4"),
+    "masked number": (lambda: MATRIX * np.ma.masked, DTypeError, "^mul_scalar: 1 of 1 elements"),
+    "masked bound": (lambda: MATRIX.maximum(np.ma.masked_equal([1.0], 1)), DTypeError, "1 of 1"),
     "masked data": (
         lambda: data.NDArrayDataset(np.ma.masked_equal([1, 2], 2)),
         DTypeError,

@@ -417,3 +417,11 @@ def test_functions_take_numbers_as_operators_do(name, dtype, number):
         assert isinstance(result, ndl.Tensor)
         assert result.dtype == expected.dtype
         np.testing.assert_array_equal(result.numpy(), expected.numpy())
+
+
+@pytest.mark.parametrize("name", ["add", "multiply", "divide"])
+def test_functions_take_a_number_beside_an_array_as_well(name):
+    f, values = getattr(ndl, name), np.array([1.0, 2.0, 4.0])
+    for other in (values, values.tolist()):
+        np.testing.assert_array_equal(f(2.0, other).numpy(), getattr(np, name)(2.0, values))
+        np.testing.assert_array_equal(f(other, 2.0).numpy(), getattr(np, name)(values, 2.0))

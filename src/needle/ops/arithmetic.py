@@ -14,7 +14,6 @@ from .operands import (
     as_number,
     as_operands,
     as_tensor,
-    constant_like,
     is_number,
     is_unknown,
 )
@@ -201,7 +200,7 @@ def divide(a: Any, b: Any) -> Any:
     if is_number(b):
         return divide_scalar(a, b)
     if is_number(a):
-        a = constant_like(b, a, "divide")
+        a, b = as_operands(a, b, "divide")
     return _DIV(a, b)
 
 

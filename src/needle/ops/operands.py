@@ -9,6 +9,7 @@ import numpy as np
 
 from ..errors import ArgumentError, DTypeError
 from ..graph.evaluate import refuse_lists_of_tensors
+from ..graph.leaf import refuse_masked
 from ..graph.node import Value
 
 Number = int | float | bool
@@ -36,7 +37,7 @@ def as_number(scalar: Any, operation: str) -> Number:
 
     Raises:
         ArgumentError: it is not one real number.
-        DTypeError: it is an integer that not even a float can stand for.
+        DTypeError: it is an integer that not even a float can stand for, or masked.
     """
     if isinstance(scalar, float):  # of NumPy or a subclass it would count as float64
         return float(scalar)
@@ -50,6 +51,7 @@ def as_number(scalar: Any, operation: str) -> Number:
                 "Pass a float, as math.inf"
             ) from None
         return scalar if isinstance(scalar, bool) else int(scalar)
+    refuse_masked(scalar, operation)
     try:
         value = np.asarray(scalar)
     except ValueError:  # nested lists of different lengths
