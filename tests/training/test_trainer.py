@@ -397,6 +397,9 @@ def test_metrics_are_functions_by_name_that_return_a_number() -> None:
         trainer = trainer_of(nn.Linear(3, 2), metrics={"mine": lambda *_, value=value: value})
         with pytest.raises(ArgumentError, match=r"metric 'mine' returned .*Return one number"):
             trainer.evaluate(loader())
+    for value in (np.float32(2), np.full((1, 1), 2.0), ndl.Tensor([2.0])):
+        trainer = trainer_of(nn.Linear(3, 2), metrics={"mine": lambda *_, value=value: value})
+        assert trainer.evaluate(loader())["mine"] == 2
 
 
 @pytest.mark.parametrize(

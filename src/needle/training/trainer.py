@@ -335,7 +335,7 @@ class Trainer:
 def _number(value: Any, metric: str) -> float:
     """What a metric returned, a number or an array of one."""
     try:
-        return float(value)
+        return float(np.asarray(value).item())
     except (TypeError, ValueError) as error:
         raise ArgumentError(
             f"Trainer: the metric {metric!r} returned {value!r:.50}. Return one number for a batch"
