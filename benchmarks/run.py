@@ -82,7 +82,7 @@ def tables(results: dict[str, Any]) -> dict[str, str]:
 
 def write(results: dict[str, Any]) -> None:
     """Keep the results, and bring the tables of both READMEs up to date."""
-    _replace(RESULTS, json.dumps(results, indent=1, sort_keys=True) + "\n")
+    _replace(RESULTS, json.dumps(results, indent=1) + "\n")
     _replace(README, filled(README.read_text(encoding="utf-8"), tables(results)))
     front = {"summary": summary.table(results)}
     _replace(FRONT, filled(FRONT.read_text(encoding="utf-8"), front))

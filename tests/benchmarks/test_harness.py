@@ -2,6 +2,8 @@
 
 import doctest
 import importlib
+import json
+import sys
 
 import numpy as np
 import pytest
@@ -161,3 +163,32 @@ def test_who_cannot_be_built_or_asked_is_out_and_the_others_keep_their_order(at_
         assert list(answers) == list(field.processes) == ["first", "second"]
         assert "No module named" in field.missing["lost"]
         assert "no attribute 'select'" in field.missing["third"]
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch):
+    """The module that writes results and READMEs, with copies of them to write to."""
+    monkeypatch.setattr(sys, "path", ["", *sys.path])  # of which the module sets the first
+    module = importlib.import_module("benchmarks.run")
+    for name in ("RESULTS", "README", "FRONT"):
+        copy = tmp_path / name
+        copy.write_bytes(getattr(module, name).read_bytes())
+        monkeypatch.setattr(module, name, copy)
+    return module
+
+
+def test_the_tables_are_those_of_the_results(run):
+    files = [run.RESULTS, run.README, run.FRONT]
+    before = [path.read_bytes() for path in files]
+    run.write(json.loads(run.RESULTS.read_bytes()))
+    assert [path.read_bytes() for path in files] == before
+
+
+def test_tables_have_the_order_of_what_was_measured_when_they_are_written_again(run):
+    results = json.loads(run.RESULTS.read_bytes())
+    calls = results["calls"]["result"]
+    results["calls"]["result"] = dict(sorted(calls.items(), reverse=True))
+    run.write(results)
+    fresh = run.README.read_bytes()
+    run.write(json.loads(run.RESULTS.read_bytes()))
+    assert run.README.read_bytes() == fresh
