@@ -13,11 +13,12 @@ blocks::
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 
-from ..shapes import Axes, normalize_axes
+from ..shapes import Axes
 
 BLOCK = 1024
 """Additions one after the other, at most."""
@@ -26,31 +27,35 @@ BLOCK = 1024
 def total(x: Any, axes: Axes, *, keepdims: bool = False) -> Any:
     """The sum of an array over axes."""
     if x.size > BLOCK and x.dtype.kind == "f":
-        count = x.ndim if axes is None else 1 if isinstance(axes, int) else len(axes)
-        if max(x.shape) ** count > BLOCK:  # what is added up is no more than that
-            x = _with_short_axes(x, axes)
+        summed = range(x.ndim) if axes is None else (axes,) if isinstance(axes, int) else axes
+        if _count(x, summed) > BLOCK:
+            x = _with_short_axes(x, summed)
     return np.add.reduce(x, axis=axes, keepdims=keepdims)
 
 
-def _with_short_axes(x: Any, axes: Axes) -> Any:
+def _count(x: Any, axes: Iterable[int]) -> int:
+    """Of how many elements a sum over axes is."""
+    return math.prod([x.shape[axis] for axis in axes])
+
+
+def _with_short_axes(x: Any, summed: Sequence[int]) -> Any:
     """Summed already, but for the axis that NumPy sums pairwise, where it is long otherwise."""
-    in_a_row = _in_a_row(x, axes)
-    if math.prod([x.shape[axis] for axis in in_a_row]) > BLOCK:
+    in_a_row = _in_a_row(x, summed)
+    if _count(x, in_a_row) > BLOCK:
         for axis in in_a_row:
             x = _along(x, axis)
     return x
 
 
-def _in_a_row(x: Any, axes: Axes) -> list[int]:
+def _in_a_row(x: Any, summed: Sequence[int]) -> list[int]:
     """The axes along which NumPy would add up one element after the other."""
-    summed = normalize_axes(axes, x.ndim, "summation")
     if len(summed) == x.ndim and x.flags.forc:  # one axis to NumPy
         return []
     strides = [abs(stride) for stride in x.strides]
     closest = min(
         [s for s, size in zip(strides, x.shape, strict=True) if s and size > 1], default=0
     )
-    return [axis for axis in summed if strides[axis] != closest]
+    return [axis % x.ndim for axis in summed if strides[axis] != closest]
 
 
 def _along(x: Any, axis: int) -> Any:
