@@ -45,6 +45,17 @@ def test_mean_variance_and_standardised_values_do_too():
     np.testing.assert_allclose(ndl.standardize(t, 0).numpy(), expected, rtol=1e-3, atol=1e-3)
 
 
+def test_exponentials_do_too():
+    """With 0.7 for all but one, each addition to a large sum is off in the same direction."""
+    x = np.full((300_007, 3), np.log(0.7), "float32")
+    x[0] = 0
+    expected = np.log(np.exp(x.astype("float64")).sum(0))
+    t = ndl.Tensor(x)
+    np.testing.assert_allclose(ndl.logsumexp(t, 0).numpy(), expected, rtol=1e-5)
+    np.testing.assert_allclose(ndl.softmax(t, 0).numpy().sum(0, dtype="float64"), 1, rtol=1e-4)
+    np.testing.assert_allclose(ndl.logsoftmax(t, 0).numpy()[0], -expected, rtol=1e-5)
+
+
 @pytest.mark.parametrize("shape", [(0, 5_000), (5_000, 0), (BLOCK, 2), (BLOCK + 1, 1), (7,)])
 def test_short_and_empty_sums_are_numpys(shape):
     x = _array(shape)

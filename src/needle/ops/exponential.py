@@ -11,6 +11,7 @@ from ..errors import ShapeError
 from ..graph.kinds import SAMPLE_SHAPES, Composite, Reduction
 from ..graph.op import Sample, TensorOp
 from ..shapes import Axes, Spec, as_int, normalize_axes, normalize_axis, reduced_shape
+from . import sums
 from .operands import as_float, float_dtype
 
 
@@ -77,8 +78,7 @@ def summed(a: Any, axes: Axes) -> Any:
 
     In float16 it is infinite beyond 65,504, and adding up rows stands still at 2,048.
     """
-    dtype = np.float32 if a.dtype.char == "e" else None
-    return np.add.reduce(a, axis=axes, dtype=dtype, keepdims=True)
+    return sums.total(a.astype(np.float32) if a.dtype.char == "e" else a, axes, keepdims=True)
 
 
 def lowered_by_maximum(a: Any, axes: Axes) -> tuple[Any, Any]:
