@@ -141,7 +141,7 @@ def test_optimiser(name, options, dtype):
         expect_agreement(compiled[key], eager[key], 600, np.abs(eager[key]).max(initial=1e-3))
 
 
-def test_ten_steps_of_the_main_job_agree_to_1e_5():
+def test_ten_steps_of_an_mlp_resnet_agree_to_1e_5():
     """MLP ResNet, Adam, dropout, batch normalisation, in both random streams."""
     for stream in ("numpy", "philox"):
         losses = []
