@@ -78,7 +78,7 @@ def _loaded(result: Parts) -> float | None:
 
 def _eager_step(result: Parts) -> float | None:
     return _quotient(
-        result["seed"]["rows"], "Needle eager, 2 threads", "PyTorch eager, default Adam, 2 threads"
+        result["small"]["rows"], "Needle eager, 2 threads", "PyTorch eager, default Adam, 2 threads"
     )
 
 
@@ -116,9 +116,9 @@ def _quotient(rows: Parts, above: str | None, below: str | None) -> float | None
 
 BARS = (
     Bar("MNIST step: best peer / best Needle", "step", 4, True,
-        lambda r: peer_over_needle(r["seed"]["rows"])),
+        lambda r: peer_over_needle(r["small"]["rows"])),
     Bar("MNIST step, one thread: Needle jit / FMA floor", "step", 1.35, False,
-        lambda r: _jit_over_floor(r["seed"])),
+        lambda r: _jit_over_floor(r["small"])),
     Bar("batch 256, hidden 512: best peer / best Needle", "step", 1.4, True,
         lambda r: peer_over_needle(r["large"]["rows"])),
     Bar("MNIST step, eager, 2 threads: Needle / PyTorch with its default Adam", "step", 1, False,

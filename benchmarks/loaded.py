@@ -43,7 +43,7 @@ def busy_core() -> Generator[None]:
 def measure(effort: Effort) -> dict[str, Any]:
     """Everyone undisturbed, then beside the busy core."""
     with tempfile.TemporaryDirectory() as folder:
-        path = str(problem.write(Path(folder) / "problem.npz", **SIZES["seed"]))
+        path = str(problem.write(Path(folder) / "problem.npz", **SIZES["small"]))
         settings = {"task": "training", "dropout": problem.DROPOUT}
         everyone = [
             row for row in contestants(path, **settings) if not row.name.startswith(_LEFT_OUT)

@@ -31,7 +31,7 @@ def table(results: Mapping[str, Any]) -> str:
 
 def _measured(parts: Mapping[str, Any]) -> Iterator[tuple[str, Rows]]:
     if "step" in parts:
-        yield "a training step, batch 100, width 100", parts["step"]["seed"]["rows"]
+        yield "a training step, batch 100, width 100", parts["step"]["small"]["rows"]
         yield "a training step, batch 256, width 512", parts["step"]["large"]["rows"]
     for name, network in NETWORKS.items():
         if name in parts.get("networks", {}):
