@@ -8,6 +8,7 @@ import numpy as np
 
 from ..errors import ArgumentError
 from ..graph.kinds import Elementwise
+from ..graph.node import Value
 from ..shapes import broadcast_shapes
 from .operands import (
     Number,
@@ -45,6 +46,8 @@ def add(a: Any, b: Any) -> Any:
         >>> ndl.add(ndl.Tensor([1.0, 2.0]), ndl.Tensor([3.0, 4.0])).numpy()
         array([4., 6.])
     """
+    if isinstance(a, Value) and isinstance(b, Value):  # known quickly: most calls are these
+        return _ADD(a, b)
     if is_number(b):
         return add_scalar(a, b)
     if is_number(a):
@@ -136,6 +139,8 @@ def multiply(a: Any, b: Any) -> Any:
         >>> ndl.multiply(ndl.Tensor([1.0, 2.0]), ndl.Tensor([3.0, 4.0])).numpy()
         array([3., 8.])
     """
+    if isinstance(a, Value) and isinstance(b, Value):
+        return _MUL(a, b)
     if is_number(b):
         return mul_scalar(a, b)
     if is_number(a):
@@ -197,6 +202,8 @@ def divide(a: Any, b: Any) -> Any:
         >>> ndl.divide(ndl.Tensor([3.0]), ndl.Tensor([4.0])).numpy()
         array([0.75])
     """
+    if isinstance(a, Value) and isinstance(b, Value):
+        return _DIV(a, b)
     if is_number(b):
         return divide_scalar(a, b)
     if is_number(a):
