@@ -2,8 +2,11 @@
 
 import itertools
 import multiprocessing
+import operator
 import queue
+import sys
 import threading
+from types import SimpleNamespace
 from unittest.mock import MagicMock, Mock
 
 import pytest
@@ -50,6 +53,55 @@ def test_iterators_that_are_named_and_not_used():
         step()
     assert forward(layer).item() == 6.0
     assert next(made) == 1
+
+
+class Both:
+    """An object, and before it the dict of its attributes."""
+
+    def __init__(self):
+        self.then = SimpleNamespace(numbers=iter([1.0]), factor=2.0)
+        self.first = vars(self.then)
+
+    def forward(self, x):
+        return x * self.first["factor"] * self.then.factor
+
+
+shared, factor = iter([1.0]), 2.0
+
+
+def scaled(x):
+    return x * factor if x.shape else x * next(shared)
+
+
+class Twice:
+    """What it is called by names `shared`, and then what leads to that in another way."""
+
+    def __init__(self, where):
+        self.then, self.read = where, getattr if where is module else operator.getitem
+
+    def forward(self, x):
+        return scaled(x) * self.read(self.then, "factor")
+
+
+module = sys.modules[__name__]
+
+
+@pytest.mark.parametrize(
+    ("make", "iterator"),
+    [
+        (Both, lambda held: held.then.numbers),
+        (lambda: Twice(module), lambda _: shared),
+        (lambda: Twice(globals()), lambda _: shared),
+    ],
+    ids=["an object and its dict", "a file and a module", "a file and its dict"],
+)
+def test_iterators_that_are_found_in_two_ways(make, iterator):
+    held = make()
+    numbers = iterator(held)
+    step = ndl.jit(lambda x: held.forward(x), warmup=0)
+    assert [step(ndl.Tensor([1.0])).item() for _ in range(3)] == [4.0, 4.0, 4.0]
+    assert len(step.programs) == 1
+    assert iterator(held) is numbers
 
 
 class Counting:

@@ -1,6 +1,7 @@
 """What is read or written past a class: `__getattribute__`, `vars(self)`, descriptors, copies."""
 
 import copy
+import sys
 
 import numpy as np
 import pytest
@@ -135,3 +136,35 @@ def test_another_dict_of_attributes(cls, read):
         lambda: setattr(held, "factor", 3.0),
         lambda: setattr(held, "__dict__", {"factor": 3.0, "more": 0.0}),
     )
+
+
+total, late = ndl.Tensor([1.0]), nn.Module()
+late.entries, late.file = globals(), sys.modules[__name__]
+
+
+@pytest.mark.parametrize("read", [lambda: late.entries["total"], lambda: late.file.total])
+def test_a_variable_that_is_reached_late_in_another_way_is_put_back(read):
+    def step(x):
+        global total
+        total = total + x
+        return float(read())
+
+    held = total
+    with pytest.raises(ndl.TraceError, match="not known while a jitted function is traced"):
+        ndl.jit(step, warmup=0)(ndl.Tensor([2.0]))
+    assert total is held
+
+
+def test_an_attribute_that_is_reached_late_as_an_entry_is_put_back():
+    state, reached = nn.Module(), nn.Module()
+    state.total = before = ndl.Tensor([1.0])
+    reached.entries = vars(state)
+
+    @ndl.jit(warmup=0)
+    def step(x):
+        state.total = state.total + x
+        return float(reached.entries["total"])
+
+    with pytest.raises(ndl.TraceError, match="not known while a jitted function is traced"):
+        step(ndl.Tensor([2.0]))
+    assert state.total is before

@@ -90,6 +90,6 @@ def would_move(path: str, iterator: Any) -> str:
 def slots_now(container: Container) -> dict[Any, Any]:
     """What the slots of a container hold, with the iterators that rest."""
     return {
-        key: value.iterator if isinstance(value, Resting) else value
+        key: value.iterator if type(value) is Resting else value  # a weak proxy may be of nothing
         for key, value in container.slots().items()
     }

@@ -165,7 +165,8 @@ class _Tracing:
         self.watch.close()
         self.tracer.undo()
         self.stand_ins.put_back()
-        for seen in self.watch.found.values():
+        # What has two containers, as `h` and `vars(h)`: the one found first knows what it held.
+        for seen in reversed(self.watch.found.values()):
             seen.container.restore(seen.before)
         for tensor in first_attributes(self.watch):
             vars(tensor).clear()

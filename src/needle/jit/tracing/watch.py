@@ -57,7 +57,7 @@ from ..objects.things import (
     member,
 )
 from .instrumentation import Instrumentation
-from .iterators import Resting, is_iterator, would_move
+from .iterators import Resting, is_iterator, slots_now, would_move
 from .stand_ins import StandIns
 from .streams import Streams
 from .tracer import Rate, Scalar, Tracer
@@ -202,9 +202,21 @@ class Watch:
 
     # -- reaching ----------------------------------------------------------------------------------
 
+    def _see(self, owner: Any, container: Container, whole: bool) -> Seen:
+        """Note what a container holds, some of which may have been found in another way before."""
+        first = self.found.get(id(owner))  # `globals()`, some of which were found as variables
+        seen = self.found[id(owner)] = Seen(owner, container, whole)
+        seen.before = slots_now(container)
+        if first is not None:
+            for name in first.container.expected:  # they may have been assigned since
+                if name in first.before:
+                    seen.before[name] = first.before[name]
+                else:
+                    seen.before.pop(name, None)
+        return seen
+
     def _add_whole(self, owner: Any, container: Container) -> None:
-        seen = self.found[id(owner)] = Seen(owner, container, whole=True)
-        self._add_all(seen)
+        self._add_all(self._see(owner, container, whole=True))
         beside = type(owner).__dictoffset__ and is_users_object(owner)
         if beside and isinstance(owner, dict | list):  # attributes beside its entries
             self.add(container.path, vars(owner))
@@ -255,8 +267,7 @@ class Watch:
 
     def _add_function(self, function: FunctionType, path: str) -> None:
         closure = Closure(function, path, self._cells)
-        seen = self.found[id(function)] = Seen(function, closure, whole=True)
-        self._add_all(seen)
+        self._add_all(self._see(function, closure, whole=True))
         self._add_globals(function, path)
         self._add_defaults(function)
         if vars(function):
@@ -272,7 +283,7 @@ class Watch:
         """The globals that a function names, of those that no other one has named."""
         space = function.__globals__
         if id(space) not in self.found:
-            self.found[id(space)] = Seen(space, Globals(space, path), whole=True)
+            self._see(space, Globals(space, path), whole=True)
         seen = self.found[id(space)]
         if isinstance(seen.container, Globals):  # or all of them count as read
             new = seen.container.add(global_names(function.__code__))
@@ -283,7 +294,7 @@ class Watch:
     def _add_module(self, module: ModuleType) -> None:
         """A file of the user's own."""
         self._classes.add(type(module), self)
-        self.found[id(module)] = Seen(module, Variables(module), whole=False)
+        self._see(module, Variables(module), whole=False)
         self._instrumentation.module(module)
 
     def _add_defaults(self, function: FunctionType) -> None:
@@ -324,7 +335,7 @@ class Watch:
     def _add_object(self, owner: Any, path: str) -> None:
         cls = type(owner)
         kind = Fields if fields_of(cls) else Attributes
-        seen = self.found[id(owner)] = Seen(owner, kind(owner, path), whole=False)
+        seen = self._see(owner, kind(owner, path), whole=False)
         for name in getattr(cls, "hyperparameters", ()):
             self._add_hyperparameter(seen, name)
         self._classes.add(cls, self, itself=False)
