@@ -2,7 +2,9 @@
 
 import copy
 import itertools
+from collections.abc import Set
 from dataclasses import dataclass, replace
+from functools import partial, partialmethod
 from operator import attrgetter, methodcaller
 from queue import Queue
 
@@ -91,6 +93,9 @@ class Mixin:
     def doubled(self, x):
         return x * scale
 
+    def same(self, x):
+        return x
+
 
 class Thing(Base):
     def of_base(self, x):
@@ -114,10 +119,22 @@ class Thing(Base):
     def kept(self):
         return vars(self)["kept"] * scale
 
+    def of_super(self, name=None):
+        return read(super()) if name is None else getattr(super(), name)
+
+    @classmethod
+    def _times(cls, number):
+        return cls.factor * number
+
+    twice = partialmethod(_times, 2.0)
+
 
 class Mixed(Thing, Mixin):
     def doubled(self, x):
         return super().doubled(x)
+
+    def same(self, x):
+        return super().same(x)
 
 
 class Owner:
@@ -125,8 +142,41 @@ class Owner:
         return owner.factor
 
 
+class Bare:
+    """A descriptor without attributes."""
+
+    __slots__ = ()
+
+    def __get__(self, instance, owner):
+        return owner.factor
+
+
 class Owned(Base):
     factor_of_owner = Owner()
+    bare = Bare()
+
+
+class Number(float):
+    def __new__(cls, number):
+        return super().__new__(cls, number * cls.factor)
+
+    factor = 2.0
+
+
+class Numbers(Set):
+    """Its operators make new ones by a class method of the library's."""
+
+    def __init__(self, numbers):
+        self.numbers = [number * scale for number in numbers]
+
+    def __contains__(self, number):
+        return number in self.numbers
+
+    def __iter__(self):
+        return iter(self.numbers)
+
+    def __len__(self):
+        return len(self.numbers)
 
 
 @dataclass(frozen=True)
@@ -139,7 +189,14 @@ class Settings:
 
 thing, mixed, owned, settings = Thing(), Mixed(), Owned(), Settings(1.0)
 vars(thing)["kept"] = 1.0
+number, one = Number(1.0), Numbers([1.0])
 by_name, factor_of = attrgetter("factor"), methodcaller("of_class")
+by_names, kind_of, held = attrgetter("__class__.factor"), type, Thing()
+kinds, kind_of_thing, held.cls = {"of": type}, partial(type, thing), Mixed
+
+
+def read(item):
+    return item.factor
 
 
 def kind(item):
@@ -166,12 +223,25 @@ def of_kind(item):
         lambda x: x * replace(settings, rate=2.0).scaled,
         lambda x: x * by_name(thing),
         lambda x: x * factor_of(thing),
+        lambda x: x * by_names(thing),
+        lambda x: x * kind_of(thing).factor,
+        lambda x, kind=type: x * kind(thing).factor,
+        lambda x: x * kinds["of"](thing).factor,
+        lambda x: x * kind_of_thing().factor,
+        lambda x: x * thing.of_super(),
+        lambda x: x * thing.of_super("factor"),
+        lambda x: mixed.same(x) * held.cls.factor,
+        lambda x: x * thing.twice(),
+        lambda x: x * owned.bare,
+        lambda x: x * copy.deepcopy({"number": number})["number"].real,
+        lambda x: x * next(iter(one | [1.0])),
     ],
 )
 def test_what_is_read_of_closed_classes_is_watched(function, monkeypatch):
     def change(number):
         monkeypatch.setitem(globals(), "scale", number)
         monkeypatch.setattr(Base, "factor", number)
+        monkeypatch.setattr(Number, "factor", number)
 
     expect_fresh(function, lambda: change(5.0), lambda: change(7.0), programs=3)
 

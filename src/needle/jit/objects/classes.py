@@ -23,19 +23,20 @@ from __future__ import annotations
 from collections.abc import Iterator
 from collections.abc import Set as AbstractSet
 from enum import EnumType
+from functools import partialmethod, singledispatchmethod
 from types import FunctionType
 from typing import TYPE_CHECKING, Any
 
 from .names import class_of_super, names_in, takes_classes
 from .seen import Seen
 from .slots import Members
-from .things import is_library, is_users_object, member
+from .things import is_library, member
 
 if TYPE_CHECKING:
     from ..tracing.watch import Watch
 
-MAKING = frozenset({"__new__", "__init__", "__post_init__", "__init_subclass__", "__set_name__"})
-"""What is called for a class, but not for its instances, once they are there."""
+MAKING = frozenset({"__init__", "__post_init__", "__init_subclass__", "__set_name__"})
+"""What is called for a class, but not for its instances, once they are there, nor for copies."""
 
 
 class Classes:
@@ -54,6 +55,8 @@ class Classes:
         Args:
             itself: Whether code may have the class itself.
         """
+        if type is cls:  # under another name, or where it is handed on: it gives any class
+            self._open_all(watch)
         new = [base for base in self._users(cls) if base not in self._reached]
         for base in new:
             self._reached[base] = None
@@ -77,17 +80,21 @@ class Classes:
     def add_code(self, function: FunctionType, watch: Watch) -> None:
         """Look at what a function's code may read of classes."""
         names = names_in(function.__code__)
-        if takes_classes(function.__code__):
-            self._open_all(watch)
         if "super" in names:
             cls = class_of_super(function) or object
             self._named_of_bases[cls] = self._named_of_bases.get(cls, frozenset()) | names
             for derived in list(self._reached):
                 self._read_bases(derived, cls, watch)
-        self.add_names(names, watch)
+        self.add_names(names, watch, takes_classes(function.__code__))
 
-    def add_names(self, names: AbstractSet[str], watch: Watch) -> None:
-        """Look at what classes have of these names, which code reads."""
+    def add_names(self, names: AbstractSet[str], watch: Watch, takes: bool) -> None:
+        """Look at what classes have of these names, which code reads.
+
+        Args:
+            takes: Whether it may take the class of a thing.
+        """
+        if takes:
+            self._open_all(watch)
         new = names - self._named
         self._named |= new
         for cls in list(self._open):
@@ -119,6 +126,8 @@ class Classes:
             if may_come:
                 watch.found[id(base)].reads[name] = None
             self._add_members(base, {name}, watch)
+        if any(isinstance(vars(base).get(name), classmethod) for base in cls.__mro__):
+            self._open_all(watch)  # a library's, too, as that by which `collections.abc.Set` makes
 
     def note_what_may_hide(self, found: dict[int, Seen]) -> None:
         """What was read of a class counts as read of those derived from it."""
@@ -145,7 +154,9 @@ class Classes:
             if not special or isinstance(value, FunctionType):
                 seen.reads[name] = None
             if hasattr(type(value), "__get__"):
-                if _is_given_class(value):
+                if name == "__new__":  # named tuples and enums have one
+                    self._let_open(cls, watch)
+                elif _is_given_class(value):
                     self._open_all(watch)
                 watch.add_each(member(f"{cls.__name__}.{name}", value))
             elif not special:
@@ -154,4 +165,6 @@ class Classes:
 
 def _is_given_class(item: Any) -> bool:
     """Whether Python gives the class itself to what stands in a class: `cls`, or `owner`."""
-    return isinstance(item, classmethod) or is_users_object(item)
+    if isinstance(item, partialmethod | singledispatchmethod):
+        item = item.func
+    return isinstance(item, classmethod) or not is_library(type(item).__module__)

@@ -12,7 +12,7 @@ from __future__ import annotations
 import dis
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import lru_cache, partial
-from itertools import repeat
+from itertools import pairwise, repeat
 from operator import attrgetter
 from types import BuiltinFunctionType, CellType, CodeType, FunctionType, ModuleType
 from typing import Any
@@ -25,6 +25,7 @@ _contents = attrgetter("cell_contents")
 _IMMUTABLE = (bool, int, float, str, type(None))
 SUPER = "__class__"
 """The variable of a closure that `super()` goes by."""
+_VARIABLES = ("LOAD_GLOBAL", "LOAD_NAME", "LOAD_DEREF")
 _NO_STEPS = ("PRECALL", "PUSH_NULL", "EXTENDED_ARG")
 
 
@@ -200,7 +201,8 @@ def names_in(code: CodeType) -> frozenset[str]:
 def takes_classes(code: CodeType) -> bool:
     """Whether a function's code may take the class of a thing: `type(x)`, `x.__class__`.
 
-    Not for its name alone, as in `type(x).__name__`, nor for `super()`.
+    Not for its name alone, as in `type(x).__name__`, nor for `super().forward`; what else is done
+    with a `super()` may read any attribute of the bases.
     """
     return any("__class__" in part.co_consts or _takes_classes(part) for part in _nested(code))
 
@@ -208,8 +210,12 @@ def takes_classes(code: CodeType) -> bool:
 def _takes_classes(code: CodeType) -> bool:
     steps = [step for step in dis.get_instructions(code) if step.opname not in _NO_STEPS]
     for place, step in enumerate(steps):
-        if step.argval == "type" and step.opname in ("LOAD_GLOBAL", "LOAD_NAME", "LOAD_DEREF"):
+        if step.argval == "type" and step.opname in _VARIABLES:
             follows = steps[place + 3 : place + 4]  # its argument, the call
+        elif step.argval == "super" and step.opname in _VARIABLES:
+            if not _reads_attribute(steps[place + 1 :]):
+                return True
+            continue
         elif step.argval == "__class__" and step.opname.startswith("LOAD"):
             follows = steps[place + 1 : place + 2]
             if place and steps[place - 1].argval == "super":
@@ -217,6 +223,16 @@ def _takes_classes(code: CodeType) -> bool:
         else:
             continue
         if not follows or follows[0].argval not in ("__name__", "__qualname__"):
+            return True
+    return False
+
+
+def _reads_attribute(steps: list[dis.Instruction]) -> bool:
+    """Whether code that goes on so after `super` calls it, and reads an attribute of that."""
+    for step, following in pairwise(steps):
+        if step.opname.startswith("CALL"):
+            return following.opname in ("LOAD_ATTR", "LOAD_METHOD")
+        if step.opname == "LOAD_SUPER_ATTR":
             return True
     return False
 

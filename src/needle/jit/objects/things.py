@@ -128,7 +128,7 @@ def member(path: str, item: Any) -> Iterator[tuple[str, Any]]:
     ):
         for name in filter(_names_of(item).__contains__, _METHODS):
             yield "self" if name == "__self__" else path, getattr(item, name, None)
-    if is_users_object(item):
+    if not is_library(type(item).__module__):
         yield path, item
 
 

@@ -132,7 +132,7 @@ class Watch:
         elif isinstance(item, COLLECTIONS):
             self._add_elements(item, path)
         elif isinstance(item, type):
-            self._classes.add(item, self, itself=path != SUPER)
+            self._classes.add(item, self)
         elif isinstance(item, ModuleType):
             if is_own(item):
                 self._add_module(item)
@@ -262,6 +262,8 @@ class Watch:
             path = container.label(key)
             if stored and is_iterator(value):  # the function need not use it
                 container.assign(key, Resting(path, value))
+            elif path == SUPER and isinstance(value, type):  # which other code may have itself
+                self._classes.add(value, self, itself=False)
             else:
                 self.add(path, value)
 
@@ -312,7 +314,8 @@ class Watch:
         elif is_iterator(item):
             raise TraceError(would_move(path, item))
         elif isinstance(item, attrgetter):
-            self._classes.add_names(set(".".join(item.__reduce__()[1]).split(".")), self)
+            names = set(".".join(item.__reduce__()[1]).split("."))
+            self._classes.add_names(names, self, "__class__" in names)
         elif isinstance(item, ref):
             self.weak.append(item)
             self.add(path, item())
