@@ -1,7 +1,9 @@
 """What Ctrl-C ends halfway: programs see what was done of it."""
 
+import itertools
 import signal
 import time
+import types
 
 import numpy as np
 import pytest
@@ -9,7 +11,7 @@ import pytest
 import needle as ndl
 from needle import nn
 
-from .interrupting import interrupt
+from .interrupting import interrupt, interrupt_line
 
 
 def leaf(values) -> ndl.Tensor:
@@ -72,6 +74,30 @@ def test_a_program_that_is_interrupted_while_it_gives_tensors_new_data(time):
     assert compiled(x).item() == world.used(x).item()
     moved(x)
     assert compiled(x).item() == world.used(x).item()
+
+
+FILE = """
+numbers, factor, file = iter([2.0]), 3.0, types.ModuleType("file")
+space = vars(file)["space"] = globals()
+
+def scaled(x):
+    return x * factor * space["factor"] * file.space["factor"] if x.shape else next(numbers)
+"""
+
+
+@pytest.mark.parametrize("name", ["_add_globals", "_see", "module"])
+def test_a_trace_that_is_interrupted_while_it_finds_variables(name):
+    space = {"types": types}
+    exec(FILE, space)
+    before, x = dict(space), leaf([1.0])
+    for line in itertools.count(1):
+        step = ndl.jit(space["scaled"], warmup=0)
+        if not interrupt_line(lambda step=step: step(x), name, line):
+            break
+        assert space == before
+        assert type(space["file"]) is types.ModuleType
+    assert line > 5
+    assert step(x).item() == 27.0
 
 
 class Training:

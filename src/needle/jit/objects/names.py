@@ -101,11 +101,9 @@ class Globals(Container):
         self._names: dict[str, None] = {}
         self.expected = self._names.keys()
 
-    def add(self, names: Iterable[str]) -> list[str]:
-        """Let variables be slots; those of them that were none."""
-        new = [name for name in names if name not in self._names]
-        self._names.update(dict.fromkeys(new))
-        return new
+    def add(self, names: Iterable[str]) -> None:
+        """Let variables be slots, too."""
+        self._names.update(dict.fromkeys(names))
 
     def slots(self) -> dict[Any, Any]:
         space = self.owner()

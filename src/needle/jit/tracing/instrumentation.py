@@ -80,8 +80,8 @@ class Instrumentation:
         """Let a module tell."""
         own = type(module)
         derived = type(own.__name__, (own,), {})
-        _set(module, "__class__", derived)
         self._modules[module] = own
+        _set(module, "__class__", derived)
         self.instances_of(derived)
 
     def tensors(self) -> None:

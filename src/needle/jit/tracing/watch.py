@@ -205,7 +205,7 @@ class Watch:
     def _see(self, owner: Any, container: Container, whole: bool) -> Seen:
         """Note what a container holds, some of which may have been found in another way before."""
         first = self.found.get(id(owner))  # `globals()`, some of which were found as variables
-        seen = self.found[id(owner)] = Seen(owner, container, whole)
+        seen = Seen(owner, container, whole)
         seen.before = slots_now(container)
         if first is not None:
             for name in first.container.expected:  # they may have been assigned since
@@ -213,6 +213,7 @@ class Watch:
                     seen.before[name] = first.before[name]
                 else:
                     seen.before.pop(name, None)
+        self.found[id(owner)] = seen  # last: what it says is put back, also after Ctrl-C in here
         return seen
 
     def _add_whole(self, owner: Any, container: Container) -> None:
@@ -288,9 +289,11 @@ class Watch:
             self._see(space, Globals(space, path), whole=True)
         seen = self.found[id(space)]
         if isinstance(seen.container, Globals):  # or all of them count as read
-            new = seen.container.add(global_names(function.__code__))
+            names = global_names(function.__code__)
+            new = [name for name in names if name not in seen.container.expected]
             held = {name: space[name] for name in new if name in space}
-            seen.before.update(held)
+            seen.before.update(held)  # first: a slot that held nothing is removed, after Ctrl-C too
+            seen.container.add(new)
             self._add_slots(seen.container, held)
 
     def _add_module(self, module: ModuleType) -> None:
