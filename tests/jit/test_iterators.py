@@ -6,12 +6,14 @@ import operator
 import queue
 import sys
 import threading
+import types
 from types import SimpleNamespace
 from unittest.mock import MagicMock, Mock
 
 import pytest
 
 import needle as ndl
+from needle import nn
 
 
 @pytest.mark.parametrize(
@@ -102,6 +104,21 @@ def test_iterators_that_are_found_in_two_ways(make, iterator):
     assert [step(ndl.Tensor([1.0])).item() for _ in range(3)] == [4.0, 4.0, 4.0]
     assert len(step.programs) == 1
     assert iterator(held) is numbers
+
+
+def test_what_is_asked_of_an_iterator_that_is_named_and_not_used():
+    numbers = (1.0 for _ in "ab")
+    held, kept = [numbers], nn.Module()
+
+    def function(x):
+        kept.take = lambda: next(numbers)
+        known = isinstance(numbers, types.GeneratorType) + 2 * (numbers in held)
+        return x * (known + 4 * (numbers is held[0]))
+
+    assert ndl.jit(function, warmup=0)(ndl.Tensor([1.0])).item() == 7.0
+    assert kept.take() == 1.0
+    with pytest.raises(ndl.TraceError, match="returned a generator, which can be read only once"):
+        ndl.jit(lambda x: (x, numbers), warmup=0)(ndl.Tensor([1.0]))
 
 
 class Counting:

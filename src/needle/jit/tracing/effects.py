@@ -253,8 +253,9 @@ class Effects:
             if id(value) in self._tuples:
                 return OutTuple(tuple(map(self._leaf, self._tuples[id(value)])))
             if isinstance(value, Iterator | Coroutine):
+                kind = value.__class__.__name__  # of what rests that of the iterator
                 raise TraceError(
-                    f"a jitted function returned a {type(value).__name__}, which can be read only "
+                    f"a jitted function returned a {kind}, which can be read only "
                     "once, and would be the same at every call. Return a list or tuple"
                 )
             return self._leaf(value) if isinstance(value, Tensor) else value

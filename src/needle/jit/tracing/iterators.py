@@ -32,12 +32,24 @@ _QUEUES = {
 
 
 class Resting(Iterator[Any]):
-    """Stands for an iterator in its slot as long as a trace lasts; to other threads it is that."""
+    """Stands for an iterator in its slots as long as a trace lasts.
+
+    To other threads it is that, and to all after the trace: a function made in it may name it.
+    """
 
     def __init__(self, path: str, iterator: Any) -> None:
         self._path = path
-        self._thread = get_ident()
+        self._thread: int | None = get_ident()
         self.iterator = iterator
+
+    @property
+    def __class__(self) -> Any:
+        """That of the iterator, by which `isinstance` goes."""
+        return type(self.iterator)
+
+    def wake(self) -> None:
+        """The trace is over."""
+        self._thread = None
 
     def __next__(self) -> Any:
         self._refuse()

@@ -103,6 +103,7 @@ class Watch:
         self.weak: list[ref[Any]] = []
         self.not_imported: list[str] = []
         self._cells: set[int] = set()  # of closures that were reached, by identity
+        self._resting: dict[int, Resting] = {}  # by identity of what each stands for
         self._classes = Classes()
         self._instrumentation = Instrumentation(self)
 
@@ -199,6 +200,8 @@ class Watch:
     def close(self) -> None:
         """Let no class note any more what is read."""
         self._instrumentation.end()
+        for resting in self._resting.values():
+            resting.wake()
 
     # -- reaching ----------------------------------------------------------------------------------
 
@@ -262,7 +265,8 @@ class Watch:
                 self.add(f"a key of {container.path}", key)
             path = container.label(key)
             if stored and is_iterator(value):  # the function need not use it
-                container.assign(key, Resting(path, value))
+                resting = self._resting.setdefault(id(value), Resting(path, value))
+                container.assign(key, resting)
             elif path == SUPER and isinstance(value, type):  # which other code may have itself
                 self._classes.add(value, self, itself=False)
             else:
