@@ -126,7 +126,9 @@ class Classes:
             if may_come:
                 watch.found[id(base)].reads[name] = None
             self._add_members(base, {name}, watch)
-        if any(isinstance(vars(base).get(name), classmethod) for base in cls.__mro__):
+        # Not by `vars` or `isinstance`, which tell the trace: this is asked for each read.
+        held = [base.__dict__[name] for base in cls.__mro__ if name in base.__dict__]
+        if any(issubclass(type(item), classmethod) for item in held):
             self._open_all(watch)  # a library's, too, as that by which `collections.abc.Set` makes
 
     def note_what_may_hide(self, found: dict[int, Seen]) -> None:
