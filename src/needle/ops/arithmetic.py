@@ -10,14 +10,7 @@ from ..errors import ArgumentError
 from ..graph.kinds import Elementwise
 from ..graph.node import Value
 from ..shapes import broadcast_shapes
-from .operands import (
-    Number,
-    as_number,
-    as_operands,
-    as_tensor,
-    is_number,
-    is_unknown,
-)
+from .operands import Number, as_number, as_operands, as_tensor, is_number, is_unknown
 
 
 class EWiseAdd(Elementwise):
@@ -48,11 +41,14 @@ def add(a: Any, b: Any) -> Any:
     """
     if isinstance(a, Value) and isinstance(b, Value):  # known quickly: most calls are these
         return _ADD(a, b)
+    return _commuting(_ADD, add_scalar, a, b)
+
+
+def _commuting(of_tensors: Any, with_number: Any, a: Any, b: Any) -> Any:
+    """An operator on two tensors, or in either order on a tensor and a number."""
     if is_number(b):
-        return add_scalar(a, b)
-    if is_number(a):
-        return add_scalar(b, a)
-    return _ADD(a, b)
+        return with_number(a, b)
+    return with_number(b, a) if is_number(a) else of_tensors(a, b)
 
 
 class ScalarOperator(Elementwise, abstract=True):
@@ -141,11 +137,7 @@ def multiply(a: Any, b: Any) -> Any:
     """
     if isinstance(a, Value) and isinstance(b, Value):
         return _MUL(a, b)
-    if is_number(b):
-        return mul_scalar(a, b)
-    if is_number(a):
-        return mul_scalar(b, a)
-    return _MUL(a, b)
+    return _commuting(_MUL, mul_scalar, a, b)
 
 
 class MulScalar(ScalarOperator):

@@ -320,7 +320,7 @@ class Trainer:
                 yield
         finally:
             if modes[0][1]:
-                self.model.train()
+                self.model.train()  # which a model may define, and do more in it
             for module, mode in modes:
                 module.training = mode
 
