@@ -216,6 +216,11 @@ def test_a_folder_without_a_whole_checkpoint_says_so(tmp_path: Path) -> None:
         folder.newest()
 
 
+def test_a_folder_that_cannot_be_read_is_named() -> None:
+    with pytest.raises(CheckpointError, match=r"^a+: cannot be read \(.* too long\). Give another"):
+        CheckpointFolder("a" * 300).paths()
+
+
 def test_leftovers_of_killed_processes_go_when_the_next_one_writes(tmp_path: Path) -> None:
     (tmp_path / ".tmp-0123-epoch-0004").mkdir()
     (tmp_path / ".tmp-0123-epoch-0004" / "model.safetensors").write_bytes(b"half")

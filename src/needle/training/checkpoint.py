@@ -127,7 +127,11 @@ class CheckpointFolder:
             raise ArgumentError(f"CheckpointFolder: keep={keep} would delete all. Keep at least 1")
 
     def paths(self) -> list[Path]:
-        """The checkpoint folders, oldest first."""
+        """The checkpoint folders, oldest first.
+
+        Raises:
+            CheckpointError: the folder cannot be read.
+        """
         return [path for _, path in sorted(self._numbered())]
 
     def add(self, checkpoint: Checkpoint, *, mid_epoch: bool = False) -> Path:
@@ -177,9 +181,16 @@ class CheckpointFolder:
         return None
 
     def _numbered(self) -> Iterator[tuple[tuple[int, int], Path]]:
-        for path in self.path.glob("epoch-*"):
-            match = NAME.fullmatch(path.name)
-            if match:
+        try:
+            found = list(self.path.iterdir())  # unlike `glob`, it tells when it may not look
+        except (FileNotFoundError, NotADirectoryError):
+            return
+        except OSError as error:
+            raise CheckpointError(
+                f"{self.path}: cannot be read ({error.strerror}). Give another folder"
+            ) from error
+        for path in found:
+            if match := NAME.fullmatch(path.name):
                 yield (int(match[1]), int(match[2] or 0)), path
 
 
