@@ -9,8 +9,9 @@ import numpy as np
 import needle as ndl
 from needle.jit.compiler import fuse, plan, schedule
 from needle.jit.compiler.compiled import Compiled
+from needle.jit.compiler.graph import Graph
 from needle.jit.compiler.native_executor import NativeExecutor
-from needle.jit.compiler.simplify import Graph, simplify
+from needle.jit.compiler.simplify import simplify
 from needle.jit.tracing.interpret import Interpreter, gathers
 from needle.jit.tracing.recording import trace
 from needle.jit.tracing.signature import signature

@@ -10,8 +10,8 @@ from needle.errors import CompileError
 from needle.graph.node import Node
 from needle.jit.compiler import fuse, plan, schedule
 from needle.jit.compiler.compiled import Compiled
+from needle.jit.compiler.graph import Graph
 from needle.jit.compiler.kernels import Kernel, Product, Special
-from needle.jit.compiler.simplify import Graph
 from needle.ops.arithmetic import AddScalar, EWiseAdd
 from needle.ops.contraction import MatMul
 from needle.shapes import Spec

@@ -39,9 +39,10 @@ from ...random import ambient_stream
 from ..tracing.interpret import gathers
 from .emit import Emitter
 from .fuse import fuse
+from .graph import Graph
 from .plan import plan
 from .schedule import schedule
-from .simplify import Graph, simplify
+from .simplify import simplify
 
 
 class Compiled:

@@ -31,8 +31,8 @@ from .access import Index, size_of, spec
 from .directions import agree, directions
 from .epilogues import fits
 from .expression import Step, base, is_called, is_special, untransposed
+from .graph import Graph
 from .kernels import Domain, Fused, Kernel, Product, Special, Work, domain, result_index
-from .simplify import Graph
 from .store import Choice
 
 NEAR_KERNELS = 32

@@ -18,7 +18,7 @@ from ...graph.node import Node
 from ...shapes import Shape, normalize_axes
 from .access import FIXED, Index, loops_of, own_index, spec
 from .expression import Step, Stored, base, untransposed
-from .simplify import Graph
+from .graph import Graph
 
 
 class Domain(NamedTuple):

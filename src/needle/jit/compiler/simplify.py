@@ -34,7 +34,6 @@ from typing import Any, cast
 import numpy as np
 
 from ...context import ambient_set
-from ...errors import CompileError
 from ...graph.kinds import Pointwise
 from ...graph.node import Node, new_handle
 from ...ops.arithmetic import EWiseAdd
@@ -44,73 +43,17 @@ from ...ops.creation import Full
 from ...ops.movement import BroadcastTo, Permute, Reshape, Transpose
 from ...ops.slicing import Slice, Unslice
 from ...ops.tuples import MakeTensorTuple, TupleGetItem
-from ...shapes import Spec
 from ...tensor import Tensor
-from ..tracing.interpret import live_nodes, with_calls
+from ..tracing.interpret import with_calls
 from ..tracing.tracer import Tracer
 from .access import order, spec
+from .graph import Graph
 from .indices import checks
 from .repeats import Repeats
 
 _VIEWS = (BroadcastTo, Permute, Reshape, Slice, Transpose)
 _SAME_VALUES = (BroadcastTo, Cast, Reshape)
 _ORDERS = (Permute, Transpose)
-
-
-class Graph:
-    """A traced graph. Nodes are immutable and each makes one value: static single assignment.
-
-    Args:
-        inputs: Nodes whose values are given at each call.
-        nodes: Recorded nodes in program order.
-        outputs: Nodes whose values are wanted. Constants among them are leaves with storage.
-        further: Nodes that are computed though no output may depend on them.
-
-    Attributes:
-        nodes: What is computed, in program order: what the outputs and `further` nodes depend on.
-    """
-
-    def __init__(
-        self,
-        inputs: Sequence[Node],
-        nodes: Sequence[Node],
-        outputs: Sequence[Node],
-        further: Sequence[Node] = (),
-    ) -> None:
-        self.inputs = list(inputs)
-        self.outputs = list(outputs)
-        self.nodes = live_nodes(nodes, [*with_calls(nodes, self.outputs), *further])
-
-    def verify(self) -> None:
-        """Check that inputs come before users, and that shapes and dtypes are as the rules say."""
-        known = set(self.inputs)
-        for node in self.nodes:
-            if node.op is None:
-                raise CompileError("graph: a node that is computed has no operator")
-            for child in node.inputs:
-                if child not in known and child.storage is None:
-                    raise CompileError(f"graph: {node.op!r} uses a value made later or nowhere")
-            inferred = node.op.infer(*[child.specs() for child in node.inputs])
-            if inferred is not None and inferred != node.specs():
-                raise CompileError(f"graph: {node.op!r} gives {inferred}, not {node.specs()}")
-            known.add(node)
-        if any(node not in known and node.storage is None for node in self.outputs):
-            raise CompileError("graph: an output is not made")
-
-    def text(self) -> str:
-        """The graph, one line a node."""
-        names = {node: f"%{k}" for k, node in enumerate([*self.inputs, *self.nodes])}
-
-        def name(node: Node) -> str:
-            return names.get(node) or f"constant{spec(node).shape}"
-
-        lines = [f"{names[node]} = input  {_spec_text(node)}" for node in self.inputs]
-        for node in self.nodes:
-            arguments = " ".join(name(child) for child in node.inputs)
-            where = f"  # {node.where}" if node.where else ""
-            lines.append(f"{names[node]} = {node.op!r} {arguments}  {_spec_text(node)}{where}")
-        lines.append("return " + " ".join(name(node) for node in self.outputs))
-        return "\n".join(lines)
 
 
 def simplify(graph: Graph) -> Graph:
@@ -296,10 +239,3 @@ def _number(node: Node) -> Any:
 def _full(like: Node, value: Any) -> Full:
     shape, dtype = spec(like)
     return Full(shape, value.item(), dtype)
-
-
-def _spec_text(node: Node) -> str:
-    specs = node.specs()
-    if isinstance(specs, Spec):
-        return f"{specs.dtype}{list(specs.shape)}"
-    return "(" + ", ".join(f"{part.dtype}{list(part.shape)}" for part in specs) + ")"

@@ -41,8 +41,8 @@ from .expression import (
     is_special,
     untransposed,
 )
+from .graph import Graph
 from .kernels import domain
-from .simplify import Graph
 
 CHEAP_OPERATORS = (AddScalar, EWiseAdd, EWiseMul, MulScalar, Negate, ReLUGradient)
 CHEAP_SIZE = 4
