@@ -2,20 +2,8 @@
 
 from __future__ import annotations
 
-from .basic import (
-    GELU,
-    Dropout,
-    Flatten,
-    Identity,
-    Linear,
-    ReLU,
-    Residual,
-    Sequential,
-    Sigmoid,
-    SiLU,
-    Softmax,
-    Tanh,
-)
+from .activations import GELU, ReLU, Sigmoid, SiLU, Softmax, Tanh
+from .basic import Dropout, Flatten, Identity, Linear, Residual, Sequential
 from .loss import BCEWithLogitsLoss, MSELoss, SoftmaxLoss
 from .module import Module, Parameter
 from .normalization import BatchNorm1d, LayerNorm1d
