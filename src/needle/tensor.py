@@ -30,6 +30,7 @@ from .ops import (
 )
 from .ops.creation import full
 from .ops.operators import binary, reflected, subtract, subtract_from, subtract_scalar
+from .ops.power import power, power_scalar
 from .ops.subscript import subscript
 from .shapes import Shape, as_dtype, spread
 
@@ -342,7 +343,7 @@ class Tensor(Value):
         return binary(arithmetic.divide, arithmetic.divide_scalar, self, other)
 
     def __pow__(self, other: Any) -> Tensor:
-        return binary(arithmetic.power, arithmetic.power_scalar, self, other)
+        return binary(power, power_scalar, self, other)
 
     def __sub__(self, other: Any) -> Tensor:
         return binary(subtract, subtract_scalar, self, other)
@@ -354,7 +355,7 @@ class Tensor(Value):
         return reflected(arithmetic.divide, self, other)
 
     def __rpow__(self, other: Any) -> Tensor:
-        return reflected(arithmetic.power, self, other)
+        return reflected(power, self, other)
 
     def __neg__(self) -> Tensor:
         return arithmetic.negate(self)

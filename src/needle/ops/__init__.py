@@ -14,10 +14,8 @@ from .arithmetic import (
     EWiseAdd,
     EWiseDiv,
     EWiseMul,
-    EWisePow,
     MulScalar,
     Negate,
-    PowerScalar,
     add,
     add_scalar,
     divide,
@@ -25,8 +23,6 @@ from .arithmetic import (
     mul_scalar,
     multiply,
     negate,
-    power,
-    power_scalar,
 )
 from .batch_norm import BatchNorm, BatchNormGradient, BatchStatistics, batch_norm
 from .comparison import (
@@ -89,6 +85,7 @@ from .movement import (
     transpose,
 )
 from .normalization import Moments, Standardize, StandardizeGradient, moments, standardize
+from .power import EWisePow, PowerScalar, power, power_scalar
 from .random import Bernoulli, Normal, Uniform
 from .reduction import (
     ArgMax,

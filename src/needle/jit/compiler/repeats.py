@@ -20,10 +20,10 @@ from typing import Any
 from ...graph.kinds import Pointwise
 from ...graph.node import Node
 from ...ops.activations import GELU, SiLU
-from ...ops.arithmetic import EWisePow, PowerScalar
 from ...ops.creation import Full
 from ...ops.functions import Cos, Erf, Exp, Log, Sigmoid, Sin, Sqrt, Tanh
 from ...ops.movement import BroadcastTo
+from ...ops.power import EWisePow, PowerScalar
 from ...shapes import Shape, Spec
 from .access import size_of, spec
 

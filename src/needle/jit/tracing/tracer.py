@@ -26,9 +26,10 @@ from ...graph.location import user_line
 from ...graph.node import Live, Node, Value, new_handle, realize
 from ...graph.op import Op
 from ...graph.order import topological_order
-from ...ops.arithmetic import EWiseAdd, EWiseDiv, EWiseMul, EWisePow, Negate, ScalarOperator
+from ...ops.arithmetic import EWiseAdd, EWiseDiv, EWiseMul, Negate, ScalarOperator
 from ...ops.comparison import StopGradient
 from ...ops.functions import Abs
+from ...ops.power import EWisePow
 from ...ops.tuples import MakeTensorTuple
 from ...shapes import Spec
 from ...tensor import Tensor
