@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from needle.errors import ArgumentError
-from needle.native import llvm, sharing, threads
-from needle.native import pool as layout
+from needle.native import layout, llvm, sharing, threads
+from needle.native.pool import pool_ir
 from needle.native.sharing import Phase
 from needle.native.thread_choice import ThreadChoice
 from needle.native.threads import Program
@@ -169,9 +169,7 @@ def test_a_stage_fills_its_own_queues_only():
     memory = np.zeros((layout.RECORDS + 4 * layout.RECORD_SIZE) // 8, np.int64)
     memory[layout.LIMIT // 8] = 4
     address, pointer = memory.ctypes.data, ctypes.c_void_p
-    publish = llvm.compile_ir(layout.pool_ir(llvm.host())).function(
-        "publish", None, pointer, pointer
-    )
+    publish = llvm.compile_ir(pool_ir(llvm.host())).function("publish", None, pointer, pointer)
     first = layout.HEADER + layout.ROW_WORDS * table[layout.PROGRAM_ROWS]
     publish(address, table[first:].ctypes.data)
     queues = memory[layout.RECORDS // 8 :: layout.RECORD_SIZE // 8]
@@ -295,7 +293,7 @@ def test_without_posix_threads_a_program_runs_on_one(no_pool, monkeypatch):
     smoothing, x = Smoothing(rows=16, steps=3), np.random.normal(size=(16, CHUNK))
     with monkeypatch.context() as patch:
         patch.setattr(threads, "POSIX", False)
-        patch.setattr(layout, "pool_ir", lambda host: "@c.no_such_mutex = global ptr null")
+        patch.setattr(threads, "pool_ir", lambda host: "@c.no_such_mutex = global ptr null")
         threads._state.forget()
         threads.set_threads(4)
         for _ in range(2):

@@ -10,5 +10,6 @@
 - `matmul`: register-tiled matrix products (`matmul_product` is what is asked for and its
   pieces, `matmul_blocking` chooses these, `matmul_packing` packs, `matmul_kernels` computes tiles,
   `matmul_loops` goes over them as `matmul_table` says, `matmul_finish` adds up and turns over)
-- `pool`, `sharing`, `thread_choice`, `threads`: programs of phases, shared out among worker threads
+- `layout`, `pool`, `sharing`, `thread_choice`, `threads`: programs of phases, shared out among
+  worker threads
 """

@@ -10,10 +10,6 @@ one that the system has put aside is not missed.
 A swap that succeeds proves that its chunk is to be had now, whatever happened since the word was
 read; and a run does not end before all its chunks have. So a late worker never touches the memory
 of a program that is gone.
-
-A program is an array of i64, made by `sharing` for a number of threads: a header, a row for each
-piece of a phase, the queues of each stage as they are when it begins (after the number of the last
-one that is not empty, plus 1), and for each chunk the place of its row (the layouts are below).
 """
 
 from __future__ import annotations
@@ -21,33 +17,42 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 
+from .layout import (
+    ASLEEP,
+    BUSY,
+    CONDITION,
+    DONE,
+    HEADER,
+    IDLE_SPINS,
+    LIMIT,
+    MUTEX,
+    NEXT,
+    PROGRAM,
+    PROGRAM_ARGUMENTS,
+    PROGRAM_CHUNKS,
+    PROGRAM_PLACES,
+    PROGRAM_POOL,
+    PROGRAM_ROWS,
+    PROGRAM_THREADS,
+    RECORD_SIZE,
+    RECORDS,
+    ROW_BEGIN,
+    ROW_CHUNKS,
+    ROW_FUNCTION,
+    ROW_GIVEN,
+    ROW_NEXT_QUEUES,
+    ROW_NUMBER,
+    ROW_STAGE_END,
+    ROW_WORDS,
+    STOP,
+    YIELD_SPINS,
+)  # fmt: skip
 from .llvm import Host
 from .values import I1, I8, I32, I64, PTR, VOID, Type, Value
 from .vectors import Builder, Source
 
-# Pool: byte offsets. Words that several threads write are 128 bytes apart, because neighbouring
-# cache lines come together on many processors.
-DONE, BUSY, PROGRAM, LIMIT, STOP, IDLE_SPINS, YIELD_SPINS = (0, *range(128, 176, 8))
-# Then a record for each thread; 64 bytes hold a mutex or a condition on every system.
-RECORDS, RECORD_SIZE = 256, 384
-QUEUE, ASLEEP, MUTEX, CONDITION = 0, 128, 192, 256
-
-# Program: words of the header, and of a row. Chunks count through all pieces of the program;
-# PROGRAM_PLACES and ROW_NEXT_QUEUES are numbers of words of the program.
-(
-    PROGRAM_POOL, PROGRAM_THREADS, PROGRAM_CHUNKS, PROGRAM_ARGUMENTS, PROGRAM_ROWS, PROGRAM_PLACES,
-    HEADER,
-) = range(7)  # fmt: skip
-(
-    ROW_FUNCTION, ROW_NUMBER, ROW_CHUNKS, ROW_BEGIN, ROW_STAGE_END, ROW_NEXT_QUEUES, ROW_GIVEN,
-    ROW_WORDS,
-) = range(8)  # fmt: skip
-
-# A queue: next chunk in the high half, end in the low half.
-NEXT = 1 << 32
 PAUSES = 4  # in a spin: each look takes a queue's cache line from the thread that works
 STEAL_PAUSES = 16  # before a chunk is taken from another thread: longer than filling all queues
-MAX_CHUNKS = 2**31 - 1
 
 
 def serial_ir(host: Host) -> str:

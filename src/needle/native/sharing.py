@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..errors import ArgumentError
-from . import pool as layout
+from . import layout
 
 
 class Phase(NamedTuple):

@@ -24,8 +24,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..errors import ArgumentError
-from . import pool as layout
+from . import layout
 from .llvm import compile_ir, host
+from .pool import pool_ir, serial_ir
 from .sharing import Phase, widest
 from .sharing import table as make_table
 from .thread_choice import ThreadChoice
@@ -113,7 +114,7 @@ class _Pool:
     """
 
     def __init__(self, size: int) -> None:
-        module = compile_ir(layout.pool_ir(host()))
+        module = compile_ir(pool_ir(host()))
         self._memory = _aligned(layout.RECORDS + size * layout.RECORD_SIZE)
         self.address = self._memory.ctypes.data
         pointer, word = ctypes.c_void_p, ctypes.c_int64
@@ -219,7 +220,7 @@ def _stop() -> None:
 
 @functools.cache
 def _serial_function() -> Any:
-    return compile_ir(layout.serial_ir(host())).function("serial", None, ctypes.c_void_p)
+    return compile_ir(serial_ir(host())).function("serial", None, ctypes.c_void_p)
 
 
 def _processors() -> int:
