@@ -4,7 +4,7 @@
 
 - `cache`: compiled objects on disk
 - `llvm`: IR text -> addresses; the only module that imports llvmlite
-- `values`, `instructions`, `vectors`: a small builder of IR text
+- `values`, `instructions`, `memory`, `vectors`: a small builder of IR text
 - `math`: `exp`, `log`, `tanh` and friends over vectors
 - `transposing`: copies of what lies transposed
 - `matmul`: register-tiled matrix products (`matmul_product` is what is asked for and its

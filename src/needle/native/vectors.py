@@ -23,8 +23,8 @@ from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from .instructions import Instructions
 from .llvm import Host
+from .memory import MemoryInstructions
 from .values import F32, F64, I1, I8, I32, I64, PTR, VOID, Number, Operand, Type, Value
 
 __all__ = [
@@ -121,7 +121,7 @@ class Loop:
         self.next = values
 
 
-class Builder(Instructions):
+class Builder(MemoryInstructions):
     """Appends code to one function: instructions, branches and loops."""
 
     def ret(self, x: Value | None = None) -> None:
