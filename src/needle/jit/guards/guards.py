@@ -26,11 +26,12 @@ from weakref import ReferenceType, ref
 from ...context import VALUE, changes
 from ...graph.node import Specs
 from ...tensor import Tensor
+from ..objects.containers import Attributes
 from ..objects.contents import Contents
 from ..objects.names import Closure, Defaults
 from ..objects.sameness import is_rate
 from ..objects.seen import Seen
-from ..objects.slots import MISSING, Attributes, Container, Slot
+from ..objects.slots import MISSING, Container, Slot
 from .looks import Arrays, Definitions, Identities, Look, Place, SlotGuard, Views, Written
 from .news import Heard, News
 from .pins import Pin, alike, dies, pinned

@@ -27,9 +27,9 @@ from functools import partialmethod, singledispatchmethod
 from types import FunctionType
 from typing import TYPE_CHECKING, Any
 
+from .containers import Members
 from .names import class_of_super, names_in, takes_classes
 from .seen import Seen
-from .slots import Members
 from .things import is_library, member
 
 if TYPE_CHECKING:

@@ -12,8 +12,9 @@ from typing import Any
 
 import numpy as np
 
+from .containers import Entries, Items
 from .names import Closure
-from .slots import Container, Entries, Items
+from .slots import Container
 
 
 class Seen:

@@ -40,7 +40,8 @@ from typing import Any, get_origin
 from weakref import WeakKeyDictionary, WeakSet, WeakValueDictionary
 
 from ...graph.node import Value
-from .slots import Attributes, Container, Entries, Fields, Items, fields_of
+from .containers import Attributes, Entries, Fields, Items, fields_of
+from .slots import Container
 from .thread_slots import Context, Local
 
 Parts = Iterable[tuple[str, Any]]

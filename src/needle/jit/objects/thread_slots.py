@@ -13,7 +13,8 @@ from contextvars import ContextVar
 from itertools import repeat
 from typing import Any
 
-from .slots import MISSING, Attributes, Container
+from .containers import Attributes
+from .slots import MISSING, Container
 
 
 class Context(Container):

@@ -20,10 +20,11 @@ from typing import Any, NamedTuple
 from ...errors import TraceError
 from ...state import Telling
 from ...tensor import Tensor
+from ..objects.containers import Entries, Items
 from ..objects.contents import Contents
 from ..objects.sameness import is_as_good, is_equal
 from ..objects.seen import is_number
-from ..objects.slots import MISSING, Entries, Items, Slot
+from ..objects.slots import MISSING, Slot
 from ..objects.things import is_library, is_own, is_users_object
 from ..objects.trees import items_of, outline, tensors_in
 from .iterators import slots_now

@@ -20,7 +20,7 @@ from weakref import ref
 import numpy as np
 
 from ...tensor import Tensor
-from ..objects.slots import Attributes, Fields
+from ..objects.containers import Attributes, Fields
 from ..objects.things import container_of, is_users_object, looked_through
 from ..objects.trees import items_of
 

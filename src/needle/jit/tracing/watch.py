@@ -31,20 +31,12 @@ from ...shapes import Spec
 from ...state import Watched
 from ...tensor import Tensor
 from ..objects.classes import MAKING, Classes
+from ..objects.containers import Attributes, Entries, Fields, Items, Variables, fields_of
 from ..objects.contents import Contents
 from ..objects.names import SUPER, Closure, Globals, global_names, modules_in
 from ..objects.sameness import is_rate
 from ..objects.seen import Seen
-from ..objects.slots import (
-    Attributes,
-    Container,
-    Entries,
-    Fields,
-    Items,
-    Slot,
-    Variables,
-    fields_of,
-)
+from ..objects.slots import Container, Slot
 from ..objects.things import (
     COLLECTIONS,
     Parts,
