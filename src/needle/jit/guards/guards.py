@@ -35,9 +35,10 @@ from ..objects.slots import MISSING, Container, Slot
 from .looks import Arrays, Definitions, Identities, Look, Place, SlotGuard, Views, Written
 from .news import Heard, News
 from .pins import Pin, alike, dies, pinned
+from .tensors import TensorGuards
 
 if TYPE_CHECKING:
-    from ..tracing.trace import Source, Target
+    from ..tracing.trace import Source
 
 
 WATCHED_BYTES = 2**16
@@ -51,30 +52,18 @@ class Guards:
         alive: False once something died without which the program cannot be used again.
         when_gone: Called then, with the name of the slot that held it, if one did.
         news: What these guards are told of.
-        others: Identities of tensors that may not be passed as arguments.
-        grads: Where a `.grad` was read, and its shape and dtype; None for one that was None.
-        aliases: Lists of places that hold one and the same tensor.
-        changed: Where the tensors are that the program changes, none of them at two places.
-        kept: Where others are that it uses.
-        apart: Slots of those that may not be passed as arguments, either.
+        tensors: What has to hold of tensors.
     """
 
     def __init__(self) -> None:
         self.alive = True
         self.when_gone: Callable[[str], None] = lambda label: None
         self.news = News()
+        self.tensors = TensorGuards()
         self._slots: list[SlotGuard] = []
         self._identities, self._definitions = Identities(), Definitions()
         self._arrays, self._views = Arrays(), Views()
         self._cheap: dict[Look, Callable[[], bool]] = {}  # bound methods are called more quickly
-        self._flags: list[tuple[ReferenceType[Tensor], bool]] = []
-        self._sources: list[tuple[Source, Specs]] = []
-        self.grads: list[tuple[Target, Specs | None]] = []
-        self.aliases: list[list[Source]] = []
-        self.changed: list[Target] = []
-        self.kept: list[Target] = []
-        self.apart: list[Slot] = []
-        self.others: set[int] = set()
         self._owners: list[ReferenceType[Any]] = []
         self._written: dict[Slot, Pin] = {}
 
@@ -184,17 +173,17 @@ class Guards:
         """Rely on whether a tensor needs a gradient, and on its data."""
         if tensor is not None:
             changes.rely(self.news, tensor, [VALUE])
-            self._flags.append((ref(tensor), flag))
+            self.tensors.flags.append((ref(tensor), flag))
 
     def add_apart(self, tensor: Tensor) -> None:
         """Rely on a tensor not being passed as an argument, as long as it lives."""
-        others, identity = self.others, id(tensor)
+        others, identity = self.tensors.others, id(tensor)
         others.add(identity)
         self._owners.append(ref(tensor, lambda _: others.discard(identity)))
 
     def add_source(self, source: Source, specs: Specs) -> None:
         """Rely on the shape and dtype of a tensor."""
-        self._sources.append((source, specs))
+        self.tensors.sources.append((source, specs))
         self.add_others([source])
 
     def add_others(self, targets: Sequence[Source]) -> None:
@@ -202,13 +191,8 @@ class Guards:
         for target in targets:
             reference = getattr(target, "reference", None)
             if reference is not None and reference() is not None:
-                self.others.add(id(reference()))
+                self.tensors.others.add(id(reference()))
                 self.add_life(reference())
-
-    @property
-    def looks_at_calls(self) -> bool:
-        """Whether each call is looked at for more than which tensors are passed."""
-        return bool(self.aliases or self.grads or self.apart)
 
     # -- looking -----------------------------------------------------------------------------------
 
@@ -242,54 +226,7 @@ class Guards:
             difference = look.difference()
             if difference is not None:
                 return difference
-        for reference, flag in self._flags:
-            tensor = reference()
-            if tensor is not None and tensor.requires_grad != flag:
-                return f"requires_grad of a tensor of shape {tensor.shape} changed"
-        for source, specs in self._sources:
-            tensor = source.tensor(leaves)
-            if tensor is None:
-                return "a tensor that was used is gone"
-            if tensor.node.specs() != specs:
-                return f"a tensor has shape {tensor.shape} now"
-        return self._difference_of_places(leaves)
-
-    def _difference_of_places(self, leaves: list[Any]) -> str | None:
-        """What is one tensor now, and was two."""
-        changed: dict[int, Tensor] = {}
-        for target in self.changed:
-            tensor = target.tensor(leaves)
-            if id(tensor) in changed:
-                return _at_two_places(tensor)
-            if tensor is not None:
-                changed[id(tensor)] = tensor
-        for source in self.kept:
-            tensor = source.tensor(leaves)
-            if id(tensor) in changed:
-                return _at_two_places(tensor)
-        return None
-
-    def difference_of_call(self, leaves: list[Any]) -> str | None:
-        """What differs that nobody tells of: arguments that are state too, and `.grad`."""
-        others = self.others
-        if self.apart:  # which are other tensors at each call
-            others = others.union([id(slot.tensor(leaves)) for slot in self.apart])
-        for leaf in leaves:
-            if id(leaf) in others:
-                return f"an argument of shape {leaf.shape} is a tensor that is used besides"
-        for target, specs in self.grads:
-            tensor = target.tensor(leaves)
-            grad = None if tensor is None else tensor._grad
-            if (None if grad is None else grad.node.specs()) != specs:
-                now = "None" if grad is None else f"of shape {grad.shape}"
-                return f"a .grad was read, and is {now} now"
-        for targets in self.aliases:
-            tensors = [target.tensor(leaves) for target in targets]
-            if any(tensor is not tensors[0] for tensor in tensors):
-                return (
-                    f"a tensor of shape {tensors[0].shape} was found at two places, and is not now"
-                )
-        return None
+        return self.tensors.difference(leaves)
 
     # -- inside ------------------------------------------------------------------------------------
 
@@ -305,7 +242,3 @@ class Guards:
         self.alive = False
         self._views.let_go()
         self.when_gone(label)
-
-
-def _at_two_places(tensor: Tensor) -> str:
-    return f"a tensor of shape {tensor.shape} is found at two places, and was not"

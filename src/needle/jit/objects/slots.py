@@ -6,7 +6,7 @@ A *container* is what has slots; objects and functions are held weakly::
 
     model.width                      the slot "width" of the model's attributes
     opt.state[p]                     the slot p of the dict
-    model.heads[0]["scale"]          the slot 0 of the list, in the tree there at the path ("scale",)
+    model.heads[0]["scale"]          the slot 0 of the list, and in it the path ("scale",)
 
 `containers.py` has the kinds of containers, `names.py` those of variables that functions name,
 `thread_slots.py` those of a thread.

@@ -133,7 +133,7 @@ class Commit:
         self._guards.look_into([slot for slot, _ in self._slots])
         trees = [tree for _, tree in self._slots]
         self._changes_guards = trace.reshapes or any(map(_holds_constants, trees))
-        if self._guards.changed:  # which may come to be at two places
+        if self._guards.tensors.changed:  # which may come to be at two places
             outs = outs_in(trees)
             self._changes_guards |= len(set(outs)) < len(outs)
             self._changes_guards |= any(

@@ -100,9 +100,9 @@ class Program:
         guards = self.guards
         self._steady = guards.unchanged()
         if self._steady:
-            return guards.difference_of_call(leaves)
+            return guards.tensors.difference_of_call(leaves)
         heard = guards.news.heard()
-        difference = guards.difference(leaves) or guards.difference_of_call(leaves)
+        difference = guards.difference(leaves) or guards.tensors.difference_of_call(leaves)
         if difference is None:
             if self._binding is not None:
                 self._binding.bound = False

@@ -77,11 +77,11 @@ def shortcut(guards: Guards, binding: Binding, key: QuickKey | None, commit: Com
     gradients.
     """
     run = binding.native.quick()
-    looks = guards.looks_at_calls or binding.may_be_held
+    looks = guards.tensors.looks_at_calls or binding.may_be_held
     if key is None or run is None or commit.moves_state or looks:
         return None
     modes, likes = key
-    unchanged, arrays_of = guards.unchanged, _arrays_of(likes, guards.others, binding)
+    unchanged, arrays_of = guards.unchanged, _arrays_of(likes, guards.tensors.others, binding)
     bind_numbers = binding.bind_numbers if binding.has_numbers else None
 
     def call(program: Program, args: Sequence[Any], mine: dict[str, Any]) -> Any:

@@ -24,6 +24,7 @@ from ...graph.order import topological_order
 from ...tensor import Tensor
 from ..guards.guards import Guards
 from ..guards.pins import alike
+from ..guards.tensors import TensorGuards
 from ..objects.slots import Slot
 from ..objects.trees import branches_in, leaves_in, mapped, tensors_in
 from .changed import Change, changed_slots
@@ -88,7 +89,7 @@ class Effects:
                 self._branches[id(branch)] = Branch(Slot(slot.container, slot.key, path))
         self._refuse_carried_graphs(slots)
         guards = Guards()
-        self._read_gradients(guards)
+        self._read_gradients(guards.tensors)
         for node in tracer.nodes:
             node.inputs = tuple(map(self._input, node.inputs))
         return Trace(
@@ -172,7 +173,7 @@ class Effects:
                     "would go on at the next call, as a program does not. Assign its detach()"
                 )
 
-    def _read_gradients(self, guards: Guards) -> None:
+    def _read_gradients(self, guards: TensorGuards) -> None:
         """Gradients that were read before they were set are inputs."""
         for value, before in self._tracer.grad_before.items():
             if value in self._tracer.grad_read and self._stand_ins.is_real(value):

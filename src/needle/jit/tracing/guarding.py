@@ -79,7 +79,7 @@ def guard(trace: Trace, tracer: Tracer, watch: Watch, leaves: list[Any]) -> None
     for tensor in _only_reached(trace, written, watch, leaves):  # their shapes may be asked for
         guards.add_source(Held(ref(tensor)), tensor.node.specs())
     guards.add_others([target for target, _ in [*trace.rebound, *trace.grads]])
-    guards.aliases += _aliases(read, written, inside, watch, leaves)
+    guards.tensors.aliases += _aliases(read, written, inside, watch, leaves)
     _guard_changed(trace, leaves)
 
 
@@ -141,7 +141,7 @@ def _guard_changed(trace: Trace, leaves: list[Any]) -> None:
 
     It may become one of them where a slot is written: all others hold what they held.
     """
-    guards = trace.guards
+    guards = trace.guards.tensors
     targets = [target for target, _ in [*trace.rebound, *trace.grads, *guards.grads]]
     changed = {id(target.tensor(leaves)): target for target in targets}
     changed.pop(id(None), None)  # what is gone

@@ -176,7 +176,7 @@ class Trace:
         """
         trees = [self.result, *[tree for _, tree in self.slots]]
         leaves = [leaf for _, leaf in leaves_in(trees)]
-        touched = [target for target, _ in [*self.rebound, *self.grads, *self.guards.grads]]
+        touched = [target for target, _ in [*self.rebound, *self.grads, *self.guards.tensors.grads]]
         return {place for place in [*leaves, *touched] if isinstance(place, Slot)}
 
     def wanted(self) -> list[Node]:
