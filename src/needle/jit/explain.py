@@ -24,8 +24,8 @@ from ..graph.node import Node
 from ..ops.contraction import MatMul
 from .api import Jitted
 from .compiler.access import bytes_of, is_view, size_of, spec
+from .compiler.calls import Call
 from .compiler.compiled import Compiled
-from .compiler.emit import Call
 from .compiler.expression import is_special
 from .compiler.kernels import Kernel, Product, Work, domain
 from .compiler.native_executor import NativeExecutor

@@ -1,39 +1,34 @@
 """Fifth stage: what was scheduled becomes functions of LLVM IR, and calls of them.
 
-Every function has the signature ``void f(ptr table, i64 begin, i64 end, ptr words)`` and does the
-chunks begin ... end - 1. `table` has the address of every value. The words of a call say where in
-the table the pointers lie that it needs. So kernels that do the same with other memory are calls of
-one function::
+Each task is a call (`calls.py`). Its code is written once for all tasks that do the same with other
+memory, and found again by a key: what the code follows from. For y[i] = x[i] * 2, z[i] = y[i] * 2::
 
-    before: two kernels            after: one function, two calls with words of their own
+    before: tasks                  after: code, and calls of it
 
-    y[i] = x[i] * 2                kernel1: @kernel1, words: slots of y and x
-    z[i] = y[i] * 2                kernel2: @kernel1, words: slots of z and y
+    kernel1, which makes y         @kernel1, written for it
+    kernel2, which makes z         a call of @kernel1 with other words: the structure is the same
 
-An unrolled network, with the same layer a hundred times, is one layer of code. Matrix products,
-copies and draws share their code in the same way.
-
-A chain is a call of one function too, whose words name the calls that it makes for each chunk.
+Kernels, matrix products, copies and draws share their code in the same way.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Sequence
-from dataclasses import dataclass, field
 from functools import partial
 
 from ...graph.node import Node
 from ...native import matmul
 from ...native.llvm import Host
-from ...native.values import I8, I64, PTR, VOID, Value
+from ...native.values import I64, PTR, VOID
 from ...native.vectors import Source
 from ...ops.indexing import ScatterAdd
 from ..tracing.interpret import is_random
 from .access import size_of, spec
+from .calls import CHAIN, Call, Emitted, Function, Shared, write_chain
 from .copies import copies, write_copies
 from .epilogues import loops_around, write_epilogue
 from .expression import Read, base
-from .kernels import Fused, Kernel, Product, Special
+from .kernels import Fused, Kernel, Product
 from .loops import write
 from .memory import Memory, Pointers
 from .merging import positions
@@ -42,51 +37,6 @@ from .products import NativeProduct
 from .specials import write_draw, write_scatter
 from .structure import Structure
 from .tasks import Schedule, Task
-
-_SIGNATURE = {"table": PTR, "begin": I64, "end": I64, "words": PTR}
-
-CHAIN = "chain"
-"""The function that makes the calls of a chain. Its words: how many, then function and words."""
-
-
-@dataclass(eq=False)
-class Call:
-    """The call of a task: its name, the function, and the number of the first of its words."""
-
-    symbol: str
-    function: str
-    words: int
-    task: Task
-
-
-@dataclass(eq=False)
-class Shared:
-    """Calls that are made one after the other for each chunk, and their chunks shared out."""
-
-    calls: list[Call]
-    chunks: int
-    cost: float
-
-
-@dataclass(eq=False)
-class Emitted:
-    """The code of a program.
-
-    Attributes:
-        ir: The module.
-        words: For each call the slot of each pointer and the bytes from there, then numbers.
-        stages: What may run side by side, stage after stage; or an operator to call in Python.
-    """
-
-    ir: str = ""
-    words: list[int] = field(default_factory=list[int])
-    stages: list[list[Shared] | Special] = field(default_factory=list[list[Shared] | Special])
-
-    @property
-    def calls(self) -> list[Call]:
-        """The calls of all tasks, in order."""
-        stages = [stage for stage in self.stages if isinstance(stage, list)]
-        return [call for stage in stages for each in stage for call in each.calls]
 
 
 class Emitter:
@@ -124,7 +74,7 @@ class Emitter:
         calls = [self._call(task) for task in tasks]
         if len(calls) > 1 and CHAIN not in self._functions:
             self._functions[CHAIN] = CHAIN
-            _write_chain(self.source)
+            write_chain(self.source)
         return Shared(calls, tasks[0].chunks, sum(task.cost for task in tasks))
 
     def _call(self, task: Task) -> Call:
@@ -140,7 +90,7 @@ class Emitter:
         task: Task,
         kind: str,
         key: Hashable,
-        write: Callable[[_Function], None],
+        write: Callable[[Function], None],
         pointers: Sequence[tuple[int, int]],
         *numbers: int,
     ) -> Call:
@@ -158,7 +108,7 @@ class Emitter:
         symbol, words = f"{kind}{self._count}", len(self._words)
         if key not in self._functions:
             self._functions[key] = symbol
-            function = _Function(self.source, symbol, len(pointers))
+            function = Function(self.source, symbol, len(pointers))
             write(function)
             function.b.ret()
         self._words += [*[word for pointer in pointers for word in pointer], *numbers]
@@ -181,7 +131,7 @@ class Emitter:
         key = (loops, structure.of(nest.steps), task.number, is_state)
         scratch = [(self.plan.slot[kernel], 0)] if nest.parts else []
 
-        def code(f: _Function) -> None:
+        def code(f: Function) -> None:
             pointers = f.pointers()
             sums = pointers.pop() if nest.parts else None
             items, piece = f.number(0), f.number(1)
@@ -240,7 +190,7 @@ class Emitter:
         inputs = [(spec(child), given.place(child)) for child in node.inputs]
         key = ("scatter", node.op.key, spec(node), *inputs)
 
-        def code(f: _Function) -> None:
+        def code(f: Function) -> None:
             write_scatter(f.b, node, Memory(given, f.pointers(), self.fused.stored))
 
         return self._called(task, "special", key, code, given.words)
@@ -250,7 +200,7 @@ class Emitter:
         counts = [(kind, len(operands)) for kind, operands in kinds.items()]
         key = ("copies", type(node.op), spec(node), len(given.words), *counts)
 
-        def code(f: _Function) -> None:
+        def code(f: Function) -> None:
             memory = Memory(given, [f.pointer(0)], self.fused.stored)
             write_copies(f.b, node, kinds, memory, (f.pointer, f.number))
 
@@ -266,7 +216,7 @@ class Emitter:
         assert op is not None
         size = size_of(spec(node).shape)
 
-        def code(f: _Function) -> None:
+        def code(f: Function) -> None:
             out, state = f.pointers()
             write_draw(f.b, op, size, out, state, f.number(0), (f.begin, f.end))
 
@@ -275,31 +225,7 @@ class Emitter:
         return self._called(task, "special", ("draw", repr(op)), code, pointers, number)
 
 
-class _Function:
-    """A function of the program while it is written: its code, and what a call gives it."""
-
-    def __init__(self, source: Source, symbol: str, pointers: int) -> None:
-        function = source.function(symbol, _SIGNATURE)
-        self.b = function.body
-        self._table, self.begin, self.end, self._words = function.arguments
-        self._count = pointers
-
-    def pointers(self) -> list[Value]:
-        """All pointers."""
-        return [self.pointer(place) for place in range(self._count)]
-
-    def pointer(self, place: Value | int) -> Value:
-        """The pointer in the slot that a word names, moved by the bytes that the next one says."""
-        b, word = self.b, place * 2
-        pointer = b.load(self._table, PTR, b.load(self._words, I64, word))
-        return b.offset(pointer, I8, b.load(self._words, I64, word + 1))
-
-    def number(self, place: Value | int) -> Value:
-        """A number that is different from call to call."""
-        return self.b.load(self._words, I64, place + 2 * self._count)
-
-
-def _write_phase(phase: matmul.Phase, native: NativeProduct, f: _Function) -> None:
+def _write_phase(phase: matmul.Phase, native: NativeProduct, f: Function) -> None:
     """Append a phase of a product, for some of its chunks or for some batches."""
     b, pointers = f.b, f.pointers()
     if native.batches == 1:
@@ -309,15 +235,3 @@ def _write_phase(phase: matmul.Phase, native: NativeProduct, f: _Function) -> No
     with b.loop(f.begin, f.end) as loop:
         moved = native.in_batch(b, pointers, loop.index)
         b.call(phase.symbol, VOID, *moved, *bounds)
-
-
-def _write_chain(source: Source) -> None:
-    """Append the function that does one chunk after the other of several calls."""
-    function = source.function(CHAIN, _SIGNATURE)
-    b = function.body
-    table, begin, end, words = function.arguments
-    with b.loop(begin, end) as chunk, b.loop(0, b.load(words, I64)) as number:
-        function_place = number.index * 2 + 1
-        to_call, given = (b.load(words, PTR, function_place + k) for k in (0, 1))
-        b.call_pointer(to_call, VOID, table, chunk.index, chunk.index + 1, given)
-    b.ret()

@@ -31,8 +31,8 @@ from ...streams import turn
 from ..tracing.interpret import check_result, is_random
 from ..tracing.turns import BusyError
 from .access import bytes_of, spec
+from .calls import CHAIN, Call, Shared
 from .compiled import Compiled
-from .emit import CHAIN, Call, Shared
 from .expression import base
 from .kernels import Special
 from .plan import ALIGNMENT

@@ -23,7 +23,7 @@ from ...ops.creation import Arange, Full
 from ...ops.indexing import OneHot
 from ...shapes import Shape
 from .access import Entry, Index, loops_of, own_index, repeated, spec
-from .emit import Call
+from .calls import Call
 from .expression import Evaluation, Step, Stored, base
 from .kernels import Fused, Kernel, Product, Special, Work
 from .terms import LETTERS, Assignment, Term, Terms, element, lines
