@@ -46,7 +46,7 @@ JIT_FLOORS = (
     ("compiler",),
     ("programs",),
     ("methods", "occurrences", "dry_run"),
-    ("rounding",),
+    ("rounding", "collection"),
     ("check",),
     ("api",),
     ("explain",),

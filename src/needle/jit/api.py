@@ -14,12 +14,9 @@
 from __future__ import annotations
 
 import sys
-import time
-import warnings
 from collections.abc import Callable
 from contextlib import suppress
 from copy import deepcopy
-from functools import partial
 from types import MethodType
 from typing import Any
 from weakref import ref
@@ -32,10 +29,10 @@ from ..shapes import as_int
 from ..state import Wrapper
 from ..tensor import Tensor
 from .check import compare_with_eager
+from .collection import Programs
 from .dry_run import DryRun
 from .methods import WeakMethod
 from .objects.trees import mapped
-from .occurrences import Occurrences
 from .programs.differentiate import Differentiable
 from .programs.program import Program
 from .programs.shortcut import LONG_WAY, modes_of, quick_key
@@ -43,16 +40,8 @@ from .tracing.changed import NewStateError
 from .tracing.interpret import is_random
 from .tracing.recording import trace
 from .tracing.signature import Key, attributes, holds_arrays, is_array, signature
-from .tracing.turns import BusyError, add, making, paused
+from .tracing.turns import BusyError, making, paused
 
-MANY_PROGRAMS = 8
-"""After this many programs for one function a warning says what keeps changing."""
-FEW_CALLS = 2
-"""What is gone after so many calls was compiled in vain."""
-MOST_PROGRAMS = 64
-"""So many programs are kept for one function; the longest unused goes first."""
-MANY_SIGNATURES = 64
-"""After so many signatures without a program a warning says that nothing is compiled."""
 PATIENCE = 3
 """So often in a row may a trace find that state came into being."""
 
@@ -67,13 +56,9 @@ class Jitted(Wrapper):
         self.__name__ = getattr(function, "__name__", type(function).__name__)
         self._warmup = warmup
         self._check = check
-        self._occurrences = Occurrences()
         self._patience: dict[Key, tuple[int, int]] = {}
         self._asked: set[str] = set()  # attributes of arguments, which are part of a signature
-        self._programs: dict[Key, tuple[Program, ...]] = {}
-        self._recent: Program | None = None
-        self._in_vain = 0  # programs in a row that were gone after a few calls
-        self._lost = ""  # the slot whose thing went with the last one
+        self._programs = Programs(self.__name__)
         self._methods: dict[int, tuple[ref[Any], Jitted]] = {}
 
     def __get__(self, instance: Any, owner: type | None = None) -> Any:
@@ -105,13 +90,13 @@ class Jitted(Wrapper):
     @property
     def programs(self) -> list[Program]:
         """The programs made so far, each with the reason it was made."""
-        return [program for group in tuple(self._programs.values()) for program in group]
+        return self._programs.all()
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         mine = ambient.__dict__
         if mine["evaluator"] is not EAGER:
             return self._as_written(args, kwargs)
-        program = None if kwargs or self._asked else self._recent
+        program = None if kwargs or self._asked else self._programs.recent
         if program is not None:
             if program.shortcut is not None and not self._check:
                 try:
@@ -158,15 +143,12 @@ class Jitted(Wrapper):
         """The program for a call, found or made, and what it runs on."""
         leaves, arguments = signature(args, kwargs)
         key = self._key(arguments, leaves)
-        program, reason = self._fitting(key, leaves)
+        program, reason = self._programs.fitting(key, leaves)
         if program is None:
             with suppress(BusyError), making():
                 program = self._made(arguments, reason, args, kwargs, leaves)
-        recent = self._recent
-        if program is not None and program is not recent:
-            if recent is not None:
-                recent.last_used = time.monotonic()  # till now no other was
-            self._recent = program
+        if program is not None:
+            self._programs.use(program)
         return program, leaves
 
     def _key(self, arguments: Key, leaves: list[Any]) -> Key:
@@ -184,115 +166,40 @@ class Jitted(Wrapper):
                 **{name: _arriving(item) for name, item in kwargs.items()},
             )
 
-    def _fitting(self, key: Key, leaves: list[Any]) -> tuple[Program | None, str]:
-        """The program that fits the world as it is; None, and why the newest one does not."""
-        reason = None
-        for program in self._programs.get(key, ()):
-            mismatch = program.mismatch(leaves)
-            if mismatch is None:
-                return program, ""
-            reason = reason or mismatch
-        return None, reason or "first call with this signature"
-
     def _made(
         self, arguments: Key, reason: str, args: Any, kwargs: Any, leaves: list[Any]
     ) -> Program | None:
         """A new program; None where the call has to be made eagerly first."""
         key = self._key(arguments, leaves)
-        program, _ = self._fitting(key, leaves)  # another thread may have made it
+        program, _ = self._programs.fitting(key, leaves)  # another thread may have made it
         if program is not None or config.jit_mode() == "0":
             return program
-        calls = self._occurrences.count(key)
-        if calls <= self._warmup:
-            if calls == 1:
-                self._warn_of_signatures()
+        if self._programs.occurrence(key) <= self._warmup:
             return None
         try:
             with paused():
                 done = trace(self.__wrapped__, args, kwargs, leaves)
         except NewStateError as state:
-            ran = sum(program.calls for program in self._programs.get(key, ()))
-            times, then = self._patience.get(key, (0, ran))
-            in_a_row = then == ran and not state.bounded  # no program has run since
-            times = times + 1 if in_a_row else 1
-            self._patience[key] = times, ran
-            if times >= PATIENCE:
-                raise TraceError(
-                    f"jit: {state} gets something new at every call, so the state of the function "
-                    f"never settles. {state.advice}"
-                ) from None
+            self._be_patient(state, key)
             return None
         self._patience.pop(key, None)
         program = Program(done, reason, None if kwargs else quick_key(args, ambient.__dict__))
         self._asked = self._asked | done.asked  # another thread may be reading it
-        self._keep(self._key(arguments, leaves), program)
+        self._programs.keep(self._key(arguments, leaves), program)
         return program
 
-    def _warn_of_signatures(self) -> None:
-        if self._occurrences.different == MANY_SIGNATURES and not self._programs:
-            warnings.warn(
-                f"jit: {self.__name__} was called with {MANY_SIGNATURES} different signatures, "
-                "each too seldom to be compiled, so all calls were eager. Integers, strings, "
-                "shapes and objects of your own are part of a signature: pass numbers that change "
-                "as floats or tensors, and a batch as a tuple or dict of tensors",
-                stacklevel=5,
-            )
-
-    def _warn_of_loss(self) -> None:
-        what = f"what {self._lost} held" if self._lost else "something that it had used"
-        warnings.warn(
-            f"jit: {MANY_PROGRAMS} programs of {self.__name__} in a row were gone after a call or "
-            f"two, the last one with {what}. Each was traced and compiled: pass what is new "
-            "at each call as tensors among the arguments, or keep one tensor and assign its .data",
-            stacklevel=6,
-        )
-
-    def _keep(self, key: Key, program: Program) -> None:
-        add(program)
-        self._programs[key] = (program, *self._programs.get(key, ()))
-        program.guards.when_gone = partial(_lose, ref(self), key, ref(program))
-        program.guards.accept()
-        if self._in_vain == MANY_PROGRAMS:
-            self._in_vain += 1  # it is said once
-            self._warn_of_loss()
-        count = len(self.programs)
-        if count == MANY_PROGRAMS + 1:
-            warnings.warn(
-                f"jit: {self.__name__} has {count} programs, the last because: {program.reason}. "
-                "Each is traced and compiled: keep shapes and attributes fixed between calls",
-                stacklevel=5,
-            )
-        if count > MOST_PROGRAMS:
-            others = [
-                (k, p) for k, group in self._programs.items() for p in group if p is not program
-            ]
-            recent = self._recent
-            self.discard(*min(others, key=lambda item: (item[1] is recent, item[1].last_used)))
-
-    def lose(self, key: Key, program: Program | None, label: str) -> None:
-        """Something died without which a program cannot be used again; of one thing several tell.
-
-        Args:
-            key: Of the program.
-            program: None if it is forgotten already.
-            label: The name of the slot that held the thing, if one did.
-        """
-        if program is not None and program in self._programs.get(key, ()):
-            self._in_vain = self._in_vain + 1 if program.calls <= FEW_CALLS else 0
-            self._lost = ""
-            self.discard(key, program)
-        self._lost = label or self._lost
-
-    def discard(self, key: Key, program: Program) -> None:
-        """Forget a program."""
-        if self._recent is program:
-            self._recent = None
-        group = tuple([p for p in self._programs.get(key, ()) if p is not program])
-        if group:
-            self._programs[key] = group
-        else:
-            self._programs.pop(key, None)
-            self._occurrences.forget(key)
+    def _be_patient(self, state: NewStateError, key: Key) -> None:
+        """A trace found that state came into being: an error, if it does so again and again."""
+        ran = self._programs.calls(key)
+        times, then = self._patience.get(key, (0, ran))
+        in_a_row = then == ran and not state.bounded  # no program has run since
+        times = times + 1 if in_a_row else 1
+        self._patience[key] = times, ran
+        if times >= PATIENCE:
+            raise TraceError(
+                f"jit: {state} gets something new at every call, so the state of the function "
+                f"never settles. {state.advice}"
+            ) from None
 
     def __reduce__(self) -> str | tuple[Any, ...]:
         """Pickled as functions are, by name, or by what is jitted: another process compiles."""
@@ -309,13 +216,6 @@ class Jitted(Wrapper):
 
     def __repr__(self) -> str:
         return f"jit({self.__name__}, {len(self.programs)} programs)"
-
-
-def _lose(owner: ref[Jitted], key: Key, program: ref[Program], label: str) -> None:
-    """Tell the owner of a program, if it is still there."""
-    jitted = owner()
-    if jitted is not None:
-        jitted.lose(key, program(), label)
 
 
 def _arriving(item: Any) -> Any:
