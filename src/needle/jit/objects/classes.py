@@ -33,7 +33,7 @@ from .seen import Seen
 from .things import is_library, member
 
 if TYPE_CHECKING:
-    from ..tracing.watch import Watch
+    from ..tracing.reaching import Reaching
 
 MAKING = frozenset({"__init__", "__post_init__", "__init_subclass__", "__set_name__"})
 """What is called for a class, but not for its instances, once they are there, nor for copies."""
@@ -49,87 +49,87 @@ class Classes:
         self._named: AbstractSet[str] = frozenset()
         self._named_of_bases: dict[type, AbstractSet[str]] = {}  # of those of each, by `super()`
 
-    def add(self, cls: type, watch: Watch, itself: bool = True) -> None:
+    def add(self, cls: type, reaching: Reaching, itself: bool = True) -> None:
         """Look at a class, its bases and its metaclass.
 
         Args:
             itself: Whether code may have the class itself.
         """
         if type is cls:  # under another name, or where it is handed on: it gives any class
-            self._open_all(watch)
+            self._open_all(reaching)
         new = [base for base in self._users(cls) if base not in self._reached]
         for base in new:
             self._reached[base] = None
-            watch.found[id(base)] = Seen(base, Members(base), whole=False)
+            reaching.found[id(base)] = Seen(base, Members(base), whole=False)
         for base in new:
             special = {name for name in vars(base) if name.startswith("__")}
             if "__dataclass_fields__" not in special:  # which `dataclasses.replace` makes anew
                 special -= MAKING
-            self._add_members(base, special, watch)
+            self._add_members(base, special, reaching)
         if new:
             for base in cls.__mro__:
-                self._read_bases(cls, base, watch)
+                self._read_bases(cls, base, reaching)
         if itself or self._all_open:
-            self._let_open(cls, watch)
+            self._let_open(cls, reaching)
         if not is_library(type(cls).__module__):
-            self.add(type(cls), watch, itself)
+            self.add(type(cls), reaching, itself)
         if isinstance(cls, EnumType):  # `for kind in Kind` and `Kind(1)` name no member
             members = cls.__members__.items()
-            watch.add_each([(f"{cls.__name__}.{name}", member) for name, member in members])
+            reaching.add_each([(f"{cls.__name__}.{name}", member) for name, member in members])
 
-    def add_code(self, function: FunctionType, watch: Watch) -> None:
+    def add_code(self, function: FunctionType, reaching: Reaching) -> None:
         """Look at what a function's code may read of classes."""
         names = names_in(function.__code__)
         if "super" in names:
             cls = class_of_super(function) or object
             self._named_of_bases[cls] = self._named_of_bases.get(cls, frozenset()) | names
             for derived in list(self._reached):
-                self._read_bases(derived, cls, watch)
-        self.add_names(names, watch, takes_classes(function.__code__))
+                self._read_bases(derived, cls, reaching)
+        self.add_names(names, reaching, takes_classes(function.__code__))
 
-    def add_names(self, names: AbstractSet[str], watch: Watch, takes: bool) -> None:
+    def add_names(self, names: AbstractSet[str], reaching: Reaching, takes: bool) -> None:
         """Look at what classes have of these names, which code reads.
 
         Args:
             takes: Whether it may take the class of a thing.
         """
         if takes:
-            self._open_all(watch)
+            self._open_all(reaching)
         new = names - self._named
         self._named |= new
         for cls in list(self._open):
-            self._add_members(cls, new, watch)
+            self._add_members(cls, new, reaching)
 
-    def _open_all(self, watch: Watch) -> None:
+    def _open_all(self, reaching: Reaching) -> None:
         self._all_open = True
         for cls in list(self._reached):
-            self._let_open(cls, watch)
+            self._let_open(cls, reaching)
 
-    def _let_open(self, cls: type, watch: Watch) -> None:
+    def _let_open(self, cls: type, reaching: Reaching) -> None:
         for base in self._users(cls):
             if base not in self._open:
                 self._open[base] = None
-                self._add_members(base, MAKING | self._named, watch)
+                self._add_members(base, MAKING | self._named, reaching)
 
-    def _read_bases(self, derived: type, cls: type, watch: Watch) -> None:
+    def _read_bases(self, derived: type, cls: type, reaching: Reaching) -> None:
         """What code names that calls `super()` in a class; `object` where it may be any."""
         names = self._named_of_bases.get(cls)
         if names is None or cls not in derived.__mro__:
             return
         for base in self._users(derived):
             if base is not cls:
-                self._add_members(base, names, watch)
+                self._add_members(base, names, reaching)
 
-    def read(self, cls: type, name: str, watch: Watch, may_come: bool = True) -> None:
+    def read(self, cls: type, name: str, reaching: Reaching, may_come: bool = True) -> None:
         """An attribute is read of an object: to its classes it may come, unless it is its own."""
         for base in self._among(cls):
             if may_come:
-                watch.found[id(base)].reads[name] = None
-            self._add_members(base, {name}, watch)
+                reaching.found[id(base)].reads[name] = None
+            self._add_members(base, {name}, reaching)
         # Not by `vars` or `isinstance`, which tell the trace: this is asked for each read.
         held = [base.__dict__[name] for base in cls.__mro__ if name in base.__dict__]
         if any(issubclass(type(item), classmethod) for item in held):
-            self._open_all(watch)  # a library's, too, as that by which `collections.abc.Set` makes
+            self._open_all(reaching)  # a library's, too: `collections.abc.Set` makes by one
 
     def note_what_may_hide(self, found: dict[int, Seen]) -> None:
         """What was read of a class counts as read of those derived from it."""
@@ -147,8 +147,8 @@ class Classes:
     def _users(self, cls: type) -> list[type]:
         return [base for base in cls.__mro__ if not is_library(base.__module__)]
 
-    def _add_members(self, cls: type, names: AbstractSet[str], watch: Watch) -> None:
-        seen = watch.found[id(cls)]
+    def _add_members(self, cls: type, names: AbstractSet[str], reaching: Reaching) -> None:
+        seen = reaching.found[id(cls)]
         for name, value in seen.before.items():
             if name not in names:
                 continue
@@ -157,12 +157,12 @@ class Classes:
                 seen.reads[name] = None
             if hasattr(type(value), "__get__"):
                 if name == "__new__":  # named tuples and enums have one
-                    self._let_open(cls, watch)
+                    self._let_open(cls, reaching)
                 elif _is_given_class(value):
-                    self._open_all(watch)
-                watch.add_each(member(f"{cls.__name__}.{name}", value))
+                    self._open_all(reaching)
+                reaching.add_each(member(f"{cls.__name__}.{name}", value))
             elif not special:
-                watch.add(seen.container.label(name), value)
+                reaching.add(seen.container.label(name), value)
 
 
 def _is_given_class(item: Any) -> bool:

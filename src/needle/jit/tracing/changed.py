@@ -28,8 +28,8 @@ from ..objects.slots import MISSING, Slot
 from ..objects.things import is_library, is_own, is_users_object
 from ..objects.trees import items_of, outline, tensors_in
 from .iterators import slots_now
+from .reached import Reached
 from .tracer import Scalar
-from .watch import Watch
 
 
 class Change(NamedTuple):
@@ -79,7 +79,7 @@ class ChangedNumberError(TraceError):
         self.changed = changed
 
 
-def changed_slots(watch: Watch) -> list[Change]:
+def changed_slots(reached: Reached) -> list[Change]:
     """The slots that a program has to write.
 
     Raises:
@@ -88,16 +88,16 @@ def changed_slots(watch: Watch) -> list[Change]:
     """
     written: list[Change] = []
     numbers: list[tuple[Slot, Any]] = []
-    for tensor in first_attributes(watch):
+    for tensor in first_attributes(reached):
         raise NewStateError(f"{next(iter(vars(tensor)))} of a tensor of shape {tensor.shape}")
-    for name in watch.not_imported:
+    for name in reached.not_imported:
         if name in sys.modules and is_own(sys.modules[name]):  # whose variables were not watched
             raise NewStateError(name, f"Import {name} outside the jitted function", bounded=True)
-    for held in watch.elements:
+    for held in reached.elements:
         if not held.are_same():
             advice = f"Change {held.path} outside the jitted function"
             raise NewStateError(held.path, advice, bounded=held.were_used_up())
-    for seen in watch.found.values():
+    for seen in reached.found.values():
         container, now = seen.container, slots_now(seen.container)
         if any(key not in now for key in seen.before):
             raise TraceError(
@@ -116,18 +116,18 @@ def changed_slots(watch: Watch) -> list[Change]:
             if is_number(old) and is_number(new):
                 if new != old:
                     numbers.append((slot, new))
-            elif _is_written(slot, old, new, watch):
+            elif _is_written(slot, old, new, reached):
                 written.append(Change(slot, old, new))
     if numbers:
         raise ChangedNumberError(numbers)
-    _keep_what_grew(watch)
-    _refuse_changed_and_replaced([change.slot for change in written], watch)
+    _keep_what_grew(reached)
+    _refuse_changed_and_replaced([change.slot for change in written], reached)
     return written
 
 
-def _refuse_changed_and_replaced(written: list[Slot], watch: Watch) -> None:
+def _refuse_changed_and_replaced(written: list[Slot], reached: Reached) -> None:
     """The next call finds another list or dict than the one that a program would change."""
-    inside = owners_inside(written, watch)
+    inside = owners_inside(written, reached)
     for slot in written:
         if id(slot.container.owner()) in inside:
             raise TraceError(
@@ -137,10 +137,10 @@ def _refuse_changed_and_replaced(written: list[Slot], watch: Watch) -> None:
             )
 
 
-def _is_written(slot: Slot, old: Any, new: Any, watch: Watch) -> bool:
+def _is_written(slot: Slot, old: Any, new: Any, reached: Reached) -> bool:
     """Whether a program has to write what a slot holds now."""
-    scalar = watch.scalars.get(slot)
-    was_read = watch.was_read(slot)
+    scalar = reached.scalars.get(slot)
+    was_read = reached.was_read(slot)
     if isinstance(new, Scalar):
         if scalar is not None:
             return new is not scalar
@@ -161,23 +161,23 @@ def _is_written(slot: Slot, old: Any, new: Any, watch: Watch) -> bool:
     return holds_tensors or not may_stay(new, old)
 
 
-def _keep_what_grew(watch: Watch) -> None:
+def _keep_what_grew(reached: Reached) -> None:
     """A list that grew by Python values: a side effect that stays; nothing relies on it."""
-    for seen in watch.found.values():
+    for seen in reached.found.values():
         now = slots_now(seen.container)
         if isinstance(seen.container, Items) and len(now) > len(seen.before):
             path, before = seen.container.path, list(seen.before.values())
-            watch.grown.append(Contents(path, seen.owner, before))
+            reached.grown.append(Contents(path, seen.owner, before))
             seen.before, seen.whole = now, False
 
 
-def first_attributes(watch: Watch) -> list[Tensor]:
+def first_attributes(reached: Reached) -> list[Tensor]:
     """Tensors that were given attributes and had none before; those that had some are watched."""
-    tensors = [tensor for tensor, _ in watch.tensors.values() if id(tensor) not in watch.found]
+    tensors = [tensor for tensor, _ in reached.tensors.values() if id(tensor) not in reached.found]
     return [tensor for tensor in tensors if vars(tensor)]
 
 
-def owners_inside(written: Iterable[Slot], watch: Watch) -> set[int]:
+def owners_inside(written: Iterable[Slot], reached: Reached) -> set[int]:
     """Lists and dicts at which the guards of slots look that were read and are written."""
     found: set[int] = set()
 
@@ -187,8 +187,8 @@ def owners_inside(written: Iterable[Slot], watch: Watch) -> set[int]:
             for _, part in items_of(item):
                 note(part)
 
-    for slot in filter(watch.was_read, written):  # guards do not look at others
-        value = watch.seen(slot).before.get(slot.key)
+    for slot in filter(reached.was_read, written):  # guards do not look at others
+        value = reached.seen(slot).before.get(slot.key)
         if tensors_in(value):
             note(value)
     return found

@@ -29,10 +29,10 @@ from ..objects.slots import Slot
 from ..objects.trees import branches_in, leaves_in, mapped, tensors_in
 from .changed import Change, changed_slots
 from .hidden import hidden_in
+from .reached import Reached
 from .stand_ins import StandIns
 from .trace import Argument, Branch, Grad, Held, Out, OutTuple, Source, Target, Trace
 from .tracer import Scalar, Tracer
-from .watch import Watch
 
 
 def taken_apart(result: Any) -> dict[int, list[Any]]:
@@ -49,13 +49,13 @@ class Effects:
 
     Args:
         tracer: Recorded what it computed.
-        watch: Saw what it reached.
+        reached: What it read, and what that was before.
         stand_ins: Its arguments.
     """
 
-    def __init__(self, tracer: Tracer, watch: Watch, stand_ins: StandIns) -> None:
+    def __init__(self, tracer: Tracer, reached: Reached, stand_ins: StandIns) -> None:
         self._tracer = tracer
-        self._watch = watch
+        self._reached = reached
         self._stand_ins = stand_ins
         self._inputs: dict[Node, tuple[Node, Source]] = {}  # by the node that was captured
         self._by_grad: dict[Node, Grad] = {}
@@ -75,13 +75,13 @@ class Effects:
         tracer = self._tracer
         self._check_flags()
         self._check_attributes()
-        self._refuse_hidden(self._watch.added())
-        changed = changed_slots(self._watch)
+        self._refuse_hidden(self._reached.added())
+        changed = changed_slots(self._reached)
         slots = [(slot, new) for slot, _, new in changed]
         self._tuples = tuples
         self._note_branches()
         for slot, old, _ in changed:
-            if not self._watch.was_read(slot):  # its tensor may be used, but was found elsewhere
+            if not self._reached.was_read(slot):  # its tensor may be used, but was found elsewhere
                 continue
             for path, tensor in tensors_in(old):
                 self._by_slot[id(tensor)] = Slot(slot.container, slot.key, path)
@@ -94,7 +94,7 @@ class Effects:
             node.inputs = tuple(map(self._input, node.inputs))
         return Trace(
             arguments=self._stand_ins.nodes,
-            scalars=[(slot, handle.node) for slot, handle in self._watch.scalars.items()],
+            scalars=[(slot, handle.node) for slot, handle in self._reached.scalars.items()],
             nodes=tracer.nodes,
             guards=guards,
             result=self._tree(result),
@@ -109,7 +109,7 @@ class Effects:
 
     def _note_branches(self) -> None:
         """Lists and dicts that existed before are not made anew where they are returned or kept."""
-        for seen in self._watch.found.values():
+        for seen in self._reached.found.values():
             if isinstance(seen.owner, list | dict):
                 self._branches[id(seen.owner)] = Branch(seen.owner)
 
@@ -127,7 +127,7 @@ class Effects:
     def _check_attributes(self) -> None:
         """Nobody would find what was given to an argument that is no state."""
         for leaf in self._stand_ins.leaves:
-            if isinstance(leaf, Tensor) and id(leaf) not in self._watch.tensors:
+            if isinstance(leaf, Tensor) and id(leaf) not in self._reached.tensors:
                 for name in self._stand_ins.changed(leaf):
                     raise TraceError(
                         f"the attribute {name} of an argument was set while a jitted function was "
@@ -183,7 +183,7 @@ class Effects:
                 guards.grads.append((target, None if node is None else node.specs()))
                 if node is not None:
                     self._by_grad[node] = Grad(target)
-                if id(before) in self._watch.tensors:  # one input, found at two places
+                if id(before) in self._reached.tensors:  # one input, found at two places
                     guards.aliases.append([Grad(target), Held(ref(before))])
 
     def _gradients(self) -> list[tuple[Target, Node | None]]:
@@ -264,7 +264,7 @@ class Effects:
         return mapped(tree, leaf, self._branches)
 
     def _refuse_hidden(self, tree: Any) -> None:
-        for inside, tensor in hidden_in(tree, lambda item: id(item) in self._watch.found):
+        for inside, tensor in hidden_in(tree, lambda item: id(item) in self._reached.found):
             if self._stand_ins.own_node(tensor) is not None:
                 raise TraceError(
                     f"a jitted function returned or kept {inside} with an argument of shape "

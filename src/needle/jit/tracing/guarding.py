@@ -26,9 +26,9 @@ from ..objects.seen import Seen
 from ..objects.slots import Slot
 from ..objects.trees import tensors_in
 from .changed import owners_inside
+from .reached import Reached
 from .trace import Argument, Grad, Held, Source, Trace
 from .tracer import Tracer
-from .watch import Watch
 
 _KEEP_THEIR_CLASS = (dict, list, FunctionType, ModuleType)
 """Of these nobody changes the class."""
@@ -36,22 +36,22 @@ _ALL_OF_IT = {"__class__", "__dict__"}
 """Attributes that change all others."""
 
 
-def guard(trace: Trace, tracer: Tracer, watch: Watch, leaves: list[Any]) -> None:
+def guard(trace: Trace, tracer: Tracer, reached: Reached, leaves: list[Any]) -> None:
     """Tell the guards of a trace what it relies on, once everything is as before the trace.
 
     Args:
         trace: What a call does.
         tracer: Recorded it.
-        watch: Saw what was read.
+        reached: What was read.
         leaves: Of the arguments of the traced call.
     """
     guards = trace.guards
     written = {slot for slot, _ in trace.slots}
     numbers = {slot for slot, _ in trace.scalars}
-    inside = owners_inside(written, watch)
-    _rely(guards.news, watch, written)
-    read = [seen for owner, seen in watch.found.items() if owner not in inside]
-    _look_where_nobody_tells(written, watch)
+    inside = owners_inside(written, reached)
+    _rely(guards.news, reached, written)
+    read = [seen for owner, seen in reached.found.items() if owner not in inside]
+    _look_where_nobody_tells(written, reached)
     for seen in read:
         # What was given the value that it had is not written: it has to have it at each call.
         kept = [key for key in seen.assigned if Slot(seen.container, key) not in written]
@@ -61,13 +61,13 @@ def guard(trace: Trace, tracer: Tracer, watch: Watch, leaves: list[Any]) -> None
             guards.add(seen, written, numbers)
         if type(seen.owner) not in _KEEP_THEIR_CLASS and not isinstance(seen.owner, type):
             guards.add_class(seen.container)
-    for array in watch.arrays:
+    for array in reached.arrays:
         guards.add_array(array)
-    for held in watch.elements:
+    for held in reached.elements:
         guards.add_elements(held)
-    for thing in [*trace.held, *[reference() for reference in watch.weak]]:
+    for thing in [*trace.held, *[reference() for reference in reached.weak]]:
         guards.add_life(thing)
-    for tensor, flag in watch.tensors.values():
+    for tensor, flag in reached.tensors.values():
         guards.add_flag(tensor, flag)
         if not any(tensor is leaf for leaf in leaves):  # the function may compare them
             guards.add_apart(tensor)
@@ -76,15 +76,15 @@ def guard(trace: Trace, tracer: Tracer, watch: Watch, leaves: list[Any]) -> None
     for node, source in trace.captured:
         if not isinstance(source, Grad):
             guards.add_source(source, node.specs())
-    for tensor in _only_reached(trace, written, watch, leaves):  # their shapes may be asked for
+    for tensor in _only_reached(trace, written, reached, leaves):  # their shapes may be asked for
         guards.add_source(Held(ref(tensor)), tensor.node.specs())
     guards.add_others([target for target, _ in [*trace.rebound, *trace.grads]])
-    guards.tensors.aliases += _aliases(read, written, inside, watch, leaves)
+    guards.tensors.aliases += _aliases(read, written, inside, reached, leaves)
     _guard_changed(trace, leaves)
 
 
 def _only_reached(
-    trace: Trace, written: set[Slot], watch: Watch, leaves: list[Any]
+    trace: Trace, written: set[Slot], reached: Reached, leaves: list[Any]
 ) -> list[Tensor]:
     """Tensors that a function found, and neither computed with nor changed."""
     targets = [*[source for _, source in trace.captured], *[target for target, _ in trace.rebound]]
@@ -92,20 +92,20 @@ def _only_reached(
     for slot in written:
         others += [tensor for _, tensor in tensors_in(slot.held())]
     known = set(map(id, others))
-    return [tensor for tensor, _ in watch.tensors.values() if id(tensor) not in known]
+    return [tensor for tensor, _ in reached.tensors.values() if id(tensor) not in known]
 
 
-def _look_where_nobody_tells(written: set[Slot], watch: Watch) -> None:
+def _look_where_nobody_tells(written: set[Slot], reached: Reached) -> None:
     """What a function writes past the class, as `vars(self)[name]`, others may write so, too."""
     for slot in written:
         container = slot.container
-        if container.dotted and slot.key not in watch.seen(slot).assigned:
+        if container.dotted and slot.key not in reached.seen(slot).assigned:
             container.tells = False
 
 
-def _rely(news: News, watch: Watch, written: set[Slot]) -> None:
+def _rely(news: News, reached: Reached, written: set[Slot]) -> None:
     """Let guards have news of the attributes that were read or written."""
-    for seen in watch.found.values():
+    for seen in reached.found.values():
         if seen.container.tells or isinstance(seen.owner, Stateful):
             keys = [slot.key for slot in written if slot.container is seen.container]
             names = {*seen.reads, *seen.assigned, *keys}
@@ -113,7 +113,7 @@ def _rely(news: News, watch: Watch, written: set[Slot]) -> None:
 
 
 def _aliases(
-    read: list[Seen], written: set[Slot], inside: set[int], watch: Watch, leaves: list[Any]
+    read: list[Seen], written: set[Slot], inside: set[int], reached: Reached, leaves: list[Any]
 ) -> Iterator[list[Source]]:
     """A tensor that is found at several places is one input: it has to be so at each call."""
     found: dict[int, list[Source]] = {}
@@ -129,7 +129,7 @@ def _aliases(
                         if slot in written:
                             in_written.add(id(tensor))
     for place, leaf in enumerate(leaves):
-        if isinstance(leaf, Tensor) and id(leaf) in watch.tensors:
+        if isinstance(leaf, Tensor) and id(leaf) in reached.tensors:
             yield [Argument(place), *(found.pop(id(leaf), []) or [Held(ref(leaf))])]
     for identity, slots in found.items():
         if len(slots) > 1 and identity in in_written:

@@ -5,7 +5,9 @@ are put back, and the trace says what a program has to write after each call::
 
     before a call     stand_ins.py   tensors without values for the arguments
     during it         tracer.py      operators are recorded
-                      watch.py       what the function reads is noted
+                      watch.py       classes tell what the function reads
+                      reaching.py    it is looked at, with what it leads to
+                      reached.py     and noted
     after it          changed.py     which slots it changed
                       effects.py     what it changed and returned: the `Trace`
                       guarding.py    what it relied on: the guards
@@ -27,6 +29,7 @@ from ..objects.trees import mapped, outline
 from .changed import ChangedNumberError, NewStateError, first_attributes
 from .effects import Effects, taken_apart
 from .guarding import guard
+from .reached import Reached
 from .signature import is_leaf
 from .stand_ins import StandIns
 from .streams import Streams, no_entropy
@@ -45,10 +48,10 @@ def trace(
         NewStateError: state came into being; call it eagerly and trace again.
     """
 
-    def run() -> tuple[Trace, Watch]:
+    def run() -> tuple[Trace, Reached]:
         tracing = _Tracing(function, args, kwargs, leaves)
         # In a context of its own, where a context variable that had no value may be given one.
-        return copy_context().run(tracing.run), tracing.watch
+        return copy_context().run(tracing.run), tracing.reached
 
     try:
         return run()[0]
@@ -78,6 +81,7 @@ class _Tracing:
         self.tracer = Tracer()
         self.stand_ins = StandIns(leaves, self.tracer)
         self.watch = Watch(self.tracer, self.streams, self.stand_ins)
+        self.reached = self.watch.reached
 
     def run(self) -> Trace:
         """The trace; everything is as before after it, but for what the function added to lists."""
@@ -86,9 +90,9 @@ class _Tracing:
             _refuse_escapes(self.tracer)
             self._refuse_escaped_stand_ins()
             _settle_constants(self.tracer)
-            guard(done, self.tracer, self.watch, self.stand_ins.leaves)
+            guard(done, self.tracer, self.reached, self.stand_ins.leaves)
         except BaseException:
-            self.watch.take_back()
+            self.reached.take_back()
             raise
         return done
 
@@ -108,7 +112,7 @@ class _Tracing:
                 raise refused
             self.streams.check()
             self.watch.settle()
-            return Effects(self.tracer, self.watch, self.stand_ins).trace(result, tuples)
+            return Effects(self.tracer, self.reached, self.stand_ins).trace(result, tuples)
         finally:
             ambient.evaluator = evaluator
             try:
@@ -148,10 +152,10 @@ class _Tracing:
 
     def _refuse_escaped_stand_ins(self) -> None:
         """What stood for a number or array, which nothing of a trace itself needs any more."""
-        rates = [handle.node for handle in self.watch.scalars.values()]
+        rates = [handle.node for handle in self.reached.scalars.values()]
         nodes = [*self.stand_ins.of_numbers(), *rates]
         self.stand_ins.handles.clear()
-        self.watch.scalars.clear()
+        self.reached.scalars.clear()
         self.tracer.let_go()
         if _held(nodes):
             raise TraceError(
@@ -166,11 +170,11 @@ class _Tracing:
         self.tracer.undo()
         self.stand_ins.put_back()
         # What has two containers, as `h` and `vars(h)`: the one found first knows what it held.
-        for seen in reversed(self.watch.found.values()):
+        for seen in reversed(self.reached.found.values()):
             seen.container.restore(seen.before)
-        for tensor in first_attributes(self.watch):
+        for tensor in first_attributes(self.reached):
             vars(tensor).clear()
-        for held in [*self.watch.elements, *self.watch.arrays]:
+        for held in [*self.reached.elements, *self.reached.arrays]:
             if not held.are_same():
                 held.put_back()
         self.streams.put_back()
