@@ -12,8 +12,9 @@ from ..context import no_grad
 from ..errors import ArgumentError, DTypeError, ShapeError, StateError
 from ..ops.operands import as_number
 from ..shapes import holds_several
-from ..state import Stateful, Telling, TellingList, by_name, taken_from
+from ..state import Stateful, Telling, TellingList, by_name
 from ..tensor import Tensor
+from .loading import fits, take_over, tensors_of
 
 Row = tuple[Tensor, Tensor, dict[str, Tensor]]
 """A parameter, its gradient, and what is remembered of it."""
@@ -248,65 +249,19 @@ class Optimizer(Stateful):
             f"{name} is {state[name]!r:.50}, which cannot replace {getattr(self, name)!r}"
             for name in self._numbers
             if name in state
-            and not (_fits(state[name], getattr(self, name)) and self._allows(name, state[name]))
+            and not (fits(state[name], getattr(self, name)) and self._allows(name, state[name]))
         ]
-        loaded: dict[Tensor, dict[str, Tensor]] = {}
-        params = {str(position): param for position, param in enumerate(self.params)}
-        for key in state:
-            name, _, position = str(key).rpartition(".")
-            param = params.get(position) if name else None
-            if param is not None:
-                tensor = taken_from(state, key, None, problems)
-                if tensor is None:
-                    continue
-                loaded.setdefault(param, {})[name] = tensor
-                if name in self.elementwise_state and tensor.shape != param.shape:
-                    problems.append(f"{key} has shape {tensor.shape}, its parameter {param.shape}")
-            elif key not in self._numbers:
-                problems.append(f"{key} is unexpected")
-        for position, param in params.items():
-            if param in loaded:
-                names = [f"{name}.{position}" for name in self.elementwise_state]
-                problems.extend(f"{name} is missing" for name in names if name not in state)
+        others = {key: value for key, value in state.items() if key not in self._numbers}
+        loaded = tensors_of(others, self.params, self.elementwise_state, problems)
         if problems:
             raise StateError(
                 f"load_state_dict: {type(self).__name__} does not fit: {'; '.join(problems)}. "
                 "Build the same optimiser over the same model"
             )
         for param in self.params:
-            _take_over(self.state, param, loaded.get(param))
+            take_over(self.state, param, loaded.get(param))
         for name in self._numbers:
             setattr(self, name, np.asarray(state[name]).tolist())
-
-
-def _take_over(
-    state: dict[Tensor, dict[str, Tensor]], param: Tensor, loaded: dict[str, Tensor] | None
-) -> None:
-    """Give one parameter's state its loaded values, in the tensors that are there already.
-
-    A compiled step knows them; it would have to be compiled again for others.
-    """
-    if loaded is None:
-        state.pop(param, None)
-        return
-    kept = state.setdefault(param, Telling())
-    for name in [name for name in kept if name not in loaded]:
-        del kept[name]
-    for name, tensor in loaded.items():
-        mine = kept.get(name)
-        if mine is not None and (mine.shape, mine.dtype) == (tensor.shape, tensor.dtype):
-            mine.data = tensor
-        else:
-            kept[name] = tensor
-
-
-def _fits(value: Any, present: Any) -> bool:
-    """Whether a value is a number, or a tuple of them, as the present one is."""
-    try:
-        array = np.asarray(value)
-    except ValueError:  # nested lists of different lengths
-        return False
-    return array.shape == np.shape(present) and array.dtype.kind in "biuf"
 
 
 def _is_rate(value: Any) -> bool:
