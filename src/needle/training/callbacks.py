@@ -16,9 +16,10 @@ from ..errors import ArgumentError, CheckpointError
 from ..files import naming, remove_leftovers, write_file
 from ..shapes import as_int
 from ..threads import get_num_threads
+from .callback import Callback
 from .checkpoint import CheckpointFolder
 from .environment import versions
-from .trainer import Callback, Trainer
+from .trainer import Trainer
 
 
 class MetricsFile(Callback):

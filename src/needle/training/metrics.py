@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 
 from ..errors import ArgumentError, ShapeError
+from ..tensor import Tensor
+
+Metric = Callable[[np.ndarray, np.ndarray], float]
+"""From output and target of a batch to a number."""
 
 
 def error_rate(output: np.ndarray, target: np.ndarray) -> float:
@@ -35,6 +39,27 @@ def error_rate(output: np.ndarray, target: np.ndarray) -> float:
             "Give one row of scores a sample, and its class: (n, classes) and (n,), n >= 1"
         )
     return float(np.mean(scores.argmax(axis=1) != classes))
+
+
+def measured(metrics: Mapping[str, Metric], output: Tensor, target: Tensor) -> dict[str, float]:
+    """What metrics say of a batch, by name.
+
+    Raises:
+        ArgumentError: one returned something else than a number, or an array of one.
+    """
+    if not metrics:  # the output need not be read
+        return {}
+    arrays = output.numpy(), target.numpy()
+    return {name: _number(metric(*arrays), name) for name, metric in metrics.items()}
+
+
+def _number(value: Any, metric: str) -> float:
+    try:
+        return float(np.asarray(value).item())
+    except (TypeError, ValueError) as error:
+        raise ArgumentError(
+            f"Trainer: the metric {metric!r} returned {value!r:.50}. Return one number for a batch"
+        ) from error
 
 
 class Averages:

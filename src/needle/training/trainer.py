@@ -17,36 +17,14 @@ from ..errors import ArgumentError, NeedleError, NonFiniteError, StateError, Tra
 from ..jit import jit
 from ..nn import Module
 from ..optim import Optimizer, Schedule
-from ..shapes import as_count, as_int
+from ..shapes import as_count
 from ..tensor import Tensor
+from .callback import Callback
 from .checkpoint import Checkpoint
-from .metrics import Averages, require_batches
+from .metrics import Averages, Metric, measured, require_batches
+from .saved import counted, rate_of, record_of, restore_part, state_of
 
-Metric = Callable[[np.ndarray, np.ndarray], float]
 Batches = Iterable[Sequence[Tensor]]
-
-
-class Callback:
-    """What happens beside the training; override what you need.
-
-    Example:
-        >>> from needle.training import Callback
-        >>> class Bell(Callback):
-        ...     def on_epoch(self, trainer, record):
-        ...         print("epoch", record["epoch"], "done")
-    """
-
-    def on_start(self, trainer: Trainer) -> None:
-        """`fit` begins, from scratch or from a checkpoint."""
-
-    def on_step(self, trainer: Trainer) -> None:
-        """A training step is done; `trainer.running` holds the epoch's averages so far."""
-
-    def on_epoch(self, trainer: Trainer, record: dict[str, Any]) -> None:
-        """An epoch is done and `record`, its metrics, is the last of `trainer.history`."""
-
-    def on_end(self, trainer: Trainer) -> None:
-        """`fit` ends, with or without an exception."""
 
 
 class Trainer:
@@ -208,9 +186,9 @@ class Trainer:
             "lr": self.lr,
             "history": list(self.history),
             "running": self.running.state_dict(),
-            "schedule": _state(self.schedule),
-            "train_loader": _state(self.train_loader),
-            "test_loader": _state(self.test_loader),
+            "schedule": state_of(self.schedule),
+            "train_loader": state_of(self.train_loader),
+            "test_loader": state_of(self.test_loader),
             "random": random.get_state(),
         }
         return Checkpoint(self.model.state_dict(), self.optimizer.state_dict(), state)
@@ -225,15 +203,15 @@ class Trainer:
         self.model.load_state_dict(checkpoint.model)
         self.optimizer.load_state_dict(checkpoint.optimizer)
         try:
-            self.epoch = _counted(state, "epoch")
-            self.step = _counted(state, "step")
-            self.lr = _rate(state.get("lr"))  # older checkpoints do not say it
-            self.history = [_record(record) for record in state["history"]]
+            self.epoch = counted(state, "epoch")
+            self.step = counted(state, "step")
+            self.lr = rate_of(state.get("lr"))  # older checkpoints do not say it
+            self.history = [record_of(record) for record in state["history"]]
             self.running.load_state_dict(state["running"])
             self._restored = True
-            _restore(self.schedule, state["schedule"])
-            _restore(self.train_loader, state["train_loader"])
-            _restore(self.test_loader, state["test_loader"])
+            restore_part(self.schedule, state["schedule"])
+            restore_part(self.train_loader, state["train_loader"])
+            restore_part(self.test_loader, state["test_loader"])
             random.set_state(state["random"])  # last: what comes before may draw
         except NeedleError:
             raise
@@ -325,51 +303,5 @@ class Trainer:
                 module.training = mode
 
     def _measure(self, averages: Averages, output: Tensor, loss: Tensor, target: Tensor) -> None:
-        values = {"loss": float(loss.numpy())}
-        if self.metrics:
-            arrays = output.numpy(), target.numpy()
-            values |= {n: _number(metric(*arrays), n) for n, metric in self.metrics.items()}
+        values = {"loss": float(loss.numpy())} | measured(self.metrics, output, target)
         averages.add(values, target.shape[0])
-
-
-def _number(value: Any, metric: str) -> float:
-    """What a metric returned, a number or an array of one."""
-    try:
-        return float(np.asarray(value).item())
-    except (TypeError, ValueError) as error:
-        raise ArgumentError(
-            f"Trainer: the metric {metric!r} returned {value!r:.50}. Return one number for a batch"
-        ) from error
-
-
-def _state(part: Any) -> Any:
-    return part.state_dict() if hasattr(part, "state_dict") else None
-
-
-def _counted(state: dict[str, Any], name: str) -> int:
-    number = as_int(state[name], "restore", name)
-    if number < 0:
-        raise ValueError(f"{name} {number}")
-    return number
-
-
-def _rate(lr: Any) -> float | None:
-    if not isinstance(lr, int | float | None):
-        raise TypeError(f"lr {lr!r}")
-    return lr
-
-
-def _record(record: Any) -> dict[str, Any]:
-    """An epoch's metrics, as `fit` records them; what callbacks add may be anything."""
-    for name, value in record.items():
-        ours = name in ("epoch", "step", "lr") or name.startswith(("train_", "test_"))
-        if ours and not isinstance(value, int | float):
-            raise TypeError(f"{name} {value!r} in its history")
-    return dict(record)
-
-
-def _restore(part: Any, state: Any) -> None:
-    if (state is None) == hasattr(part, "state_dict"):
-        raise TypeError(f"{type(part).__name__} with state {state}")
-    if state is not None:
-        part.load_state_dict(state)
