@@ -56,6 +56,21 @@ def test_logsumexp_of_infinities(x, expected):
     np.testing.assert_array_equal(ndl.logsumexp(ndl.Tensor(x)).numpy(), expected)
 
 
+@pytest.mark.parametrize("axes", [None, 1, (0, 1)])
+@pytest.mark.parametrize("scale", [1, 1e5, 1e8, 1e30])
+def test_gradient_of_logsumexp_is_the_softmax_of_large_inputs_too(axes, scale):
+    x = (np.random.randn(4, 5) * scale).astype("float32")
+    x[:, 0] = x[:, 1] = x.max()
+    gradient = ndl.grad(lambda t: ndl.logsumexp(t, axes))
+    for call in (gradient, ndl.jit(gradient, warmup=0)):
+        np.testing.assert_allclose(
+            call(ndl.Tensor(x)).numpy(),
+            scipy.special.softmax(x.astype("float64"), axis=axes),
+            rtol=1e-6,
+            atol=1e-37,
+        )
+
+
 @pytest.mark.filterwarnings("ignore:invalid value")
 @pytest.mark.parametrize("x", [[np.inf, 0.0], [-np.inf, -np.inf], [np.nan, 0.0]])
 @pytest.mark.parametrize("name", ["softmax", "logsoftmax"])

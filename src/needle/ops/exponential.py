@@ -37,8 +37,10 @@ class LogSumExp(Composite, Reduction):
         return result if self.keepdims else result.squeeze(self.axes)
 
     def gradient(self, out_grad: Any, node: Any) -> Any:
+        # Not exp(a - y): of that, rounding y leaves no digit where a float32 is 1e8.
         a = node.inputs[0]
-        return self.expand(out_grad, a) * (a - self.expand(node, a)).exp()
+        exponential = lowered_by_maximum(a, self.axes)[0].exp()
+        return self.expand(out_grad, a) * (exponential / repeated_total(exponential, self.axes))
 
 
 def logsumexp(a: Any, axes: Axes = None, keepdims: bool = False) -> Any:
@@ -89,6 +91,12 @@ def lowered_by_maximum(a: Any, axes: Axes) -> tuple[Any, Any]:
     return a - top.broadcast_to(a.shape), top
 
 
+def repeated_total(a: Any, axes: Axes) -> Any:
+    """Sum of a tensor over axes, repeated to its shape; of float16 in float32, as `summed`."""
+    a = a.astype("float32") if a.dtype.char == "e" else a
+    return a.sum(axes, keepdims=True).broadcast_to(a.shape)
+
+
 class AlongAxis(Composite, TensorOp, abstract=True):
     """Base of softmax and its logarithm, along one axis."""
 
@@ -106,11 +114,6 @@ class AlongAxis(Composite, TensorOp, abstract=True):
         """The same in tensor operators; the maximum passes no gradient."""
         a = as_float(a)
         return a - a.max(self.axis, keepdims=True).detach().broadcast_to(a.shape)
-
-    def total(self, a: Any) -> Any:
-        """Sum of a tensor, repeated along the axis; of float16 in float32, as `summed`."""
-        a = a.astype("float32") if a.dtype.char == "e" else a
-        return a.sum(self.axis, keepdims=True).broadcast_to(a.shape)
 
     def infer(self, a: Any) -> Any:
         axis = normalize_axis(self.axis, len(a.shape), self.name)
@@ -144,7 +147,7 @@ class LogSoftmax(AlongAxis):
         return result.astype(shifted.dtype, copy=False)
 
     def gradient(self, out_grad: Any, node: Any) -> Any:
-        return out_grad - node.exp() * self.total(out_grad)
+        return out_grad - node.exp() * repeated_total(out_grad, self.axis)
 
 
 class Softmax(AlongAxis):
@@ -160,7 +163,7 @@ class Softmax(AlongAxis):
         return exponential
 
     def gradient(self, out_grad: Any, node: Any) -> Any:
-        return node * (out_grad - self.total(out_grad * node))
+        return node * (out_grad - repeated_total(out_grad * node, self.axis))
 
 
 def logsoftmax(a: Any, axis: int = -1) -> Any:
