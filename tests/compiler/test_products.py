@@ -207,3 +207,12 @@ def test_the_gradient_of_the_sum_of_a_product_by_any_number_of_threads(rng):
         np.testing.assert_allclose(w_grad.numpy(), expected, rtol=1e-9)
     for one, two in zip(*found, strict=True):
         np.testing.assert_array_equal(one.numpy(), two.numpy())
+
+
+@pytest.mark.parametrize("batch", [(0,), (2, 0)])
+def test_sums_over_no_batches(batch):
+    a, b = ndl.Tensor(np.ones((*batch, 5, 4))), ndl.Tensor(np.ones((*batch, 4, 3)))
+    last = len(batch) + 1
+    for axes, shape in ((None, ()), ((*range(len(batch)), last), (5,))):
+        compiled = ndl.jit(lambda a, b, axes=axes: (a @ b).sum(axes), warmup=0)
+        np.testing.assert_array_equal(compiled(a, b).numpy(), np.zeros(shape))

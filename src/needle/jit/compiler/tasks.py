@@ -167,12 +167,12 @@ def kernel_tasks(nest: Nest) -> list[Task]:
 
 
 def product_tasks(work: Product, stored: Stored, host: Host) -> list[Task]:
-    """The functions of a product: the phases that `native` cuts it into.
+    """The functions of a product: the phases that `native` cuts it into, none if it is empty.
 
     Of a product of several batches, each batch is a chunk.
     """
     native, tasks = NativeProduct(work.node), list[Task]()
-    phases = matmul.phases(native.cut(host))
+    phases = matmul.phases(native.cut(host)) if native.batches else []
     for number, phase in enumerate(phases):
         reads, computed, made = _factors(work), [work.node], list[Node]()
         if phase.packs is not None:
