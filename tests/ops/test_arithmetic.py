@@ -425,3 +425,12 @@ def test_functions_take_a_number_beside_an_array_as_well(name):
     for other in (values, values.tolist()):
         np.testing.assert_array_equal(f(2.0, other).numpy(), getattr(np, name)(2.0, values))
         np.testing.assert_array_equal(f(other, 2.0).numpy(), getattr(np, name)(values, 2.0))
+
+
+@pytest.mark.parametrize("name", ["add", "multiply", "divide", "power", "maximum", "less"])
+def test_an_array_of_one_element_beside_a_number_keeps_its_shape(name):
+    f, one = getattr(ndl, name), np.array([3.0])
+    for operands in ((2.0, one), (one, 2.0), (np.float64(2), one[None]), (one, one[None])):
+        expected = getattr(np, name)(*operands)
+        assert f(*operands).shape == expected.shape
+        np.testing.assert_array_equal(f(*operands).numpy(), expected)

@@ -44,7 +44,7 @@ def add(a: Any, b: Any) -> Any:
 
 def _commuting(of_tensors: Any, with_number: Any, a: Any, b: Any) -> Any:
     """An operator on two tensors, or in either order on a tensor and a number."""
-    if is_number(b):
+    if is_number(b, a):
         return with_number(a, b)
     return with_number(b, a) if is_number(a) else of_tensors(a, b)
 
@@ -194,7 +194,7 @@ def divide(a: Any, b: Any) -> Any:
     """
     if isinstance(a, Value) and isinstance(b, Value):
         return _DIV(a, b)
-    if is_number(b):
+    if is_number(b, a):
         return divide_scalar(a, b)
     if is_number(a):
         a, b = as_operands(a, b, "divide")

@@ -107,13 +107,20 @@ def as_float(a: Any) -> Any:
     return a if a.dtype.kind == "f" else a.astype(np.float64)
 
 
-def is_number(value: Any) -> bool:
-    """Whether `value` is a number or an array of one element, but not a tensor."""
+def is_number(value: Any, beside: Any = None) -> bool:
+    """Whether `value` is a number or an array of one element, but not a tensor.
+
+    Args:
+        value: What to ask about.
+        beside: The other operand. If that is a number, too, the one with more axes is the tensor.
+    """
     if isinstance(value, Value):
         return False
-    return isinstance(value, int | float | np.generic) or (
-        isinstance(value, np.ndarray) and value.size == 1
-    )
+    if isinstance(value, int | float | np.generic):
+        return True
+    if not isinstance(value, np.ndarray) or value.size != 1:
+        return False
+    return not is_number(beside) or np.ndim(beside) >= value.ndim
 
 
 def is_unknown(value: Any) -> bool:
@@ -145,7 +152,7 @@ def holds(dtype: np.dtype[Any], number: Number) -> bool:
 
 def as_operands(a: Any, b: Any, operation: str) -> tuple[Any, Any]:
     """Two operands as tensors; a number beside a tensor becomes a constant of its shape."""
-    if is_number(b):
+    if is_number(b, a):
         a = as_tensor(a, operation)
         return a, constant_like(a, b, operation)
     b = as_tensor(b, operation)

@@ -60,7 +60,7 @@ def power(a: Any, b: Any) -> Any:
         >>> ndl.power(ndl.Tensor([2.0, 3.0]), ndl.Tensor([3.0, 2.0])).numpy()
         array([8., 9.])
     """
-    if is_number(b):
+    if is_number(b, a):
         return PowerScalar(b)(a)
     a, b = as_operands(a, b, "power")
     shape = broadcast_shapes(a.shape, b.shape)
