@@ -470,6 +470,18 @@ def test_a_training_that_diverged_goes_on_once_it_is_mended() -> None:
     assert np.isfinite(trainer.fit(1)[-1]["train_loss"])
 
 
+@pytest.mark.parametrize("alone", [X, ndl.Tensor(X)], ids=["array", "tensor"])
+def test_a_batch_is_no_array_or_tensor_alone(alone: Any) -> None:
+    trainer = trainer_of(nn.Linear(3, 2))
+    for inputs in ([alone], alone):
+        with pytest.raises(ArgumentError, match=r"a batch is a \w+\. Pass batches \(\*inputs"):
+            trainer.predict(inputs)
+    with pytest.raises(ArgumentError, match=r"\(input,\) to predict"):
+        trainer.evaluate([alone])
+    with pytest.raises(ArgumentError, match=r"\(input,\) to predict"):
+        trainer_of(nn.Linear(3, 2), train_loader=[alone]).fit(1)
+
+
 def test_a_loader_without_batches_is_named() -> None:
     def once() -> Iterator[tuple[Tensor, Tensor]]:
         yield ndl.Tensor(X), ndl.Tensor(Y)

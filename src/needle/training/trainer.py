@@ -161,7 +161,7 @@ class Trainer:
         averages = Averages()
         with self._evaluation():
             for batch in loader:
-                output, loss = self._run("eval_step", *batch)
+                output, loss = self._run("eval_step", *_parts(batch))
                 self._measure(averages, output, loss, batch[-1])
         return averages.means()
 
@@ -170,11 +170,13 @@ class Trainer:
 
         Args:
             loader: Gives batches `(*inputs, target)`, or `(input,)` where nobody knows the target.
+
+        Raises:
+            ArgumentError: a batch is an array or tensor alone.
         """
         with self._evaluation():
-            outputs = [
-                self._run("predict_step", *(batch[:-1] or batch)).numpy() for batch in loader
-            ]
+            batches = map(_parts, loader)
+            outputs = [self._run("predict_step", *(b[:-1] or b)).numpy() for b in batches]
         require_batches(len(outputs))
         return np.concatenate(outputs)
 
@@ -240,7 +242,7 @@ class Trainer:
         started, done_before = perf_counter(), self.running.count
         for batch in self.train_loader:
             self.lr = float(self.optimizer.lr)
-            output, loss = self._run("train_step", *batch)
+            output, loss = self._run("train_step", *_parts(batch))
             self._measure(self.running, output, loss, batch[-1])
             self.step += 1
             if self.schedule is not None:
@@ -305,3 +307,13 @@ class Trainer:
     def _measure(self, averages: Averages, output: Tensor, loss: Tensor, target: Tensor) -> None:
         values = {"loss": float(loss.numpy())} | measured(self.metrics, output, target)
         averages.add(values, target.shape[0])
+
+
+def _parts(batch: Sequence[Tensor]) -> Sequence[Tensor]:
+    """A batch, which is no tensor itself: that has rows for its parts."""
+    if isinstance(batch, Tensor | np.ndarray):
+        raise ArgumentError(
+            f"Trainer: a batch is a {type(batch).__name__}. Pass batches (*inputs, target), or "
+            "(input,) to predict: [(x,)] for one"
+        )
+    return batch
