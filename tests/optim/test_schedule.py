@@ -6,6 +6,7 @@ import math
 import pytest
 
 import needle as ndl
+from needle.errors import ArgumentError
 from needle.optim import SGD, CosineLR, Schedule, StepLR
 
 
@@ -33,6 +34,26 @@ def test_cosine():
     wave = [0.2 + 0.6 * (1 + math.cos(math.pi * k / 4)) / 2 for k in range(5)]
     assert found == pytest.approx([*wave, 0.2, 0.2], rel=1e-15)
     assert rates(lambda opt: CosineLR(opt, total=2), 2)[-1] == 0.0
+
+
+def test_cosine_from_zero_rises_to_the_lowest_rate():
+    opt = optimizer(lr=0.0)
+    schedule = CosineLR(opt, total=2, low=0.1)
+    found = [opt.lr]
+    for _ in range(3):
+        schedule.step()
+        found.append(opt.lr)
+    assert found == pytest.approx([0.0, 0.05, 0.1, 0.1])
+
+
+def test_a_rate_that_overflows_is_refused_by_the_optimiser():
+    opt = optimizer()
+    schedule = StepLR(opt, every=1, gamma=10.0)
+    for _ in range(308):
+        schedule.step()
+    assert opt.lr == pytest.approx(0.8e308)
+    with pytest.raises(ArgumentError, match="SGD: lr=inf"):
+        schedule.step()
 
 
 def test_constant_after_a_warm_up():

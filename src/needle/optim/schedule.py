@@ -59,12 +59,15 @@ class Schedule(Watched):
         self.steps += 1
         self._write()
 
+    def rate(self, step: int) -> float:
+        """The rate, `step` steps after the warm-up."""
+        return self.base_lr * self.factor(step)
+
     def _write(self) -> None:
         if self.steps < self.warmup:
-            factor = (self.steps + 1) / (self.warmup + 1)
+            self.optimizer.lr = self.base_lr * ((self.steps + 1) / (self.warmup + 1))
         else:
-            factor = self.factor(self.steps - self.warmup)
-        self.optimizer.lr = self.base_lr * factor
+            self.optimizer.lr = self.rate(self.steps - self.warmup)
 
     def state_dict(self) -> dict[str, Any]:
         """What is needed to go on: numbers that fit JSON."""
@@ -121,7 +124,10 @@ class StepLR(Schedule):
         super().__init__(optimizer, warmup)
 
     def factor(self, step: int) -> float:
-        return self.gamma ** (step // self.every)
+        try:
+            return self.gamma ** (step // self.every)
+        except OverflowError:  # Python's powers are not infinite: the optimiser refuses the rate
+            return math.inf
 
 
 class CosineLR(Schedule):
@@ -149,10 +155,9 @@ class CosineLR(Schedule):
         self.low = as_bounded(low, "CosineLR", "low")
         super().__init__(optimizer, warmup)
 
-    def factor(self, step: int) -> float:
-        share = self.low / self.base_lr if self.base_lr else 0.0
+    def rate(self, step: int) -> float:
         progress = min(step, self.total) / self.total
-        return share + (1 - share) * (1 + math.cos(math.pi * progress)) / 2
+        return self.low + (self.base_lr - self.low) * (1 + math.cos(math.pi * progress)) / 2
 
 
 def _positive(value: int, kind: str, name: str) -> int:
