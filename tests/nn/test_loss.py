@@ -125,6 +125,17 @@ def test_binary_cross_entropy_at_zero_and_far_out(logit, label):
     np.testing.assert_allclose(z.grad.numpy(), special.expit([logit]) - label, atol=1e-7)
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_binary_cross_entropy_of_the_sure_keeps_its_digits(dtype):
+    compute = ndl.jit(nn.BCEWithLogitsLoss())
+    for size in (1.0, 10.0, 16.5, 20.0, 36.9, 80.0):
+        for label in (0.0, 1.0):
+            z = ndl.Tensor([size if label else -size], dtype=dtype)
+            for _ in range(2):  # as written, then compiled
+                loss = compute(z, ndl.Tensor([label], dtype=dtype)).numpy()
+                np.testing.assert_allclose(loss, -special.log_expit(size), 20 * np.finfo(dtype).eps)
+
+
 def test_binary_cross_entropy_to_second_order():
     y = ndl.Tensor([0.0, 1.0, 0.25, 0.0])
     ndl.check_gradients(lambda z: nn.BCEWithLogitsLoss()(z, y), ndl.Tensor([0.0, 0.0, 1.0, -2.0]))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..ops import concatenate, cross_entropy, logsumexp
+from ..ops import bce_with_logits, cross_entropy
 from ..ops.operands import as_tensor
 from ..tensor import Tensor
 from .module import Module
@@ -50,8 +50,8 @@ class MSELoss(Module):
 class BCEWithLogitsLoss(Module):
     """Mean of ln(1 + exp(z)) - z·y over all elements.
 
-    The cross-entropy -y ln s - (1 - y) ln(1 - s) with s = sigmoid(z). ln(e⁰ + eᶻ) is a `logsumexp`,
-    which never overflows.
+    The cross-entropy -y ln s - (1 - y) ln(1 - s) with s = sigmoid(z), with all its digits where the
+    model is sure.
 
     Shape:
         logits z and targets y in [0, 1] have one shape.
@@ -66,7 +66,4 @@ class BCEWithLogitsLoss(Module):
     """
 
     def forward(self, logits: Tensor, y: Tensor) -> Tensor:
-        logits = as_tensor(logits)
-        pair = logits.reshape((1, *logits.shape))
-        softplus = logsumexp(concatenate([pair.zeros_like(), pair]), axes=0)
-        return (softplus - logits * y).mean()
+        return bce_with_logits(logits, y).mean()

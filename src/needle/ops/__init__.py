@@ -73,7 +73,7 @@ from .functions import (
     tanh,
 )
 from .indexing import OneHot, Pick, ScatterAdd, Take, one_hot, pick, take
-from .loss import CrossEntropy, CrossEntropyGradient, cross_entropy
+from .loss import BCEWithLogits, CrossEntropy, CrossEntropyGradient, bce_with_logits, cross_entropy
 from .movement import (
     BroadcastTo,
     Permute,
@@ -121,22 +121,22 @@ abs, max, min = functions.abs, reduction.max, reduction.min
 
 __all__ = [
     "GELU", "Abs", "AdamDecayUpdate", "AdamEps", "AdamRate", "AdamUpdate", "AdamWUpdate",
-    "AddScalar", "Affine", "Arange", "ArgMax", "BatchNorm", "BatchNormGradient", "BatchStatistics",
-    "Bernoulli", "BroadcastTo", "Cast", "Clip", "Concatenate", "Cos", "CrossEntropy",
-    "CrossEntropyGradient", "DivScalar", "EWiseAdd", "EWiseDiv", "EWiseMul", "EWisePow", "Equal",
-    "Erf", "Exp", "FeatureDot", "Full", "FusedAddScalars", "Less", "LessEqual", "Log", "LogSoftmax",
-    "LogSumExp", "MakeTensorTuple", "MatMul", "Max", "Maximum", "Min", "Minimum", "Moments",
-    "MomentumUpdate", "MulScalar", "Negate", "Normal", "NotEqual", "OneHot", "Op", "Permute",
-    "Pick", "PowerScalar", "ReLU", "ReLUGradient", "Reshape", "SGDUpdate", "Scale", "ScaleShift",
-    "ScatterAdd", "SiLU", "Sigmoid", "Sign", "Sin", "Slice", "Softmax", "Sqrt", "Standardize",
-    "StandardizeGradient", "Step", "StopGradient", "Summation", "Take", "Tanh", "TensorOp",
-    "TensorTupleOp", "Transpose", "TransposedMatMul", "TupleGetItem", "Uniform", "Unslice", "Value",
-    "Where", "add", "add_scalar", "affine", "arange", "argmax", "batch_norm", "broadcast_to",
-    "clip", "concatenate", "cos", "cross_entropy", "divide", "divide_scalar", "einsum", "equal",
-    "erf", "exp", "full", "fused_add_scalars", "gelu", "greater", "greater_equal", "less",
-    "less_equal", "log", "logsoftmax", "logsumexp", "make_tuple", "matmul", "maximum", "mean",
-    "minimum", "moments", "mul_scalar", "multiply", "negate", "not_equal", "one_hot", "pad",
-    "permute", "pick", "power", "power_scalar", "relu", "reshape", "scale_shift", "sigmoid", "sign",
-    "silu", "sin", "softmax", "sqrt", "standardize", "step", "summation", "take", "tanh",
-    "transpose", "tuple_get_item", "var", "where",
+    "AddScalar", "Affine", "Arange", "ArgMax", "BCEWithLogits", "BatchNorm", "BatchNormGradient",
+    "BatchStatistics", "Bernoulli", "BroadcastTo", "Cast", "Clip", "Concatenate", "Cos",
+    "CrossEntropy", "CrossEntropyGradient", "DivScalar", "EWiseAdd", "EWiseDiv", "EWiseMul",
+    "EWisePow", "Equal", "Erf", "Exp", "FeatureDot", "Full", "FusedAddScalars", "Less", "LessEqual",
+    "Log", "LogSoftmax", "LogSumExp", "MakeTensorTuple", "MatMul", "Max", "Maximum", "Min",
+    "Minimum", "Moments", "MomentumUpdate", "MulScalar", "Negate", "Normal", "NotEqual", "OneHot",
+    "Op", "Permute", "Pick", "PowerScalar", "ReLU", "ReLUGradient", "Reshape", "SGDUpdate", "Scale",
+    "ScaleShift", "ScatterAdd", "SiLU", "Sigmoid", "Sign", "Sin", "Slice", "Softmax", "Sqrt",
+    "Standardize", "StandardizeGradient", "Step", "StopGradient", "Summation", "Take", "Tanh",
+    "TensorOp", "TensorTupleOp", "Transpose", "TransposedMatMul", "TupleGetItem", "Uniform",
+    "Unslice", "Value", "Where", "add", "add_scalar", "affine", "arange", "argmax", "batch_norm",
+    "bce_with_logits", "broadcast_to", "clip", "concatenate", "cos", "cross_entropy", "divide",
+    "divide_scalar", "einsum", "equal", "erf", "exp", "full", "fused_add_scalars", "gelu",
+    "greater", "greater_equal", "less", "less_equal", "log", "logsoftmax", "logsumexp",
+    "make_tuple", "matmul", "maximum", "mean", "minimum", "moments", "mul_scalar", "multiply",
+    "negate", "not_equal", "one_hot", "pad", "permute", "pick", "power", "power_scalar", "relu",
+    "reshape", "scale_shift", "sigmoid", "sign", "silu", "sin", "softmax", "sqrt", "standardize",
+    "step", "summation", "take", "tanh", "transpose", "tuple_get_item", "var", "where",
 ]  # fmt: skip

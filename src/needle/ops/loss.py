@@ -1,4 +1,4 @@
-"""The loss of classifiers."""
+"""The losses of classifiers."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 
 from ..errors import ShapeError
-from ..graph.kinds import Composite
+from ..graph.kinds import Composite, Elementwise
 from ..graph.op import Sample, TensorOp
 from ..shapes import Spec
 from .exponential import lowered_by_maximum, shifted_by_maximum, summed
 from .indexing import as_indices
-from .operands import float_dtype
+from .operands import as_float, as_tensor, float_dtype
 
 _SAMPLES = [((4, 3), np.array([0, 2, 2, 1])), ((2, 4), np.array([3.0, 0.0])), ((1, 1), np.zeros(1))]
 
@@ -114,6 +114,48 @@ def cross_entropy(logits: Any, y: Any) -> Any:
         2.3026
     """
     return CrossEntropy()(logits, y)
+
+
+class BCEWithLogits(Elementwise):
+    """l = ln(1 + exp(z)) - z·y.
+
+    Written as max(z, 0) - z·y + ln(1 + w) with w = exp(-|z|): where y is 1 and z is large the first
+    two cancel, and the digits are those of the logarithm. What 1 + w rounds away is added to it.
+    """
+
+    label = "bce_with_logits"
+    float_result = True
+
+    def expression(self, e: Any, z: Any, y: Any) -> Any:
+        w = e.exp(-e.abs(z))
+        u = 1 + w
+        return e.maximum(z, 0) - z * y + (e.log(u) + (w - (u - 1)) / u)
+
+    def gradient(self, out_grad: Any, node: Any) -> Any:
+        z, y = node.inputs
+        return (
+            out_grad * (z.sigmoid() - y) if z.requires_grad else None,
+            -(out_grad * z) if y.requires_grad else None,
+        )
+
+
+def bce_with_logits(logits: Any, y: Any) -> Any:
+    """Cross-entropy of s = sigmoid(z) element by element: -y ln s - (1 - y) ln(1 - s).
+
+    Args:
+        logits: The logits z, a tensor of any shape.
+        y: Targets in [0, 1], of the same shape.
+
+    Raises:
+        ShapeError: the shapes differ.
+
+    Example:
+        >>> import needle as ndl
+        >>> ndl.bce_with_logits(ndl.Tensor([0.0, 100.0]), ndl.Tensor([1.0, 1.0])).numpy().round(4)
+        array([0.6931, 0.    ])
+    """
+    z, y = as_float(as_tensor(logits)), as_tensor(y)
+    return BCEWithLogits()(z, y.astype(np.result_type(z.dtype, y.dtype)))
 
 
 _GRADIENT = CrossEntropyGradient()
