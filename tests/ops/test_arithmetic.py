@@ -329,6 +329,15 @@ def test_gradient_of_power_where_base_or_exponent_is_zero():
     np.testing.assert_allclose(b.grad.numpy(), [0, 0, np.log(3)], rtol=1e-15)
 
 
+@pytest.mark.parametrize("compiled", [False, True])
+def test_gradient_of_zero_to_a_negative_power_is_that_of_pytorch(compiled):
+    slope = ndl.grad(lambda b: (ndl.Tensor([0.0, 0.0]) ** b).sum())
+    call = ndl.jit(slope, warmup=0) if compiled else slope
+    with np.errstate(divide="ignore"):
+        np.testing.assert_array_equal(call(ndl.Tensor([-1.5, 1.5])).numpy(), [-np.inf, 0])
+    assert not compiled or call.programs[0].backend == "native"
+
+
 def test_second_derivatives_of_power_where_the_exponent_is_zero():
     ndl.check_gradients(ndl.power, [0.5, 2.0, 3.0], [0.0, 0.0, 1.0], order=2)
 

@@ -39,9 +39,11 @@ class EWisePow(Elementwise):
             base = some.where(b.equal(0), a)
             base_grad = out_grad * b * base ** (b - 1.0)
         if b.requires_grad:
-            # Where a is 0 the power is constant in b (0 ** b = 0), and log(0) must not be formed.
+            # Where a is 0 the power is constant in b (0 ** b = 0), and log(0) must not be formed;
+            # of b < 0, where the power is infinite, the derivative is -inf, as in PyTorch.
             # In the result's dtype: the logarithm of a float32 has no digits of a float64.
-            exponent_grad = out_grad * node * one.where(a.equal(0), a).astype(node.dtype).log()
+            base = one.where(b.greater_equal(0), a).where(a.equal(0), a)
+            exponent_grad = out_grad * node * base.astype(node.dtype).log()
         return base_grad, exponent_grad
 
 
