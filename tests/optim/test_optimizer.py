@@ -464,3 +464,14 @@ def test_state_that_is_no_tensor_is_named_when_it_is_saved():
     optimizer.step()
     with pytest.raises(ndl.StateError, match=r"count\.0 is a int, .*Keep tensors in state"):
         optimizer.state_dict()
+
+
+def test_a_hyperparameter_that_is_no_attribute_is_named_when_it_is_saved():
+    class Plain(Optimizer):
+        def update(self, param, grad, state):
+            return param - grad
+
+    with pytest.raises(
+        ndl.StateError, match=r"lr is among the hyperparameters of Plain, .* = \(\)"
+    ):
+        Plain([nn.Parameter([1.0])]).state_dict()

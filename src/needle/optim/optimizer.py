@@ -223,8 +223,15 @@ class Optimizer(Stateful):
         """Copies of what is remembered: `lr`, …, and `m.0`, … for the state of parameter 0.
 
         Raises:
-            StateError: an entry of `state` is no tensor.
+            StateError: an entry of `state` is no tensor, or a hyperparameter no attribute.
         """
+        for name in self._numbers:
+            if not hasattr(self, name):
+                kind = type(self).__name__
+                raise StateError(
+                    f"state_dict: {name} is among the hyperparameters of {kind}, which has no such "
+                    f"attribute. Set self.{name}, or name those that it has: hyperparameters = ()"
+                )
         result = {name: np.array(getattr(self, name), np.float64) for name in self._numbers}
         for position, param in enumerate(self.params):
             for name, tensor in self.state.get(param, {}).items():
