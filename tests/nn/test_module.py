@@ -135,6 +135,17 @@ def test_a_class_that_keeps_a_layer_frozen_is_asked_wherever_it_stands():
     assert frozen.training is frozen.drop.training is False
 
 
+@pytest.mark.parametrize("wrap", [nn.Sequential, lambda learner: learner])
+def test_a_method_called_train_that_does_something_else_is_named(wrap):
+    class Learner(nn.Module):
+        def train(self, data, epochs):
+            return data * epochs
+
+    with pytest.raises(TypeError, match="epochs") as raised:
+        wrap(Learner()).eval()
+    assert "Learner.train(mode), which switches" in raised.value.__notes__[0]
+
+
 def test_a_layer_that_forgets_super_init_works():
     class Forgetful(nn.Module):
         def __init__(self):

@@ -113,7 +113,7 @@ class Module(Stateful):
                 continue
             seen.add(id(module))
             if module is not self and type(module).train is not Module.train:
-                module.train(mode)
+                _switch(module, mode)
                 continue
             module.training = mode
             todo.extend(reversed([child for _, child in _direct(module)]))
@@ -121,7 +121,7 @@ class Module(Stateful):
 
     def eval(self) -> Self:
         """Switch this module and all below it to evaluation; returns the module."""
-        return self.train(False)
+        return _switch(self, False)
 
     def zero_grad(self) -> None:
         """Forget the gradients of all parameters."""
@@ -197,6 +197,18 @@ class Module(Stateful):
         if not lines:
             return f"{name}({extra})"
         return "\n".join([f"{name}(", *([f"  {extra}"] if extra else []), *lines, ")"])
+
+
+def _switch(module: Any, mode: bool) -> Any:
+    """Call a module's `train`, which its class may have defined for something else."""
+    try:
+        return module.train(mode)
+    except TypeError as error:
+        error.add_note(
+            f"train() and eval() call {type(module).__name__}.train(mode), which switches between "
+            "training and evaluation. Give a method that does something else another name, as fit"
+        )
+        raise
 
 
 def _is_state(value: Any) -> bool:
