@@ -93,6 +93,15 @@ def test_a_folder_with_later_checkpoints_is_not_written(tmp_path: Path) -> None:
     assert CheckpointFolder(tmp_path).newest().state["epoch"] == 6
 
 
+def test_a_training_that_is_refused_leaves_the_metrics_of_the_run_before(tmp_path: Path) -> None:
+    files = MetricsFile(tmp_path / "metrics.jsonl"), Checkpoints(tmp_path / "checkpoints")
+    trainer_with(*files).fit(2)
+    before = (tmp_path / "metrics.jsonl").read_bytes()
+    with pytest.raises(CheckpointError, match="is ahead"):
+        trainer_with(*files).fit(2)
+    assert (tmp_path / "metrics.jsonl").read_bytes() == before != b""
+
+
 def test_checkpoints_say_what_they_need(tmp_path: Path) -> None:
     with pytest.raises(ArgumentError, match=r"every_steps=0. Give at least 1, or None"):
         Checkpoints(tmp_path, every_steps=0)

@@ -18,6 +18,9 @@ class Callback:
         ...         print("epoch", record["epoch"], "done")
     """
 
+    def before_start(self, trainer: Trainer) -> None:
+        """Raise what speaks against this training, before any callback has written anything."""
+
     def on_start(self, trainer: Trainer) -> None:
         """`fit` begins, from scratch or from a checkpoint."""
 

@@ -73,18 +73,20 @@ class Checkpoints(Callback):
         self.every_steps = every_steps
         self.config = dict(config or {})
 
-    def on_start(self, trainer: Trainer) -> None:
+    def before_start(self, trainer: Trainer) -> None:
         if self.every_steps and not hasattr(trainer.train_loader, "state_dict"):
             raise ArgumentError(
                 f"Checkpoints: every_steps={self.every_steps} needs a training loader with "
                 "state_dict(), such as DataLoader. Use one, or every_steps=None"
             )
-        remove_leftovers(self.folder.path)
         if ahead := self.folder.ahead_of(trainer.epoch, trainer.step):
             raise CheckpointError(
                 f"Checkpoints: {ahead} is ahead of this training, which is at epoch "
                 f"{trainer.epoch}. Restore it to go on with its run, or give another folder"
             )
+
+    def on_start(self, trainer: Trainer) -> None:
+        remove_leftovers(self.folder.path)
         if trainer.step == 0:
             self._save(trainer)
 

@@ -120,6 +120,8 @@ class Trainer:
         self.epochs = epochs = as_count(epochs, "fit", "epochs", 0)
         try:
             for callback in self.callbacks:
+                callback.before_start(self)
+            for callback in self.callbacks:
                 callback.on_start(self)
             while self.epoch < epochs:
                 self._train_epoch()
