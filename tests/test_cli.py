@@ -401,6 +401,10 @@ def test_a_cache_whose_files_come_and_go_or_cannot_be_seen(
         patch.setattr(Path, "glob", refused)
         shown = rows(capsys)
     assert shown["cache"] == "objects, not used: Permission denied"
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "iterdir", refused)
+        assert needle("cache clear") == 1
+    assert "objects cannot be read: Permission denied" in capsys.readouterr().err
 
 
 def test_a_cache_that_others_may_enter_is_shown_as_not_used(

@@ -20,11 +20,15 @@ def cache() -> None:
 @cache.command()
 def clear() -> None:
     """Remove all of it; it is compiled again when it is needed."""
-    if config.cache_dir() is None:
+    folder = config.cache_dir()
+    if folder is None:
         click.echo(f"the cache is {OFF}")
         return
-    files, size = objects.clear()
-    click.echo(f"removed {files:,} files, {size:,} bytes from {config.cache_dir()}")
+    try:
+        files, size = objects.clear()
+    except OSError as error:
+        raise click.ClickException(f"{folder} cannot be read: {error.strerror}") from error
+    click.echo(f"removed {files:,} files, {size:,} bytes from {folder}")
 
 
 def contents() -> str:
