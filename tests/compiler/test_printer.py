@@ -84,3 +84,10 @@ def test_the_text_says_what_the_kernels_do(name, rng):
     assert len(found) == expected.size
     for place, value in np.ndenumerate(expected):
         assert found[place] == pytest.approx(value, rel=1e-9)
+
+
+@pytest.mark.parametrize("mode", ["0", "numpy"])
+def test_explain_names_the_setting_without_native_code(mode, monkeypatch):
+    monkeypatch.setenv("NEEDLE_JIT", mode)
+    with pytest.raises(ndl.TraceError, match=rf"to show \(numpy: NEEDLE_JIT={mode} asks for none"):
+        ndl.explain(lambda x: x * 2, ndl.Tensor([1.0]))

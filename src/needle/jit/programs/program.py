@@ -118,8 +118,8 @@ class Program:
         Raises:
             UnsupportedError: there is none; the message says why.
         """
-        if config.jit_mode() != "1":
-            raise UnsupportedError("NEEDLE_JIT asks for it")
+        if (mode := config.jit_mode()) != "1":
+            raise UnsupportedError(f"NEEDLE_JIT={mode} asks for none")
         if reason := llvm.unavailable():
             _warn_without_llvm(reason)
             raise UnsupportedError(reason)
