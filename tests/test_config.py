@@ -32,6 +32,9 @@ def test_folders(monkeypatch):
         monkeypatch.setenv(variable, "")
     assert config.data_dir() is None
     assert config.cache_dir() == Path.home() / ".cache" / "needle"
+    with monkeypatch.context() as patch:
+        patch.setenv("HOME", "")
+        assert config.cache_dir() is None
     monkeypatch.setenv("NEEDLE_DATA", "digits")
     monkeypatch.setenv("NEEDLE_CACHE", "compiled")
     assert (config.data_dir(), config.cache_dir()) == (Path("digits"), Path("compiled"))

@@ -52,6 +52,8 @@ def cache_dir() -> Path | None:
     root = os.environ.get("XDG_CACHE_HOME")
     if root:
         return Path(root) / "needle"
+    if os.environ.get("HOME") == "":  # Python takes it for the root folder
+        return None
     try:
         return Path.home() / ".cache" / "needle"
     except RuntimeError:  # a container's user that no list knows
