@@ -3,11 +3,13 @@
 from array import array
 from collections import deque
 
+import numpy as np
 import pytest
 
 import needle as ndl
 from needle import nn
 
+WEIGHTS = [nn.Parameter([float(k)]) for k in range(4)]
 KINDS = [list, deque, lambda: array("d"), bytearray]
 
 
@@ -65,3 +67,48 @@ def test_a_number_that_changes_beside_does_not_add_twice(log):
 
     step(ndl.Tensor([1.0]))
     assert len(log) == 1
+
+
+@pytest.mark.parametrize(
+    "result",
+    [
+        lambda x, log: x * len(log),
+        lambda x, log: x.broadcast_to((len(log),)),
+        lambda x, log: (x, len(log)),
+        lambda x, log: x + ndl.Tensor([float(sum(log))]),
+        lambda x, log: x.exp() if len(log) % 2 else x.sin(),
+        lambda x, log: (x + WEIGHTS[len(log)]).reshape(1),
+    ],
+    ids=["factor", "shape", "number", "constant", "operator", "state"],
+)
+def test_what_depends_on_what_was_added_is_made_eagerly_and_then_refused(log, result):
+    def step(x):
+        log.append(1)
+        return result(x, log)
+
+    call, x = ndl.jit(step, warmup=0), ndl.Tensor([0.5])
+    for length in (1, 2):
+        found, expected = call(x), result(x, [1] * length)
+        if isinstance(expected, tuple):
+            assert found[1] == expected[1] == length
+        else:
+            np.testing.assert_array_equal(found.numpy(), expected.numpy())
+        assert list(log) == [1] * length
+    with pytest.raises(ndl.TraceError, match=r"log gets something new at .* Add to log outside"):
+        call(x)
+    assert list(log) == [1, 1]
+
+
+@pytest.mark.parametrize("most", [1, 2, 99])
+def test_what_is_only_added_is_no_matter(log, most):
+    def step(x):
+        if len(log) < most:
+            log.append(len(log))
+        y = x * ndl.Tensor([3.0]) + WEIGHTS[0]
+        return {"y": ndl.init.rand(1) + y, "name": "y"}
+
+    call, x = ndl.jit(step, warmup=0), ndl.Tensor([0.5])
+    for _ in range(4):
+        call(x)
+    assert list(log) == [0]
+    assert [program.calls for program in call.programs] == [4]

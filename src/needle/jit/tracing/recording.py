@@ -30,6 +30,7 @@ from .changed import ChangedNumberError, NewStateError, first_attributes
 from .effects import Effects, taken_apart
 from .guarding import guard
 from .reached import Reached
+from .repetition import do_the_same
 from .signature import is_leaf
 from .stand_ins import StandIns
 from .streams import Streams, no_entropy
@@ -54,9 +55,13 @@ def trace(
         return copy_context().run(tracing.run), tracing.reached
 
     try:
-        return run()[0]
+        done, reached = run()
     except ChangedNumberError as error:
         changed = error.changed
+    else:
+        if reached.grown:
+            _refuse_what_depends_on_growth(done, reached, run, leaves)
+        return done
     # A number that is the same after a second run (a batch size, say) was set, not counted up.
     before = [(slot, slot.held()) for slot, _ in changed]
     try:
@@ -68,6 +73,32 @@ def trace(
             slot.assign(old)
     slot = changed[0][0].label
     raise NewStateError(slot, f"Set {slot} outside the jitted function, between its calls")
+
+
+def _refuse_what_depends_on_growth(
+    done: Trace,
+    reached: Reached,
+    run: Callable[[], tuple[Trace, Reached]],
+    leaves: list[Any],
+) -> None:
+    """What the function added to a list stays, and is there at the next call: does that matter?
+
+    Raises:
+        NewStateError: it does, as in `log.append(1); return x * len(log)`.
+    """
+    repeated = False
+    try:
+        again, second = run()
+        second.take_back()
+        repeated = do_the_same(done, again, leaves)
+    except Exception:  # which an eager call raises as well
+        repeated = False
+    finally:
+        if not repeated:
+            reached.take_back()
+    if not repeated:
+        path = reached.grown[0].path
+        raise NewStateError(path, f"Add to {path} outside the jitted function")
 
 
 class _Tracing:
