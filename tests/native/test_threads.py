@@ -416,7 +416,9 @@ def test_control_c_stops_a_loop_of_runs(control_c):
 def test_arguments_are_checked():
     with pytest.raises(ArgumentError, match=r"set_threads: 0 threads cannot run anything"):
         threads.set_threads(0)
-    with pytest.raises(ArgumentError, match=r"2147483648 chunks are more than 2147483647"):
+    with pytest.raises(
+        ArgumentError, match=r"2147483648 chunks are more than 2147483647. Compute with f"
+    ):
         Program([Phase(0, 2**31)], 0)
 
 

@@ -96,7 +96,8 @@ def table(
     total = _length(pieces)
     if total > layout.MAX_CHUNKS:
         raise ArgumentError(
-            f"Program: {total} chunks are more than {layout.MAX_CHUNKS}. Make chunks larger"
+            f"Program: {total} chunks are more than {layout.MAX_CHUNKS}. Compute with fewer "
+            "elements at once, or make chunks larger"
         )
     first_queue = layout.HEADER + layout.ROW_WORDS * len(pieces)
     queue_words = 1 + threads
