@@ -399,3 +399,17 @@ def test_an_operator_whose_result_is_unused_is_called_as_eagerly():
         compiled(x).backward()  # which does not call them again
         assert [call.tolist() for call in op.calls] == [[2.0, 3.0], [7.0, 8.0]]
     assert x.grad.tolist() == [2.0, 4.0]
+
+
+def test_a_number_that_an_operator_counts_and_the_function_reads_is_no_constant():
+    """A program calls `compute`, and so would count, but would not read what it has counted."""
+    counts = {"calls": 0}
+
+    class Counting(ndl.TensorOp):
+        def compute(self, x):
+            counts["calls"] += 1
+            return x
+
+    step = ndl.jit(lambda x: Counting()(x) * counts["calls"], warmup=0)
+    with pytest.raises(ndl.TraceError, match=r"counts\['calls'\] changed .* and is a constant of"):
+        step(ndl.Tensor([1.0]))

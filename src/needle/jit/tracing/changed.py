@@ -73,8 +73,8 @@ class ChangedNumberError(TraceError):
             advice += f", or keep it in a tensor: {where} = ndl.Tensor(0), and "
             advice += f"{where}.data = {where} + 1"
         super().__init__(
-            f"the Python number {where} changed while a jitted function was traced, and a program "
-            f"would not change it again. {advice}"
+            f"the Python number {where} changed while a jitted function was traced, and is a "
+            f"constant of the program. {advice}"
         )
         self.changed = changed
 
