@@ -1,5 +1,7 @@
 """Ambient modes: nested, ended by errors, one set for each thread."""
 
+import asyncio
+import inspect
 import threading
 
 import pytest
@@ -108,3 +110,34 @@ def test_errors_and_the_end_of_a_decorated_generator():
     with pytest.raises(ValueError, match="v"):
         unfinished.throw(ValueError("v"))
     assert ambient.gradients
+
+
+def test_the_modes_of_a_decorated_coroutine_hold_in_its_body_alone():
+    seen = []
+
+    @ndl.no_grad()
+    async def answer(x):
+        seen.append(ambient.gradients)
+        await asyncio.sleep(0)  # the others run
+        seen.append(ambient.gradients)
+        if x is None:
+            raise ValueError("no x")
+        return (x * 2).requires_grad
+
+    async def beside():
+        return ambient.gradients
+
+    async def main():
+        calls = answer(ndl.Tensor([1.0])), beside(), answer(None), beside()
+        found = await asyncio.gather(*calls, return_exceptions=True)
+        late = asyncio.ensure_future(answer(None))
+        await asyncio.sleep(0)
+        late.cancel()
+        return [*found, *await asyncio.gather(late, return_exceptions=True), ambient.gradients]
+
+    assert inspect.iscoroutinefunction(answer)
+    first, one, failed, other, cancelled, after = asyncio.run(main())
+    assert (first, one, other, after) == (False, True, True, True)
+    assert isinstance(failed, ValueError)
+    assert isinstance(cancelled, asyncio.CancelledError)
+    assert seen == [False] * 5

@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable, Generator, Iterable
 from contextlib import AbstractContextManager
 from functools import wraps
-from inspect import isgeneratorfunction
+from inspect import iscoroutinefunction, isgeneratorfunction
 from typing import Any, Protocol
 from weakref import finalize, ref
 
@@ -103,7 +103,10 @@ class _Modes(AbstractContextManager[None]):
             setattr(ambient, name, value)
 
     def __call__(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        """The function with these modes in its body; a generator's is run piece by piece."""
+        """The function with these modes in its body.
+
+        That of a generator function, or of an `async def`, is run piece by piece.
+        """
         modes = self._modes
 
         @wraps(function)
@@ -115,15 +118,27 @@ class _Modes(AbstractContextManager[None]):
         def pieces(*args: Any, **kwargs: Any) -> Any:
             return (yield from _Pieces(modes, function(*args, **kwargs)))
 
+        @wraps(function)
+        async def awaited(*args: Any, **kwargs: Any) -> Any:
+            return await _Pieces(modes, function(*args, **kwargs))
+
+        if iscoroutinefunction(function):
+            return awaited
         return pieces if isgeneratorfunction(function) else inside
 
 
 class _Pieces(Generator[Any, Any, Any]):
-    """A generator whose body has modes of its own, and leaves those of its caller as they are."""
+    """A generator whose body has modes of its own, and leaves those of its caller as they are.
 
-    def __init__(self, modes: dict[str, Any], generator: Generator[Any, Any, Any]) -> None:
+    So has that of a coroutine, which is resumed as a generator is.
+    """
+
+    def __init__(self, modes: dict[str, Any], generator: Any) -> None:
         self._modes = modes
         self._generator = generator
+
+    def __await__(self) -> Generator[Any, Any, Any]:
+        return self
 
     def send(self, value: Any) -> Any:
         with _Modes(self._modes):
@@ -142,7 +157,8 @@ def ambient_set(**modes: Any) -> _Modes:
 def no_grad() -> Any:
     """Record no graph inside a `with` block (or a function decorated with `no_grad()`).
 
-    In a decorated generator function it holds in the function's body, not in that of the loop.
+    In a decorated generator function it holds in the function's body, not in that of the loop; in
+    an `async def`, not in what runs while that waits.
 
     Returns:
         A context manager. Results computed inside need no gradient.
