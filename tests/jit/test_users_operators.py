@@ -413,3 +413,21 @@ def test_a_number_that_an_operator_counts_and_the_function_reads_is_no_constant(
     step = ndl.jit(lambda x: Counting()(x) * counts["calls"], warmup=0)
     with pytest.raises(ndl.TraceError, match=r"counts\['calls'\] changed .* and is a constant of"):
         step(ndl.Tensor([1.0]))
+
+
+@pytest.mark.parametrize("rows", [3, 0])
+def test_it_takes_what_the_function_returns_too(rows):
+    """A product that is written to the result at once has no place among temporaries."""
+    weight = np.arange(20, dtype="float32").reshape(4, 5)
+
+    def step(x, weight):
+        product = x @ weight
+        return product, Cube()(product)
+
+    compiled = ndl.jit(step, warmup=0)
+    for k in range(3):
+        x = np.full((rows, 4), k, "float32")
+        product, cube = compiled(x, weight)
+        np.testing.assert_array_equal(product.numpy(), x @ weight)
+        np.testing.assert_array_equal(cube.numpy(), (x @ weight) ** 3)
+    assert len(compiled.programs) == 1

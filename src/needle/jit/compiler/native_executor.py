@@ -165,14 +165,11 @@ class NativeExecutor:
         np.copyto(self._array(node), result)
 
     def _array(self, node: Node) -> Array:
-        """A stored value as an array over its memory: what is kept, be it a draw, or the arena."""
+        """A stored value as an array over its memory, wherever that lies, as code finds it."""
         shape, dtype = spec(node)
-        layout = self.compiled.plan
-        slot = layout.slot[base(node)]
-        if slot in self._keep:
-            return self._keep[slot].reshape(shape)
-        start = layout.offsets[slot]
-        return self._arena[start : start + layout.bytes[slot]].view(dtype).reshape(shape)
+        address = self._words[self.compiled.plan.slot[base(node)]]
+        memory: Any = (ctypes.c_uint8 * bytes_of(node)).from_address(address)
+        return np.ndarray(shape, dtype, memory)
 
     def alone(self, call: Call) -> Callable[[], None]:
         """A function that runs one call of the program by itself, on one thread.
