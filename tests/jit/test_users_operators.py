@@ -341,6 +341,41 @@ def test_it_may_draw_from_numpy():
     assert [step(x).tolist() for _ in range(3)] == expected
 
 
+RNG = np.random.RandomState(0)
+
+
+@pytest.mark.parametrize("where", ["attribute", "closure", "global", "gradient"])
+def test_it_may_draw_from_a_generator_of_its_own(where):
+    def run(jit):
+        rng = np.random.default_rng(0)
+        RNG.seed(0)
+
+        class Noise(ndl.TensorOp):
+            def __init__(self):
+                self.rng = np.random.default_rng(0)
+
+            def compute(self, x):
+                draw = {
+                    "attribute": lambda: self.rng.random(x.shape),
+                    "closure": lambda: rng.random(x.shape),
+                    "global": lambda: RNG.rand(*x.shape),
+                    "gradient": lambda: 0,
+                }
+                return x + draw[where]()
+
+            def gradient(self, out_grad, node):
+                return out_grad * RNG.rand()
+
+        op = Noise()
+        step = jit(ndl.value_and_grad(lambda x: (op(x * 2) + op(x)).sum()))
+        x = ndl.Tensor([1.0, 2.0])
+        return [(value.tolist(), grad.tolist()) for value, grad in [step(x) for _ in range(4)]]
+
+    np.testing.assert_allclose(
+        *[[np.hstack(row) for row in run(jit)] for jit in (lambda f: f, partial(ndl.jit, warmup=1))]
+    )
+
+
 def test_several_are_called_in_the_order_of_the_program():
     class Noise(ndl.TensorOp):
         def compute(self, x):
@@ -431,3 +466,20 @@ def test_it_takes_what_the_function_returns_too(rows):
         np.testing.assert_array_equal(product.numpy(), x @ weight)
         np.testing.assert_array_equal(cube.numpy(), (x @ weight) ** 3)
     assert len(compiled.programs) == 1
+
+
+def test_what_it_keeps_is_not_changed_twice_by_a_checked_call():
+    class Drifting(ndl.TensorOp):
+        def __init__(self):
+            self.calls = 0
+            self.rng = np.random.default_rng(0)
+
+        def compute(self, x):
+            self.calls += 1
+            return x * self.calls + self.rng.random(x.shape)
+
+    expected, op = Drifting(), Drifting()
+    step = ndl.jit(lambda x: op(x) + op(x * 2), warmup=0, check=True)
+    x = ndl.Tensor([1.0, 2.0], requires_grad=False)
+    for _ in range(3):
+        assert step(x).tolist() == (expected(x) + expected(x * 2)).tolist()

@@ -176,6 +176,14 @@ def global_names(code: CodeType) -> tuple[str, ...]:
     return tuple(dict.fromkeys(named))
 
 
+def variables(function: Any) -> list[Any]:
+    """What the variables hold that a function's code names: those of its closure, and globals."""
+    if not isinstance(function, FunctionType):
+        return []
+    space, cells = function.__globals__, function.__closure__ or ()
+    return [*map(_held, cells), *[space.get(name) for name in global_names(function.__code__)]]
+
+
 @lru_cache(maxsize=4096)
 def modules_in(code: CodeType) -> tuple[str, ...]:
     """The modules that a function's code imports, the packages around them included."""

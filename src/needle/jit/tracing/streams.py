@@ -46,7 +46,7 @@ class Streams:
 
     def add(self, generator: Any) -> bool:
         """Remember where a generator stands; False if it is none."""
-        found = _accessors(generator)
+        found = accessors(generator)
         if found is not None and all(known.generator is not generator for known in self._known):
             if isinstance(generator, PhiloxStream):
                 generator.shared = True  # other threads wait from now on
@@ -123,7 +123,7 @@ def no_entropy(refusal: Callable[[str], Exception]) -> Generator[None]:
         module._urandom = original
 
 
-def _accessors(generator: Any) -> tuple[Callable[[], Any], Callable[[Any], Any]] | None:
+def accessors(generator: Any) -> tuple[Callable[[], Any], Callable[[Any], Any]] | None:
     """What gives and sets the state of a generator; None if it is none."""
     if isinstance(generator, np.random.Generator):
         generator = generator.bit_generator

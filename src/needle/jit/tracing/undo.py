@@ -9,12 +9,15 @@ and a dry run note what it had then::
     h = x.detach()                                                (it is read)
     h.requires_grad = True           nothing: h came into being here
     self.mask = x > 0                of a user's operator: the mask that it had, if it had one
+    rng.normal(size=3)               the same: where the generator stood
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from copy import copy
 from functools import partial
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -22,6 +25,9 @@ import numpy as np
 from ...graph.node import Node, Value
 from ...graph.op import Op
 from ..objects.contents import refill
+from ..objects.names import variables
+from ..objects.things import COLLECTIONS
+from .streams import accessors
 
 
 class UndoLog:
@@ -84,10 +90,15 @@ class UndoLog:
             return
         self._operators[id(op)] = op
         for value in [*vars(op).values(), vars(op)]:
-            if isinstance(value, np.ndarray | list | dict | set):
-                self._kept.append(partial(refill, value, value.copy()))
+            if isinstance(value, (np.ndarray, list, dict, *COLLECTIONS)):
+                self._kept.append(partial(refill, value, copy(value)))
             elif isinstance(value, Value):
                 self._kept.append(partial(setattr, value, "node", value.node))
+        rules = type(op).compute, type(op).gradient
+        for value in [*vars(op).values(), *chain.from_iterable(map(variables, rules))]:
+            if stream := accessors(value):
+                state, set_state = stream
+                self._kept.append(partial(set_state, state()))
 
     def undo(self) -> None:
         """Let every tensor and operator be as it was. Done twice, it does the same."""
