@@ -20,15 +20,21 @@ from ..graph.node import Node, Value, realize
 from ..graph.op import Op
 from .objects.slots import Slot
 from .objects.trees import mapped
+from .tracing.pullback import is_users
 from .tracing.streams import Streams, draws_undone
 from .tracing.trace import Trace
 from .tracing.undo import UndoLog
 
 
 class _Recording(UndoLog, Eager):
-    """Eager evaluation that remembers which tensors were given new data or gradients."""
+    """Eager evaluation that remembers which tensors were given new data or gradients.
+
+    And what users' operators kept, which the program runs again.
+    """
 
     def make(self, op: Op, inputs: tuple[Any, ...]) -> Any:
+        if is_users(op):
+            self.touch_operator(op)
         value = super().make(op, inputs)
         self.made.add(value.node)
         return value
