@@ -483,3 +483,29 @@ def test_what_it_keeps_is_not_changed_twice_by_a_checked_call():
     x = ndl.Tensor([1.0, 2.0], requires_grad=False)
     for _ in range(3):
         assert step(x).tolist() == (expected(x) + expected(x * 2)).tolist()
+
+
+class ScaledBy(ndl.TensorOp):
+    def __init__(self, factor):
+        self.factor = factor
+
+    def compute(self, x):
+        return x * self.factor.numpy()
+
+
+@pytest.mark.parametrize("made", [lambda x, w: x * 2, lambda x, w: w * 2, lambda x, w: w.detach()])
+def test_what_it_reads_has_to_be_an_operand_where_the_function_computes_it(made):
+    """A program calls it before state is written; in the trace the value became a constant."""
+    factor = nn.Parameter([1.0, 2.0])
+    op = ScaledBy(factor)
+
+    def step(x):
+        factor.data = made(x, factor)
+        return op(x)
+
+    x = ndl.Tensor([3.0, 4.0], requires_grad=False)
+    for _ in range(2):
+        with pytest.raises(ndl.TraceError, match=r"an operator of your own reads it.* operand"):
+            ndl.jit(step, warmup=0)(x)
+        assert factor.tolist() == [1.0, 2.0]
+    assert ndl.jit(lambda x: op(x) + factor, warmup=0)(x).tolist() == [4.0, 10.0]

@@ -308,10 +308,11 @@ def realize(node: Node) -> Any:
         if top.storage is not None:
             pending.pop()
             continue
-        if top.op is None:
+        if top.op is None or top.where is not None:
             raise TraceError(
-                "a traced tensor outlived the trace of its function and has no value. "
-                "Return it from the jitted function instead"
+                "a tensor that a jitted function computed has no values outside of its trace: a "
+                "traced tensor outlived the trace of its function, or an operator of your own "
+                "reads it. Return it from the function, or pass it to the operator as an operand"
             )
         missing = [child for child in top.inputs if child.storage is None]
         if missing:

@@ -252,7 +252,11 @@ class Tracer(UndoLog):
         """What a user's code gives on the values of this call: its shape and dtype are learnt."""
         self.touch_operator(op)
         with draws_undone(), ambient_set(evaluator=EAGER):
-            return run(*[self._real_value(node) for node in nodes])
+            try:
+                return run(*[self._real_value(node) for node in nodes])
+            except TraceError as error:  # it reads values that are not known
+                self.refusals.append(error)
+                raise
 
     def _real_value(self, node: Node) -> Any:
         for item in topological_order([node], lambda node: node not in self._real):
