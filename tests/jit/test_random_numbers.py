@@ -276,3 +276,26 @@ def test_draws_in_nested_calls_and_in_methods(seed):
     seed(0)
     ours = [outer(ndl.init.zeros(3)).tolist() for _ in range(4)]
     np.testing.assert_allclose(ours, expected, rtol=1e-6)
+
+
+def test_operators_of_ones_own_draw_in_turn(seed):
+    """Machine code gets its draws before it runs, so before an operator between kernels draws."""
+
+    class Noise(ndl.TensorOp):
+        def compute(self, x):
+            return x + ndl.init.rand(*x.shape).numpy()
+
+        def gradient(self, out_grad, node):
+            return out_grad * ndl.init.rand(*out_grad.shape)
+
+    def step(x):
+        before, noisy, after = ndl.init.rand(3), Noise()(x), ndl.init.rand(3)
+        (noisy * after).sum().backward()
+        return before, noisy, after, x.grad, ndl.init.randn(2)
+
+    runs = []
+    for function in (step, ndl.jit(step, warmup=0)):
+        seed(3)
+        xs = [ndl.Tensor([1.0, 2.0, k], dtype="float32") for k in range(3)]
+        runs.append([part.tolist() for x in xs for part in function(x)])
+    assert runs[0] == runs[1]

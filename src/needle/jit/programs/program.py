@@ -123,6 +123,8 @@ class Program:
         if reason := llvm.unavailable():
             _warn_without_llvm(reason)
             raise UnsupportedError(reason)
+        if self.trace.draws_in_turn:  # machine code gets all draws of a call at its beginning
+            raise UnsupportedError("operators of your own draw from the function's random stream")
         state, handed = state_in_place(self.trace, self.inputs.captured)
         handed = list(dict.fromkeys([*handed, *draws]))
         new = {captured.node: node for captured, node in state.items()}

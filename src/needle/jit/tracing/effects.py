@@ -29,6 +29,7 @@ from ..objects.slots import Slot
 from ..objects.trees import branches_in, leaves_in, mapped, tensors_in
 from .changed import Change, changed_slots
 from .hidden import hidden_in
+from .interpret import is_random
 from .reached import Reached
 from .stand_ins import StandIns
 from .trace import Argument, Branch, Grad, Held, Out, OutTuple, Source, Target, Trace
@@ -104,6 +105,7 @@ class Effects:
             captured=[self._inputs[node] for node in tracer.captured if node in self._inputs],
             reshapes=self._reshapes(changed),
             asked=self._stand_ins.asked,
+            draws_in_turn=tracer.draws_in_operators and any(map(is_random, tracer.nodes)),
             held=self._held,
         )
 

@@ -78,6 +78,12 @@ class Streams:
         """Whether every stream stands where it stood."""
         return all(known.stands() for known in self._known)
 
+    def ambient_stands(self) -> bool:
+        """Whether the ambient one does, be it NumPy's."""
+        own = isinstance(self._ambient, PhiloxStream)
+        generator = self._ambient if own else np.random.mtrand._rand  # type: ignore[attr-defined]
+        return all(known.stands() for known in self._known if known.generator is generator)
+
     def put_back(self) -> None:
         """Let every stream stand where it stood, and the one be in force that was."""
         make_ambient(self._ambient)
@@ -86,12 +92,12 @@ class Streams:
 
 
 @contextmanager
-def draws_undone() -> Generator[None]:
+def draws_undone() -> Generator[Streams]:
     """Let every stream stand after a `with` block where it stood, and no other thread draw."""
     with draws_paused():
         streams = Streams()
         try:
-            yield
+            yield streams
         finally:
             streams.put_back()
 

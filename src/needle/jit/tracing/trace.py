@@ -141,6 +141,7 @@ class Trace:
         captured: Nodes that stand for tensors that existed before, and where those are found.
         reshapes: Whether state has another shape, dtype or flag after a call than before it.
         asked: Names of the attributes that it asks tensors among its arguments for.
+        draws_in_turn: Whether users' operators draw from the stream that the function draws from.
         held: The tensors of `Held`, until the first call is done: if the function took one out of a
             queue, say, nobody else holds it.
     """
@@ -156,6 +157,7 @@ class Trace:
     captured: list[tuple[Node, Source]]
     reshapes: bool
     asked: set[str]
+    draws_in_turn: bool
     held: list[Any]
 
     @property

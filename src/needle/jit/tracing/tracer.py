@@ -120,6 +120,7 @@ class Tracer(UndoLog):
         constants: Leaves made during the trace from Python data.
         made: Nodes that came into being during the trace, which arguments did not.
         refusals: Why values that were asked for were not given.
+        draws_in_operators: Whether users' operators draw from the ambient stream.
     """
 
     computes = False
@@ -130,6 +131,7 @@ class Tracer(UndoLog):
         self.captured: dict[Node, tuple[ReferenceType[Any], bool]] = {}
         self.constants: set[Node] = set()
         self.refusals: list[TraceError] = []
+        self.draws_in_operators = False
         self._real: dict[Node, Any] = {}  # values in this call
         self._arguments: set[Node] = set()
         self._tuples: dict[Node, Node] = {}
@@ -252,11 +254,15 @@ class Tracer(UndoLog):
         """What a user's code gives on the values of this call: its shape and dtype are learnt."""
         self.touch_operator(op)
         with draws_undone(), ambient_set(evaluator=EAGER):
+            values = [self._real_value(node) for node in nodes]
+        with draws_undone() as streams, ambient_set(evaluator=EAGER):
             try:
-                return run(*[self._real_value(node) for node in nodes])
+                return run(*values)
             except TraceError as error:  # it reads values that are not known
                 self.refusals.append(error)
                 raise
+            finally:
+                self.draws_in_operators |= not streams.ambient_stands()
 
     def _real_value(self, node: Node) -> Any:
         for item in topological_order([node], lambda node: node not in self._real):
