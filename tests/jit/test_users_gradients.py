@@ -159,3 +159,32 @@ def test_what_it_raises_and_a_rule_that_does_not_fit():
         step = ndl.jit(lambda x, op=op: ndl.grad(lambda x: op()(x).sum())(x), warmup=0)
         with pytest.raises(error, match=words):
             step(ndl.Tensor(points(0)))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_an_operator_behind_a_float_argument_or_rate_has_the_dtype_of_the_tensor(dtype):
+    """Numbers that change from call to call decide no dtype, where its result is learnt either."""
+
+    class Rounded(ndl.TensorOp):
+        def compute(self, x):
+            return np.round(x, 1)
+
+        def gradient(self, out_grad, node):
+            return out_grad
+
+    def run(jit):
+        weight = ndl.nn.Parameter(np.array([0.13, 0.57], dtype))
+        opt = ndl.optim.Adam([weight], lr=0.1)
+
+        def step(x, k):
+            (Rounded()(x * k) * weight).sum().backward()
+            opt.step()
+            opt.reset_grad()
+            weight.data = Rounded()(weight)
+            return Rounded()(weight * opt.lr)
+
+        step = jit(step)
+        x = ndl.Tensor([1.0, 2.0], dtype=dtype, requires_grad=False)
+        return [step(x, k).tolist() for k in (0.5, 1.5, 2.5)], weight.dtype
+
+    assert run(lambda f: ndl.jit(f, warmup=0)) == run(lambda f: f)

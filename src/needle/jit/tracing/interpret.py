@@ -75,14 +75,19 @@ class Interpreter:
 
     def evaluated(self, node: Node, arrays: list[Any]) -> Any:
         """The value of a node."""
-        op = node.op
-        assert op is not None
-        if op.scalars:
-            count = len(arrays) - op.scalars
-            arrays = [*arrays[:count], *[float(number) for number in arrays[count:]]]
-        result = op.evaluate(*arrays)
+        result = evaluated(node, arrays)
         check_result(node, result)
         return result
+
+
+def evaluated(node: Node, arrays: Sequence[Any]) -> Any:
+    """What an operator gives; run-time scalars are numbers, which decide no dtype."""
+    op = node.op
+    assert op is not None
+    if op.scalars:
+        count = len(arrays) - op.scalars
+        arrays = [*arrays[:count], *[float(number) for number in arrays[count:]]]
+    return op.evaluate(*arrays)
 
 
 def _own(value: Any) -> Any:

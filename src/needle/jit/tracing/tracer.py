@@ -33,6 +33,7 @@ from ...ops.power import EWisePow
 from ...ops.tuples import MakeTensorTuple
 from ...shapes import Spec
 from ...tensor import Tensor
+from .interpret import evaluated
 from .pullback import Pullback, is_users, run_rule
 from .streams import draws_undone
 from .undo import UndoLog
@@ -283,8 +284,7 @@ def _stored(node: Node, real: dict[Node, Any]) -> Any:
         return node.memory
     if node.storage is not None:
         return node.storage
-    assert node.op is not None
-    return node.op.evaluate(*[real[child] for child in node.inputs])
+    return evaluated(node, [real[child] for child in node.inputs])
 
 
 def _shape(node: Node) -> Any:
