@@ -307,3 +307,38 @@ def test_the_shape_of_a_tensor_that_is_not_computed_with():
         lambda: give(queue.rows, 8, 2),
         programs=3,
     )
+
+
+LAYERS = """
+class Layer:
+    def __init__(self, factor):
+        self.factor = factor
+    def __call__(self, x):
+        return act(x) * self.factor
+def act(x):
+    return x + 1
+layer = Layer(2.0)
+def step(x):
+    return layer(x) + Layer(3.0)(x)
+"""
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "layer.factor = 5.0",
+        "def act(x): return x - 1",
+        "Layer.__call__ = lambda self, x: x",
+        "class Layer(Layer):\n    def __call__(self, x): return x * 9",
+        "layer = Layer(7.0)",
+    ],
+)
+def test_classes_made_by_exec_in_a_namespace_without_a_name(change):
+    """They say that their module is `builtins`, whose name is found there."""
+    space = {}
+    exec(LAYERS, space)
+    step = ndl.jit(space["step"], warmup=0)
+    x = ndl.Tensor([1.0, 2.0])
+    assert step(x).tolist() == [10.0, 15.0]
+    exec(change, space)
+    assert step(x).tolist() == space["step"](x).tolist() != [10.0, 15.0]

@@ -30,7 +30,7 @@ from typing import TYPE_CHECKING, Any
 from .containers import Members
 from .names import class_of_super, names_in, takes_classes
 from .seen import Seen
-from .things import is_library, member
+from .things import is_of_library, member
 
 if TYPE_CHECKING:
     from ..tracing.reaching import Reaching
@@ -71,7 +71,7 @@ class Classes:
                 self._read_bases(cls, base, reaching)
         if itself or self._all_open:
             self._let_open(cls, reaching)
-        if not is_library(type(cls).__module__):
+        if not is_of_library(type(cls)):
             self.add(type(cls), reaching, itself)
         if isinstance(cls, EnumType):  # `for kind in Kind` and `Kind(1)` name no member
             members = cls.__members__.items()
@@ -145,7 +145,7 @@ class Classes:
         return filter(self._reached.__contains__, cls.__mro__)
 
     def _users(self, cls: type) -> list[type]:
-        return [base for base in cls.__mro__ if not is_library(base.__module__)]
+        return [base for base in cls.__mro__ if not is_of_library(base)]
 
     def _add_members(self, cls: type, names: AbstractSet[str], reaching: Reaching) -> None:
         seen = reaching.found[id(cls)]
@@ -169,4 +169,4 @@ def _is_given_class(item: Any) -> bool:
     """Whether Python gives the class itself to what stands in a class: `cls`, or `owner`."""
     if isinstance(item, partialmethod | singledispatchmethod):
         item = item.func
-    return isinstance(item, classmethod) or not is_library(type(item).__module__)
+    return isinstance(item, classmethod) or not is_of_library(type(item))

@@ -19,7 +19,7 @@ from typing import Any
 from weakref import ref
 
 from .slots import MISSING, Container
-from .things import is_library
+from .things import is_library, is_of_library
 
 _contents = attrgetter("cell_contents")
 _IMMUTABLE = (bool, int, float, str, type(None))
@@ -126,7 +126,9 @@ class Globals(Container):
 
     def is_fixed(self, key: Any, value: Any) -> bool:
         """A module is, and a class or function in C of a library under its own name."""
-        if isinstance(value, type | BuiltinFunctionType):
+        if isinstance(value, type):
+            return value.__name__ == key and is_of_library(value)
+        if isinstance(value, BuiltinFunctionType):
             return value.__name__ == key and is_library(value.__module__)
         return isinstance(value, ModuleType)
 

@@ -19,6 +19,7 @@ Some hold no state themselves, but can call or show what does. It is looked at i
 
 from __future__ import annotations
 
+import builtins
 import sys
 import threading
 from array import ArrayType
@@ -49,6 +50,8 @@ Parts = Iterable[tuple[str, Any]]
 COLLECTIONS = (set, deque, bytearray, ArrayType)
 """What holds things, and has no slots."""
 _LIBRARIES = {*sys.stdlib_module_names, "needle", "numpy"}
+_PYTHONS = {id(item) for item in vars(builtins).values() if isinstance(item, type)}
+_HEAP_TYPE = 1 << 9  # in `__flags__`, of classes that came into being while Python ran
 _INSTALLED = {"site-packages", "dist-packages"}
 _CONTAINERS = (ChainMap, UserDict, UserList, WeakKeyDictionary, WeakSet, WeakValueDictionary)
 """They are written in Python, around dicts and lists."""
@@ -63,6 +66,13 @@ def is_library(module: Any) -> bool:
     return module is not None
 
 
+def is_of_library(cls: type) -> bool:
+    """Whether a class is a library's: what `exec` makes in a space without a name has Python's."""
+    if cls.__module__ != "builtins":
+        return is_library(cls.__module__)
+    return id(cls) in _PYTHONS or not cls.__flags__ & _HEAP_TYPE
+
+
 def is_own(module: ModuleType) -> bool:
     """Whether a module is part of the user's program, rather than of an installed library."""
     place = str(vars(module).get("__file__"))
@@ -72,7 +82,7 @@ def is_own(module: ModuleType) -> bool:
 def is_users_object(item: Any) -> bool:
     """An instance with attributes, of a class that belongs to none of the libraries below us."""
     cls = type(item)
-    if is_library(cls.__module__) or isinstance(item, Value):
+    if is_of_library(cls) or isinstance(item, Value):
         return False
     return cls.__dictoffset__ != 0 or bool(fields_of(cls))
 
@@ -124,12 +134,10 @@ def member(path: str, item: Any) -> Iterator[tuple[str, Any]]:
     """What stands in a class: functions, wrapped ones, properties, other descriptors."""
     if isinstance(item, FunctionType):
         yield path, item
-    elif isinstance(item, property | staticmethod | classmethod) or is_library(
-        type(item).__module__
-    ):
+    elif isinstance(item, property | staticmethod | classmethod) or is_of_library(type(item)):
         for name in filter(_names_of(item).__contains__, _METHODS):
             yield "self" if name == "__self__" else path, getattr(item, name, None)
-    if not is_library(type(item).__module__):
+    if not is_of_library(type(item)):
         yield path, item
 
 

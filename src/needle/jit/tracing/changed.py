@@ -25,7 +25,7 @@ from ..objects.contents import Contents
 from ..objects.sameness import is_as_good, is_equal
 from ..objects.seen import is_number
 from ..objects.slots import MISSING, Slot
-from ..objects.things import is_library, is_own, is_users_object
+from ..objects.things import is_of_library, is_own, is_users_object
 from ..objects.trees import items_of, outline, tensors_in
 from .iterators import slots_now
 from .reached import Reached
@@ -67,7 +67,7 @@ class ChangedNumberError(TraceError):
     def __init__(self, changed: list[tuple[Slot, Any]]) -> None:
         slot, _ = changed[0]
         where, advice = slot.label, "Change it outside the jitted function"
-        if slot.container.dotted and is_library(type(slot.container.owner()).__module__):
+        if slot.container.dotted and is_of_library(type(slot.container.owner())):
             advice += ", as with schedule.step() after each of its calls"  # ours, and no tensor
         else:
             advice += f", or keep it in a tensor: {where} = ndl.Tensor(0), and "

@@ -42,6 +42,7 @@ from ..objects.things import (
     called,
     container_of,
     is_library,
+    is_of_library,
     is_own,
     is_users_object,
     looked_through,
@@ -95,7 +96,7 @@ class Reaching:
         if id(item) in self._things:
             return
         self._things[id(item)] = item
-        if isinstance(item, _KNOWN_BY_VALUE) and not is_library(type(item).__module__):
+        if isinstance(item, _KNOWN_BY_VALUE) and not is_of_library(type(item)):
             self._add_beside_value(item, path)
         if isinstance(item, np.ndarray):
             self._add_array(item, path)
@@ -177,7 +178,7 @@ class Reaching:
     def _add_tensor(self, tensor: Tensor, path: str) -> None:
         """Its flag, and what a program's author gave to it: attributes, or a class of its own."""
         self.reached.tensors[id(tensor)] = tensor, self._tracer.flag_of(tensor)
-        if vars(tensor) or not is_library(type(tensor).__module__):
+        if vars(tensor) or not is_of_library(type(tensor)):
             self.add_whole(tensor, Attributes(tensor, path))
 
     def add_all(self, seen: Seen) -> None:
