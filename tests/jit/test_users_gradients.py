@@ -188,3 +188,33 @@ def test_an_operator_behind_a_float_argument_or_rate_has_the_dtype_of_the_tensor
         return [step(x, k).tolist() for k in (0.5, 1.5, 2.5)], weight.dtype
 
     assert run(lambda f: ndl.jit(f, warmup=0)) == run(lambda f: f)
+
+
+class Drifting(ndl.TensorOp):
+    """What it gives depends on how often it was run."""
+
+    def __init__(self):
+        self.calls = 0
+        self.rng = np.random.default_rng(0)
+
+    def compute(self, x):
+        self.calls += 1
+        return x * self.calls + self.rng.random(x.shape)
+
+    def gradient(self, out_grad, node):
+        return out_grad * self.calls
+
+
+def test_an_operator_is_not_run_again_for_a_gradient_from_outside():
+    def run(jit):
+        op, found = Drifting(), []
+        call = jit(lambda x: (op(x * 3) ** 3).sum())
+        for _ in range(3):
+            x = ndl.Tensor([1.0, 2.0])
+            call(x).backward()
+            first = x.grad
+            (first * first).sum().backward()
+            found += [*first.tolist(), *x.grad.tolist(), op.calls]
+        return found
+
+    np.testing.assert_allclose(run(lambda f: ndl.jit(f, warmup=0)), run(lambda f: f), rtol=1e-12)

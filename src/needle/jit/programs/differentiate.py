@@ -23,6 +23,7 @@ from ...ops.tuples import MakeTensorTuple, TupleGetItem
 from ...tensor import Tensor
 from ...tensor_tuple import TensorTuple
 from ..tracing.interpret import is_random, live_nodes
+from ..tracing.pullback import Recalled, is_called
 from ..tracing.trace import Trace, outs_in
 
 
@@ -103,7 +104,8 @@ class Differentiable:
         outs: The results that need a gradient.
 
     Attributes:
-        draws: Random numbers that the results depend on; a call has to give these too.
+        draws: Random numbers that the results depend on, and what users' operators gave, which may
+            draw or count themselves; a call has to give these too.
     """
 
     compile: Callable[..., Any]
@@ -113,7 +115,7 @@ class Differentiable:
         self.outs = outs
         self.inputs = inputs
         self.nodes = live_nodes(trace.nodes, outs)
-        self.draws = [node for node in self.nodes if is_random(node)]
+        self.draws = [node for node in self.nodes if is_random(node) or _is_kept(node)]
         self.variables = [k for k, node in enumerate(self.inputs) if node.requires_grad]
         self.reverse = type(self).compile(self._reverse, warmup=0)
         self._outputs = [Output(place) for place in range(len(outs))]
@@ -160,7 +162,8 @@ class Differentiable:
         return list(pulled_back(replayed, variables, MakeTensorTuple()(*out_grads)))
 
     def _replayed(self, outs: list[Node], constants: Any, draws: Any, *variables: Any) -> Any:
-        known: dict[Node, Any] = dict(zip(self.draws, draws, strict=True))
+        given: dict[Node, Any] = dict(zip(self.draws, draws, strict=True))
+        known = {node: value for node, value in given.items() if is_random(node)}
         rest = iter(constants)
         for k, node in enumerate(self.inputs):
             known[node] = variables[self.variables.index(k)] if k in self.variables else next(rest)
@@ -168,7 +171,12 @@ class Differentiable:
             if node not in known:
                 op: Any = node.op
                 operands = [known.get(child) or Tensor.wrap(child.storage) for child in node.inputs]
-                value = op(*operands)
+                value = Recalled(op)(given[node], *operands) if node in given else op(*operands)
                 # What was made under no_grad, or of frozen parameters, ends the graph here too.
                 known[node] = value.detach() if value.requires_grad > node.requires_grad else value
         return MakeTensorTuple()(*[known[node] for node in outs])
+
+
+def _is_kept(node: Node) -> bool:
+    """Whether it is what a user's operator gave, which may give something else next time."""
+    return node.op is not None and is_called(node.op) and not node.is_tuple()

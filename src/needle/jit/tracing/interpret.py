@@ -19,7 +19,7 @@ from ...graph.node import Node
 from ...graph.order import topological_order
 from ...ops.loss import CrossEntropy
 from ...shapes import Spec, spec_of
-from .pullback import Pullback, is_users
+from .pullback import is_called
 
 
 def live_nodes(nodes: Sequence[Node], wanted: Sequence[Node]) -> list[Node]:
@@ -32,8 +32,7 @@ def live_nodes(nodes: Sequence[Node], wanted: Sequence[Node]) -> list[Node]:
 
 def with_calls(nodes: Sequence[Node], wanted: Sequence[Node]) -> list[Node]:
     """What is wanted, and users' operators: they may do more than give a result that is used."""
-    called = [n for n in nodes if n.op and is_users(n.op) and not isinstance(n.op, Pullback)]
-    return [*wanted, *called]
+    return [*wanted, *[node for node in nodes if node.op and is_called(node.op)]]
 
 
 def gathers(nodes: Sequence[Node]) -> list[Node]:

@@ -51,10 +51,38 @@ class Pullback(Op):
         return f"Pullback({self.op!r}, place={self.place})"
 
 
+class Recalled(Op):
+    """A user's operator whose result is known, the first operand: it is not run again.
+
+    Args:
+        op: The user's operator, which may draw, or count its calls.
+    """
+
+    def __init__(self, op: Op) -> None:
+        self.op = op
+
+    def compute(self, *arrays: Any) -> Any:
+        return arrays[0]
+
+    def infer(self, *specs: Any) -> Any:
+        return specs[0]
+
+    def gradient(self, out_grad: Any, node: Any) -> Any:
+        return None, *_rule(self.op, out_grad, node, *node.inputs[1:])
+
+    def __repr__(self) -> str:
+        return f"Recalled({self.op!r})"
+
+
 def is_users(op: Op) -> bool:
     """Whether what an operator computes was written by a user, or is the gradient of such a one."""
     module = getattr(type(op).compute, "__module__", None) or ""
-    return isinstance(op, Pullback) or module.partition(".")[0] != "needle"
+    return isinstance(op, Pullback | Recalled) or module.partition(".")[0] != "needle"
+
+
+def is_called(op: Op) -> bool:
+    """Whether a user's `compute` is run, which may do more than give a result."""
+    return is_users(op) and not isinstance(op, Pullback | Recalled)
 
 
 def run_rule(op: Op, needed: Sequence[bool], *arrays: Any) -> tuple[Any, ...]:

@@ -27,6 +27,7 @@ from ...graph.op import Op
 from ..objects.contents import refill
 from ..objects.names import variables
 from ..objects.things import COLLECTIONS
+from .pullback import Recalled
 from .streams import accessors
 
 
@@ -86,6 +87,7 @@ class UndoLog:
 
     def touch_operator(self, op: Op) -> None:
         """An operator of the user's is about to be run: remember what it keeps."""
+        op = op.op if isinstance(op, Recalled) else op
         if id(op) in self._operators or not hasattr(op, "__dict__"):
             return
         self._operators[id(op)] = op
