@@ -218,3 +218,33 @@ def test_an_operator_is_not_run_again_for_a_gradient_from_outside():
         return found
 
     np.testing.assert_allclose(run(lambda f: ndl.jit(f, warmup=0)), run(lambda f: f), rtol=1e-12)
+
+
+def test_what_an_operator_assigned_is_not_read_by_the_function():
+    """Programs read state once, before they call operators."""
+
+    class Averaged(ndl.TensorOp):
+        def __init__(self):
+            self.mean = ndl.Tensor([0.0, 0.0], requires_grad=False)
+
+        def compute(self, x):
+            self.mean.data = ndl.Tensor(self.mean.numpy() * 0.5 + x, requires_grad=False)
+            return x * 1
+
+        def gradient(self, out_grad, node):
+            return out_grad
+
+    op, expected = Averaged(), Averaged()
+    x = ndl.Tensor([3.0, 4.0], requires_grad=False)
+    with pytest.raises(ndl.TraceError, match=r"shape \(2,\) is read at .* after an operator"):
+        ndl.jit(lambda x: op(x) + op.mean, warmup=0)(x)
+    assert op.mean.tolist() == [0.0, 0.0]
+
+    def step(op, x):
+        before = op.mean * 2
+        return before, op(x), op.mean
+
+    compiled = ndl.jit(lambda x: step(op, x), warmup=0)
+    for _ in range(3):
+        found, wanted = compiled(x), step(expected, x)
+        assert [part.tolist() for part in found] == [part.tolist() for part in wanted]

@@ -227,6 +227,12 @@ class Tracer(UndoLog):
         node = value.node
         if node in self.made or node in self._arguments or node in self.captured:
             return node
+        if self.of_operators.get(value, node) is not node:
+            raise refusal(
+                f"a tensor of shape {_shape(node)} is read at {user_line()} after an operator of "
+                "your own gave it new data, and a program would read what it held before the call. "
+                "Let the operator return the value"
+            )
         realize(node)
         if isinstance(value, Value.tuple_class):
             return self._tuple(value)

@@ -40,6 +40,7 @@ class UndoLog:
         grad_before: Tensors whose `.grad` was touched, with what it was.
         flag_before: Tensors whose `requires_grad` was set, with what it was.
         grad_read: Those of them whose `.grad` was read before it was set.
+        of_operators: Tensors that users' operators keep, with the node they had.
         grad_reset: Those of them that were given a `.grad` which they may not have any more.
     """
 
@@ -50,6 +51,7 @@ class UndoLog:
         self.flag_before: dict[Value, bool] = {}
         self.grad_read: set[Value] = set()
         self.grad_reset: set[Value] = set()
+        self.of_operators: dict[Value, Node] = {}
         self._operators: dict[int, Op] = {}  # by identity: a class may have an equality of its own
         self._kept: list[Callable[[], Any]] = []  # what puts back what operators keep
 
@@ -95,6 +97,7 @@ class UndoLog:
             if isinstance(value, (np.ndarray, list, dict, *COLLECTIONS)):
                 self._kept.append(partial(refill, value, copy(value)))
             elif isinstance(value, Value):
+                self.of_operators.setdefault(value, value.node)
                 self._kept.append(partial(setattr, value, "node", value.node))
         rules = type(op).compute, type(op).gradient
         for value in [*vars(op).values(), *chain.from_iterable(map(variables, rules))]:
@@ -115,7 +118,8 @@ class UndoLog:
 
     def let_go(self) -> None:
         """Keep none of the tensors alive, once all was undone."""
-        for noted in (self.node_before, self.grad_before, self.flag_before):
+        tensors = self.node_before, self.grad_before, self.flag_before, self.of_operators
+        for noted in tensors:
             noted.clear()
         self.grad_read.clear()
         self.grad_reset.clear()
