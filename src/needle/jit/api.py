@@ -40,7 +40,7 @@ from .tracing.changed import NewStateError
 from .tracing.interpret import is_random
 from .tracing.recording import trace
 from .tracing.signature import Key, attributes, holds_arrays, is_array, signature
-from .tracing.turns import BusyError, making, paused
+from .tracing.turns import BusyError, EnteredError, making, paused
 
 PATIENCE = 3
 """So often in a row may a trace find that state came into being."""
@@ -126,6 +126,8 @@ class Jitted(Wrapper):
 
         What the function itself raises names the module; if it raises nothing, it handled that.
         """
+        if isinstance(raised, EnteredError):  # which would never end as written
+            raise raised
         error = DryRun(self._as_written, args, kwargs, program.trace).error
         if isinstance(error, NeedleError):
             raise error from None

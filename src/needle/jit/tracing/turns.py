@@ -42,6 +42,10 @@ class BusyError(TraceError):
     """Another thread has what this one may not wait for."""
 
 
+class EnteredError(TraceError):
+    """A program is to run inside of itself."""
+
+
 class _State:
     """What this process has: who makes a program, and all programs."""
 
@@ -57,7 +61,7 @@ def turn_of(program: Turn) -> AbstractContextManager[Any]:
     """A `with` block for a call of a program: one at a time.
 
     Raises:
-        TraceError: this thread is inside of the program.
+        EnteredError: this thread is inside of the program.
         BusyError: it is inside of others, and would have to wait.
     """
     return inside_turn(program) if ambient.inside else program.lock
@@ -67,11 +71,11 @@ def inside_turn(program: Turn) -> AbstractContextManager[Any]:
     """A `with` block for a call of a program by a thread that is inside of others.
 
     Raises:
-        TraceError: it is inside of this one.
+        EnteredError: it is inside of this one.
         BusyError: it would have to wait.
     """
     if program in ambient.inside:
-        raise TraceError(
+        raise EnteredError(
             "a compiled program was entered again from one of its own operators. "
             "Do not call the jitted function inside an operator's compute"
         )
