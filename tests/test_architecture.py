@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[1]
 # its own line in this table; components on one floor do not know each other. A new one gets its
 # place here.
 FLOORS = (
-    ("errors", "files", "allocator"),
+    ("errors", "hints", "files", "allocator"),
     ("config", "shapes"),
     ("context",),
     ("streams", "native"),

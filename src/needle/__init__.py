@@ -17,6 +17,7 @@ from . import (
     autograd,
     backend_selection,
     data,
+    hints,
     init,
     models,
     nn,
@@ -209,6 +210,8 @@ allocator.keep_freed_memory()
 
 # Not in __all__: a star import leaves Python's own functions alone, as NumPy's does.
 abs, max, min = ops.abs, ops.max, ops.min
+
+hints.give(__name__, hints.NEEDLE)
 
 __all__ = [
     "GELU", "Abs", "AdamDecayUpdate", "AdamEps", "AdamRate", "AdamUpdate", "AdamWUpdate",

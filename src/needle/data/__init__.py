@@ -1,5 +1,6 @@
 """Data sets, loaders and transforms."""
 
+from .. import hints
 from .dataset import Dataset, NDArrayDataset
 from .download import load_mnist
 from .idx import read_idx
@@ -11,3 +12,5 @@ __all__ = [
     "DataLoader", "Dataset", "MNISTDataset", "NDArrayDataset", "RandomCrop", "RandomFlipHorizontal",
     "Transform", "load_mnist", "read_idx",
 ]  # fmt: skip
+
+hints.give(__name__, hints.DATA)

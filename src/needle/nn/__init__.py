@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from .. import hints
 from .activations import GELU, ReLU, Sigmoid, SiLU, Softmax, Tanh
 from .basic import Dropout, Flatten, Identity, Linear, Residual, Sequential
 from .loss import BCEWithLogitsLoss, MSELoss, SoftmaxLoss
@@ -13,3 +14,5 @@ __all__ = [
     "Linear", "MSELoss", "Module", "Parameter", "ReLU", "Residual", "Sequential", "SiLU", "Sigmoid",
     "Softmax", "SoftmaxLoss", "Tanh",
 ]  # fmt: skip
+
+hints.give(__name__, hints.NN)
