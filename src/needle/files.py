@@ -63,7 +63,8 @@ def naming(path: Path) -> Generator[None]:
     try:
         yield
     except OSError as error:
-        error.filename, error.filename2 = str(path), None
+        error.filename = str(path)
+        del error.filename2  # None would be shown as a second name
         raise
 
 

@@ -59,7 +59,7 @@ def test_the_metrics_file_is_cut_back_to_the_history(tmp_path: Path) -> None:
 
 
 def test_a_full_disk_is_named() -> None:
-    with pytest.raises(OSError, match="No space left on device: '/dev/full'"):
+    with pytest.raises(OSError, match=r"No space left on device: '/dev/full'$"):
         MetricsFile("/dev/full").on_epoch(trainer_with(), {"epoch": 1})
 
 
