@@ -280,7 +280,8 @@ class Trainer:
         if not math.isfinite(train["loss"]):
             raise NonFiniteError(
                 f"fit: the mean training loss of epoch {self.epoch + 1} is {train['loss']}. "
-                f"Lower the learning rate (now {lr:g}), or clip the gradients"
+                f"Lower the learning rate (now {lr:g}), clip the gradients, or look for NaN in the "
+                "data"
             )
         test = {} if self.test_loader is None else self.evaluate(self.test_loader)
         self.running = Averages()
