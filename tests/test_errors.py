@@ -344,6 +344,20 @@ def test_operators_of_integers_are_refused(apply, other):
         apply(other, t)
 
 
+def test_what_is_written_for_masks_instead_of_operators_of_bits():
+    a, b = ndl.Tensor([False, False, True, True]), ndl.Tensor([False, True, False, True])
+    with pytest.raises(TypeError, match=r"for masks a \* b, a\.maximum\(b\), a\.equal\(False\)$"):
+        _ = ~a
+
+    def written(a, b):
+        return a * b, a.maximum(b), a.equal(False)
+
+    x, y = a.numpy(), b.numpy()
+    for results in (written(a, b), ndl.jit(written, warmup=0)(a, b)):
+        for result, expected in zip(results, (x & y, x | y, ~x), strict=True):
+            np.testing.assert_array_equal(result.numpy(), expected, strict=True)
+
+
 def test_a_mask_that_hides_nothing_is_no_mask():
     np.testing.assert_array_equal(ndl.Tensor(np.ma.masked_array([1.0, 2.0])).numpy(), [1.0, 2.0])
 

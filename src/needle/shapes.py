@@ -45,7 +45,7 @@ def as_int(value: object, operation: str, name: str) -> int:
         return operator.index(value)  # type: ignore[arg-type]
     except TypeError:
         raise ArgumentError(
-            f"{operation}: {name} must be an integer, got {value!r}. "
+            f"{operation}: {name} must be an integer, got {value!r:.50}. "
             f"Write int({name}) if that is meant"
         ) from None
 

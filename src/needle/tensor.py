@@ -234,8 +234,8 @@ class Tensor(Value):
         return int(self.item())
 
     def __index__(self) -> int:
-        if self.dtype.kind not in "iu":
-            raise TypeError(f"a tensor of {self.dtype} is no index. Write int(t) if that is meant")
+        if self.dtype.kind not in "iu" or self.size != 1:
+            raise TypeError(f"a tensor of {self.dtype}, {self.shape}, is no index. Write int(t)")
         return int(self.item())
 
     def __bool__(self) -> bool:
@@ -311,19 +311,21 @@ class Tensor(Value):
 
     def _refuse_order(self, other: Any) -> NoReturn:
         raise TypeError(
-            "a tensor has no order of its own. Compare values with less, less_equal, greater, …"
+            "a tensor has no order of its own. Compare values with less, less_equal, greater, …; "
+            "in an `if`, where a tensor is always true, numbers: float(t) > 1"
         )
 
     __lt__ = __le__ = __gt__ = __ge__ = _refuse_order
 
-    def _refuse_integers_operator(self, other: Any) -> NoReturn:
+    def _refuse_integers_operator(self, *other: Any) -> NoReturn:
         # Without it, NumPy's arrays and numbers on the right would compute, outside the graph.
         raise TypeError(
-            "a tensor has no //, %, &, |, ^, << and >>: they have no gradient. Use t.numpy()"
+            "a tensor has no //, %, &, |, ^, ~, << and >>: they have no gradient. Use t.numpy(), "
+            "or for masks a * b, a.maximum(b), a.equal(False)"
         )
 
     __floordiv__ = __mod__ = __divmod__ = _refuse_integers_operator
-    __and__ = __or__ = __xor__ = __lshift__ = __rshift__ = _refuse_integers_operator
+    __and__ = __or__ = __xor__ = __invert__ = __lshift__ = __rshift__ = _refuse_integers_operator
 
     # -- arithmetic --------------------------------------------------------------------------------
 

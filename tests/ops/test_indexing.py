@@ -172,6 +172,11 @@ REFUSED = {
         ArgumentError,
         "one_hot: n must be an integer, got 3.0",
     ),
+    "one_hot of PyTorch's order": (
+        lambda: ndl.one_hot(ndl.Tensor([1, 2]), 3),
+        ArgumentError,
+        r"one_hot: n must be an integer, got needle.Tensor\(\[1, 2\]",
+    ),
     "one_hot of no dtype": (
         lambda: ndl.one_hot(3, [1], "complex64"),
         DTypeError,

@@ -150,7 +150,11 @@ REFUSED = {
     ),
     "mask at another axis": ((0, X[:, 0, 0] > 0), ShapeError, r"mask of shape \(3,\) at axis 1"),
     "mask without axes": (np.array(True), ShapeError, r"mask of shape \(\) at axis 0"),
-    "bool": (True, ArgumentError, "subscript: True is no index. Use ints, slices, None"),
+    "bool": (
+        True,
+        ArgumentError,
+        r"subscript: True is no index. .* or masks, as x\[x.equal\(0\)\]",
+    ),
     "NumPy bool": (np.True_, ArgumentError, "is no index"),
     "float": (1.0, ArgumentError, r"subscript: 1.0 is no index"),
     "string": ("a", ArgumentError, "subscript: 'a' is no index"),

@@ -118,7 +118,8 @@ def _range(item: Any, size: int, axis: int) -> Range:
         return start, len(range(start, stop, step)), step
     if isinstance(item, bool | np.bool_) or not hasattr(item, "__index__"):
         raise ArgumentError(
-            f"subscript: {item!r} is no index. Use ints, slices, None, '...' or integer arrays"
+            f"subscript: {item!r} is no index. Use ints, slices, None, '...', integer arrays, or "
+            "masks, as x[x.equal(0)]"
         )
     number = item.__index__()
     if not -size <= number < size:

@@ -202,9 +202,9 @@ class Tracer(UndoLog):
         made = f" (made at {node.where})" if node.where else ""
         raise refusal(
             f"the values of a tensor of shape {_shape(node)}{made} are not known while a jitted "
-            f"function is traced, at {user_line()}. float(), int(), item(), numpy() and "
-            "cached_data cannot be used there: return the tensor and read it outside, or compute "
-            "with tensors (ndl.where instead of if)"
+            f"function is traced, at {user_line()}. float(), int(), item(), numpy(), cached_data "
+            "and NumPy's functions cannot be used there: return the tensor and read it outside, or "
+            "compute with tensors (x.exp() instead of np.exp(x), ndl.where instead of if)"
         )
 
     def shown(self, node: Node) -> Any:
