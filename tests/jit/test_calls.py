@@ -268,3 +268,23 @@ def test_a_function_inside_another_is_no_program_of_its_own(backend):
         assert "Summation" in ndl.explain(outer, x).traced
     assert inner(x).tolist() == [2.0]
     assert inner.programs[0].calls == 2
+
+
+def test_an_array_of_another_library_may_be_filled_anew():
+    class Buffer:
+        """As a tensor of PyTorch: what is in it is no attribute."""
+
+        __module__ = "numpy.buffers"
+        __slots__ = ()
+
+        def __array__(self, *args, **kwargs):
+            return np.array(content)
+
+        def __dlpack__(self, **kwargs):
+            raise AssertionError
+
+    total, buffer, sums = ndl.jit(lambda x: (ndl.Tensor(x) * 2).sum()), Buffer(), []
+    for number in range(4):
+        content = [float(number)] * 3
+        sums.append(float(total(buffer)))
+    assert sums == [0, 6, 12, 18]

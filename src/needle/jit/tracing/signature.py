@@ -145,6 +145,9 @@ def _key_of_value(item: Any, leaves: list[Any] | None) -> Any:
         return (type(item), *[_static_key(part, leaves) for part in parts])
     if isinstance(item, MethodType):
         return (MethodType, item.__func__, Identity(item.__self__))
+    if hasattr(type(item), "__dlpack__") and not isinstance(item, np.ndarray):
+        # Another library's array, which may be filled anew: no call is like another.
+        return (type(item), object())
     return Identity(item)
 
 
