@@ -319,6 +319,23 @@ def test_a_tensor_of_one_integer_repeats_no_sequence(other):
             compute()
 
 
+def test_an_array_of_another_library_is_no_operand_and_named_in_full():
+    class Theirs:
+        def __dlpack__(self, **kwargs):
+            raise AssertionError
+
+        def __radd__(self, other):
+            raise AssertionError("computes without the graph")
+
+    for compute in (
+        lambda: MATRIX + Theirs(),
+        lambda: Theirs() * MATRIX,
+        lambda: MATRIX - Theirs(),
+    ):
+        with pytest.raises(TypeError, match=rf": a {__name__}.Theirs is no operand .* ndl.Tensor"):
+            compute()
+
+
 def test_sizes_and_axes_may_be_arrays_without_axes():
     assert init.zeros(np.array(3)).shape == (3,)
     assert MATRIX.reshape(np.array(4)).shape == MATRIX.reshape(ndl.Tensor(4)).shape == (4,)

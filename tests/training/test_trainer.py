@@ -390,6 +390,13 @@ def test_a_metric_cannot_take_the_place_of_the_loss() -> None:
         trainer_of(nn.Linear(3, 2), metrics={"loss": error_rate})
 
 
+def test_a_loss_is_no_class() -> None:
+    model = nn.Linear(3, 2)
+    optimizer = ndl.optim.SGD(model.parameters())
+    with pytest.raises(ArgumentError, match=r"loss is the class MSELoss.*: MSELoss\(\)"):
+        Trainer(model, nn.MSELoss, optimizer, [])
+
+
 def test_metrics_are_functions_by_name_that_return_a_number() -> None:
     with pytest.raises(ArgumentError, match=r"metrics is a list. Pass functions by name"):
         trainer_of(nn.Linear(3, 2), metrics=[error_rate])

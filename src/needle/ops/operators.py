@@ -35,10 +35,13 @@ def binary(of_tensors: Any, with_scalar: Any, a: Any, other: Any) -> Any:
         return with_scalar(a, other)
     if isinstance(other, np.ndarray):
         return with_scalar(a, other) if other.size == 1 else of_tensors(a, as_tensor(other))
-    if isinstance(other, list | tuple | str | bytes):
-        # Python would go on to repeat the sequence, as often as a tensor of one integer says.
+    kind = type(other)
+    if isinstance(other, list | tuple | str | bytes) or hasattr(kind, "__dlpack__"):
+        # Python would go on to repeat the sequence, as often as a tensor of one integer says, and
+        # another library's array may compute without the graph.
+        where = "" if kind.__module__ == "builtins" else f"{kind.__module__}."
         raise DTypeError(
-            f"{of_tensors.__name__}: a {type(other).__name__} is no operand of a tensor. "
+            f"{of_tensors.__name__}: a {where}{kind.__name__} is no operand of a tensor. "
             "Write ndl.Tensor(…, requires_grad=False) around it"
         )
     return NotImplemented

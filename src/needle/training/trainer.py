@@ -77,6 +77,10 @@ class Trainer:
         callbacks: Sequence[Callback] = (),
         compile: bool = True,
     ) -> None:
+        if isinstance(loss, type):
+            raise ArgumentError(
+                f"Trainer: loss is the class {loss.__name__}. Make a loss of it: {loss.__name__}()"
+            )
         self.model = model
         self.loss = loss
         self.optimizer: Any = optimizer  # whatever else its rule has, there is `lr`
