@@ -17,36 +17,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 
-from .layout import (
-    ASLEEP,
-    BUSY,
-    CONDITION,
-    DONE,
-    HEADER,
-    IDLE_SPINS,
-    LIMIT,
-    MUTEX,
-    NEXT,
-    PROGRAM,
-    PROGRAM_ARGUMENTS,
-    PROGRAM_CHUNKS,
-    PROGRAM_PLACES,
-    PROGRAM_POOL,
-    PROGRAM_ROWS,
-    PROGRAM_THREADS,
-    RECORD_SIZE,
-    RECORDS,
-    ROW_BEGIN,
-    ROW_CHUNKS,
-    ROW_FUNCTION,
-    ROW_GIVEN,
-    ROW_NEXT_QUEUES,
-    ROW_NUMBER,
-    ROW_STAGE_END,
-    ROW_WORDS,
-    STOP,
-    YIELD_SPINS,
-)  # fmt: skip
+from . import layout
 from .llvm import Host
 from .values import I1, I8, I32, I64, PTR, VOID, Type, Value
 from .vectors import Builder, Source
@@ -92,22 +63,23 @@ def _at(b: Builder, base: Value, offset: int) -> Value:
 
 
 def _record(b: Builder, pool: Value, thread: Value) -> Value:
-    return b.offset(_at(b, pool, RECORDS), I8, thread * RECORD_SIZE)
+    return b.offset(_at(b, pool, layout.RECORDS), I8, thread * layout.RECORD_SIZE)
 
 
 def _ends(b: Builder, queue: Value) -> tuple[Value, Value]:
     """The next chunk of a queue's word, and the end."""
-    return b.binary("lshr", queue, 32), queue & (NEXT - 1)
+    return b.binary("lshr", queue, 32), queue & (layout.NEXT - 1)
 
 
 def _call_phase(b: Builder, program: Value, row: Value, begin: Value, end: Value) -> None:
     """Call a phase's function: the program's arguments, first chunk and end, own words."""
-    function, words = b.load(row, PTR, ROW_FUNCTION), b.load(row, PTR, ROW_GIVEN)
-    b.call_pointer(function, VOID, b.load(program, PTR, PROGRAM_ARGUMENTS), begin, end, words)
+    function, words = b.load(row, PTR, layout.ROW_FUNCTION), b.load(row, PTR, layout.ROW_GIVEN)
+    arguments = b.load(program, PTR, layout.PROGRAM_ARGUMENTS)
+    b.call_pointer(function, VOID, arguments, begin, end, words)
 
 
 def _lock(b: Builder, name: str, record: Value) -> None:
-    b.call_c(f"pthread_mutex_{name}", I32, _at(b, record, MUTEX))
+    b.call_c(f"pthread_mutex_{name}", I32, _at(b, record, layout.MUTEX))
 
 
 def _rest(b: Builder, pauses: int = PAUSES) -> None:
@@ -129,32 +101,32 @@ def _prepare(b: Builder, pool: Value, threads: Value) -> None:
     null = Value(b, "null", PTR)
     with b.loop(0, threads) as loop:
         record = _record(b, pool, loop.index)
-        b.call_c("pthread_mutex_init", I32, _at(b, record, MUTEX), null)
-        b.call_c("pthread_cond_init", I32, _at(b, record, CONDITION), null)
+        b.call_c("pthread_mutex_init", I32, _at(b, record, layout.MUTEX), null)
+        b.call_c("pthread_cond_init", I32, _at(b, record, layout.CONDITION), null)
 
 
 @_function("serial", program=PTR)
 def _serial(b: Builder, program: Value) -> None:
     """Run all phases in order, each in one go, on this thread."""
-    with b.loop(0, b.load(program, I64, PROGRAM_ROWS)) as loop:
-        row = b.offset(program, I64, loop.index * ROW_WORDS + HEADER)
-        begin = b.load(row, I64, ROW_BEGIN)
-        _call_phase(b, program, row, begin, begin + b.load(row, I64, ROW_CHUNKS))
+    with b.loop(0, b.load(program, I64, layout.PROGRAM_ROWS)) as loop:
+        row = b.offset(program, I64, loop.index * layout.ROW_WORDS + layout.HEADER)
+        begin = b.load(row, I64, layout.ROW_BEGIN)
+        _call_phase(b, program, row, begin, begin + b.load(row, I64, layout.ROW_CHUNKS))
 
 
 @_function("run", program=PTR)
 def _run(b: Builder, program: Value) -> None:
     """Run a program with its number of threads, or on this one alone while the pool is taken."""
-    pool = b.load(program, PTR, PROGRAM_POOL)
-    busy = _at(b, pool, BUSY)
+    pool = b.load(program, PTR, layout.PROGRAM_POOL)
+    busy = _at(b, pool, layout.BUSY)
 
     def together() -> None:
-        b.atomic_store(b.load(program, I64, PROGRAM_THREADS), _at(b, pool, LIMIT))
-        b.store(program, _at(b, pool, PROGRAM))
-        b.atomic_store(0, _at(b, pool, DONE))
-        rows = b.load(program, I64, PROGRAM_ROWS) * ROW_WORDS + HEADER
+        b.atomic_store(b.load(program, I64, layout.PROGRAM_THREADS), _at(b, pool, layout.LIMIT))
+        b.store(program, _at(b, pool, layout.PROGRAM))
+        b.atomic_store(0, _at(b, pool, layout.DONE))
+        rows = b.load(program, I64, layout.PROGRAM_ROWS) * layout.ROW_WORDS + layout.HEADER
         b.call("publish", VOID, pool, b.offset(program, I64, rows))
-        _help_until_done(b, pool, b.load(program, I64, PROGRAM_CHUNKS))
+        _help_until_done(b, pool, b.load(program, I64, layout.PROGRAM_CHUNKS))
         b.atomic_store(0, busy)
 
     def alone() -> None:
@@ -165,14 +137,14 @@ def _run(b: Builder, program: Value) -> None:
 
 def _help_until_done(b: Builder, pool: Value, chunks: Value) -> None:
     """Take chunks; where there is none, spin, and give the processor away after a while."""
-    patience = b.load(_at(b, pool, YIELD_SPINS), I64)
+    patience = b.load(_at(b, pool, layout.YIELD_SPINS), I64)
 
     def turn(spins: Value) -> tuple[Value, Value]:
         ran = b.call("attempt", I1, pool, 0)
         spins = b.select(ran, 0, spins + 1)
         b.when(~ran, lambda: _rest(b))
         b.when(spins > patience, lambda: b.call_c("sched_yield", I32))
-        return b.compare("!=", b.atomic_load(_at(b, pool, DONE)), chunks), spins
+        return b.compare("!=", b.atomic_load(_at(b, pool, layout.DONE)), chunks), spins
 
     b.repeat(turn, [0])
 
@@ -184,7 +156,7 @@ def _attempt(b: Builder, pool: Value, thread: Value) -> Value:
     Another's queue may be filled a moment before the own one. So who finds a chunk there waits,
     and looks at the own queue once more: each thread keeps the chunks whose data it has.
     """
-    limit = b.atomic_load(_at(b, pool, LIMIT))
+    limit = b.atomic_load(_at(b, pool, layout.LIMIT))
 
     def turn(step: Value, waited: Value) -> tuple[Value, Value, Value, Value]:
         other = thread + step
@@ -195,7 +167,7 @@ def _attempt(b: Builder, pool: Value, thread: Value) -> Value:
         early = available & ~own & ~waited
 
         def take() -> None:
-            left = b.select(own, word + NEXT, word - 1)
+            left = b.select(own, word + layout.NEXT, word - 1)
             number = b.select(own, first, end - 1)
             won = b.compare_swap(queue, word, left)
             b.when(won, lambda: b.call("chunk", VOID, pool, number))
@@ -213,14 +185,15 @@ def _attempt(b: Builder, pool: Value, thread: Value) -> Value:
 @_function("chunk", pool=PTR, number=I64)
 def _chunk(b: Builder, pool: Value, number: Value) -> None:
     """Run a chunk that was taken; after the last of a stage, open the next stage."""
-    program = b.load(_at(b, pool, PROGRAM), PTR)
-    place = b.load(program, I64, b.load(program, I64, PROGRAM_PLACES) + number)
+    program = b.load(_at(b, pool, layout.PROGRAM), PTR)
+    place = b.load(program, I64, b.load(program, I64, layout.PROGRAM_PLACES) + number)
     row = b.offset(program, I64, place)
-    chunk = number - b.load(row, I64, ROW_NUMBER) + b.load(row, I64, ROW_BEGIN)
+    chunk = number - b.load(row, I64, layout.ROW_NUMBER) + b.load(row, I64, layout.ROW_BEGIN)
     _call_phase(b, program, row, chunk, chunk + 1)
     # Read before the chunk counts as done: unless another stage follows, the program may then go.
-    stage_end, following = b.load(row, I64, ROW_STAGE_END), b.load(row, I64, ROW_NEXT_QUEUES)
-    done = b.atomic_add(_at(b, pool, DONE), 1) + 1
+    stage_end = b.load(row, I64, layout.ROW_STAGE_END)
+    following = b.load(row, I64, layout.ROW_NEXT_QUEUES)
+    done = b.atomic_add(_at(b, pool, layout.DONE), 1) + 1
     opens = b.compare("==", done, stage_end) & b.compare("!=", following, 0)
     b.when(opens, lambda: b.call("publish", VOID, pool, b.offset(program, I64, following)))
 
@@ -243,22 +216,22 @@ def _publish(b: Builder, pool: Value, queues: Value) -> None:
 @_function("wake", pool=PTR)
 def _wake(b: Builder, pool: Value) -> None:
     """Wake the sleeping threads that may take part."""
-    with b.loop(1, b.atomic_load(_at(b, pool, LIMIT))) as loop:
+    with b.loop(1, b.atomic_load(_at(b, pool, layout.LIMIT))) as loop:
         record = _record(b, pool, loop.index)
 
         def wake() -> None:
             _lock(b, "lock", record)
-            b.atomic_store(0, _at(b, record, ASLEEP))
-            b.call_c("pthread_cond_signal", I32, _at(b, record, CONDITION))
+            b.atomic_store(0, _at(b, record, layout.ASLEEP))
+            b.call_c("pthread_cond_signal", I32, _at(b, record, layout.CONDITION))
             _lock(b, "unlock", record)
 
-        b.when(b.compare("!=", b.atomic_load(_at(b, record, ASLEEP)), 0), wake)
+        b.when(b.compare("!=", b.atomic_load(_at(b, record, layout.ASLEEP)), 0), wake)
 
 
 @_function("worker", pool=PTR, thread=I64)
 def _worker(b: Builder, pool: Value, thread: Value) -> None:
     """Take chunks until `stop`; spin for a while where there is none, then sleep."""
-    patience = b.load(_at(b, pool, IDLE_SPINS), I64)
+    patience = b.load(_at(b, pool, layout.IDLE_SPINS), I64)
     zero = b.constant(0, I64)
 
     def idle(spins: Value) -> list[Value]:
@@ -268,11 +241,11 @@ def _worker(b: Builder, pool: Value, thread: Value) -> None:
         return [b.select(tired, zero, spins + 1)]
 
     def turn(spins: Value) -> tuple[Value, Value]:
-        wanted = thread < b.atomic_load(_at(b, pool, LIMIT))
+        wanted = thread < b.atomic_load(_at(b, pool, layout.LIMIT))
         no = b.constant(0, I1)
         (ran,) = b.either(wanted, lambda: [b.call("attempt", I1, pool, thread)], lambda: [no])
         (spins,) = b.either(ran, lambda: [zero], lambda: idle(spins))
-        return b.compare("==", b.atomic_load(_at(b, pool, STOP)), 0), spins
+        return b.compare("==", b.atomic_load(_at(b, pool, layout.STOP)), 0), spins
 
     b.repeat(turn, [zero])
 
@@ -285,20 +258,20 @@ def _sleep(b: Builder, pool: Value, thread: Value) -> None:
     way round. Both are in one order for all threads, so one of the two sees the other.
     """
     record = _record(b, pool, thread)
-    asleep = _at(b, record, ASLEEP)
+    asleep = _at(b, record, layout.ASLEEP)
     _lock(b, "lock", record)
     b.atomic_store(1, asleep)
-    limit = b.atomic_load(_at(b, pool, LIMIT))
+    limit = b.atomic_load(_at(b, pool, layout.LIMIT))
     with b.loop(0, limit, carry=[b.constant(0, I1)]) as loop:
         first, end = _ends(b, b.atomic_load(_record(b, pool, loop.index)))
         loop.update(loop.values[0] | (first < end))
     work = loop.values[0] & (thread < limit)
-    work |= b.compare("!=", b.atomic_load(_at(b, pool, STOP)), 0)
+    work |= b.compare("!=", b.atomic_load(_at(b, pool, layout.STOP)), 0)
     b.when(work, lambda: b.atomic_store(0, asleep))
 
     def wait() -> tuple[Value]:
         still = b.compare("!=", b.atomic_load(asleep), 0)
-        condition, mutex = _at(b, record, CONDITION), _at(b, record, MUTEX)
+        condition, mutex = _at(b, record, layout.CONDITION), _at(b, record, layout.MUTEX)
         b.when(still, lambda: b.call_c("pthread_cond_wait", I32, condition, mutex))
         return (still,)
 
@@ -309,6 +282,6 @@ def _sleep(b: Builder, pool: Value, thread: Value) -> None:
 @_function("stop", pool=PTR, threads=I64)
 def _stop(b: Builder, pool: Value, threads: Value) -> None:
     """Tell all workers of a pool with this many threads to return."""
-    b.atomic_store(threads, _at(b, pool, LIMIT))
-    b.atomic_store(1, _at(b, pool, STOP))
+    b.atomic_store(threads, _at(b, pool, layout.LIMIT))
+    b.atomic_store(1, _at(b, pool, layout.STOP))
     b.call("wake", VOID, pool)
