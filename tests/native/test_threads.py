@@ -358,7 +358,7 @@ def test_automatic_choice_gives_the_same_bits():
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
-@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:.*fork.*")  # of Python, and of JAX where that is loaded
 def test_a_forked_child_makes_its_own_workers():
     threads.set_threads(2)
     smoothing = Smoothing(rows=8, steps=4)
