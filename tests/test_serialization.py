@@ -315,3 +315,9 @@ def test_the_layout_is_json_that_people_can_read() -> None:
     assert json.loads(header["__metadata__"]["needle"]) == {
         "dict": {"w": {"tensor": "w"}, "n": [1, {"tuple": [2, None]}]}
     }
+
+
+def test_a_state_given_for_the_path_is_not_told_whole() -> None:
+    with pytest.raises(CheckpointError, match=r"A dict is no path") as caught:
+        save({"weight": list(range(1000))}, "path")  # pyright: ignore[reportArgumentType]
+    assert len(str(caught.value)) < 300

@@ -59,7 +59,7 @@ def save(path: str | PathLike[str], state: object) -> None:
             raise CheckpointError(f"save: {path} exists and is not a file. Give the name of a file")
         write_file(target, data)
     except OSError as error:
-        raise CheckpointError(f"save: cannot write {path}: {error.strerror}") from error
+        raise CheckpointError(f"save: cannot write {path!s:.200}: {error.strerror}") from error
 
 
 def load(path: str | PathLike[str]) -> Any:

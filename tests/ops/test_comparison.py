@@ -146,6 +146,13 @@ def test_an_infinite_gradient_is_none_of_what_was_not_chosen(name, call):
         np.testing.assert_array_equal(call(ndl.grad(slope))(x).numpy(), [0, -0.25, 0])
 
 
+def test_where_with_pythons_comparison():
+    x = ndl.Tensor([0.0, 1.0])
+    with pytest.raises(ndl.ShapeError, match=r"condition is False alone, .*\(2,\).* x.equal\(y\)"):
+        ndl.where(x == 0, x, 1)
+    assert ndl.where(x == 0, ndl.Tensor(1.0), 2.0).item() == 2
+
+
 def test_where_of_different_shapes():
     with pytest.raises(ShapeError, match=r"where: shapes \(2,\) and \(3,\) and \(2,\) differ"):
         ndl.where(ndl.Tensor([True, False]), ndl.Tensor([1.0, 2.0, 3.0]), ndl.Tensor([1.0, 2.0]))

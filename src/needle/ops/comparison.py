@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import ArgumentError
+from ..errors import ArgumentError, ShapeError
 from ..graph.kinds import Elementwise
 from .operands import as_number, as_operands, as_tensor, is_number, is_unknown
 
@@ -145,10 +145,15 @@ def where(condition: Any, a: Any, b: Any) -> Any:
         >>> ndl.where(x.greater(0), x, 0).numpy()
         array([0., 2.])
     """
-    condition = as_tensor(condition)
+    chosen, condition = condition, as_tensor(condition)
     if is_number(a) and is_number(b):
         a = condition.full_like(as_number(a, "where"), dtype=np.asarray(a).dtype)
     a, b = as_operands(a, b, "where")
+    if isinstance(chosen, bool) and a.shape:
+        raise ShapeError(
+            f"where: the condition is {chosen} alone, for tensors of shape {a.shape}. Of a "
+            "comparison write x.equal(y) or x.not_equal(y): == asks whether they are one tensor"
+        )
     if a.weak and b.weak:  # they take no dtype from what only chooses
         condition = not_equal(condition, 0)
     return Where()(condition, a, b)
