@@ -32,6 +32,8 @@ class Ambient(threading.local):
         self.implicit_broadcasting = False
         self.inside: tuple[Any, ...] = ()
         """Compiled programs, and traces, that this thread is inside of."""
+        self.twins: dict[int, Any] = {}
+        """What stands for users' operators in gradients, by identity (`tracing/pullback.py`)."""
 
 
 ambient = Ambient()

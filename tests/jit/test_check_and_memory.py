@@ -419,7 +419,7 @@ def test_objects_without_weak_references_are_not_collected():
             assert step(batch).item() == k
     assert Size.alive < 20
     (warning,) = caught
-    assert "objects of your own are part of a signature" in str(warning.message)
+    assert "objects of your own are part of a signature:" in str(warning.message)
     assert warning.filename == __file__
     for _ in range(3):
         step(batch)

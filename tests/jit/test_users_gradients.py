@@ -1,5 +1,7 @@
 """A user's gradient rule in a compiled step: it may read numbers, and what `compute` left."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 
@@ -218,6 +220,65 @@ def test_an_operator_is_not_run_again_for_a_gradient_from_outside():
         return found
 
     np.testing.assert_allclose(run(lambda f: ndl.jit(f, warmup=0)), run(lambda f: f), rtol=1e-12)
+
+
+class Dropped(ndl.TensorOp):
+    """Its rule and the rule's gradient read what `compute` drew."""
+
+    def compute(self, x):
+        self.mask = np.random.rand(*x.shape) > 0.5
+        return x**2 * self.mask
+
+    def gradient(self, out_grad, node):
+        return out_grad * ndl.Tensor(self.mask * 2.0, requires_grad=False) * node.inputs[0]
+
+
+@pytest.mark.parametrize("order", [1, 2, 3])
+def test_a_gradient_from_outside_reads_what_its_own_call_left_behind(order):
+    """Other calls, and other gradients, came between."""
+
+    def run(jit):
+        np.random.seed(0)
+        call = jit(lambda x: (Dropped()(x * 2) ** 2).sum())
+        inputs = [ndl.Tensor(np.arange(1.0, 9.0) + k) for k in range(3)]
+        values = [call(x) for x in inputs]
+        for _ in range(order):
+            for value in values:
+                value.backward()
+            values = [x.grad.sum() for x in inputs]
+        return [x.grad.tolist() for x in inputs]
+
+    np.testing.assert_allclose(run(lambda f: ndl.jit(f, warmup=0)), run(lambda f: f), rtol=1e-12)
+
+
+def test_gradients_from_outside_in_threads():
+    call = ndl.jit(lambda x: Masked()(x).sum(), warmup=0)
+
+    def is_right(k):
+        x = ndl.Tensor(points(k))
+        call(x).backward()
+        return (x.grad.numpy() == (x.numpy() > 0)).all()
+
+    with ThreadPoolExecutor(4) as pool:
+        assert all(pool.map(is_right, range(200)))
+
+
+def test_what_a_rule_assigns_stays_after_a_gradient_from_outside():
+    class Counted(Masked):
+        gradients = 0
+
+        def gradient(self, out_grad, node):
+            self.gradients += 1
+            return out_grad * self.mask
+
+    def run(jit):
+        op = Counted()
+        call = jit(lambda x: op(x).sum())
+        for _ in range(3):
+            call(ndl.Tensor([1.0, -1.0])).backward()
+        return op.gradients, op.mask.tolist()
+
+    assert run(lambda f: ndl.jit(f, warmup=0)) == run(lambda f: f)
 
 
 def test_what_an_operator_assigned_is_not_read_by_the_function():

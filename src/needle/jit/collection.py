@@ -67,8 +67,9 @@ class Programs:
             warnings.warn(
                 f"jit: {self._name} was called with {MANY_SIGNATURES} different signatures, "
                 "each too seldom to be compiled, so all calls were eager. Integers, strings, "
-                "shapes and objects of your own are part of a signature: pass numbers that change "
-                "as floats or tensors, and a batch as a tuple or dict of tensors",
+                "shapes, arrays of other libraries and objects of your own are part of a "
+                "signature: pass numbers that change as floats or tensors, and a batch as a tuple "
+                "or dict of tensors",
                 stacklevel=5,
             )
         return calls

@@ -11,6 +11,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
+from copy import copy
 from functools import partial
 from typing import Any
 
@@ -23,7 +25,7 @@ from ...ops.tuples import MakeTensorTuple, TupleGetItem
 from ...tensor import Tensor
 from ...tensor_tuple import TensorTuple
 from ..tracing.interpret import is_random, live_nodes
-from ..tracing.pullback import Recalled, is_called
+from ..tracing.pullback import Recalled, as_left, is_called, is_users, standing_in, users_own
 from ..tracing.trace import Trace, outs_in
 
 
@@ -57,6 +59,7 @@ class CompiledCall(Op):
         self.call = call
         self.arrays = arrays
         self.draws = draws
+        self.twins = [copy(as_left(op)) for op in call.operators]
 
     @property
     def key(self) -> None:
@@ -68,7 +71,8 @@ class CompiledCall(Op):
         is_known = type(out_grad) is Reached  # unless someone took elements of the tuple himself
         places = tuple(sorted(out_grad.places) if is_known else range(len(out_grad)))
         out_grads = [out_grad[place] for place in places]
-        return tuple(self.call.reverse(list(node.inputs), constants, draws, out_grads, places))
+        with standing_in(self.call.operators, self.twins) if self.twins else nullcontext():
+            return tuple(self.call.reverse(list(node.inputs), constants, draws, out_grads, places))
 
 
 class Output(TupleGetItem):
@@ -106,6 +110,7 @@ class Differentiable:
     Attributes:
         draws: Random numbers that the results depend on, and what users' operators gave, which may
             draw or count themselves; a call has to give these too.
+        operators: Those users' operators, whose gradients may read what `compute` left in them.
     """
 
     compile: Callable[..., Any]
@@ -116,6 +121,8 @@ class Differentiable:
         self.inputs = inputs
         self.nodes = live_nodes(trace.nodes, outs)
         self.draws = [node for node in self.nodes if is_random(node) or _is_kept(node)]
+        users = [users_own(node.op) for node in self.nodes if node.op and is_users(node.op)]
+        self.operators = list({id(op): op for op in users if hasattr(op, "__dict__")}.values())
         self.variables = [k for k, node in enumerate(self.inputs) if node.requires_grad]
         self.reverse = type(self).compile(self._reverse, warmup=0)
         self._outputs = [Output(place) for place in range(len(outs))]

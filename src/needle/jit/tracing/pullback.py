@@ -7,10 +7,11 @@ graph; what it gives is.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
-from ...context import ambient_set
+from ...context import ambient, ambient_set
 from ...graph.evaluate import EAGER
 from ...graph.gradient import pulled_back
 from ...graph.node import Node, Value, new_handle
@@ -85,6 +86,32 @@ def is_called(op: Op) -> bool:
     return is_users(op) and not isinstance(op, Pullback | Recalled)
 
 
+def users_own(op: Op) -> Op:
+    """What the user wrote, be it behind its gradient or behind a result that is known."""
+    return users_own(op.op) if isinstance(op, Pullback | Recalled) else op
+
+
+def as_left(op: Op) -> Op:
+    """A user's operator as the call left it whose gradient is asked for: others came since.
+
+    A program has one for all its calls; in eager mode `Masked()(x)` makes one for each.
+    """
+    return ambient.twins.get(id(op), op)
+
+
+@contextmanager
+def standing_in(operators: Sequence[Op], twins: Sequence[Op]) -> Generator[None]:
+    """Let copies stand for users' operators in a `with` block; what is assigned to them stays."""
+    before = [dict(vars(twin)) for twin in twins]
+    try:
+        with ambient_set(twins=dict(zip(map(id, operators), twins, strict=True))):
+            yield
+    finally:
+        for op, twin, held in zip(operators, twins, before, strict=True):
+            now = vars(twin).items()
+            vars(op).update({name: value for name, value in now if held.get(name) is not value})
+
+
 def run_rule(op: Op, needed: Sequence[bool], *arrays: Any) -> tuple[Any, ...]:
     """What an operator's rule gives for arrays: the incoming gradient, the result, the operands."""
     out_grad, result, *operands = map(_value, arrays)
@@ -95,7 +122,7 @@ def run_rule(op: Op, needed: Sequence[bool], *arrays: Any) -> tuple[Any, ...]:
 
 
 def _rule(op: Op, out_grad: Any, result: Any, *operands: Any) -> tuple[Any, ...]:
-    inputs = tuple([value.node for value in operands])
+    inputs, op = tuple([value.node for value in operands]), as_left(op)
     node = Node(op, inputs, result.node.storage, True)
     return as_tuple(op.gradient(out_grad, new_handle(node, type(result))))
 

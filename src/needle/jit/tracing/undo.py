@@ -27,7 +27,7 @@ from ...graph.op import Op
 from ..objects.contents import refill
 from ..objects.names import variables
 from ..objects.things import COLLECTIONS
-from .pullback import Recalled
+from .pullback import as_left, users_own
 from .streams import accessors
 
 
@@ -89,7 +89,7 @@ class UndoLog:
 
     def touch_operator(self, op: Op) -> None:
         """An operator of the user's is about to be run: remember what it keeps."""
-        op = op.op if isinstance(op, Recalled) else op
+        op = as_left(users_own(op))
         if id(op) in self._operators or not hasattr(op, "__dict__"):
             return
         self._operators[id(op)] = op
