@@ -69,6 +69,15 @@ def test_a_number_that_changes_beside_does_not_add_twice(log):
     assert len(log) == 1
 
 
+class Scale(ndl.TensorOp):
+    def __init__(self, factor):
+        self.factor = factor
+
+    def compute(self, x):
+        self.kept = x * self.factor
+        return self.kept
+
+
 @pytest.mark.parametrize(
     "result",
     [
@@ -78,8 +87,11 @@ def test_a_number_that_changes_beside_does_not_add_twice(log):
         lambda x, log: x + ndl.Tensor([float(sum(log))]),
         lambda x, log: x.exp() if len(log) % 2 else x.sin(),
         lambda x, log: (x + WEIGHTS[len(log)]).reshape(1),
+        lambda x, log: Scale(len(log))(x),
+        lambda x, log: Scale(np.array([len(log)]))(x),
+        lambda x, log: (x, np.array(len(log))),
     ],
-    ids=["factor", "shape", "number", "constant", "operator", "state"],
+    ids=["factor", "shape", "number", "constant", "operator", "state", "own", "own-array", "array"],
 )
 def test_what_depends_on_what_was_added_is_made_eagerly_and_then_refused(log, result):
     def step(x):
@@ -105,7 +117,7 @@ def test_what_is_only_added_is_no_matter(log, most):
         if len(log) < most:
             log.append(len(log))
         y = x * ndl.Tensor([3.0]) + WEIGHTS[0]
-        return {"y": ndl.init.rand(1) + y, "name": "y"}
+        return {"y": ndl.init.rand(1) + Scale(2)(y), "name": "y"}
 
     call, x = ndl.jit(step, warmup=0), ndl.Tensor([0.5])
     for _ in range(4):

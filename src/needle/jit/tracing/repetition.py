@@ -18,6 +18,8 @@ from ..objects.sameness import is_equal
 from ..objects.trees import outline
 from .trace import Out, OutTuple, Trace
 
+_VALUES = (int, float, complex, str, bytes, np.generic, np.ndarray, type(None))
+
 
 def do_the_same(first: Trace, second: Trace, leaves: list[Any]) -> bool:
     """Whether two traces of one function with the same arguments record the same."""
@@ -36,23 +38,25 @@ def _steps(trace: Trace, leaves: list[Any]) -> tuple[Any, ...]:
         array = np.asarray(node.storage)  # a constant
         return str(array.dtype), array.shape, array.tobytes()
 
-    steps = [
-        (type(node.op), getattr(node.op, "key", None), node.specs(), *map(name, node.inputs))
-        for node in trace.nodes
-    ]
+    leaf = _leaf(name)
+
+    def step(node: Node) -> tuple[Any, ...]:
+        given = outline(getattr(node.op, "__dict__", {}), leaf)  # as the factor of `MulScalar`
+        return type(node.op), given, node.specs(), *map(name, node.inputs)
+
     assigned = [name(node) for _, node in [*trace.rebound, *trace.grads]]
     trees = [trace.result, *[tree for _, tree in trace.slots]]
-    return (*map(id, read), *steps, *assigned, outline(trees, _leaf(name)))
+    return (*map(id, read), *map(step, trace.nodes), *assigned, outline(trees, leaf))
 
 
 def _leaf(name: Callable[[Node | None], Any]) -> Callable[[Any], Any]:
-    """What a leaf of a result is: a value of Python's itself, else its kind."""
+    """What a leaf of a result is: a value of Python's or NumPy's itself, else its kind."""
 
     def described(item: Any) -> Any:
         if isinstance(item, OutTuple):
             return tuple(map(described, item.parts))
         if isinstance(item, Out):
             return name(item.node), name(item.grad), item.requires_grad, item.cls
-        return item if isinstance(item, int | float | str | bytes | None) else type(item)
+        return item if isinstance(item, _VALUES) else type(item)
 
     return described
