@@ -331,6 +331,8 @@ def test_an_array_of_another_library_is_no_operand_and_named_in_full():
         lambda: MATRIX + Theirs(),
         lambda: Theirs() * MATRIX,
         lambda: MATRIX - Theirs(),
+        lambda: Theirs() / MATRIX,
+        lambda: MATRIX @ Theirs(),
     ):
         with pytest.raises(TypeError, match=rf": a {__name__}.Theirs is no operand .* ndl.Tensor"):
             compute()

@@ -29,7 +29,7 @@ from .ops import (
     slicing,
 )
 from .ops.creation import full
-from .ops.operators import binary, reflected, subtract, subtract_from, subtract_scalar
+from .ops.operators import binary, no_operand, reflected, subtract, subtract_from, subtract_scalar
 from .ops.power import power, power_scalar
 from .ops.subscript import subscript
 from .shapes import Shape, as_dtype, spread
@@ -369,9 +369,9 @@ class Tensor(Value):
         return functions.abs(self)
 
     def __matmul__(self, other: Any) -> Tensor:
-        if isinstance(other, np.ndarray):
-            other = Tensor(other, requires_grad=False)
-        return contraction.matmul(self, other) if isinstance(other, Tensor) else NotImplemented
+        if isinstance(other, Tensor | np.ndarray):
+            return contraction.matmul(self, other)
+        return no_operand(contraction.matmul, other)
 
     def __rmatmul__(self, other: Any) -> Tensor:
         return Tensor(other, requires_grad=False) @ self

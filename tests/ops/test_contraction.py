@@ -78,8 +78,10 @@ def test_multiply_adds():
 
 
 def test_matmul_of_other_things():
-    with pytest.raises(TypeError, match="unsupported operand"):
+    with pytest.raises(TypeError, match="matmul: a str is no operand"):
         ndl.Tensor([[1.0]]) @ "a"
+    with pytest.raises(TypeError, match="unsupported operand"):
+        ndl.Tensor([[1.0]]) @ {}
 
 
 LETTERS = "abcdeXYZ"

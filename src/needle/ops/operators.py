@@ -27,7 +27,7 @@ def binary(of_tensors: Any, with_scalar: Any, a: Any, other: Any) -> Any:
         other: The operand on the right.
 
     Returns:
-        The result; NotImplemented, as Python has it, for operands of other kinds.
+        The result, or that of `no_operand`.
     """
     if isinstance(other, Value.tensor_class):
         return of_tensors(a, other)
@@ -35,10 +35,18 @@ def binary(of_tensors: Any, with_scalar: Any, a: Any, other: Any) -> Any:
         return with_scalar(a, other)
     if isinstance(other, np.ndarray):
         return with_scalar(a, other) if other.size == 1 else of_tensors(a, as_tensor(other))
+    return no_operand(of_tensors, other)
+
+
+def no_operand(of_tensors: Any, other: Any) -> Any:
+    """What an operator returns where the other operand is none: NotImplemented, as Python has it.
+
+    Raises:
+        DTypeError: Python would go on to repeat a sequence, as often as a tensor of one integer
+            says; another library's array may compute without the graph.
+    """
     kind = type(other)
     if isinstance(other, list | tuple | str | bytes) or hasattr(kind, "__dlpack__"):
-        # Python would go on to repeat the sequence, as often as a tensor of one integer says, and
-        # another library's array may compute without the graph.
         where = "" if kind.__module__ == "builtins" else f"{kind.__module__}."
         raise DTypeError(
             f"{of_tensors.__name__}: a {where}{kind.__name__} is no operand of a tensor. "
@@ -51,7 +59,9 @@ def reflected(of_tensors: Any, a: Any, other: Any) -> Any:
     """`other` on the left of an operator that does not commute, and the tensor `a` on the right."""
     if is_number(other):
         return of_tensors(constant_like(a, other, of_tensors.__name__), a)
-    return of_tensors(as_tensor(other), a) if isinstance(other, np.ndarray) else NotImplemented
+    if isinstance(other, np.ndarray):
+        return of_tensors(as_tensor(other), a)
+    return no_operand(of_tensors, other)
 
 
 def subtract(a: Any, b: Any) -> Any:
