@@ -136,6 +136,15 @@ def test_binary_cross_entropy_of_the_sure_keeps_its_digits(dtype):
                 np.testing.assert_allclose(loss, -special.log_expit(size), 20 * np.finfo(dtype).eps)
 
 
+@pytest.mark.parametrize("label", [1.0, 0, np.float32(0.25)])
+def test_one_number_is_the_target_of_all_logits(label):
+    z = ndl.Tensor([0.5, -2.0], dtype="float32")
+    loss = nn.BCEWithLogitsLoss()
+    expected = loss(z, ndl.Tensor([label, label], dtype="float32")).numpy()
+    for compute in (loss, ndl.jit(loss, warmup=0)):
+        np.testing.assert_allclose(compute(z, label).numpy(), expected, rtol=1e-6)
+
+
 def test_binary_cross_entropy_to_second_order():
     y = ndl.Tensor([0.0, 1.0, 0.25, 0.0])
     ndl.check_gradients(lambda z: nn.BCEWithLogitsLoss()(z, y), ndl.Tensor([0.0, 0.0, 1.0, -2.0]))

@@ -13,7 +13,7 @@ from ..graph.op import Sample, TensorOp
 from ..shapes import Spec
 from .exponential import lowered_by_maximum, shifted_by_maximum, summed
 from .indexing import as_indices
-from .operands import as_float, as_tensor, float_dtype
+from .operands import as_float, as_operands, as_tensor, float_dtype
 
 _SAMPLES = [((4, 3), np.array([0, 2, 2, 1])), ((2, 4), np.array([3.0, 0.0])), ((1, 1), np.zeros(1))]
 
@@ -144,7 +144,7 @@ def bce_with_logits(logits: Any, y: Any) -> Any:
 
     Args:
         logits: The logits z, a tensor of any shape.
-        y: Targets in [0, 1], of the same shape.
+        y: Targets in [0, 1], of the same shape; a number is that of each element.
 
     Raises:
         ShapeError: the shapes differ.
@@ -154,7 +154,7 @@ def bce_with_logits(logits: Any, y: Any) -> Any:
         >>> ndl.bce_with_logits(ndl.Tensor([0.0, 100.0]), ndl.Tensor([1.0, 1.0])).numpy().round(4)
         array([0.6931, 0.    ])
     """
-    z, y = as_float(as_tensor(logits)), as_tensor(y)
+    z, y = as_operands(as_float(as_tensor(logits)), y, "bce_with_logits")
     return BCEWithLogits()(z, y.astype(np.result_type(z.dtype, y.dtype)))
 
 
