@@ -24,7 +24,7 @@ NEEDLE = {
     "mm bmm mv dot": "x @ y",
     "masked_fill": "ndl.where(mask, value, x)",
     "gather index_select": "x.pick(index) for one a row, or x.take(index, axis)",
-    "clone": "x alone: nothing changes a tensor in place",
+    "clone": "x alone, or x.detach(), whose values stay when x is a parameter and is trained",
     "numel": "x.size",
     "all any isnan isinf isfinite round floor sort topk cumsum prod": (
         "NumPy's function of x.numpy(), which has no gradient"

@@ -25,8 +25,6 @@ from ...state import Stateful, Telling, TellingList
 from .slots import MISSING, Container
 
 _NOTHING = repeat(MISSING)
-
-
 _own = object.__getattribute__
 
 
