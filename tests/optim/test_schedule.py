@@ -46,6 +46,24 @@ def test_cosine_from_zero_rises_to_the_lowest_rate():
     assert found == pytest.approx([0.0, 0.05, 0.1, 0.1])
 
 
+def test_a_cosine_is_a_schedule_like_others():
+    """Its factor can be asked for, and another one defined; `rate` is a name as good as any."""
+
+    class Halved(CosineLR):
+        def __init__(self, optimizer, rate):
+            self.rate = rate
+            super().__init__(optimizer, total=4, low=0.2)
+
+        def factor(self, step):
+            return super().factor(step) * self.rate
+
+    assert [CosineLR(optimizer(), 4, 0.2).factor(k) for k in (0, 2, 9)] == [1.0, 0.625, 0.25]
+    found = rates(lambda opt: Halved(opt, 0.5), 4)
+    assert found == pytest.approx(
+        [rate / 2 for rate in rates(lambda opt: CosineLR(opt, 4, 0.2), 4)]
+    )
+
+
 def test_a_rate_that_overflows_is_refused_by_the_optimiser():
     opt = optimizer()
     schedule = StepLR(opt, every=1, gamma=10.0)

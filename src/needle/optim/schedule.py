@@ -59,15 +59,14 @@ class Schedule(Watched):
         self.steps += 1
         self._write()
 
-    def rate(self, step: int) -> float:
-        """The rate, `step` steps after the warm-up."""
+    def _rate(self, step: int) -> float:
         return self.base_lr * self.factor(step)
 
     def _write(self) -> None:
         if self.steps < self.warmup:
             self.optimizer.lr = self.base_lr * ((self.steps + 1) / (self.warmup + 1))
         else:
-            self.optimizer.lr = self.rate(self.steps - self.warmup)
+            self.optimizer.lr = self._rate(self.steps - self.warmup)
 
     def state_dict(self) -> dict[str, Any]:
         """What is needed to go on: numbers that fit JSON."""
@@ -155,9 +154,17 @@ class CosineLR(Schedule):
         self.low = as_bounded(low, "CosineLR", "low")
         super().__init__(optimizer, warmup)
 
-    def rate(self, step: int) -> float:
-        progress = min(step, self.total) / self.total
-        return self.low + (self.base_lr - self.low) * (1 + math.cos(math.pi * progress)) / 2
+    def factor(self, step: int) -> float:
+        share = self.low / self.base_lr if self.base_lr else 0.0
+        return share + (1 - share) * self._height(step)
+
+    def _rate(self, step: int) -> float:
+        """Where lr₀ is 0, no factor makes `low` of it."""
+        return super()._rate(step) if self.base_lr else self.low * (1 - self._height(step))
+
+    def _height(self, step: int) -> float:
+        """What lr₀ counts beside `low`: 1 at first, 0 at last."""
+        return (1 + math.cos(math.pi * min(step, self.total) / self.total)) / 2
 
 
 def _positive(value: int, kind: str, name: str) -> int:
