@@ -312,7 +312,7 @@ class Tensor(Value):
     def _refuse_order(self, other: Any) -> NoReturn:
         raise TypeError(
             "a tensor has no order of its own. Compare values with less, less_equal, greater, …; "
-            "in an `if`, where a tensor is always true, numbers: float(t) > 1"
+            "in an `if` compare numbers, as float(t) > 1: a tensor is always true"
         )
 
     __lt__ = __le__ = __gt__ = __ge__ = _refuse_order

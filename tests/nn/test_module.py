@@ -143,7 +143,8 @@ def test_a_method_called_train_that_does_something_else_is_named(wrap):
 
     with pytest.raises(TypeError, match="epochs") as raised:
         wrap(Learner()).eval()
-    assert "Learner.train(mode), which switches" in raised.value.__notes__[0]
+    (note,) = raised.value.__notes__
+    assert "Learner.train(mode), which switches" in note
 
 
 def test_a_layer_that_forgets_super_init_works():

@@ -204,10 +204,12 @@ def _switch(module: Any, mode: bool) -> Any:
     try:
         return module.train(mode)
     except TypeError as error:
-        error.add_note(
-            f"train() and eval() call {type(module).__name__}.train(mode), which switches between "
-            "training and evaluation. Give a method that does something else another name, as fit"
-        )
+        if type(module).train is not Module.train:
+            error.add_note(
+                f"train() and eval() call {type(module).__name__}.train(mode), which switches "
+                "between training and evaluation. Give a method that does something else another "
+                "name, as fit"
+            )
         raise
 
 
