@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Callable, Collection
+from contextlib import suppress
 from contextvars import copy_context
 from typing import Any
 
@@ -88,17 +89,17 @@ def _refuse_what_depends_on_growth(
     """
     repeated = False
     try:
-        again, second = run()
-        second.take_back()
-        repeated = do_the_same(done, again, leaves)
-    except Exception:  # which an eager call raises as well
-        repeated = False
+        with suppress(Exception):  # an eager call raises it as well
+            again, second = run()
+            second.take_back()
+            repeated = do_the_same(done, again, leaves)
     finally:
         if not repeated:
             reached.take_back()
     if not repeated:
         path = reached.grown[0].path
-        raise NewStateError(path, f"Add to {path} outside the jitted function")
+        advice = f"What it computes depends on that: add to {path} outside the jitted function"
+        raise NewStateError(path, advice)
 
 
 class _Tracing:
