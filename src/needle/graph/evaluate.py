@@ -17,7 +17,7 @@ from ..errors import ArgumentError, NeedleError, NonFiniteError, TraceError
 from ..shapes import Spec
 from .location import user_line
 from .node import Live, Node, Value, new_handle, realize, settled
-from .op import Op, TensorOp, TensorTupleOp, as_storage
+from .op import Op, TensorOp, TensorTupleOp, as_storage, is_ruled
 
 _NUMBER = Spec((), np.dtype(np.float64))  # of a run-time scalar
 
@@ -126,8 +126,7 @@ class Lazy(Eager):
         if not op.differentiable:
             return super().make(op, inputs)
         nodes = tuple([_recordable(value).node for value in as_values(op, inputs)])
-        ruled = type(op).infer is not Op.infer
-        spec = op.infer(*[node.specs() for node in nodes]) if ruled else None
+        spec = op.infer(*[node.specs() for node in nodes]) if is_ruled(op) else None
         if spec is None and not isinstance(op, TensorOp | TensorTupleOp):
             return super().make(op, inputs)
         requires = ambient.gradients and any(node.requires_grad for node in nodes)
@@ -227,6 +226,8 @@ def refuse_tuples(op: Op, nodes: Sequence[Node]) -> None:
 
 def _explain(op: Op, nodes: Sequence[Node]) -> None:
     """NumPy refused: where the library knows why, it says so in its own words."""
+    if not is_ruled(op):
+        return
     if op.key is not None:  # users' operators may take tuples
         refuse_tuples(op, nodes)
     try:

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from ..context import ambient
+from ..context import ambient, ambient_set
 from ..errors import DTypeError, ShapeError
 from ..shapes import (
     Axes,
@@ -21,10 +21,10 @@ from ..shapes import (
     normalize_axes,
     reduced_shape,
 )
-from .evaluate import as_values, refuse_tuples
+from .evaluate import EAGER, as_values, refuse_tuples
 from .expressions import NUMPY
 from .gradient import pulled_back
-from .node import Storage
+from .node import Node, Storage, new_handle
 from .op import Op, Sample, TensorOp, TensorTupleOp
 
 _COMBINE = {"add": np.add, "maximum": np.maximum, "minimum": np.minimum}
@@ -40,6 +40,7 @@ class Pointwise(Op):
     scalars.
     """
 
+    meaning = "expression"
     float_result: ClassVar[bool] = False
     examples: ClassVar[tuple[tuple[Any, ...], ...]] = ((),)
     """Constructor arguments that the contract tests try."""
@@ -108,6 +109,7 @@ class Reduction(TensorOp):
         keepdims: Keep reduced axes with size 1.
     """
 
+    meaning = "combine"
     combine: ClassVar[str] = ""
     """Name of the NumPy ufunc that combines two elements."""
     has_identity: ClassVar[bool] = True
@@ -173,6 +175,16 @@ class Composite(Op, abstract=True):
     `compute` is the NumPy meaning, `decompose` says it in tensor operators: the compiler uses that,
     and the gradient is derived from it unless the class states one.
     """
+
+    meaning = "decompose"
+
+    def compute(self, *arrays: Any) -> Any:
+        leaves = [new_handle(Node(None, (), array, False)) for array in arrays]
+        with ambient_set(evaluator=EAGER):
+            result = self.decompose(*leaves)
+            if isinstance(result, tuple):
+                return tuple([part.cached_data for part in result])
+            return result.cached_data
 
     def decompose(self, *inputs: Any) -> Any:
         """The result (or a tuple of results) in terms of other operators."""

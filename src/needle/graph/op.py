@@ -44,6 +44,8 @@ class Op:
     """False for operators whose results never need a gradient (comparisons, index searches)."""
     scalars: ClassVar[int] = 0
     """How many trailing operands are run-time scalars: numbers that never decide a dtype."""
+    meaning: ClassVar[str] = ""
+    """Where `compute` follows from another attribute, as from `expression`, its name."""
     ours: ClassVar[bool] = False
     """Whether the library defines it: it depends on its operands alone, and makes real numbers."""
     domain: ClassVar[tuple[float, float]] = (-2.0, 2.0)
@@ -52,9 +54,14 @@ class Op:
     def __init_subclass__(cls, *, abstract: bool = False, **kwargs: Any) -> None:
         """Register the library's own operators; `abstract=True` is for bases of some of them.
 
-        Their label, where they state none, is the class's name as a function is spelled.
+        Their label, where they state none, is the class's name as a function is spelled. A class
+        that states another meaning computes that, and not what its base computes faster.
         """
         super().__init_subclass__(**kwargs)
+        stated = vars(cls)
+        if cls.meaning in stated and "compute" not in stated and is_shortcut(cls):
+            kind: Any = next(base for base in cls.__mro__ if "meaning" in vars(base))
+            cls.compute = kind.compute
         cls.ours = cls.__module__.startswith("needle.ops.")
         if cls.ours and not abstract:
             REGISTRY.append(cls)
@@ -145,6 +152,40 @@ class TensorOp(Op):
 
 class TensorTupleOp(Op):
     """An operator whose result is a `TensorTuple`: `compute` returns a tuple of arrays."""
+
+
+def is_shortcut(cls: type[Op]) -> bool:
+    """Whether `compute` is a quick way to what a class means by its `expression` or the like.
+
+    Such is the library's, and what is stated beside the meaning; of a class derived from that one
+    it would be the meaning itself.
+    """
+    owner = next(base for base in cls.__mro__ if "compute" in vars(base))
+    return cls.meaning in vars(owner) or _is_librarys(owner)
+
+
+def is_opaque(op: Op) -> bool:
+    """Whether nothing is known of what an operator means but that its `compute` gives it."""
+    return "compute" in vars(op) or not is_shortcut(type(op))
+
+
+def is_of_user(op: Op, name: str) -> bool:
+    """Whether an operator has a method from a user: of a class of his, or as an attribute.
+
+    Who wrote it is not asked of the method: a decorator names it after another one.
+    """
+    found = getattr(type(op), name)
+    ours = filter(_is_librarys, type(op).__mro__)
+    return name in vars(op) or all(vars(base).get(name) is not found for base in ours)
+
+
+def _is_librarys(cls: type) -> bool:
+    return str(cls.__module__).partition(".")[0] == "needle"
+
+
+def is_ruled(op: Op) -> bool:
+    """Whether `infer` is about what is computed: a user's `compute` may give something else."""
+    return is_of_user(op, "infer") or not is_of_user(op, "compute")
 
 
 def as_storage(op: Op, result: Any) -> Any:

@@ -50,6 +50,7 @@ from .access import order, spec
 from .graph import Graph
 from .indices import checks
 from .repeats import Repeats
+from .users import seen
 
 _VIEWS = (BroadcastTo, Permute, Reshape, Slice, Transpose)
 _SAME_VALUES = (BroadcastTo, Cast, Reshape)
@@ -84,11 +85,11 @@ class _Rewriting:
 
     def add(self, node: Node) -> None:
         """Take over one node of the old graph."""
-        op, children = node.op, node.inputs
+        op, children = seen(node.op), node.inputs
         if node in self._sums:
             op, children = self._sums[node]
         inputs = tuple([self.now(child) for child in children])
-        decompose = getattr(op, "decompose", None) or _as_sums(node, inputs)
+        decompose = getattr(op, "decompose", None) or _as_sums(op, node, inputs)
         if decompose is None:
             self._became[node] = self._made(op, inputs, node)
         else:
@@ -139,12 +140,12 @@ class _Rewriting:
         return self.now(result.node)
 
 
-def _as_sums(node: Node, inputs: tuple[Node, ...]) -> Callable[[Any, Any], Any] | None:
+def _as_sums(op: Any, node: Node, inputs: tuple[Node, ...]) -> Callable[[Any, Any], Any] | None:
     """What a product with a matrix of equal numbers is: sums of the other's rows or columns.
 
     The gradient of the sum of a product is one.
     """
-    if not isinstance(node.op, MatMul):
+    if not isinstance(op, MatMul):
         return None
     (shape, dtype), (left, right) = spec(node), inputs
     if dtype.kind != "f" or spec(left).dtype != spec(right).dtype:
@@ -167,9 +168,10 @@ def _sums_of_slices(graph: Graph) -> dict[Node, tuple[Unslice, tuple[Node, ...]]
     uses.update(graph.outputs)
     sums: dict[Node, list[Node]] = {}
     for node in graph.nodes:
-        if isinstance(node.op, Unslice) and spec(node).dtype.kind == "f":
+        op = seen(node.op)
+        if isinstance(op, Unslice) and spec(node).dtype.kind == "f":
             sums[node] = [node]
-        elif isinstance(node.op, EWiseAdd) and all(
+        elif isinstance(op, EWiseAdd) and all(
             child in sums and uses[child] == 1 and child.specs() == node.specs()
             for child in node.inputs
         ):

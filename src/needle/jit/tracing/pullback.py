@@ -15,7 +15,7 @@ from ...context import ambient, ambient_set
 from ...graph.evaluate import EAGER
 from ...graph.gradient import pulled_back
 from ...graph.node import Node, Value, new_handle
-from ...graph.op import Op, as_tuple
+from ...graph.op import Op, as_tuple, is_of_user, is_opaque
 
 
 class Pullback(Op):
@@ -77,8 +77,7 @@ class Recalled(Op):
 
 def is_users(op: Op) -> bool:
     """Whether what an operator computes was written by a user, or is the gradient of such a one."""
-    module = getattr(type(op).compute, "__module__", None) or ""
-    return isinstance(op, Pullback | Recalled) or module.partition(".")[0] != "needle"
+    return isinstance(op, Pullback | Recalled) or is_of_user(op, "compute")
 
 
 def is_called(op: Op) -> bool:
@@ -110,6 +109,14 @@ def standing_in(operators: Sequence[Op], twins: Sequence[Op]) -> Generator[None]
         for op, twin, held in zip(operators, twins, before, strict=True):
             now = vars(twin).items()
             vars(op).update({name: value for name, value in now if held.get(name) is not value})
+
+
+def is_fixed(item: Any) -> bool:
+    """Whether it is an operator whose attributes no program relies on.
+
+    Those of the library's never change, and of those that are called their own code has the news.
+    """
+    return isinstance(item, Op) and (item.ours or is_opaque(item))
 
 
 def run_rule(op: Op, needed: Sequence[bool], *arrays: Any) -> tuple[Any, ...]:

@@ -25,7 +25,6 @@ import numpy as np
 
 from ...errors import TraceError
 from ...graph.node import Node, new_handle
-from ...graph.op import Op
 from ...shapes import Spec
 from ...state import Watched
 from ...tensor import Tensor
@@ -50,6 +49,7 @@ from ..objects.things import (
 )
 from .instrumentation import Instrumentation
 from .iterators import Resting, is_iterator, slots_now, would_move
+from .pullback import is_fixed
 from .reached import Reached
 from .streams import Streams
 from .tracer import Rate, Tracer
@@ -58,7 +58,7 @@ WATCHED_ELEMENTS = 4096
 """Larger sets, deques and `array`s are not watched: to look at them takes longer than a call."""
 _KNOWN_BY_VALUE = (int, float, str, bytes, tuple, frozenset, np.ndarray, *COLLECTIONS)
 """What is known by its value, or by what it holds; a class of the user's own may add attributes."""
-_ATOMS = (int, float, str, bytes, type(None), np.generic, Op)
+_ATOMS = (int, float, str, bytes, type(None), np.generic)
 
 
 class Reaching:
@@ -107,7 +107,7 @@ class Reaching:
         elif isinstance(item, ModuleType):
             if is_own(item):
                 self._add_module(item)
-        elif isinstance(item, _ATOMS):
+        elif isinstance(item, _ATOMS) or is_fixed(item):
             return
         elif isinstance(item, Tensor):
             self._add_tensor(item, path)

@@ -24,7 +24,7 @@ from ...errors import TraceError
 from ...graph.evaluate import EAGER, as_values
 from ...graph.location import user_line
 from ...graph.node import Live, Node, Value, new_handle, realize
-from ...graph.op import Op
+from ...graph.op import Op, is_ruled
 from ...graph.order import topological_order
 from ...ops.arithmetic import EWiseAdd, EWiseDiv, EWiseMul, Negate, ScalarOperator
 from ...ops.comparison import StopGradient
@@ -147,7 +147,7 @@ class Tracer(UndoLog):
         """Record one operator; the result has shape and dtype, but no storage."""
         values = as_values(op, inputs)
         nodes = tuple([self.known(value) for value in values])
-        spec = op.infer(*[node.specs() for node in nodes])
+        spec = op.infer(*[node.specs() for node in nodes]) if is_ruled(op) else None
         learnt = None if spec is not None else self._learnt(op, op.evaluate, nodes)
         if spec is None:
             spec = Node(None, (), learnt, False).specs()
@@ -161,7 +161,7 @@ class Tracer(UndoLog):
             self._real[node] = learnt
         if node.is_tuple():
             return new_handle(node, Value.tuple_class)
-        weak = isinstance(op, _OF_NUMBERS) and all(value.weak for value in values)
+        weak = op.ours and isinstance(op, _OF_NUMBERS) and all(value.weak for value in values)
         return new_handle(node, Scalar if weak else Tensor)
 
     def gradient(self, op: Op, out_grad: Any, value: Any) -> Any:
