@@ -24,6 +24,7 @@ from ...graph.op import Op
 from ...ops.tuples import MakeTensorTuple, TupleGetItem
 from ...tensor import Tensor
 from ...tensor_tuple import TensorTuple
+from ..objects.trees import mapped
 from ..tracing.interpret import is_random, live_nodes
 from ..tracing.pullback import Recalled, as_left, is_called, is_users, standing_in, users_own
 from ..tracing.trace import Trace, outs_in
@@ -67,7 +68,7 @@ class CompiledCall(Op):
 
     def gradient(self, out_grad: Any, node: Any) -> Any:
         constants = [Tensor.wrap(array) for array in self.arrays]
-        draws = [Tensor.wrap(array) for array in self.draws]
+        draws = [mapped(given, Tensor.wrap) for given in self.draws]
         is_known = type(out_grad) is Reached  # unless someone took elements of the tuple himself
         places = tuple(sorted(out_grad.places) if is_known else range(len(out_grad)))
         out_grads = [out_grad[place] for place in places]
@@ -169,7 +170,10 @@ class Differentiable:
         return list(pulled_back(replayed, variables, MakeTensorTuple()(*out_grads)))
 
     def _replayed(self, outs: list[Node], constants: Any, draws: Any, *variables: Any) -> Any:
-        given: dict[Node, Any] = dict(zip(self.draws, draws, strict=True))
+        given: dict[Node, Any] = {
+            node: MakeTensorTuple()(*values) if node.is_tuple() else values
+            for node, values in zip(self.draws, draws, strict=True)
+        }
         known = {node: value for node, value in given.items() if is_random(node)}
         rest = iter(constants)
         for k, node in enumerate(self.inputs):
@@ -186,4 +190,4 @@ class Differentiable:
 
 def _is_kept(node: Node) -> bool:
     """Whether it is what a user's operator gave, which may give something else next time."""
-    return node.op is not None and is_called(node.op) and not node.is_tuple()
+    return node.op is not None and is_called(node.op)
