@@ -63,3 +63,23 @@ def test_functions_of_a_float_argument_give_what_they_give_of_a_number(function)
         assert type(got) is type(expected)
         assert isinstance(got, float) or got.dtype == expected.dtype
         assert float(got) == pytest.approx(float(expected), rel=1e-6)
+
+
+def test_gradients_are_clipped_to_a_float_argument():
+    def run(jit):
+        parameter, found = ndl.nn.Parameter([3.0, 4.0]), []
+        optimizer = ndl.optim.SGD([parameter])
+
+        @jit
+        def step(largest):
+            (parameter * parameter / 2).sum().backward()
+            norm, grad = optimizer.clip_grad_norm(largest), parameter.grad
+            optimizer.reset_grad()
+            return norm, grad
+
+        for largest in (0.5, 2.5, 10.0):
+            norm, grad = step(largest)
+            found += [norm.item(), *grad.tolist()]
+        return found
+
+    np.testing.assert_allclose(run(lambda f: ndl.jit(f, warmup=0)), run(lambda f: f), rtol=1e-6)

@@ -10,7 +10,7 @@ import numpy as np
 
 from ..context import no_grad
 from ..errors import ArgumentError, DTypeError, ShapeError, StateError
-from ..ops.operands import as_number
+from ..ops.operands import as_number, is_unknown
 from ..shapes import holds_several
 from ..state import Stateful, Telling, TellingList, by_name
 from ..tensor import Tensor
@@ -180,6 +180,8 @@ class Optimizer(Stateful):
     def clip_grad_norm(self, max_norm: float = 0.25) -> Tensor:
         """Scale all gradients by max_norm / norm where their joint 2-norm exceeds max_norm.
 
+        A float argument of a jitted function is not looked at: it is known when a program runs.
+
         Returns:
             The norm before clipping, shape ().
 
@@ -194,11 +196,12 @@ class Optimizer(Stateful):
             >>> float(norm), w.grad.numpy()
             (5.0, array([0.6, 0.8]))
         """
-        max_norm = as_number(max_norm, "clip_grad_norm")
-        if not max_norm > 0:
-            raise ArgumentError(
-                f"clip_grad_norm: max_norm={max_norm} is not positive. Pass a norm > 0"
-            )
+        if not is_unknown(max_norm):
+            max_norm = as_number(max_norm, "clip_grad_norm")
+            if not max_norm > 0:
+                raise ArgumentError(
+                    f"clip_grad_norm: max_norm={max_norm} is not positive. Pass a norm > 0"
+                )
         with no_grad():
             gradients = [(p, self._fitting(p.grad, p)) for p in self.params if p.grad is not None]
             total = Tensor(0.0, dtype="float64", requires_grad=False)
