@@ -209,3 +209,22 @@ def test_attributes_of_operators_that_have_code_are_watched(op):
     assert slope(ROWS)[0, 0].item() == 2
     op.factor = 5.0
     assert slope(ROWS)[0, 0].item() == 5
+
+
+class Through(Composite, ndl.TensorOp):
+    """By an operator of the user's own, and a tensor."""
+
+    def __init__(self):
+        self.factor = ndl.Tensor([2.0, 3.0], requires_grad=False)
+
+    def decompose(self, a):
+        return Given(np.cos)(a) * self.factor
+
+
+def test_what_a_decomposition_reads_is_read_at_each_call():
+    op = Through()
+    step = ndl.jit(lambda x: op(x) + 1, warmup=0)
+    for _ in range(3):
+        x = ndl.Tensor([0.5, 1.0])
+        np.testing.assert_allclose(step(x).numpy(), np.cos(x.numpy()) * op.factor.numpy() + 1)
+        op.factor.data = op.factor * 2

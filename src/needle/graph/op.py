@@ -165,8 +165,13 @@ def is_shortcut(cls: type[Op]) -> bool:
 
 
 def is_opaque(op: Op) -> bool:
-    """Whether nothing is known of what an operator means but that its `compute` gives it."""
-    return "compute" in vars(op) or not is_shortcut(type(op))
+    """Whether nothing is known of what an operator means but that its `compute` gives it.
+
+    What a user's `decompose` says is not: it may read tensors, and use operators of his own.
+    """
+    if "compute" in vars(op) or not is_shortcut(type(op)):
+        return True
+    return hasattr(op, "decompose") and is_of_user(op, "decompose")
 
 
 def is_of_user(op: Op, name: str) -> bool:

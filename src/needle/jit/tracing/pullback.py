@@ -114,9 +114,10 @@ def standing_in(operators: Sequence[Op], twins: Sequence[Op]) -> Generator[None]
 def is_fixed(item: Any) -> bool:
     """Whether it is an operator whose attributes no program relies on.
 
-    Those of the library's never change, and of those that are called their own code has the news.
+    Those of the library's never change; of those that are called in Python, forwards and backwards,
+    their own code has the news.
     """
-    return isinstance(item, Op) and (item.ours or is_opaque(item))
+    return isinstance(item, Op) and (item.ours or (is_users(item) and is_opaque(item)))
 
 
 def run_rule(op: Op, needed: Sequence[bool], *arrays: Any) -> tuple[Any, ...]:
