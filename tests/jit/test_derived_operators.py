@@ -105,6 +105,11 @@ class Given(ndl.TensorOp):
         self.gradient = lambda out_grad, node: out_grad * float(node.inputs[0].numpy().sum())
 
 
+def with_attribute(op, compute):
+    op.compute = compute
+    return op
+
+
 def ones_times(op):
     """Of a constant of the program, which the compiler knows."""
     return lambda x: x * op(ndl.init.ones(3, 4))
@@ -134,6 +139,7 @@ X = ROWS.numpy()
         (Doubled(), np.array([X.sum(), X.max()])),
         (Decorated(), 2 * np.tanh(X)),
         (Given(np.cos), np.cos(X)),
+        (with_attribute(ndl.Tanh(), np.cos), np.cos(X)),
     ],
 )
 def test_what_a_derived_class_states_is_computed_eagerly_and_in_programs(function, expected):
@@ -228,3 +234,30 @@ def test_what_a_decomposition_reads_is_read_at_each_call():
         x = ndl.Tensor([0.5, 1.0])
         np.testing.assert_allclose(step(x).numpy(), np.cos(x.numpy()) * op.factor.numpy() + 1)
         op.factor.data = op.factor * 2
+
+
+def test_what_is_made_in_the_function_reads_what_is_watched():
+    settings = {"factor": 2.0}
+
+    class Layer(ndl.nn.Module):
+        shift = 1.0
+
+        def forward(self, x):
+            return x * settings["factor"] + self.shift
+
+    class Scaling(Elementwise):
+        def expression(self, e, a):
+            return a * settings["factor"]
+
+    class Slope(ndl.Tanh):
+        def gradient(self, out_grad, node):
+            return out_grad * settings["factor"]
+
+    def step(x):
+        return Layer()(x), Scaling()(x), ndl.grad(lambda v: Slope()(v).sum())(x)
+
+    compiled = ndl.jit(step, warmup=0)
+    for settings["factor"], Layer.shift in ((2.0, 1.0), (3.0, 1.0), (3.0, 4.0)):
+        for found, expected in zip(compiled(ROWS), step(ROWS), strict=True):
+            np.testing.assert_allclose(found.numpy(), expected.numpy(), rtol=1e-6)
+    assert len(compiled.programs) == 3

@@ -169,9 +169,10 @@ def is_opaque(op: Op) -> bool:
 
     What a user's `decompose` says is not: it may read tensors, and use operators of his own.
     """
-    if "compute" in vars(op) or not is_shortcut(type(op)):
-        return True
-    return hasattr(op, "decompose") and is_of_user(op, "decompose")
+    if op.ours or "compute" in vars(op):
+        return "compute" in vars(op)
+    decomposed = hasattr(op, "decompose") and is_of_user(op, "decompose")
+    return decomposed or not is_shortcut(type(op))
 
 
 def is_of_user(op: Op, name: str) -> bool:
@@ -179,9 +180,10 @@ def is_of_user(op: Op, name: str) -> bool:
 
     Who wrote it is not asked of the method: a decorator names it after another one.
     """
+    if op.ours or name in vars(op):
+        return name in vars(op)
     found = getattr(type(op), name)
-    ours = filter(_is_librarys, type(op).__mro__)
-    return name in vars(op) or all(vars(base).get(name) is not found for base in ours)
+    return all(vars(base).get(name) is not found for base in filter(_is_librarys, type(op).__mro__))
 
 
 def _is_librarys(cls: type) -> bool:

@@ -52,9 +52,7 @@ class Expressed(Pointwise):
 
 def seen(op: Any) -> Any:
     """An operator of a traced graph as one that says by its class what there is code for."""
-    if op.ours:
-        return op
     if is_opaque(op):
         return Called(op)
-    is_expressed = isinstance(op, Pointwise) and is_of_user(op, "expression")
+    is_expressed = isinstance(op, Pointwise) and not op.ours and is_of_user(op, "expression")
     return Expressed(op) if is_expressed else op

@@ -27,6 +27,8 @@ from functools import partialmethod, singledispatchmethod
 from types import FunctionType
 from typing import TYPE_CHECKING, Any
 
+from ...graph.op import Op, is_shortcut
+from ...state import Watched
 from .containers import Members
 from .names import class_of_super, names_in, takes_classes
 from .seen import Seen
@@ -110,6 +112,8 @@ class Classes:
             if base not in self._open:
                 self._open[base] = None
                 self._add_members(base, MAKING | self._named, reaching)
+                if _is_called_by_needle(base):  # of what the function makes, too
+                    reaching.instrumentation.instances_of(base)
 
     def _read_bases(self, derived: type, cls: type, reaching: Reaching) -> None:
         """What code names that calls `super()` in a class; `object` where it may be any."""
@@ -163,6 +167,11 @@ class Classes:
                 reaching.add_each(member(f"{cls.__name__}.{name}", value))
             elif not special:
                 reaching.add(seen.container.label(name), value)
+
+
+def _is_called_by_needle(cls: type) -> bool:
+    """Whether the library calls methods in a trace that no code of the user's names: `forward`."""
+    return issubclass(cls, Watched) or (issubclass(cls, Op) and is_shortcut(cls))
 
 
 def _is_given_class(item: Any) -> bool:

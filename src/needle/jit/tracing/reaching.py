@@ -81,7 +81,7 @@ class Reaching:
         self.classes = Classes()
         self._tracer = tracer
         self._streams = streams
-        self._instrumentation = instrumentation
+        self.instrumentation = instrumentation
         # All that was looked at, by identity; instrumentation changes what stands in `builtins`.
         self._things: dict[int, Any] = {id(vars(builtins)): builtins}
         self._cells: set[int] = set()  # of closures that were reached, by identity
@@ -232,7 +232,7 @@ class Reaching:
         """A file of the user's own."""
         self.classes.add(type(module), self)
         self._see(module, Variables(module), whole=False)
-        self._instrumentation.module(module)
+        self.instrumentation.module(module)
 
     def _add_defaults(self, function: FunctionType) -> None:
         code, values = function.__code__, function.__defaults__ or ()
@@ -277,7 +277,7 @@ class Reaching:
         for name in getattr(cls, "hyperparameters", ()):
             self._add_hyperparameter(seen, name)
         self.classes.add(cls, self, itself=False)
-        if not self._instrumentation.instances_of(cls):
+        if not self.instrumentation.instances_of(cls):
             self.classes.add(cls, self)
             seen.whole = True
             self.add_all(seen)
