@@ -166,3 +166,30 @@ def test_what_it_reads_has_to_be_an_operand_where_the_function_computes_it(made)
             ndl.jit(step, warmup=0)(x)
         assert factor.tolist() == [1.0, 2.0]
     assert ndl.jit(lambda x: op(x) + factor, warmup=0)(x).tolist() == [4.0, 10.0]
+
+
+LOG = []
+
+
+@pytest.mark.parametrize("warmup", [0, 1])
+def test_what_its_code_names_is_left_by_a_trace_as_it_was(warmup):
+    def run(jit):
+        counts, total = {"calls": 0}, np.zeros(())
+        LOG.clear()
+
+        class Counting(ndl.TensorOp):
+            def compute(self, x):
+                counts["calls"] += 1
+                LOG.append(float(x[0]))
+                return x * 2
+
+            def gradient(self, out_grad, node):
+                total[...] += 1
+                return out_grad * 2
+
+        first, second = Counting(), Counting()
+        step = jit(ndl.value_and_grad(lambda x: second(first(x)).sum()))
+        grads = [step(ndl.Tensor([k, 1.0]))[1].tolist() for k in range(4)]
+        return grads, counts, [*LOG], total.tolist()
+
+    assert run(partial(ndl.jit, warmup=warmup)) == run(lambda f: f)

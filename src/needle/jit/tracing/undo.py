@@ -93,21 +93,22 @@ class UndoLog:
         if id(op) in self._operators or not hasattr(op, "__dict__"):
             return
         self._operators[id(op)] = op
-        for value in [*vars(op).values(), vars(op)]:
+        rules = type(op).compute, type(op).gradient
+        named = chain.from_iterable(map(variables, rules))  # as the list of `calls.append(1)`
+        for value in [vars(op), *vars(op).values(), *named]:
             if isinstance(value, (np.ndarray, list, dict, *COLLECTIONS)):
                 self._kept.append(partial(refill, value, copy(value)))
-            elif isinstance(value, Value):
-                self.of_operators.setdefault(value, value.node)
-                self._kept.append(partial(setattr, value, "node", value.node))
-        rules = type(op).compute, type(op).gradient
-        for value in [*vars(op).values(), *chain.from_iterable(map(variables, rules))]:
-            if stream := accessors(value):
+            elif stream := accessors(value):
                 state, set_state = stream
                 self._kept.append(partial(set_state, state()))
+        for value in vars(op).values():
+            if isinstance(value, Value):
+                self.of_operators.setdefault(value, value.node)
+                self._kept.append(partial(setattr, value, "node", value.node))
 
     def undo(self) -> None:
         """Let every tensor and operator be as it was. Done twice, it does the same."""
-        for put_back in self._kept:
+        for put_back in reversed(self._kept):  # what several operators keep was noted several times
             put_back()
         for value, node in self.node_before.items():  # which an operator may keep, too
             value.node = node
